@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylae import auth, draft, state
 from pylae.config.checks.standing import Standing
+from pylae.config.document.include import held
 from pylae.config.document.load import Document, digest
 from pylae.config.document.written import as_written, written
 from pylae.errors import ConfigError, ConflictError, Problem
@@ -113,7 +114,7 @@ class Control:
 
     def first(self, plan: Mapping[str, Any]) -> dict[str, Any]:
         """The first plan, with the instances that are found by now."""
-        self.registry.adopt(self.registry.prepared(self.gateway.config))
+        self.registry.adopt(self.registry.prepared(self.gateway.config, self.gateway.applications))
         self.plan = plan
         return self.registry.filled(plan)
 
@@ -178,8 +179,9 @@ class Control:
         """
         document = source.document if keep else None
         token = self.admin.token_by(source.config.admin) if self.admin else ""
-        sources = self.registry.prepared(source.config)
+        sources = self.registry.prepared(source.config, source.applications)
         with contextlib.ExitStack() as stack:
+            stack.callback(self.registry.discard, sources)
             commit = stack.enter_context(applied.keeping(self.folder, document, self._base)) if document else None
             hooks = self.engine.hooks
             self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
@@ -192,7 +194,7 @@ class Control:
                 except OSError:
                     self.engine.apply(json.dumps(self.registry.filled(self.plan)), hooks)
                     raise
-        self.registry.adopt(sources)
+            self.registry.adopt(sources)
         if commit is None:
             self._written_in, self._own = self._read_from(source), None
         self.plan, self.overridden = plan, commit is not None
@@ -254,9 +256,9 @@ class Control:
 
 
 def _digest_of(file: Path) -> str | None:
-    """The hash of what a file holds; None if it cannot be read."""
+    """As `held`; None if it cannot be read."""
     try:
-        return digest(file.read_bytes())
+        return held(file)
     except OSError:
         return None
 

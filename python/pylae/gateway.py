@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, overload
@@ -24,8 +24,9 @@ from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
 from pylae.config.checks.explain import problems_of
 from pylae.config.checks.rights import changeable, readable
-from pylae.config.document.load import Document, read
-from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.include import read_whole
+from pylae.config.document.load import Document
+from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import CallSources, DocumentSources, Place, calling, shown
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.config.models.route import Route, ServiceName
@@ -148,7 +149,7 @@ class Gateway:
             gateway._given, gateway._added = gateway._additions, Additions()
             gateway._files = {**gateway._files, **files}
         else:
-            document = read(path)
+            document = read_whole(path)
             gateway = cls()
             gateway._written = parse_document(document)
             gateway._calls, gateway._document = {}, document
@@ -159,13 +160,15 @@ class Gateway:
     def _import_hooks(self, folder: Path, files: Mapping[Path, str | None]) -> None:
         """Imports what the configuration names, and notes its files beside `files`."""
         self._files = files
-        if not (self._written.hooks or self._written.plugins):
+        named = any(isinstance(service.app, str) for service in self._written.services.values())
+        if not (self._written.hooks or self._written.plugins or named):
             return
         from pylae.hooks.load import importable
 
         importable(folder)
         try:
             self._all_hooks()
+            self._applications(self._written)
         except ConfigError as error:
             raise ConfigError(error.problems, {**files, **error.files}) from None
 
@@ -199,8 +202,11 @@ class Gateway:
 
     @property
     def written_in(self) -> Sequence[Path]:
-        """The file or program that the configuration comes from, and the document that such a program has read."""
-        document = [Path(self._document.file)] if self._document else []
+        """The file or program that the configuration comes from, and the document that such a program has read.
+
+        What the document includes is among them, and the patterns of the names of what it includes.
+        """
+        document = [Path(self._document.file), *self._document.included] if self._document else []
         return list(dict.fromkeys([self.origin, *document]))
 
     @property
@@ -349,6 +355,20 @@ class Gateway:
             self._files = {**self._files, **files}
         return [*(self._loaded or ()), *self._additions.hooks_over(self._written)]
 
+    @property
+    def applications(self) -> Mapping[str, Any]:
+        """The ASGI applications that services run, by the names of these. Raises ConfigError."""
+        return self._applications(self.config)
+
+    def _applications(self, config: Config) -> Mapping[str, Any]:
+        if all(service.app is None for service in config.services.values()):
+            return {}
+        from pylae.hooks.load import applications
+
+        found, files = applications(config, self.sources)
+        self._files = {**self._files, **files}
+        return found
+
     def plan(self) -> dict[str, Any]:
         """The configuration as the native side is given it. Raises ConfigError."""
         return self._plan(create=False)
@@ -368,6 +388,7 @@ class Gateway:
             raise ConfigError([self._problem_at(named)])
         texts = Texts(self._path.parent if self._path else None, create=create)
         calls = self._calls_of(self._all_hooks(), config)
+        self._applications(config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
         if texts.findings:
@@ -417,7 +438,8 @@ class Gateway:
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
             raise ConfigError([self._native_problem(item) for item in answer["problems"]], self.followed)
-        weak = [self._problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
+        weak = [*self._document.warnings] if self._document else []
+        weak += [self._problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
         bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
         weak += self._weak_rights()
         return [*weak, *(self._native_problem(item) for item in (*bypassed, *answer["warnings"]))]
@@ -500,7 +522,8 @@ class Gateway:
             raise
         try:
             control.listen()
-            log.info("listening on %s", ", ".join(addresses))
+            schemes = ("https" if listener.tls else "http" for listener in self.config.listeners)
+            log.info("listening on %s", ", ".join(map("://".join, zip(schemes, addresses, strict=True))))
             control.start()
         except BaseException:
             self.stop(drain=False)
@@ -711,13 +734,18 @@ class Gateway:
         one at once; SIGQUIT waits for all exchanges. Reloads on SIGHUP and when a file of the configuration changes.
         Does nothing while `from_file` reads the program that calls it. Where it cannot start, a program that is run by
         its own name (`python gateway.py`) ends as `pylae run` does, with every problem on standard error and its exit
-        code; elsewhere it raises ConfigError or EngineError.
+        code; elsewhere it raises ConfigError or EngineError. Like `pylae run`, such a program says where everything is,
+        and on a terminal prints a line for each request.
         """
         if program.loading():
             return
+        from pylae.cli import foreground
         from pylae.engine import NativeSignals, count_unhandled
 
         caller = sys._getframe(1).f_globals.get("__name__")
+        is_program = caller in ("__main__", "pylae.cli.run")
+        if is_program:
+            foreground.log_to_standard_error()
         self._events = events = NativeSignals()
         try:
             with waiting(LOGGERS, count_unhandled), signals(events):
@@ -729,11 +757,12 @@ class Gateway:
                     from pylae.cli.report import failure
 
                     raise SystemExit(failure(error)) from error
-                serve(self, events)
+                with foreground.shown(self._control) if is_program else nullcontext():
+                    serve(self, events)
         finally:
             self._events = None
             # What is run as a program ends in time, even if a thread of a hook keeps Python from ending.
-            if caller in ("__main__", "pylae.cli.run"):
+            if is_program:
                 events.finish()
             else:
                 events.end()

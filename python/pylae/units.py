@@ -109,6 +109,11 @@ def size(number: int) -> str:
     return f"{number // 1024 ** _POWER[unit]}{unit}B" if unit else str(number)
 
 
+def counted(number: int, things: str) -> str:
+    """`1 route`, `2 routes`."""
+    return f"{number} {things if number != 1 else things.removesuffix('s')}"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRate:
     """So many requests in such a span of time."""

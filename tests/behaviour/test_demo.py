@@ -49,6 +49,17 @@ class Demo:
         return [lines[number + 1].strip() for number, line in enumerate(lines) if re.match(r"  [1-9]\. ", line)]
 
     @property
+    def exports(self) -> str:
+        """The two lines that a shell needs first."""
+        lines = [line for line in self.printed if line.startswith("export ")]
+        assert [line.partition("=")[0] for line in lines] == ["export TOKEN", "export ADMIN"]
+        return "".join(lines)
+
+    def paste(self, command: str) -> str:
+        """Runs a command in a shell that knows the tokens, as a person would in another terminal; it must succeed."""
+        return paste(self.exports + command)
+
+    @property
     def gateway(self) -> str:
         """Where the gateway answers."""
         return next(line.split()[-1] for line in self.printed if line.startswith("The gateway: "))
@@ -121,54 +132,59 @@ def wait_until_ended(descriptors: list[int]) -> None:
 
 def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
     with running_demo("--port", "0") as demo:
+        assert all(len(command) < 160 + len(str(demo.configuration)) for command in demo.commands)
         get_user, register, order, list_users, delete, explain = demo.commands
-        status, head, body = split(paste(get_user))
+        status, head, body = split(demo.paste(get_user))
         assert (status, json.loads(body)["id"]) == (200, 1)
         assert "x-request-id: " in head
         assert "x-content-type-options: nosniff" in head
         assert "ratelimit-policy: " in head
-        status, _, body = split(paste(register))
+        status, _, body = split(demo.paste(register))
         assert (status, json.loads(body)["email"]) == (201, "edsger@example.com")
-        status, head, body = split(paste(order))
+        status, head, body = split(demo.paste(order))
         made = json.loads(body)
         assert (status, made["payment"]["status"], made["notification"]["user_id"]) == (201, "approved", 1)
-        status, _, body = split(paste(list_users))
+        status, _, body = split(demo.paste(list_users))
         assert (status, len(json.loads(body)["users"])) == (200, 4)
-        user, admin = (re.search(r"'(Authorization: Bearer [^']+)'", one) for one in (get_user, list_users))
-        assert user and admin
-        status, head, body = split(paste(list_users.replace(admin[1], user[1])))
+        status, head, body = split(demo.paste(list_users.replace("$ADMIN", "$TOKEN")))
         assert (status, json.loads(body)["status"]) == (403, 403)
         assert "content-type: application/problem+json" in head
-        status, head, _ = split(paste(get_user.replace(user[1], "X-Nothing: 1")))
+        status, head, _ = split(demo.paste(get_user.replace("Authorization: Bearer $TOKEN", "X-Nothing: 1")))
         assert status == 401
         assert "www-authenticate: bearer" in head
-        status, head, _ = split(paste(delete))
+        status, head, _ = split(demo.paste(delete))
         assert status == 405
         assert re.search(r"^allow: .*\bget\b", head, re.MULTILINE)
-        told = paste(explain)
+        told = demo.paste(explain)
         assert "Route get-user" in told
         assert "weighted_round_robin" in told
         assert "jwt lets user 1 (customer) pass" in told
-        assert user[1].split()[-1] not in told
+        token = demo.exports.split()[1].partition("=")[2]
+        assert token not in told
 
-        status, head, _ = split(paste(f"{get_user} -H 'Origin: https://shop.example'"))
+        status, head, _ = split(demo.paste(f"{get_user} -H 'Origin: https://shop.example'"))
         assert "access-control-allow-origin: *" in head
 
-        # The access log tells them, and the three services that worked on the order had one request id.
-        logged = json.loads(demo.read_until('"path":"/api/users/1"'))
-        assert (logged["status"], logged["route"]) == (200, "get-user")
-        # Each has a pipe of its own: which line comes first is not certain.
-        paths, told_of = ("/payments ", "/notifications ", "/api/orders "), dict[str, str]()
+        # The log tells them, and what the three services and the gateway say of the order has one request id.
+        paths = ("POST /payments ", "POST /notifications ", "POST /api/orders  (", "POST /api/orders  orders → ")
+        told_of = dict[str, str]()
+        # Each has a way of its own to the output: which line comes first is not certain.
         while len(told_of) < len(paths):
             line = demo.read_until(" ")
             told_of |= {path: line for path in paths if path in line}
         assert len({line.split()[-1] for line in told_of.values()}) == 1
+        followed = "".join(demo.printed).partition(READY)[2].splitlines()[1:]
+        one_kind = re.compile(r"\d\d:\d\d:\d\d  (\d{3} +\d+\.\d ms  [A-Z]+ /\S* .*|(?!\{).*)")
+        assert [line for line in followed if line and not one_kind.fullmatch(line)] == []
+        logged = json.loads((demo.configuration.parent / "access.log").read_text().splitlines()[0])
+        assert (logged["status"], logged["route"], logged["path"]) == (200, "get-user", "/api/users/1")
 
-        status, _, body = split(paste(f"curl -i '{demo.gateway}/api/payments?user_id=1' -H '{user[1]}'"))
+        authorized = '-H "Authorization: Bearer $TOKEN"'
+        status, _, body = split(demo.paste(f"curl -i '{demo.gateway}/api/payments?user_id=1' {authorized}"))
         assert (status, [entry["order_id"] for entry in json.loads(body)["payments"]]) == (200, [made["id"]])
-        status, _, body = split(paste(f"curl -i {demo.gateway}/api/notifications -H '{user[1]}'"))
+        status, _, body = split(demo.paste(f"curl -i {demo.gateway}/api/notifications {authorized}"))
         assert (status, len(json.loads(body)["notifications"])) == (200, 1)
-        served = [re.search(r"x-served-by: (\S+)", split(paste(get_user))[1]) for _ in range(6)]
+        served = [re.search(r"x-served-by: (\S+)", split(demo.paste(get_user))[1]) for _ in range(6)]
         assert {found[1] for found in served if found} == {"users-1", "users-2"}
 
         family = demo.family()

@@ -84,7 +84,7 @@ def test_it_runs_and_routes(tmp_path: Path, origin: str) -> None:
             line = process.stderr.readline()
             assert line, said
             said += line
-        gateway = f"http://{listening[1]}"
+        gateway = listening[1]
         try:
             # What requires authentication is closed; whoever started the program can make a token, and nobody else.
             assert ask(f"{gateway}/api/users/42", "GET")[0] == 401

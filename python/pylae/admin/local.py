@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pylae.admin.lasting import Lasting
+from pylae.config.document.include import Pattern
 from pylae.state import running
 from pylae.state.local_socket import Listening, is_trusted
 
@@ -78,7 +79,7 @@ class LocalServer:
         """What a person may name it by: the file or program, what such a program has read, the program that runs."""
         main = getattr(sys.modules.get("__main__"), "__file__", None)
         files = [self._control.origin, *self._control.gateway.written_in, *([Path(main)] if main else [])]
-        return list(dict.fromkeys(file.absolute() for file in files))
+        return list(dict.fromkeys(file.absolute() for file in files if not isinstance(file, Pattern)))
 
     def _run(self) -> None:
         listening = self._wait_for_the_folder()

@@ -101,6 +101,11 @@ class Server:
         finally:
             os.close(watched)
 
+    @property
+    def token_file(self) -> Path | None:
+        """The file that holds the token; None where the configuration gives it."""
+        return None if self._settings.token is not None else self._file
+
     def token_by(self, said: Admin | bool | None) -> str:
         """The token that a new configuration gives it. Raises ConfigError or OSError, as at the start."""
         settings = self._following(said)

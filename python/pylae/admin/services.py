@@ -28,7 +28,7 @@ class Instance(Body):
     """Where it is."""
     weight: int
     """Share of load relative to the others."""
-    source: Literal["static", "dns", "file", "heartbeat"]
+    source: Literal["static", "dns", "file", "heartbeat", "app"]
     """Where it was found; `static` is the configuration."""
     expires_in: float | None
     """Seconds that it stays without a beat, if it has registered itself."""

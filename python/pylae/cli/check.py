@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pylae.cli import report
 from pylae.cli.run import default_file
 
+if TYPE_CHECKING:
+    from pylae.gateway import Gateway
+
 
 @click.command(short_help="Find every mistake in a configuration.")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 def check(file: str | None) -> None:
     """Check the configuration FILE (YAML, or Python with a module-level `gateway`).
 
     Without FILE it is pylae.yaml, or else gateway.py, of this directory.
 
     Prints every problem as `file:line:column: path: message` with a hint, and exits with 1 if there is one. Warnings,
-    such as a route that can never match, do not change the exit code.
+    such as a route that can never match, do not change the exit code. What FILE includes is checked with it.
     """
     from pylae.gateway import Gateway
+    from pylae.units import counted
 
     file = file or default_file()
     gateway = Gateway.from_file(file)
     warnings = gateway.check()
     report.problems(warnings, "warning")
     plan = gateway.plan()
-    counts = [f"{len(plan[what])} {what if len(plan[what]) != 1 else what[:-1]}" for what in ("routes", "services")]
-    ending = f", {len(warnings)} warning{'s' * (len(warnings) != 1)}" if warnings else ""
-    click.echo(f"{click.style('ok', fg='green')} {file}: {', '.join(counts)}{ending}")
+    counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
+    ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""
+    included = included_files(gateway)
+    also = f" and {counted(len(included), 'files')} that it includes" if included else ""
+    click.echo(f"{click.style('ok', fg='green')} {file}{also}: {', '.join(counts)}{ending}")
+    for name in included:
+        click.echo(f"   {name}")
+
+
+def included_files(gateway: Gateway) -> list[str]:
+    """The files that a configuration includes."""
+    from pylae.config.document.include import Pattern
+
+    included = gateway.document.included if gateway.document else ()
+    return [str(name) for name in included if not isinstance(name, Pattern)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -23,6 +24,8 @@ from pylae.cli import log
 from pylae.cli.report import Failure
 
 PORT = 8080
+ACCESS_LOG = "access.log"
+"""The file of the access log, beside the configuration."""
 
 
 @click.command(short_help="Start a sample shop behind a gateway.")
@@ -35,7 +38,8 @@ def demo(port: int | None) -> None:
     """Start four real HTTP services and a gateway in front of them, and print commands to try.
 
     The services are users (two instances), orders, payments and notifications, each with its own SQLite database in a
-    temporary directory. The access log follows. Ctrl-C stops all of it and leaves nothing behind.
+    temporary directory. A line for each request follows: as the gateway answered it, and as each service did. Ctrl-C
+    stops all of it and leaves nothing behind.
     """
     from pylae.demo.shop import Shop, ShopError
 
@@ -48,6 +52,7 @@ def demo(port: int | None) -> None:
             values = {
                 "DEMO_ADDRESS": address,
                 "DEMO_STATE": "state",
+                "DEMO_ACCESS_LOG": str(shop.directory / ACCESS_LOG),
                 "JWT_SECRET": secrets.token_urlsafe(48),
                 **shop.addresses,
             }
@@ -75,15 +80,18 @@ def _interruptions() -> Iterator[list[int]]:
 
 def _run(configuration: Path, on_start: Callable[[Sequence[str]], None], interrupted: list[int]) -> None:
     """Runs the gateway, unless the start was interrupted, and says when it listens."""
+    from pylae.cli.foreground import RequestLines
     from pylae.gateway import Gateway
 
     class Greeting(Gateway):
         def start(self) -> list[str]:
             addresses = super().start()
             on_start(addresses)
+            lines.start()
             return addresses
 
     gateway = Greeting.from_file(configuration)
+    lines = RequestLines(gateway, _print, _as_gateway)
     # Only now: what is imported until here can lose the exception.
     if interrupted:
         raise KeyboardInterrupt
@@ -108,9 +116,14 @@ def tokens(configuration: Path) -> Tokens:
     return Tokens(*(issue_token(person, config=config) for person in people))
 
 
-def commands(gateway: str, configuration: Path, tokens: Tokens) -> Sequence[tuple[str, str]]:
-    """The six commands to try, each with what it shows."""
-    as_user, as_admin = (f"-H 'Authorization: Bearer {token}'" for token in (tokens.user, tokens.admin))
+def exports(tokens: Tokens) -> Sequence[str]:
+    """What a shell has to know for `commands`."""
+    return f"export TOKEN={tokens.user}", f"export ADMIN={tokens.admin}"
+
+
+def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
+    """The six commands to try, each with what it shows, once a shell knows `exports`."""
+    as_user, as_admin = (f'-H "Authorization: Bearer ${name}"' for name in ("TOKEN", "ADMIN"))
     as_json = "-H 'Content-Type: application/json'"
     order = '{"user_id": 1, "items": [{"sku": "kettle", "quantity": 2}]}'
     user = '{"name": "Edsger", "email": "edsger@example.com"}'
@@ -128,7 +141,7 @@ def commands(gateway: str, configuration: Path, tokens: Tokens) -> Sequence[tupl
             f"curl -i {gateway}/api/orders {as_user} {as_json} -d '{order}'",
         ),
         (
-            "List all users, which takes the role admin. With the user's token: 403, application/problem+json.",
+            "List all users, which takes the role admin. With $TOKEN: 403, application/problem+json.",
             f"curl -i {gateway}/api/users {as_admin}",
         ),
         (
@@ -152,33 +165,44 @@ def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[st
         click.echo(f"  {variable.removesuffix('_URL').lower().replace('_', '-'):15}{url}")
     click.echo(f"\nIts configuration, applied live when you save it:\n  {configuration}")
     made = tokens(configuration)
-    click.echo(f"\nA token of user 1, Ada, a customer, good for an hour:\n  {made.user}")
-    click.echo(f"\nA token of user 3, Root, an admin:\n  {made.admin}")
-    click.echo("\nTry these in another terminal:")
-    for number, (meaning, command) in enumerate(commands(gateway, configuration, made), 1):
+    click.echo("\nIn another terminal, the tokens of Ada (user 1, a customer) and of an admin, good for an hour:\n")
+    for line in exports(made):
+        click.echo(click.style(line, fg="green"))
+    click.echo("\nTry these there:")
+    for number, (meaning, command) in enumerate(commands(gateway, configuration), 1):
         click.echo(f"\n  {number}. {meaning}\n     {click.style(command, fg='green')}")
-    click.echo("\nThe access log follows, in JSON, and each request as the services see it. Ctrl-C stops everything.\n")
+    click.echo(f"\nThe access log, in JSON: {configuration.parent / ACCESS_LOG}")
+    click.echo("A line for each request follows, of the gateway and of each service. Ctrl-C stops everything.\n")
+
+
+def _as_gateway(exchange: Mapping[str, Any]) -> str:
+    """A request as the gateway answered it."""
+    from pylae.cli.foreground import at, described
+
+    return f"{at(exchange)}  {described(exchange)}  {exchange['request_id']}"
 
 
 def _tell(record: dict[str, object]) -> None:
-    """Prints a request that a service answered."""
+    """Prints a request as a service answered it, in the words of the gateway."""
+    from pylae.cli.foreground import described
+
     if "ended" in record:
         click.secho(f"{record['instance']} ended by itself with code {record['ended']}", fg="red", err=True)
         return
-    status = int(str(record["status"]))
-    colour = "green" if status < 400 else "yellow" if status < 500 else "red"
-    line = "  ".join(
-        (
-            time.strftime("%H:%M:%S"),
-            click.style(str(status), fg=colour),
-            f"{record['method']:6} {record['target']:32}",
-            f"{record['ms']:>6} ms",
-            f"{record['instance']:13}",
-            str(record["request_id"] or ""),
-        )
-    )
+    exchange = {
+        "status": int(str(record["status"])),
+        "duration": float(str(record["ms"])) / 1000,
+        "method": record["method"],
+        "path": record["target"],
+        "service": f"(answered by {record['instance']})",
+        **dict.fromkeys(("query", "route", "instance", "code")),
+    }
+    _print(f"{time.strftime('%H:%M:%S')}  {described(exchange)}  {record['request_id'] or ''}".rstrip())
+
+
+def _print(line: str) -> None:
     with contextlib.suppress(OSError):  # whoever read the log has gone
-        click.echo(line.rstrip())
+        click.echo(line)
 
 
 def _filled_in(values: Mapping[str, str]) -> str:

@@ -12,10 +12,10 @@ from pylae.cli.table import columns
 
 
 @click.command(short_help="Show the routes as a table.")
-@click.argument("file", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON.")
+@click.argument("file", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON, each with its place.")
 def routes(file: str | None, as_json: bool) -> None:
-    """Show the routes of the configuration FILE in the order in which they are declared.
+    """Show the routes of the configuration FILE in the order in which they are declared, and where they stand.
 
     Without FILE it is pylae.yaml, or else gateway.py, of this directory.
 
@@ -23,16 +23,21 @@ def routes(file: str | None, as_json: bool) -> None:
     """
     from pylae.gateway import Gateway
 
-    plan = Gateway.from_file(file or default_file()).plan()
+    gateway = Gateway.from_file(file or default_file())
+    listed = gateway.plan()["routes"]
+    places = [gateway.locate(f"routes[{index}]", key=True) for index in range(len(listed))]
     if as_json:
-        click.echo(json.dumps(plan["routes"], indent=2))
+        told = [{**route, "place": str(place)} for route, place in zip(listed, places, strict=True)]
+        click.echo(json.dumps(told, indent=2))
         return
-    header = ("NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES")
-    for line in columns(header, [_row(route) for route in plan["routes"]]):
+    header = ("NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES", "WHERE")
+    where = [f"{place.file}:{place.line}" if place.file else "" for place in places]
+    rows = [_row(route, at) for route, at in zip(listed, where, strict=True)]
+    for line in columns(header, rows):
         click.echo(line)
 
 
-def _row(route: dict[str, Any]) -> tuple[str, ...]:
+def _row(route: dict[str, Any], where: str) -> tuple[str, ...]:
     match = route["match"]
     path = match["path"]
     return (
@@ -42,6 +47,7 @@ def _row(route: dict[str, Any]) -> tuple[str, ...]:
         " ".join(_conditions(route)),
         route["service"] or "-",
         " ".join(sorted(route["policies"])),
+        where,
     )
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
+from pylae.cli.foreground import described
 from pylae.cli.options import options
 from pylae.cli.remote import Remote
-
-_COLOURS = {2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
 
 @click.command(short_help="Watch exchanges as they end.")
@@ -36,10 +35,4 @@ def tail(gateway: Remote, as_json: bool, route: str | None, service: str | None,
 
 def line(exchange: dict[str, Any]) -> str:
     """An exchange as a line for people."""
-    status = click.style(str(exchange["status"]), fg=_COLOURS.get(exchange["status"] // 100))
-    time = exchange["timestamp"][11:23]
-    duration = f"{exchange['duration'] * 1000:.1f} ms"
-    path = exchange["path"] + (f"?{exchange['query']}" if exchange["query"] else "")
-    where = " → ".join(str(exchange[key]) for key in ("route", "service", "instance") if exchange[key])
-    why = f" ({exchange['code']})" if exchange["code"] else ""
-    return f"{time}  {status}  {duration:>10}  {exchange['method']} {path}{why}  {where}".rstrip()
+    return f"{exchange['timestamp'][11:23]}  {described(exchange)}"

@@ -144,7 +144,7 @@ def _derived_name(route: Route) -> str:
 
 def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
     """One service as the plan has it. `texts` reads the files that it names."""
-    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "instances", "load_balancer"})
+    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "app", "instances", "load_balancer"})
     switched_off = {key: None for key, value in plan.items() if value is False and key != "preserve_host"}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
     return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylae.config.document.load import digest
+from pylae.config.document.include import Pattern, held
 
 _SETTLED = 2_000_000_000
 """Age in nanoseconds from which a file's time of change can be trusted to tell two contents apart."""
@@ -46,6 +46,8 @@ class Watch:
         return differs and calm
 
     def _look(self, path: Path, before: _Seen | None) -> _Seen:
+        if isinstance(path, Pattern):
+            return _Seen(None, False, held(path))
         try:
             stat = path.stat()
             signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
@@ -57,7 +59,7 @@ class Watch:
 
     def _digest(self, path: Path, signature: tuple[int, ...], before: _Seen | None) -> str | None:
         try:
-            return digest(path.read_bytes())
+            return held(path)
         except PermissionError:
             # What root has read and the user that the gateway has become cannot: the same as long as it looks so.
             if before is None:

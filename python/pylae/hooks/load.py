@@ -19,6 +19,7 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.load import digest
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, Sources
+from pylae.config.models.application import why_not_asgi
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import ON, HookSettings, PluginUse
 from pylae.errors import ConfigError, HookError, Problem
@@ -32,7 +33,7 @@ _DIGEST = "__pylae_digest__"
 
 
 class _MissingError(Exception):
-    """What a configuration names and nothing has. The hint is the second argument."""
+    """What a configuration names and nothing has, or something else is. The hint is the second argument."""
 
 
 class _SettingsError(Exception):
@@ -68,6 +69,35 @@ def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str |
     if problems:
         raise ConfigError(problems, modules.files)
     return hooks, modules.files
+
+
+def applications(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[Path, str | None]]:
+    """The ASGI applications of services by their names, and the files that they came from, as `load` has it.
+
+    Raises ConfigError with every problem.
+    """
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    modules = Modules()
+    for name, service in config.services.items():
+        if isinstance(service.app, str):
+            try:
+                found[name] = _application(service.app, modules)
+            except (Exception, SystemExit) as error:
+                problems.append(_problem(error, sources, ("services", name, "app")))
+        elif service.app is not None:
+            found[name] = service.app
+    if problems:
+        raise ConfigError(problems, modules.files)
+    return found, modules.files
+
+
+def _application(path: str, modules: Modules) -> Any:
+    found = modules.find(path)
+    if (why := why_not_asgi(found)) is not None:
+        message, hint = why
+        raise _MissingError(f"`{path}` {message}", hint)
+    return found
 
 
 def _hook(settings: HookSettings, source: tuple[Step, ...], modules: Modules) -> Hook:

@@ -24,6 +24,7 @@ from pylae.config.models.discovery import MOST_INSTANCES
 from pylae.config.models.service import Instance, Service
 from pylae.config.plan import with_instances
 from pylae.errors import PylaeError, RegistryError
+from pylae.registry.application import ApplicationSource
 from pylae.registry.file import FileSource
 from pylae.registry.heartbeat import HeartbeatSource, Registration
 from pylae.registry.source import Source, authority, in_order
@@ -74,25 +75,46 @@ class ServiceRegistry:
         self._changed: asyncio.Event | None = None
         self._ending = threading.Lock()
 
-    def prepared(self, config: Config) -> Sources:
-        """The sources of a configuration; new ones have looked once, or have been given up on for the moment."""
+    def prepared(self, config: Config, applications: Mapping[str, Any] | None = None) -> Sources:
+        """The sources of a configuration; new ones have looked once, or have been given up on for the moment.
+
+        `applications` are those that services are to run, by their names; new ones have been started. Raises
+        EngineError if one does not start.
+        """
+        applications = applications or {}
         sources = {
-            name: (service, self._source(name, service))
+            name: (service, self._source(name, service, applications.get(name)))
             for name, service in config.services.items()
-            if service.discovery
+            if service.discovery or name in applications
         }
         known = {source for _, source in self._sources.values()}
         fresh = [source for _, source in sources.values() if source not in known]
+        try:
+            for source in fresh:
+                if isinstance(source, ApplicationSource):
+                    source.start()
+        except BaseException:
+            self.discard(sources)
+            raise
         if fresh:
             looks = asyncio.run_coroutine_threadsafe(self._look_at_all(fresh), self._running())
             with contextlib.suppress(TimeoutError):
                 looks.result(_PATIENCE * 2)
         return sources
 
-    def _source(self, name: str, service: Service) -> Source:
+    def discard(self, sources: Sources) -> None:
+        """Ends what was prepared and will not be followed."""
+        for _, source in sources.values():
+            if isinstance(source, ApplicationSource) and source not in {one for _, one in self._sources.values()}:
+                source.stop()
+
+    def _source(self, name: str, service: Service, application: Any) -> Source:
         """The source that a service has already, or a new one."""
         discovery = service.discovery
         known, source = self._sources.get(name, (None, None))
+        if application is not None:
+            same = isinstance(source, ApplicationSource) and source.application is application
+            return source if source is not None and same else ApplicationSource(name, application)
         if isinstance(source, HeartbeatSource) and discovery and discovery.heartbeat:
             return source
         if source is not None and known and (known.discovery, known.secure) == (discovery, service.secure):
@@ -117,6 +139,10 @@ class ServiceRegistry:
             if isinstance(source, HeartbeatSource) and service.discovery and service.discovery.heartbeat:
                 source.use(service.discovery.heartbeat, secure=service.secure)
         before, self._sources = self._sources, dict(sources)
+        kept = {source for _, source in sources.values()}
+        for _, source in before.values():
+            if isinstance(source, ApplicationSource) and source not in kept:
+                source.stop_later()
         if self._sources or before:
             self._running().call_soon_threadsafe(self._follow_only)
 
@@ -195,6 +221,9 @@ class ServiceRegistry:
             if self._loop is not None and self._thread is not None and self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._thread.join(_LAST)
+            for _, source in self._sources.values():
+                if isinstance(source, ApplicationSource):
+                    source.stop()
             self._keep()
 
     def filled(self, plan: Mapping[str, Any], sources: Sources | None = None) -> dict[str, Any]:
@@ -238,8 +267,8 @@ class ServiceRegistry:
         listed = f"there are {', '.join(known)}" if known else "there are none"
         return RegistryError(f"there is no service `{name}`; {listed}{f'; did you mean `{near[0]}`?' if near else ''}")
 
-    def kind(self, name: str, url: str) -> Literal["static", "dns", "file", "heartbeat"]:
-        """Where an instance of a service comes from: `static`, `dns`, `file` or `heartbeat`."""
+    def kind(self, name: str, url: str) -> Literal["static", "dns", "file", "heartbeat", "app"]:
+        """Where an instance of a service comes from: `static`, `dns`, `file`, `heartbeat` or `app`."""
         service, source = self._sources.get(name, (None, None))
         if source is None or service is None or url in {instance.url for instance in service.instances}:
             return "static"

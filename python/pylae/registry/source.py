@@ -24,7 +24,7 @@ class Source(Protocol):
         """What keeps it from being read now, if anything does: its instances are those of before."""
 
     @property
-    def kind(self) -> Literal["dns", "file", "heartbeat"]:
+    def kind(self) -> Literal["dns", "file", "heartbeat", "app"]:
         """Which of them it is."""
 
     async def look(self, now: float) -> bool:

@@ -14,6 +14,7 @@ What is here works without pytest too.
 
 from __future__ import annotations
 
+from pylae.testing.application import ApplicationService
 from pylae.testing.client import Client, RequestOptions, Response, StreamedResponse
 from pylae.testing.clock import FakeClock
 from pylae.testing.gateway import RunningGateway, StartedGateway
@@ -24,6 +25,7 @@ from pylae.testing.tokens import SECRET, make_token
 
 __all__ = [
     "SECRET",
+    "ApplicationService",
     "Client",
     "FakeClock",
     "FakeService",

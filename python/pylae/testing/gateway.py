@@ -90,7 +90,7 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
         name = _known(called, known)
         listed = _listed(name, instances)
         if name in services:
-            services[name] = services[name].model_copy(update={"instances": listed})
+            services[name] = services[name].model_copy(update={"instances": listed, "app": None})
         elif any(route.service_key == name and route.service_url for route in routes):
             breaker = next((route.circuit_breaker for route in routes if route.service_key == name), None)
             services[name] = Service(instances=listed, circuit_breaker=breaker)

@@ -37,18 +37,35 @@ def pylae_gateway() -> Iterator[StartGateway]:
 
 @pytest.fixture
 def pylae_service() -> Iterator[StartService]:
-    """Starts services: `pylae_service({"id": 7})`. See `pylae.testing.FakeService`."""
+    """Starts services: `pylae_service({"id": 7})`, or `pylae_service(app)` with an ASGI application such as FastAPI's.
+
+    See `pylae.testing.FakeService` and `ApplicationService`.
+    """
     from pylae.testing import FakeService
 
     started: list[FakeService] = []
 
-    def start(answer: Answer = None) -> FakeService:
-        started.append(FakeService(answer))
+    def start(answer: Any = None) -> FakeService:
+        started.append(_application(answer) or FakeService(answer))
         return started[-1]
 
     yield start
     for service in started:
         service.stop()
+
+
+def _application(answer: Any) -> FakeService | None:
+    """The service that an ASGI application is; None for what answers otherwise."""
+    if not callable(answer):
+        return None
+    from pylae.config.models.application import why_not_asgi
+
+    if why_not_asgi(answer) is not None:
+        # A function of the request.
+        return None
+    from pylae.testing.application import ApplicationService
+
+    return ApplicationService(answer)
 
 
 @pytest.fixture

@@ -95,12 +95,16 @@ class FakeService:
         self._arrived = threading.Condition()
         self._stopped = threading.Event()
         self._open: set[socket.socket] = set()
+        self.port: int = self._start()
+
+    def _start(self) -> int:
+        """Begins to serve, and gives the port."""
         self._server = _Server(self)
-        self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="fake-service", daemon=True
         )
         self._thread.start()
+        return int(self._server.server_address[1])
 
     @property
     def address(self) -> str:
@@ -144,6 +148,9 @@ class FakeService:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        self._end()
+
+    def _end(self) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -163,11 +170,7 @@ class FakeService:
         if self._router is not None and (found := self._router.find(request.method, request.target)):
             answer = self._routes[int(found.name)][1]
             request = Received(request.method, request.target, request.headers, request.body, found.params)
-        with self._arrived:
-            self.count += 1
-            self.requests.append(request)
-            del self.requests[:-_MOST]
-            self._arrived.notify_all()
+        self._remember(request)
         try:
             reply = _reply(answer, request)
         except Exception:
@@ -176,6 +179,13 @@ class FakeService:
             traceback.print_exc()
         stopped = bool(reply.delay) and self._stopped.wait(reply.delay)
         return Reply(hang_up=True) if stopped else reply
+
+    def _remember(self, request: Received) -> None:
+        with self._arrived:
+            self.count += 1
+            self.requests.append(request)
+            del self.requests[:-_MOST]
+            self._arrived.notify_all()
 
 
 def _reply(answer: Any, request: Received) -> Reply:

@@ -90,7 +90,7 @@ def test_the_program_runs(tmp_path: Path, service: FakeService) -> None:
             said = []
             for line in process.stderr:
                 said.append(line)
-                if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
+                if found := re.search(r"listening on http://(127\.0\.0\.1:\d+)", line):
                     break
             assert found, "".join(said)
             response = Client(found[1]).get("/api/orders?x=1")

@@ -12,14 +12,17 @@ def test_the_table(pylae, shop: Path) -> None:
     result = pylae("routes", shop)
     assert result.exit_code == 0
     header, first, second = result.output.splitlines()
-    assert header.split() == ["NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES"]
-    assert first.split() == ["get-user", "GET", "pattern", r"^/api/users/(\d+)$", "users", "security_headers"]
-    assert second.split() == ["orders", "GET|POST", "prefix", "/api/orders", "host=shop.example", "orders"]
+    assert header.split() == ["NAME", "METHODS", "PATH", "CONDITIONS", "SERVICE", "POLICIES", "WHERE"]
+    where = (f"{shop}:9", f"{shop}:10")
+    assert first.split() == ["get-user", "GET", "pattern", r"^/api/users/(\d+)$", "users", "security_headers", where[0]]
+    assert second.split() == ["orders", "GET|POST", "prefix", "/api/orders", "host=shop.example", "orders", where[1]]
 
 
 def test_the_plan(pylae, shop: Path) -> None:
     result = pylae("routes", shop, "--json")
-    assert [route["name"] for route in json.loads(result.output)] == ["get-user", "orders"]
+    told = json.loads(result.output)
+    places = [(route["name"], route["place"]) for route in told]
+    assert places == [("get-user", f"{shop}:9:5"), ("orders", f"{shop}:10:5")]
 
 
 def test_conditions(pylae, shop: Path) -> None:

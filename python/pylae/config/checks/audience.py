@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pylae.config.document.nodes import Step
 from pylae.config.document.written import written
+from pylae.config.models.application import name_of
 from pylae.config.models.config import Config, Listener
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
@@ -40,11 +41,21 @@ _TUNING_OF_ROUTES = (
 )
 """What does not decide which recipient behind an instance's address gets a request."""
 _TUNING_OF_SERVICES = (
-    *("instances", "discovery", "tls", "load_balancer", "slow_start", "sticky", "health_check", "passive_health"),
+    *(
+        "instances",
+        "discovery",
+        "app",
+        "tls",
+        "load_balancer",
+        "slow_start",
+        "sticky",
+        "health_check",
+        "passive_health",
+    ),
     *("panic_threshold", "circuit_breaker", "retry_budget", "connect_timeout", "max_in_flight", "queue", "protocol"),
     *("max_streams", "max_idle", "idle_timeout"),
 )
-"""What does not decide it either. `host` and these are looked at by themselves: `instances`, `discovery`, `tls`."""
+"""What does not decide it either. These are looked at by themselves: `instances`, `discovery`, `app`, `tls`."""
 _PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
 
 _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
@@ -69,6 +80,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("user",): _NOBODY,
     ("group",): _NOBODY,
     ("hosts",): _NOBODY,
+    ("include",): _NOBODY,
     ("hooks",): _NOBODY,
     ("plugins",): _NOBODY,
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
@@ -173,6 +185,8 @@ class Audiences:
             yield ("instance", instance.url, said)
         if service.discovery is not None:
             yield ("discovery", _json(service.discovery), said)
+        if service.app is not None:
+            yield ("application", name_of(service.app), said)
 
     def _clients(self, path: At) -> Iterator[End]:
         """Who can read answers: on each listener anybody, or those whom the route lets in."""

@@ -48,6 +48,7 @@ class View:
 
 def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Every finding but `authentication`, by one check after the other."""
+    yield from _included(view.config)
     yield from _listeners(view.config, sources)
     yield from _account(view.config)
     yield from _instances(view.config, sources)
@@ -65,6 +66,13 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
     node = sources.locate(path).node
     return "(not shown)" if node is not None and node.interpolated else shown(value, hidden=False)
+
+
+def _included(config: Config) -> Iterator[Finding]:
+    """Files that were not read: a file that is read as the main one has none of them left here."""
+    if config.include:
+        hint = "`Gateway.from_file` reads one with what it includes; elsewhere write all services and routes"
+        yield Finding(("include",), "only a file that a gateway is started with can include others", hint)
 
 
 def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
@@ -92,7 +100,7 @@ def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
         if "tls" in service.model_fields_set and service.instances and not service.secure:
             hint = "TLS is spoken to URLs that begin with https://"
             yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
-        if not service.instances and service.discovery is None:
+        if not service.instances and service.discovery is None and service.app is None:
             hint = "or `discovery`, which says where they come from"
             yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]

@@ -111,6 +111,10 @@ def named(config: Config) -> Iterator[Taking]:
                 yield Taking("file", path, place, name, (f"file:{name}",))
     for index, hook in enumerate(config.hooks):
         yield Taking("code", ("hooks", index), ("hooks",), hook.path, (hook.path,))
+    for name, service in config.services.items():
+        if isinstance(service.app, str):
+            path = ("services", name, "app")
+            yield Taking("code", path, path, service.app, (service.app,))
     for index, plugin in enumerate(config.plugins):
         yield Taking("code", ("plugins", index, "use"), ("plugins",), plugin.use, (plugin.use,))
 

@@ -11,14 +11,13 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from pylae.config.document.nodes import Foreign, Step, Tree, line_and_column, show_path
-from pylae.config.document.nodes import place as place_of
+from pylae.config.document.nodes import Foreign, Step, Tree, line_and_column, place, show_path
 from pylae.errors import ConfigError, Problem
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -56,14 +55,24 @@ class Document:
     file: str
     root: Tree
     files: Mapping[Path, str | None]
+    counted: tuple[int, int] = (0, 0)
+    """How many values were read, and how many aliases have added."""
+    included: tuple[Path, ...] = ()
+    """What else it is written in (`pylae.config.document.include`): the files, and the patterns of their names."""
+    warnings: tuple[Problem, ...] = ()
 
 
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads a configuration file. Raises ConfigError."""
-    files: dict[Path, str | None] = {path: None}
+    """Reads one file; what it includes is for `pylae.config.document.include`. Raises ConfigError."""
+    files: dict[Path, str | None] = {}
+    return parse(read_text(path, files), str(path), files, environ)
+
+
+def read_text(path: Path, files: dict[Path, str | None]) -> str:
+    """The text of a configuration file, whose hash is noted in `files`. Raises ConfigError."""
+    files[path] = None
     try:
-        data = read_bytes(path, MAX_BYTES, files)
-        return parse(data.decode("utf-8-sig"), str(path), files, environ)
+        return read_bytes(path, MAX_BYTES, files).decode("utf-8-sig")
     except OSError as error:
         message = f"cannot be read: {reason(error)}"
     except UnicodeDecodeError as error:
@@ -108,7 +117,29 @@ def parse(
     `${file:…}` is relative to `file`; `files` are those that were read already. `refusal` says what may not stand in
     `${…}`, which is not looked up then. Raises ConfigError.
     """
-    reader = _Reader(text, file, environ, dict(files or {}), refusal)
+    return _read(_Reader(text, file, environ, dict(files or {}), refusal, Path(file).parent))
+
+
+def parse_part(whole: Document, text: str, file: str, environ: Mapping[str, str] = os.environ) -> tuple[Any, Document]:
+    """Reads what another file includes into the tree of that, and gives it beside the whole that has grown by it.
+
+    Paths in it are relative to the file that includes it. Raises ConfigError.
+    """
+    tree = whole.root
+    data, root = tree.data, tree.root
+    reader = _Reader(text, file, environ, dict(whole.files), lambda _: None, Path(whole.file).parent, tree=tree)
+    reader.values, reader.aliased = whole.counted
+    try:
+        document = _read(reader)
+        return tree.data, replace(whole, files=document.files, counted=document.counted)
+    finally:
+        tree.begin(data, root.at)
+
+
+def _read(reader: _Reader) -> Document:
+    text, file = reader.text, reader.file
+    reader.number = len(reader.tree.files)
+    reader.tree.files.append(file)
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
@@ -118,7 +149,7 @@ def parse(
         raise ConfigError([problem], reader.files) from None
     if reader.problems:
         raise ConfigError(reader.problems, reader.files)
-    return Document(file, root, reader.files)
+    return Document(file, root, reader.files, (reader.values, reader.aliased))
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -165,6 +196,8 @@ class _Reader:
     environ: Mapping[str, str]
     files: dict[Path, str | None]
     refusal: Refusal
+    folder: Path
+    """What the names of files are relative to."""
     problems: list[Problem] = field(default_factory=list)
     tree: Tree = field(default_factory=Tree)
     anchors: dict[str, tuple[_Value, int] | None] = field(default_factory=dict)
@@ -173,6 +206,8 @@ class _Reader:
     """Every key once: they repeat."""
     interpolated: bool = False
     """Whether there was a reference in the latest text."""
+    number: int = 0
+    """That of the file, in places."""
     values: int = 0
     aliased: int = 0
     path: list[Step] = field(default_factory=list)
@@ -195,7 +230,7 @@ class _Reader:
         return self.tree
 
     def report(self, at: int | yaml.Event, message: str, hint: str | None = None) -> None:
-        line, column = line_and_column(at if isinstance(at, int) else place(at))
+        line, column = line_and_column(at if isinstance(at, int) else self.place(at))
         self.problems.append(Problem(self.file, line, column, show_path(self.path), message, hint))
         if len(self.problems) >= MAX_PROBLEMS:
             raise ConfigError(self.problems, self.files)
@@ -255,7 +290,7 @@ class _Reader:
             items.append(item.data)
             places.append(item.place)
         self.tree.add(items, places, foreign)
-        return _Value(items, place(start))
+        return _Value(items, self.place(start))
 
     def mapping(self, start: Any, depth: int) -> _Value:
         entries: dict[str, Any] = {}
@@ -274,14 +309,14 @@ class _Reader:
                 self.report(event, f"the key `{key}` stands twice in this mapping", hint)
             else:
                 entries[key] = value.data
-                places.append(place(event))
+                places.append(self.place(event))
                 places.append(value.place)
                 if value.foreign is not None:
                     foreign[key] = value.foreign
         for event, source in merged:
             self.merge(event, entries, source, places, foreign)
         self.tree.add(entries, places, foreign)
-        return _Value(entries, place(start))
+        return _Value(entries, self.place(start))
 
     def merge(
         self, event: Any, entries: dict[str, Any], source: Any, places: array[int], foreign: dict[Step, Foreign]
@@ -302,12 +337,17 @@ class _Reader:
         text: str = event.value
         if "${" in text:
             self.interpolated = False
-            return _Value(self.interpolate(event), place(event), Foreign(text, self.interpolated))
+            return _Value(self.interpolate(event), self.place(event), Foreign(text, self.interpolated))
         if not event.implicit[0]:
-            return _Value(text, place(event))
+            return _Value(text, self.place(event))
         if not text:
             self.report(event, "a value is missing", "write {} or [] for nothing in it, null for no value")
-        return _Value(core_scalar(text), place(event))
+        return _Value(core_scalar(text), self.place(event))
+
+    def place(self, event: Any) -> int:
+        """Where an event is, as `pylae.config.document.nodes.place`."""
+        mark = event.start_mark
+        return place(mark.line + 1, mark.column + 1, self.number)
 
     def interpolate(self, event: Any) -> str:
         at, end = event.start_mark.index, event.end_mark.index
@@ -354,7 +394,7 @@ class _Reader:
     def file_text(self, name: str, refuse: Callable[[str, str | None], str]) -> str:
         try:
             # Editors end a file with a line end, which is no part of a secret.
-            data = read_bytes(Path(self.file).parent / name, MAX_SECRET_BYTES, self.files)
+            data = read_bytes(self.folder / name, MAX_SECRET_BYTES, self.files)
             return data.decode().removesuffix("\n").removesuffix("\r")
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else "not a path or not UTF-8"
@@ -364,12 +404,6 @@ class _Reader:
 def referred(written: str) -> Iterator[str]:
     """What stands in the `${…}` of a text as it was written."""
     return (match[1] for match in _REFERENCE.finditer(written) if match[1] is not None)
-
-
-def place(event: Any) -> int:
-    """Where an event is, as `pylae.config.document.nodes.place`."""
-    mark = event.start_mark
-    return place_of(mark.line + 1, mark.column + 1)
 
 
 def core_scalar(text: str) -> Any:

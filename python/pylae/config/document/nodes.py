@@ -17,8 +17,9 @@ ALIASES = {
 }
 """Second names of keys, for people who know them from elsewhere."""
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
-_COLUMN = 32
-"""Bits of a place that hold the column; the line is above them."""
+_PART = 26
+"""Bits of a place that hold the column, and as many the line, of a file of at most 2**25 bytes; above is the file."""
+_PART_MASK = (1 << _PART) - 1
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class Foreign(NamedTuple):
     interpolated: bool
 
 
-def place(line: int, column: int) -> int:
-    """A line and a column, from 1, in one number: documents have hundreds of thousands."""
-    return line << _COLUMN | column
+def place(line: int, column: int, file: int = 0) -> int:
+    """A line and a column, from 1, and the number of a file, in one number: documents have hundreds of thousands."""
+    return (file << _PART | line) << _PART | column
 
 
 def line_and_column(place: int) -> tuple[int, int]:
-    """The two of a place."""
-    return divmod(place, 1 << _COLUMN)
+    """The line and the column of a place."""
+    return place >> _PART & _PART_MASK, place & _PART_MASK
 
 
 class Tree:
@@ -57,10 +58,12 @@ class Tree:
     Nothing is kept for a single value but its place in 8 bytes, and its key's.
     """
 
-    __slots__ = ("_added", "_foreign", "_orders", "_places", "_root", "_starts", "data")
+    __slots__ = ("_added", "_foreign", "_orders", "_places", "_root", "_starts", "data", "files")
 
     def __init__(self) -> None:
         self.data: Any = None
+        self.files: list[str] = []
+        """The files that it is made of, by their numbers in places."""
         self._root = place(1, 1)
         self._places = array("Q")
         # By the `id` of mappings and lists, all of which are in `data` and stay there. As pairs of `id` and start until
@@ -78,6 +81,7 @@ class Tree:
         """Notes the places in a mapping, of each key and then its value, or in a list."""
         # A mapping that was only merged is gone, and another may have its `id`.
         self._foreign.pop(id(inside), None)
+        self._orders.pop(id(inside), None)
         self._added.extend((id(inside), len(self._places)))
         self._places.extend(places)
         if foreign:
@@ -95,6 +99,10 @@ class Tree:
         """Puts a secret in the place of a mark."""
         inside[step] = secret
         self._foreign.setdefault(id(inside), {})[step] = Foreign(None, True)
+
+    def file_of(self, place: int) -> str:
+        """The file of a place."""
+        return self.files[place >> 2 * _PART]
 
     def places(self, inside: Any, step: Step) -> tuple[int, int]:
         """The places of a key and of its value; in a list both are the item's."""
@@ -124,6 +132,16 @@ class Node:
 
     def __init__(self, tree: Tree, inside: Any, step: Step, at: int) -> None:
         self._tree, self.inside, self.step, self._at = tree, inside, step, at
+
+    @property
+    def at(self) -> int:
+        """Its place, as `place`."""
+        return self._at
+
+    @property
+    def file(self) -> str:
+        """The file that it stands in."""
+        return self._tree.file_of(self._at)
 
     @property
     def line(self) -> int:

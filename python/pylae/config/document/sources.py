@@ -49,7 +49,7 @@ class DocumentSources:
     def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
         found = find(self.document.root, path)
         line, column = found.key if key and found.key else (found.node.line, found.node.column)
-        return Place(self.document.file, line, column, found.path, found.node)
+        return Place(found.node.file, line, column, found.path, found.node)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from pylae.config.document.nodes import Foreign, Node, Step, Tree, find
+from pylae.config.models.application import name_of
 from pylae.units import RequestRate
 
 _CREDENTIAL = re.compile(
@@ -129,7 +130,8 @@ def written(
         return int(seconds) if seconds.is_integer() else seconds
     if isinstance(value, RequestRate):
         return f"{value.limit}/{value.per.total_seconds():g}s"
-    return value
+    # An application that a program has: it can be named, and is no part of a document.
+    return f"({name_of(value)})" if callable(value) else value
 
 
 def was_written(config: BaseModel, path: At) -> bool:

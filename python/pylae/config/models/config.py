@@ -137,6 +137,10 @@ def _listeners(value: Any) -> Any:
     return [given] if isinstance(given, str) else value
 
 
+def _one_as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Config(Settings):
     """Everything that a person says about a gateway."""
 
@@ -164,6 +168,10 @@ class Config(Settings):
     """Bounds and deadlines of the client side."""
     auth: AuthConfig | None = None
     """Authenticators."""
+    include: Annotated[tuple[str, ...], BeforeValidator(_one_as_list, json_schema_input_type=str | list[str])] = ()
+    """Further files, by their names or by patterns such as `routes/*.yaml`, relative to this one. They have `services`
+    and `routes`, which count as if they stood here behind those that do, in the order of the entries and of the names
+    of files. A file that is read as the main one can include others, and nothing else can."""
     services: dict[ServiceName, Service] = {}
     """Services by name."""
     routes: tuple[Route, ...] = ()

@@ -22,7 +22,8 @@ ON = ("on_request", "on_response", "on_response_body", "on_response_events", "mi
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def _import_path(text: str) -> str:
+def import_path(text: str) -> str:
+    """A text that is `module:name`."""
     if not _PATH.fullmatch(text):
         raise refusal("is not an import path", 'write it like "package.module:function"')
     return text
@@ -34,7 +35,7 @@ def _body(value: Any) -> Any:
     return BODY if value is True else parse_size(value)
 
 
-ImportPath = Annotated[str, AfterValidator(_import_path)]
+ImportPath = Annotated[str, AfterValidator(import_path)]
 """`module:name`."""
 
 RouteNames = Annotated[

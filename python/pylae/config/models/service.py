@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.models.application import Application
 from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.config.models.discovery import Discovery
 from pylae.config.models.tls import ServiceTls
@@ -270,6 +271,10 @@ class Service(Settings):
     """Instances that are always there."""
     discovery: Discovery | None = None
     """Where further instances come from."""
+    app: Application = None
+    """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
+    in a program the application itself, in a file `module:name`. It starts and ends with the gateway. It has a port of
+    its own on 127.0.0.1, which everybody on this machine can connect to."""
     load_balancer: LoadBalancer | None = None
     """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
     slow_start: Duration | None = None
@@ -313,6 +318,14 @@ class Service(Settings):
             "tls" in self.model_fields_set or (self.discovery.dns is not None and self.discovery.dns.scheme == "https")
         )
         return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
+
+    @model_validator(mode="after")
+    def _runs(self) -> Service:
+        if self.app is not None and self.discovery is not None:
+            raise refusal("has `app` and `discovery`; only one of them")
+        if self.app is not None and self.protocol == "http2":
+            raise refusal("`app` is spoken to over HTTP/1.1", "leave out `protocol: http2`")
+        return self
 
     @model_validator(mode="after")
     def _speaks(self) -> Service:
