@@ -4,6 +4,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, final, overload
 
 __all__ = [
     "POLICIES",
+    "PROFILE",
+    "RUSTLS",
     "Cache",
     "CallNext",
     "CircuitBreaker",
@@ -47,6 +49,8 @@ _T = TypeVar("_T")
 _Body: TypeAlias = str | bytes | bytearray
 _Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 __version__: str
+PROFILE: str
+RUSTLS: str
 POLICIES: list[str]
 
 class PlanError(ValueError): ...

@@ -307,6 +307,11 @@ class Engine:
         return self._native
 
 
+def build() -> dict[str, str]:
+    """How the native module was built: its `version`, `profile`, and the version of `rustls`."""
+    return {"version": _native.__version__, "profile": _native.PROFILE, "rustls": _native.RUSTLS}
+
+
 def check(plan: str) -> dict[str, list[dict[str, str]]]:
     """`problems` and `warnings` of a plan, each with `path` and `message`. Opens no socket."""
     return cast("dict[str, list[dict[str, str]]]", json.loads(_native.check(plan)))

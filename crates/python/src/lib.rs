@@ -20,6 +20,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hooks::register(module)?;
     module.add("PlanError", module.py().get_type::<errors::PlanError>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("PROFILE", if cfg!(debug_assertions) { "development" } else { "release" })?;
+    module.add("RUSTLS", env!("PYLAE_RUSTLS"))?;
     module.add("POLICIES", pylae_policies::TABLE.to_vec())?;
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;

@@ -14,10 +14,13 @@ from pylae.cli import report
 
 VERBS = (
     "check",
+    "completion",
     "demo",
+    "doctor",
     "drain",
     "explain",
     "init",
+    "new",
     "purge",
     "reload",
     "routes",
@@ -34,9 +37,10 @@ HELP = """An API gateway: configured in YAML or Python, native where requests pa
 \b
 Start here:
   pylae demo                 a whole shop with a gateway in front, to play with
-  pylae init                 write a commented pylae.yaml (pylae init gateway.py: a program)
+  pylae new gateway          write a commented gateway with tests (--python: a program)
   pylae check                find every mistake in it
   pylae run                  run it
+  pylae doctor               see whether this machine has what it needs
 """
 
 EPILOG = """\b
@@ -77,7 +81,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Names the nearest verb for one that does not exist."""
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
             raise report.unknown_verb(args[0], VERBS, ctx)
         return super().resolve_command(ctx, args)
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import click
+from click.shell_completion import CompletionItem
 
 from pylae.cli.run import default_file
 
@@ -21,8 +22,17 @@ ALWAYS_HIDDEN = frozenset(
 """Fields and parameters whose values are never shown: those that access logs never show."""
 
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+
+def _propose(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell proposes for a word of the request: a method, or a file."""
+    methods = [CompletionItem(method) for method in _METHODS if incomplete and method.startswith(incomplete.upper())]
+    return methods or [CompletionItem(incomplete, type="file")]
+
+
 @click.command(short_help="Tell what would happen to a request, and why.")
-@click.argument("what", nargs=-1, metavar="[FILE] METHOD URL")
+@click.argument("what", nargs=-1, metavar="[FILE] METHOD URL", shell_complete=_propose)
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
 @click.option("--client", default="127.0.0.1", metavar="IP", help="Address of the client. Default: 127.0.0.1.")
 @click.option("--all", "everything", is_flag=True, help="List every route that was considered.")

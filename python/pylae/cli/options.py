@@ -25,13 +25,21 @@ def options(verb: C) -> C:
         return verb(gateway=find(config, state, admin, token_file), **rest)
 
     for option in (
-        click.option("--token-file", metavar="FILE", help=f"File with the token. Also: the variable {TOKEN}."),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            type=click.Path(),
+            help=f"File with the token. Also: the variable {TOKEN}.",
+        ),
         click.option("--admin", metavar="ADDRESS", help="Admin API, ip:port or unix:/path. Also: PYLAE_ADMIN."),
-        click.option("--state", metavar="DIR", help="State folder of the gateway, which has its socket."),
+        click.option(
+            "--state", metavar="DIR", type=click.Path(), help="State folder of the gateway, which has its socket."
+        ),
         click.option(
             "-c",
             "--config",
             metavar="FILE",
+            type=click.Path(),
             help="What it was started with. Default: the gateway of this directory. The file may be broken by now.",
         ),
     ):

@@ -14,7 +14,7 @@ DEFAULTS = ("pylae.yaml", "gateway.py")
 
 
 @click.command(short_help="Run a gateway.")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 def run(file: str | None) -> None:
     """Run the configuration FILE (YAML, or Python with a module-level `gateway`).
 
@@ -38,6 +38,6 @@ def default_file() -> str:
             return name
     raise Failure(
         f"there is neither {' nor '.join(DEFAULTS)} in this directory",
-        f"name the file: {click.get_current_context().command_path} FILE; pylae init writes one",
+        f"name the file: {click.get_current_context().command_path} FILE; pylae new gateway writes one",
         USAGE,
     )

@@ -28,7 +28,7 @@ class Span(click.ParamType[timedelta]):
 
 
 @click.command(short_help="Make a token for a user.")
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 @click.option("--user", required=True, metavar="ID", help="The user's id.")
 @click.option("--role", default="", help="The user's role.")
 @click.option("--email", default="", help="The user's mail address.")

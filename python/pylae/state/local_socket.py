@@ -117,6 +117,14 @@ def is_trusted(connection: socket.socket) -> bool:
     return user in (0, os.geteuid())
 
 
+def peer_of(connection: socket.socket) -> int | None:
+    """The process that listens at the other end; None where the system does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    process, _, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(process) or None
+
+
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

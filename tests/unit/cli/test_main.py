@@ -64,7 +64,11 @@ def test_version(pylae) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "answer"),
-    [("chekc", "did you mean 'check'?"), ("route", "did you mean 'routes'?"), ("zzz", "the verbs are check, demo,")],
+    [
+        ("chekc", "did you mean 'check'?"),
+        ("route", "did you mean 'routes'?"),
+        ("zzz", "the verbs are check, completion, demo,"),
+    ],
 )
 def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> None:
     result: Result = pylae(typed)

@@ -1,0 +1,154 @@
+"""The configuration, the state folder and the secrets of a gateway."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylae import auth, state
+from pylae.config.models.address import is_loopback
+from pylae.config.models.config import Config
+from pylae.doctor.result import Result, amount, failure, ok, warning
+from pylae.errors import ConfigError, PylaeError
+from pylae.gateway import Gateway
+from pylae.policies.access_log import AccessLog
+from pylae.state import local_socket, running
+from pylae.units import counted
+
+_LITTLE = 100 * 1024 * 1024
+"""Bytes of disk below which logs and state will soon have no room."""
+_SECRETS = ("admin-token", "applied.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A configuration that was looked for, and what it is; without one all defaults count."""
+
+    file: Path | None
+    config: Config
+    results: tuple[Result, ...]
+    shape: dict[str, str]
+    """What it is like, without anything that somebody has written in it."""
+
+
+def configuration(file: Path | None) -> Found:
+    """Reads a configuration and checks it."""
+    name = "configuration"
+    if file is None:
+        text = "there is neither pylae.yaml nor gateway.py in this directory; what follows is for the defaults"
+        return Found(None, Config(), (warning(name, text, "pylae new gateway makes one"),), {})
+    try:
+        gateway = Gateway.from_file(file)
+        warnings = gateway.check()
+    except ConfigError as error:
+        return Found(file, Config(), tuple(_problems(file, error)), {"problems": str(len(error.problems))})
+    except (PylaeError, OSError) as error:
+        return Found(file, Config(), (failure(name, f"{file}: {error}"),), {})
+    plan = gateway.plan()
+    counts = ", ".join(counted(len(plan[key]), key) for key in ("routes", "services"))
+    said = ok(name, f"{file}: {counts}")
+    told = (warning(name, str(problem)) for problem in warnings)
+    return Found(file, gateway.config, (said, *told), _shape(gateway, len(warnings)))
+
+
+def _problems(file: Path, error: ConfigError) -> Iterator[Result]:
+    hint = f"`pylae check {file}` tells all of them"
+    first, *more = error.problems
+    further = f", and {counted(len(more), 'problems')} more" if more else ""
+    yield failure("configuration", f"{first}{further}", hint)
+
+
+def _shape(gateway: Gateway, warnings: int) -> dict[str, str]:
+    config, plan = gateway.config, gateway.plan()
+    policies = sorted({name for route in plan["routes"] for name in route["policies"]})
+    listeners = [
+        f"{'https' if one.tls else 'http'} on {'loopback' if is_loopback(one.address) else 'other addresses'}"
+        for one in config.listeners
+    ]
+    return {
+        "written in": "Python" if gateway.origin.suffix == ".py" else "YAML",
+        "files": str(len(gateway.written_in)),
+        "warnings": str(warnings),
+        "listeners": ", ".join(listeners),
+        "routes": str(len(plan["routes"])),
+        "services": str(len(plan["services"])),
+        "policies": ", ".join(policies) or "none",
+        "authenticators": ", ".join(sorted({one["kind"] for one in plan["auth"]["authenticators"]}))
+        if plan["auth"]
+        else "none",
+        "hooks": str(len(gateway.hooks)),
+        "workers": str(plan["workers"]),
+    }
+
+
+def results(found: Found) -> Iterator[Result]:
+    """The state folder, what is secret in it, and where logs go."""
+    folder = state.folder_of(found.file, found.config.state) if found.file else state.home()
+    yield from _folder(folder)
+    for file in (*(folder / name for name in _SECRETS), state.home() / auth.FILE):
+        yield from _secret(file)
+    yield from _logs(found.config)
+
+
+def running_process(found: Found) -> int | None:
+    """The process of the gateway that runs with a configuration and answers in its state folder."""
+    if found.file is None:
+        return None
+    folders = [*running.folders_of(found.file), state.folder_of(found.file, found.config.state)]
+    for folder in folders:
+        try:
+            with local_socket.connect(folder, 1.0) as connection:
+                return local_socket.peer_of(connection)
+        except OSError:
+            continue
+    return None
+
+
+def _folder(folder: Path) -> Iterator[Result]:
+    name = "state folder"
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir():
+        yield failure(name, f"{there} is no folder", "give another one as `state`")
+        return
+    if not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written" if there == folder else f"cannot be made: {there} cannot be written"
+        yield failure(name, f"{folder} {what}", "give another one as `state`, or let this user write it")
+        return
+    if there == folder and stat.S_IMODE(folder.stat().st_mode) & 0o022:
+        yield warning(name, f"others can change what is in {folder}", f"chmod go-w {folder}")
+    free = shutil.disk_usage(there).free
+    if free < _LITTLE:
+        yield warning(name, f"{amount(free)} are left on the disk of {folder}", "make room: logs and state need it")
+    else:
+        yield ok(name, f"{folder}{'' if there == folder else ' will be made'}; {amount(free)} are free")
+
+
+def _secret(file: Path) -> Iterator[Result]:
+    try:
+        found = file.lstat()
+    except OSError:
+        return
+    name = "secret"
+    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+        yield failure(name, f"{file} belongs to another user", "remove it, or start the gateway as that user")
+    elif stat.S_IMODE(found.st_mode) & 0o077:
+        yield failure(name, f"others can read or change {file}", f"remove it, or: chmod 600 {file}")
+    else:
+        yield ok(name, f"{file} is for its owner only")
+
+
+def _logs(config: Config) -> Iterator[Result]:
+    policies = (policy.access_log for policy in (config.policies, *config.routes))
+    for output in dict.fromkeys(one.output for one in policies if isinstance(one, AccessLog)):
+        if output in ("stdout", "stderr"):
+            continue
+        file, name = Path(output), "access log"
+        target = file if file.exists() else file.parent
+        if os.access(target, os.W_OK):
+            yield ok(name, f"{output} can be written")
+        else:
+            yield failure(name, f"{target} cannot be written", "choose another `output`, or let this user write it")

@@ -1,0 +1,66 @@
+"""Which software there is, and whether the engine is the one that belongs to it."""
+
+from __future__ import annotations
+
+import platform
+import ssl
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from pylae.doctor.result import Result, failure, ok
+
+DEPENDENCIES = ("click", "pydantic", "fastapi", "starlette", "uvicorn", "PyYAML", "dnspython")
+
+
+def facts() -> dict[str, str]:
+    """Versions by what they are of. What is not there has none."""
+    found = {
+        "Pylae": _version("pylae"),
+        "engine": _engine(),
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "C library": " ".join(platform.libc_ver()).strip(),
+        "distribution": _distribution(),
+        "OpenSSL of Python": ssl.OPENSSL_VERSION,
+        **{name: _version(name) for name in DEPENDENCIES},
+    }
+    return {name: said for name, said in found.items() if said}
+
+
+def results() -> Iterator[Result]:
+    """Whether what belongs together is there."""
+    try:
+        from pylae import engine
+    except ImportError as error:
+        hint = f"install Pylae anew for this Python ({sys.executable})"
+        yield failure("engine", f"the native module cannot be loaded: {error}", hint)
+        return
+    said, own = engine.build()["version"], _version("pylae")
+    if own and said != own:
+        yield failure("engine", f"is of version {said}, and Pylae of {own}", "install Pylae anew")
+    else:
+        yield ok("engine", _engine())
+
+
+def _engine() -> str:
+    try:
+        from pylae import engine
+    except ImportError:
+        return ""
+    build = engine.build()
+    return f"{build['version']} ({build['profile']} build, rustls {build['rustls']})"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""
