@@ -1,17 +1,20 @@
 //! What must hold of compiled configuration for any document. Called by the fuzz target and by `crates/core/tests`.
 #![allow(clippy::expect_used, reason = "what fails here is a finding")]
 
-use pylae_core::Plan;
+use std::sync::atomic::AtomicU64;
+
 use pylae_core::clock::Instant;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::route::{RouteMatch, RouteQuery, Router, Scratch};
 use pylae_core::service::ServiceState;
+use pylae_core::{Exchange, Plan};
 use pylae_http::{HeadLimits, Method, RequestHead, Target};
 
 /// Paths that routes are asked for.
 const PATHS: [&str; 7] =
     ["/", "/users/7", "/users/7/orders", "/files/a/b%20c", "/a/", "/%C3%A9", "/users;a/7;b/orders;c=d"];
-const REQUEST: &[u8] = b"GET /users/7?v=1 HTTP/1.1\r\nHost: a.example.org\r\nX-Kind: beta\r\n\r\n";
+const REQUEST: &[u8] = b"GET /users/7?v=1 HTTP/1.1\r\nHost: a.example.org\r\nX-Kind: beta\r\n\
+    Cookie: group=b; at=0123456789abcdef\r\n\r\n";
 
 /// `data` as a plan: read, or refused; read again as it was written; built, or refused; and asked.
 pub(crate) fn check(data: &[u8]) {
@@ -38,7 +41,10 @@ fn ask(plan: &Plan, router: &Router) {
     let limits = HeadLimits { head: 1024, target: 256, fields: 16 };
     let mut head = RequestHead::default();
     assert_eq!(head.parse(REQUEST, &limits), Ok(true));
-    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    let mut exchange = Exchange::new(REQUEST.len());
+    exchange.request.buffer.extend_from_slice(REQUEST);
+    exchange.request.head.clone_from(&head);
+    let (mut scratch, mut out, turns) = (Scratch::default(), Vec::new(), AtomicU64::new(0));
     for raw in PATHS {
         let mut target = Target::default();
         target.read(raw.as_bytes(), Method::Get).expect("a path");
@@ -53,6 +59,10 @@ fn ask(plan: &Plan, router: &Router) {
             assert!(route.matches.methods.is_empty() || !route.matches.methods.iter().all(|one| one == "DELETE"));
             assert_eq!(scratch.captures().len(), params.len());
             assert!(scratch.captures().iter().all(|span| span.end() <= path.len()));
+            if let Some(split) = &route.split {
+                let choice = router.choose(place, &exchange, &mut scratch, &turns, |index| index % 2 == 1);
+                assert!(choice.map_or(0, |choice| choice.index) < split.members.len());
+            }
             let edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), params);
             if let Ok(Some(edit)) = edit {
                 edit.apply(&target, scratch.captures(), &mut out);

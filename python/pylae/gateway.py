@@ -29,8 +29,8 @@ from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import CallSources, DocumentSources, Place, calling, shown
 from pylae.config.models.config import Config, has_authenticator, requires_users
-from pylae.config.models.route import Route, ServiceName
-from pylae.config.models.service import Instance
+from pylae.config.models.route import Route
+from pylae.config.models.service import Instance, ServiceName
 from pylae.config.models.tls import Texts
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError

@@ -21,7 +21,7 @@ mod visit;
 
 pub use answer::{Settled, on_failure, on_response};
 pub use change::invalidate_changed;
-pub use fetch::Fetch;
+pub use fetch::{Fetch, forgo};
 pub use flight::{FetchOutcome, Flight};
 pub use lookup::lookup;
 pub use rules::CacheRules;

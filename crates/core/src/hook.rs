@@ -311,6 +311,7 @@ impl Exchange {
         );
         detached.request.id.clone_from(&self.request.id);
         detached.route = self.route;
+        self.copy_member(&mut detached);
         detached.request.params.clone_from(&self.request.params);
         detached.response.buffer.extend_from_slice(&self.response.buffer[..self.response.head.len]);
         detached.response.head.clone_from(&self.response.head);

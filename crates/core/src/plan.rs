@@ -7,6 +7,7 @@ mod listener;
 mod route;
 mod seconds;
 mod service;
+mod split;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use service::{
     BreakerScope, CircuitBreaker, HashOn, HealthCheck, InstancePlan, LoadBalancer, PassiveHealth, Protocol, Queue,
     RetryBudget, ServicePlan, ServiceTls, Sticky,
 };
+pub use split::{FieldChanges, MemberPlan, SplitPlan, WhenPlan};
 
 /// Version of the document's schema.
 pub const VERSION: u32 = 1;

@@ -35,6 +35,7 @@ mod order;
 pub mod rewrite;
 mod served;
 mod slashes;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +53,7 @@ use crate::{Exchange, Problem};
 pub use self::explain::{Considered, RouteVerdict};
 pub use self::order::By;
 pub use self::served::ServedHosts;
+pub use self::split::{Choice, ChosenBy, ChosenMember, Member, MemberStanding, Split, SplitExplanation};
 
 /// The properties of a request that routing uses.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pylae_core::exchange::answer;
+use pylae_core::plan::FieldChanges;
 use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict};
 use pylae_http::{Edits, Name, encode};
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,14 @@ impl Policy for Transform {
         }
         if parts.is_empty() { "changes nothing".to_owned() } else { parts.join("; ") }
     }
+}
+
+/// Checks changes of request fields that are made behind this policy, by its rules. Paths begin with `headers`.
+pub fn check_request_changes(changes: &FieldChanges) -> Vec<Problem> {
+    let FieldChanges { set, remove } = changes.clone();
+    let mut problems = Vec::new();
+    HeadChanges { remove, set, append: BTreeMap::new() }.check("headers", RESERVED_REQUEST_FIELDS, &mut problems);
+    problems
 }
 
 impl HeadChanges {

@@ -81,6 +81,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
     // Rewrite the instance's addresses to those that the client knows.
     flow.readdress();
 
+    // Have the client remember the member of the route's split that has answered.
+    flow.remember_member(&reply);
+
     // Response hooks, then the response policies in reverse order: those whose request half was entered, on rejections
     // too. The early stage comes last.
     let reply = match flow.route {

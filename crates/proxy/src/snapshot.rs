@@ -9,6 +9,7 @@ mod outlets;
 mod pool_keys;
 mod route;
 mod service;
+mod split;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(crate) use self::pool_keys::PoolKeys;
 pub(crate) use self::route::Route;
 pub(crate) use self::service::Service;
 use self::service::Services;
+pub(crate) use self::split::RouteSplit;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::metrics::Series;
 
@@ -59,7 +61,8 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The metrics series of all routes.
     pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
-        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten()
+        let members = self.routes.iter().filter_map(|route| route.split.as_ref()).flat_map(RouteSplit::all_series);
+        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten().chain(members)
     }
 
     /// The warnings about the plan.

@@ -76,6 +76,10 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
             for policy in answer["policies"]
         ]
         completed["policies"] = [{**policy, "decision": shown.text(policy["decision"], hidden)} for policy in policies]
+        if split := answer.get("split"):
+            completed["split"] = _with_members(
+                split, route["split"]["members"], _place(gateway, f"routes[{index}].split")
+            )
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
         path = f"services[{number}]"
@@ -86,6 +90,23 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
         defaults = ["load_balancer"] if chosen_by_default else []
         completed["service"] = {**service, "defaults": defaults, "place": _place(gateway, path)}
     return completed
+
+
+def _with_members(split: Document, members: list[Document], place: str | None) -> Document:
+    """A split with what the configuration says of its members: the names of what they ask for and change."""
+    told = [
+        {
+            **standing,
+            "when": [
+                f"{key.removesuffix('s')} {test['name']}"
+                for key, tests in (member["when"] or {}).items()
+                for test in tests
+            ],
+            "changes": [*member["headers"]["remove"], *member["headers"]["set"]],
+        }
+        for standing, member in zip(split["members"], members, strict=True)
+    ]
+    return {**split, "members": told, "place": place}
 
 
 def _with_settings(
@@ -170,6 +191,8 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     if answer["route"]:
         words = "Policies, in the order in which they run" if answer["policies"] else "No policies"
         yield from _policies(words, answer["policies"])
+        if answer.get("split"):
+            yield from _split(answer["split"])
         yield from _upstream(request, answer)
 
 
@@ -227,6 +250,22 @@ def _policies(words: str, policies: list[Document]) -> Iterator[str]:
 def _elsewhere(place: str | None, around: str | None) -> str:
     """Where a setting stands, unless it is in the line of the policy itself."""
     return "" if place is None or place == around else place
+
+
+def _split(split: Document) -> Iterator[str]:
+    yield ""
+    yield f"{_strong('Split')}  {_faint(split['place'] or 'built in Python')}"
+    yield f"  {split['how']}"
+    for place, member in enumerate(split["members"]):
+        more = ["chosen"] if place == split["chosen"] else []
+        more.append(f"weight {member['weight']}")
+        if member["when"]:
+            more.append(f"when {', '.join(member['when'])} ({'met' if member['met'] else 'not met'})")
+        if member["changes"]:
+            more.append(f"changes {', '.join(member['changes'])}")
+        if not member["available"]:
+            more.append("no instance can take a request")
+        yield f"  - {member['service']} ({'; '.join(more)})"
 
 
 def _upstream(request: Document, answer: Document) -> Iterator[str]:

@@ -45,10 +45,23 @@ def _row(route: dict[str, Any], where: str) -> tuple[str, ...]:
         "|".join(match["methods"]) or "any",
         f"{path['kind']} {path['value']}",
         " ".join(_conditions(route)),
-        route["service"] or "-",
+        _service(route),
         " ".join(sorted(route["policies"])),
         where,
     )
+
+
+def _service(route: dict[str, Any]) -> str:
+    """The service, or the members of the split with their shares and whether a condition leads to them."""
+    if not route["split"]:
+        return route["service"] or "-"
+    members = route["split"]["members"]
+    total = sum(member["weight"] for member in members)
+    told = []
+    for member in members:
+        parts = [f"{member['weight']}/{total}"] if member["weight"] or not member["when"] else []
+        told.append(" ".join([member["service"], *parts, *(["when"] if member["when"] else [])]))
+    return ", ".join(told)
 
 
 def _conditions(route: dict[str, Any]) -> list[str]:

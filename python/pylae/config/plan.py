@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from pylae.config.document.nodes import Step
 from pylae.config.models.auth import ApiKey, AuthConfig, Jwt
 from pylae.config.models.base import Settings
+from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Listener, available_cores
-from pylae.config.models.route import Route, ValueTest
+from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, LoadBalancer, Service
 from pylae.config.models.tls import Texts
 from pylae.policies import POLICIES, PolicySet
@@ -179,6 +180,7 @@ def _route(name: str, route: Route, config: Config, calls: Sequence[Call], early
             "query": _tests(route.query),
         },
         "service": route.service_key or None,
+        "split": _split(route) if route.split else None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
@@ -196,6 +198,21 @@ def _path(route: Route) -> dict[str, str]:
         return {"kind": "pattern", "value": route.pattern}
     path = route.path or "/"
     return {"kind": "template" if "{" in path or "}" in path else "exact", "value": path}
+
+
+def _split(route: Route) -> dict[str, Any]:
+    members = [
+        {
+            "service": member.service,
+            "weight": member.share,
+            "when": {"headers": _tests(member.when.header), "cookies": _tests(member.when.cookie)}
+            if member.when
+            else None,
+            "headers": member.headers.model_dump(mode="json"),
+        }
+        for member in route.split
+    ]
+    return {"members": members, "sticky": route.sticky.model_dump(mode="json") if route.sticky else None}
 
 
 def _tests(tests: dict[str, ValueTest]) -> list[dict[str, Any]]:
@@ -262,6 +279,8 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
             return _service_source(config, names[index], rest)
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
             return ("routes", index, *_clause_source(config.routes[index], clause, rest))
+        case ("routes", int(index), "split", *rest) if index < len(config.routes):
+            return ("routes", index, *_split_source(config.routes[index], rest))
         case ("routes", int(index), "policies", "authentication" | "authorization" as policy, *rest):
             if rest[:1] == ["admin_role"]:
                 return ("auth", "admin_role")
@@ -302,6 +321,21 @@ def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, 
         said = [index for index in declared if config.routes[index].circuit_breaker is not None]
         return ("routes", (said or declared)[0], *rest)
     return ("routes", declared[0], "service_url")
+
+
+def _split_source(route: Route, rest: list[Step]) -> tuple[Step, ...]:
+    match rest:
+        case ["members", int(place), "when", "headers" | "cookies" as key, int(number), *more] if place < len(
+            route.split
+        ) and (when := route.split[place].when):
+            names = list(when.header if key == "headers" else when.cookie)
+            return ("split", place, "when", str(key).removesuffix("s"), *names[number : number + 1], *more[1:])
+        case ["members", *more]:
+            return ("split", *more)
+        case ["sticky", *more]:
+            return ("sticky", *more)
+        case _:
+            return ("split",)
 
 
 def _clause_source(route: Route, clause: str, rest: list[Step]) -> tuple[Step, ...]:

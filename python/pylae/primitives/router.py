@@ -48,7 +48,9 @@ class Router:
     """
 
     def __init__(self, routes: Iterable[Route | RouteFields]) -> None:
-        given = [route if isinstance(route, Route) else {"service": "none", **route} for route in routes]
+        given = [
+            route if isinstance(route, Route) or "split" in route else {"service": "none", **route} for route in routes
+        ]
         config = settings_of(Config, {"routes": given})
         compiled = compile_plan(config)["routes"]
         self._routes = tuple(zip((route["name"] for route in compiled), config.routes, strict=True))

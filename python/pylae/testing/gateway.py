@@ -116,7 +116,7 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
 def _service_names(config: Config) -> list[str]:
     """Names of services that the configuration has, or speaks of."""
     mirrors = [policies.mirror.service for policies in (*config.routes, config.policies) if policies.mirror]
-    return sorted({*config.services, *(route.service_key for route in config.routes if route.service_key), *mirrors})
+    return sorted({*config.services, *(name for route in config.routes for name in route.targets), *mirrors})
 
 
 def _known(called: str, names: Sequence[str]) -> str:

@@ -37,5 +37,21 @@ def test_conditions(pylae, shop: Path) -> None:
     assert "header:x-tenant=blue query:debug priority=5" in result.output
 
 
+def test_splits(pylae, tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(
+        "services: {stable: {instances: ['http://a']}, canary: {instances: ['http://b']}}\n"
+        "routes:\n"
+        "  - name: shop\n    prefix: /\n    auth_required: false\n"
+        "    split: [{service: stable, weight: 95}, {service: canary, weight: 5, when: {cookie: {beta: true}}}]\n"
+        "  - name: beta\n    path: /beta\n    auth_required: false\n"
+        "    split: [{service: canary, when: {header: {X-Beta: true}}}, stable]\n"
+    )
+    result = pylae("routes", file)
+    assert result.exit_code == 0, result.output
+    assert "stable 95/100, canary 5/100 when" in result.output
+    assert "canary when, stable 1/1" in result.output
+
+
 def test_help_points_to_explain() -> None:
     assert "pylae explain" in (routes.help or "")

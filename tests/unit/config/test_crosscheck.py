@@ -53,6 +53,69 @@ def test_bounds_that_are_clear(validation: Any) -> None:
     assert warned(validation=validation) == []
 
 
+def warned_of_splits(*routes: dict[str, Any]) -> list[str]:
+    services = {name: {"instances": [f"http://{name}"]} for name in ("a", "b", "c")}
+    given = [{"path": f"/{place}", "auth_required": False, **route} for place, route in enumerate(routes)]
+    found = weaknesses(Gateway(routes=given, services=services).config)
+    return [f"{'.'.join(map(str, finding.path))}: {finding.message} ({finding.hint})" for finding in found]
+
+
+WHEN = {"header": {"X-Beta": True}}
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ({"split": ["a"]}, "split: a split of one member splits nothing (write `service: a`)"),
+        (
+            {"split": [{"service": "a", "when": WHEN}, {"service": "b", "weight": 0}]},
+            (
+                "split: requests that meet no `when` are answered 503, because no member has a weight "
+                "(give one of them a weight, or put `headers` on the route)"
+            ),
+        ),
+        (
+            {"split": [{"service": "a", "when": WHEN}, {"service": "b", "when": WHEN}, "c"]},
+            "split.1.when: nothing meets this `when` that an earlier member has not got already (None)",
+        ),
+        (
+            {"split": [{"service": "a", "when": WHEN}, "b"], "sticky": True},
+            (
+                "sticky: there is nothing to remember: at most one member is chosen by weight "
+                "(what a `when` decides is decided anew for each request)"
+            ),
+        ),
+    ],
+)
+def test_splits_of_which_something_does_nothing(route: dict[str, Any], words: str) -> None:
+    assert warned_of_splits(route) == [f"routes.0.{words}"]
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"split": ["a", "b"], "sticky": "cookie"},
+        {"split": [{"service": "a", "weight": 100}, {"service": "b", "weight": 0}], "sticky": {"ttl": "1h"}},
+        {"split": [{"service": "a", "headers": {"set": {"X-Variant": "a"}}}]},
+        {"split": [{"service": "a", "when": WHEN, "weight": 1}, "b"], "sticky": True},
+    ],
+)
+def test_splits_that_are_clear(route: dict[str, Any]) -> None:
+    assert warned_of_splits(route) == []
+
+
+def test_splits_that_take_each_others_cookie() -> None:
+    def sticky(cookie: str, *services: str) -> dict[str, Any]:
+        return {"split": list(services), "sticky": {"cookie": cookie}}
+
+    assert warned_of_splits(sticky("x", "a", "b"), sticky("x", "b", "a"), sticky("y", "a", "c")) == []
+    words = (
+        "routes.1.sticky: routes[0] splits between other services and has the same cookie: each sets what the other "
+        "loses (give it another name: `sticky: {cookie: …}`)"
+    )
+    assert warned_of_splits(sticky("x", "a", "b"), sticky("x", "a", "c")) == [words]
+
+
 @pytest.mark.parametrize("path", ["/users/:id", "/:tenant/users"])
 def test_colons_are_no_parameters(path: str) -> None:
     words = "`:` begins no parameter here: it is compared like every other letter (write `path` with `{id}` for `:id`)"

@@ -194,6 +194,35 @@ def test_a_route_overrides_each_policy_by_name_or_switches_it_off() -> None:
     assert list(one) == [name for name in POLICIES if name in one]
 
 
+def test_splits() -> None:
+    members = [
+        {
+            "service": "new",
+            "when": {"header": {"X-Beta": True}, "cookie": {"group": "b"}},
+            "headers": {"set": {"V": 2}},
+        },
+        {"service": "new", "weight": 5},
+        "old",
+    ]
+    services = {name: {"instances": [f"http://{name}"]} for name in ("old", "new")}
+    compiled = plan(services=services, routes=[{"path": "/", "split": members, "sticky": "cookie"}])["routes"][0]
+    nothing = {"set": {}, "remove": []}
+    when = {
+        "headers": [{"name": "X-Beta", "value": "present"}],
+        "cookies": [{"name": "group", "value": {"equals": "b"}}],
+    }
+    assert compiled["service"] is None
+    assert compiled["split"] == {
+        "members": [
+            {"service": "new", "weight": 0, "when": when, "headers": {"set": {"V": "2"}, "remove": []}},
+            {"service": "new", "weight": 5, "when": None, "headers": nothing},
+            {"service": "old", "weight": 1, "when": None, "headers": nothing},
+        ],
+        "sticky": {"cookie": "pylae_split", "ttl": None},
+    }
+    assert route(path="/")["split"] is None
+
+
 def test_source_paths() -> None:
     config = Config.model_validate(
         {
@@ -202,6 +231,11 @@ def test_source_paths() -> None:
             "routes": [
                 {"pattern": "^/a", "service": "a.b", "headers": {"X-A": "1", "X-B": {"pattern": "("}}, "rate_limit": 5},
                 {"prefix": "/b", "service_url": "http://b", "circuit_breaker": True, "query": {"q": True}},
+                {
+                    "prefix": "/c",
+                    "split": ["a.b", {"service": "b", "when": {"header": {"X": "1"}, "cookie": {"c": "1", "d": "2"}}}],
+                    "sticky": "cookie",
+                },
             ],
         }
     )
@@ -222,6 +256,13 @@ def test_source_paths() -> None:
         "routes[0].policies.security_headers.csp": ("policies", "security_headers", "csp"),
         "routes[1].timeout": ("routes", 1, "timeout"),
         "routes[9].timeout": ("routes", 9, "timeout"),
+        "routes[2].split": ("routes", 2, "split"),
+        "routes[2].split.members": ("routes", 2, "split"),
+        "routes[2].split.members[0].service": ("routes", 2, "split", 0, "service"),
+        "routes[2].split.members[1].when.cookies[1].value": ("routes", 2, "split", 1, "when", "cookie", "d"),
+        "routes[2].split.members[1].when.headers[0].name": ("routes", 2, "split", 1, "when", "header", "X"),
+        'routes[2].split.members[1].headers.set["Host"]': ("routes", 2, "split", 1, "headers", "set", "Host"),
+        "routes[2].split.sticky.cookie": ("routes", 2, "sticky", "cookie"),
     }
     assert {path: source_path(config, path) for path in expected} == expected
 

@@ -95,6 +95,35 @@ def test_a_nameless_route_is_known_by_where_it_goes() -> None:
     assert refused(document) == ["routes[2].transform.request.set.X-Key"]
 
 
+SPLIT = """
+services:
+  stable: {instances: ["http://127.0.0.1:1"]}
+  canary: {instances: ["http://127.0.0.1:2"]}
+routes:
+  - name: shop
+    path: /shop
+    auth_required: false
+    split:
+      - {service: stable, weight: 9}
+      - {service: canary, weight: 1, headers: {set: {X-Key: "${A}"}}, when: {cookie: {team: "${B}"}}}
+    sticky: {secret: "${B}"}
+"""
+
+
+def test_what_one_member_of_a_split_is_sent_does_not_go_to_another() -> None:
+    document, config = written(SPLIT)
+    members = document["routes"][0]["split"]
+    members[0]["weight"], members[1]["weight"] = 1, 1
+    assert hand_in(document, SPLIT) != config
+    members[0]["headers"] = members[1].pop("headers")
+    assert refused(document, SPLIT) == ["routes[0].split[0].headers.set.X-Key"]
+    document, _ = written(SPLIT)
+    document["routes"][0]["split"][1]["service"] = "stable"
+    document["routes"][0]["split"][0]["service"] = "canary"
+    found = refused(document, SPLIT)
+    assert "routes[0].split[1].headers.set.X-Key" in found
+
+
 def test_what_a_plugin_does_with_its_secret_does_not_change() -> None:
     document, _ = written()
     document["plugins"][0]["settings"]["url"] = "http://thief.example"

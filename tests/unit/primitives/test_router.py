@@ -135,3 +135,8 @@ def test_wrong_routes(routes: list[dict[str, str]], message: str) -> None:
 def test_what_is_no_request(method: str, target: str, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"."):
         Router([{"name": "a", "prefix": "/"}]).find(method, target, headers)
+
+
+def test_routes_that_are_split() -> None:
+    router = Router([{"name": "split", "path": "/a", "split": ["stable", "canary"]}, {"name": "plain", "path": "/b"}])
+    assert [router.find("GET", target).name for target in ("/a", "/b")] == ["split", "plain"]

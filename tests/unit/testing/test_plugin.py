@@ -191,9 +191,13 @@ def test_a_service_that_the_gateway_has_not_is_refused(
             "services": {"two": {"instances": ["http://two.example:1"]}},
             "policies": {"mirror": {"service": "one"}},
         },
+        {
+            "routes": [{"path": "/a", "split": ["one", "two"], "auth_required": False}],
+            "services": {"two": {"instances": ["http://two.example:1"]}},
+        },
         {"policies": {"security_headers": True}},
     ],
-    ids=["of a route", "by a route", "mirrored", "mirrored by all", "none but it"],
+    ids=["of a route", "by a route", "mirrored", "mirrored by all", "of a split", "none but it"],
 )
 def test_services_that_are_only_named_are_known(
     pylae_gateway: Start, pylae_service: Serve, configuration: dict[str, Any]

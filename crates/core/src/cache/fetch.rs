@@ -168,6 +168,17 @@ fn ask(entry: &Entry, exchange: &mut Exchange) {
     }
 }
 
+/// Gives up the fetch of the request in `exchange`: another service will answer it than the one that its key stands
+/// for. What the request asks for on behalf of the cache is taken back.
+pub fn forgo(exchange: &mut Exchange) {
+    if exchange.is_fetching() {
+        for name in [Name::IfNoneMatch, Name::IfModifiedSince] {
+            exchange.request.edits.remove_known(name);
+        }
+        exchange.cache_visit().cancel(FetchOutcome::Alone);
+    }
+}
+
 /// Removes the client's conditions from the request, because its response is for other clients too.
 pub(super) fn strip(exchange: &mut Exchange) {
     for name in [Name::IfNoneMatch, Name::IfModifiedSince, Name::IfRange, Name::Range] {

@@ -133,6 +133,7 @@ fn allows_cookies(fetch: &Fetch, exchange: &Exchange, control: &ResponseControl,
     let rules = &fetch.rules;
     !exchange.request.head.fields.has(Name::Cookie)
         || rules.ignore_cookies
+        || exchange.member().is_some_and(|member| member.is_only_cookie(exchange))
         || fetch.facts.is_keyed_by_user(rules.per_user)
         || control.public
         || control.s_maxage.is_some()

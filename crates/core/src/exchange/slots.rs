@@ -16,9 +16,11 @@ pub enum FeatureSlot {
     Hook,
     /// [`location`](crate::location)
     Location,
+    /// [`route::Split`](crate::route::Split)
+    Split,
 }
 
-const POSITIONS: usize = FeatureSlot::Location as usize + 1;
+const POSITIONS: usize = FeatureSlot::Split as usize + 1;
 
 /// Per-exchange state of a feature. It stays with the exchange object, which serves one request after another, so that
 /// its memory is reused.
@@ -97,6 +99,7 @@ mod tests {
     use crate::limit::Admitted;
     use crate::location::RecordedAsked;
     use crate::request::grpc::DetectedCall;
+    use crate::route::ChosenMember;
 
     #[test]
     fn no_feature_uses_the_slot_of_another() {
@@ -106,6 +109,7 @@ mod tests {
         slots.get_or_default::<CacheVisit>();
         slots.get_or_default::<HookVisit>();
         slots.get_or_default::<RecordedAsked>();
+        slots.get_or_default::<ChosenMember>();
         assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::seconds::Seconds;
+use super::split::SplitPlan;
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,8 +18,10 @@ pub struct RoutePlan {
     pub matches: Match,
     /// The higher priority wins before anything else is compared.
     pub priority: i32,
-    /// Name of the service; null if a policy answers.
+    /// Name of the service; null if a policy answers, or the requests are split.
     pub service: Option<String>,
+    /// Splits the requests over several services.
+    pub split: Option<SplitPlan>,
     /// Timeout of one attempt until the head of the response.
     pub timeout: Seconds,
     /// Longest pause between two pieces of a body.
@@ -41,6 +44,14 @@ pub struct RoutePlan {
     pub websocket: Option<WebSocket>,
     /// Policies by name; their order is that of the policy table, not of this map.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+impl RoutePlan {
+    /// Names of the services that get its requests, those of its split included.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let members = self.split.iter().flat_map(|split| &split.members).map(|member| member.service.as_str());
+        self.service.as_deref().into_iter().chain(members)
+    }
 }
 
 /// How to handle `%2F` in a path.

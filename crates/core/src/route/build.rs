@@ -13,6 +13,7 @@ use super::matching::predicate::{ConditionSource, Predicate, ValuePatterns};
 use super::matching::rule::{Host, Path, Rule};
 use super::matching::template::Template;
 use super::matching::{literal, methods};
+use super::split::Split;
 use super::{RankedRoute, Router};
 use crate::Problem;
 use crate::plan::{self, EncodedSlash, PathMatch};
@@ -53,7 +54,7 @@ impl Router {
             warnings: Vec::new(),
         };
         let rules: Vec<Rule> =
-            routes.iter().enumerate().filter_map(|(i, r)| builder.rule(r, &format!("routes[{i}].match"))).collect();
+            routes.iter().enumerate().filter_map(|(i, r)| builder.rule(r, &format!("routes[{i}]"))).collect();
         let Builder { patterns, methods, values, mut problems, warnings } = builder;
         let mut set = None;
         if !patterns.hirs.is_empty() {
@@ -105,8 +106,8 @@ fn rank(rules: &[Rule]) -> Vec<RankedRoute> {
 }
 
 impl Builder {
-    fn rule(&mut self, route: &plan::RoutePlan, at: &str) -> Option<Rule> {
-        let from = &route.matches;
+    fn rule(&mut self, route: &plan::RoutePlan, route_at: &str) -> Option<Rule> {
+        let (from, at) = (&route.matches, &*format!("{route_at}.match"));
         let before = self.problems.len();
         let path = self.path(&from.path, &format!("{at}.path"));
         let methods = self.methods(&from.methods, at);
@@ -122,6 +123,12 @@ impl Builder {
                 }
             }
         }
+        let split = route.split.as_ref().map(|split| {
+            Split::build(split, &mut self.values).map_err(|found| {
+                let at = format!("{route_at}.split");
+                self.problems.extend(found.into_iter().map(|problem| problem.under(&at)));
+            })
+        });
         let (path, params) = path?;
         (self.problems.len() == before).then(|| Rule {
             name: route.name.as_str().into(),
@@ -132,6 +139,7 @@ impl Builder {
             predicates,
             params,
             keeps_slashes: route.encoded_slash == EncodedSlash::Keep,
+            split: split.and_then(Result::ok),
         })
     }
 

@@ -118,6 +118,7 @@ impl Router {
             rule.predicates.iter().find(|p| !p.matches(headers, lookup.query, &self.values, &mut scratch.values));
         failed.map(|p| match p.source {
             ConditionSource::Field => RouteVerdict::Header(p.name.clone()),
+            ConditionSource::Cookie => RouteVerdict::Header("cookie".into()),
             ConditionSource::Query => RouteVerdict::Query(p.name.clone()),
         })
     }

@@ -77,6 +77,7 @@ fn route(name: &str, path: PathMatch) -> RoutePlan {
         matches: Match { path, methods: vec![], hosts: vec![], headers: vec![], query: vec![] },
         priority: 0,
         service: None,
+        split: None,
         timeout: second,
         idle_timeout: second,
         deadline: None,

@@ -92,7 +92,7 @@ pub(super) fn exchange(
 }
 
 /// Calls `work` with its number in each of `count` threads at once.
-pub(super) fn threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = std::sync::Barrier::new(count);
     let run = |number| {
         start.wait();

@@ -177,6 +177,15 @@ impl ServiceState {
         })
     }
 
+    /// Returns true if [`Self::pick`] would find an instance now.
+    pub fn is_available(&self, now: Now) -> bool {
+        let (whole, each) = self.rules();
+        let mask = if self.in_panic(now) { DRAINING } else { self.mask };
+        let open = |slot: &InstanceSlot| each.is_some_and(|rules| slot.instance.breaker.ready(rules, now).is_err());
+        whole.is_none_or(|rules| self.shared.breaker.ready(rules, now).is_ok())
+            && self.slots.iter().any(|slot| slot.instance.is_usable(mask, now) && !open(slot))
+    }
+
     /// Resumes a suspended pick of this service.
     pub fn resume(&self, pick: SuspendedPick) -> Picked<'_> {
         let SuspendedPick { index, permit, began, reported, previous_failures, cookie_outdated } = pick;

@@ -1,14 +1,20 @@
-//! Sticky sessions: the cookie that keeps a client on one instance. It holds an opaque id: a hash that reveals no
-//! address and, with a secret, cannot be guessed.
+//! Sticky sessions: the cookie that keeps a client on one instance of a service, or on one member of a split. It holds
+//! an opaque id: a hash that reveals no address and, with a secret, cannot be guessed.
+
+use std::io::Write;
 
 use aws_lc_rs::hmac;
 
-/// Returns the id of the instance at `authority`: the first eight bytes of HMAC-SHA-256 keyed by `secret`, different
-/// for every service. Cookies contain it, so it must be the same in every gateway, after every restart and in every
-/// version.
-pub(super) fn id(secret: &str, service: &str, authority: &str) -> u64 {
+use crate::exchange::Exchange;
+use crate::plan;
+use crate::request::cookie;
+
+/// Returns the id of `one` among those that `group` names, an instance of a service for example: the first eight bytes
+/// of HMAC-SHA-256 keyed by `secret`, different for every group. Cookies contain it, so it must be the same in every
+/// gateway, after every restart and in every version.
+pub(crate) fn id(secret: &str, group: &str, one: &str) -> u64 {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-    for part in [service, authority] {
+    for part in [group, one] {
         // The length separates the parts; `usize` would differ between platforms.
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part.as_bytes());
@@ -36,6 +42,46 @@ pub fn parse(value: &[u8]) -> Option<u64> {
         };
         Some((id << 4) | u64::from(digit))
     })
+}
+
+/// The cookie that holds an id.
+#[derive(Debug)]
+pub(crate) struct StickyCookie {
+    name: Box<[u8]>,
+    max_age: Option<u64>,
+}
+
+impl StickyCookie {
+    pub(crate) fn from_plan(plan: &plan::Sticky) -> Self {
+        Self { name: plan.cookie.as_bytes().into(), max_age: plan.ttl.map(|ttl| ttl.0.as_secs().max(1)) }
+    }
+
+    /// Name of the cookie.
+    pub(crate) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Returns the id in the request's cookie.
+    #[inline]
+    pub(crate) fn read(&self, exchange: &Exchange) -> Option<u64> {
+        parse(cookie::first(exchange, &self.name)?)
+    }
+
+    /// Appends the value of a Set-Cookie with this id. Scripts and other sites cannot read it; `secure` keeps it off
+    /// unencrypted connections.
+    pub(crate) fn write(&self, id: u64, secure: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.name);
+        out.push(b'=');
+        out.extend_from_slice(&format(id));
+        out.extend_from_slice(b"; Path=/; HttpOnly; SameSite=Lax");
+        if secure {
+            out.extend_from_slice(b"; Secure");
+        }
+        if let Some(seconds) = self.max_age {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "; Max-Age={seconds}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::request::{admit, forwarding, websocket};
-use pylae_core::route::{By, RouteQuery, RouteVerdict};
+use pylae_core::route::{By, RouteQuery, RouteVerdict, SplitExplanation};
 use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem};
 use pylae_http::encode::Via;
@@ -49,6 +49,8 @@ pub struct Explanation {
     /// What would run before a route is looked for.
     early: Vec<PolicyDecision>,
     policies: Vec<PolicyDecision>,
+    /// Which member of the route's split would get it, on a route with one.
+    split: Option<SplitExplanation>,
     service: Option<Picking>,
     upstream_path: Option<String>,
     /// The Host field that the instance would receive.
@@ -132,6 +134,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         considered: Vec::new(),
         early: Vec::new(),
         policies: Vec::new(),
+        split: None,
         service: None,
         upstream_path: None,
         upstream_host: None,
@@ -228,6 +231,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         Ok(()) => "allowed, but not asked for".to_owned(),
         Err(halt) => format!("refused with {}: {}", halt.status(), halt.detail()),
     });
+    answer.split = choose_member(snapshot, route, exchange);
     answer.policies = preview(&route.chain, exchange);
     let path = if exchange.request.forward_path.is_empty() {
         &exchange.request.target.path
@@ -235,6 +239,9 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         &exchange.request.forward_path
     };
     answer.upstream_path = Some(lossy(path));
+    if let (Some(split), Some(service)) = (&route.split, route.own_target(exchange)) {
+        split.apply_changes(service, exchange);
+    }
     if forwarding::add_fields(exchange, &exchange.request.origin.peer.ip().to_string(), &mut Vec::new()).is_ok() {
         let added = exchange.request.edits.added();
         answer.upstream_headers = added.map(|(name, value)| (lossy(name), lossy(value))).collect();
@@ -242,7 +249,7 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         let via = snapshot.plan.via.then(|| ("Via".to_owned(), Via::Http11.member().to_owned()));
         answer.upstream_headers.extend(via);
     }
-    if let Some(service) = &route.service {
+    if let Some(service) = route.own_target(exchange) {
         let AffinityKey { hash, sticky } = service.state.affinity_key(exchange);
         let input = PickInput { now: clock::now(), hash, sticky, avoid: Tried::NONE, random: 1 };
         let pick = service.state.explain_pick(&input);
@@ -250,6 +257,17 @@ fn describe_route(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, a
         answer.upstream_host = picked.map(|instance| lossy(service.host_for(instance, route.preserve_host, exchange)));
         answer.service = Some(Picking::new(&service.name, pick));
     }
+}
+
+/// Chooses the member of the route's split, if it has one, and explains the choice.
+fn choose_member(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange) -> Option<SplitExplanation> {
+    let (split, now) = (route.split.as_ref()?, clock::now());
+    let available = |index| split.is_available(index, now);
+    let (choice, explanation) = snapshot.router.explain_split(exchange.route?, exchange, available)?;
+    if let Some(choice) = choice {
+        split.set(choice, exchange);
+    }
+    Some(explanation)
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -3,18 +3,20 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use pylae_core::cache;
 use pylae_core::request::{forwarding, grpc};
 use pylae_core::service::retry::{self, AttemptReport};
 use pylae_core::service::{AdmissionPermit, AffinityKey, AttemptOutcome, PickInput, Picked, Tried, Unavailable};
 use pylae_core::{Exchange, Halt, Instant};
-use pylae_http::Framing;
+use pylae_http::{Framing, Name};
+use pylae_policies::hooks::Hooked;
 use tracing::debug;
 
 use crate::client::Client;
 use crate::client::admission;
 use crate::flow::Flow;
 use crate::io::clock;
-use crate::snapshot::{Route, Service, Snapshot};
+use crate::snapshot::{Route, RouteSplit, Service};
 use crate::upstream::answer::{Forwarded, UpstreamResponse};
 use crate::upstream::attempt::Attempt;
 use crate::upstream::failure::Failure;
@@ -24,8 +26,8 @@ impl<'a> Flow<'a> {
     pub(super) async fn forward(&mut self, route: &'a Route) -> Result<Forwarded<'a>, Halt> {
         let (worker, snapshot) = (self.worker, &**self.snapshot);
         let (client, exchange) = (&mut *self.client, &mut *self.exchange);
-        let service = target_service(snapshot, route, exchange).ok_or(Halt::NoService)?;
-        prepare(route, client, exchange)?;
+        let service = route.target(&snapshot.services, exchange).ok_or_else(|| no_service(route))?;
+        prepare(route, service, client, exchange)?;
         let deadline = exchange_deadline(route, exchange);
         let permit = admission::enter(service, deadline, client, exchange).await?;
         let AffinityKey { hash, sticky } = service.state.affinity_key(exchange);
@@ -89,11 +91,14 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Prepares what all attempts have in common: forwarding fields and the size of the replay buffer.
-fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
+/// Prepares what all attempts have in common: changes of a member, forwarding fields and the size of the replay buffer.
+fn prepare(route: &Route, service: &Service, client: &mut Client, exchange: &mut Exchange) -> Result<(), Halt> {
     // Reject a declared length that is too large right away. The bytes are counted as they arrive as well.
     if matches!(exchange.request.framing, Framing::Length(length) if length > exchange.request.max_body) {
         return Err(Halt::BodyTooLarge(exchange.request.max_body));
+    }
+    if let Some(split) = &route.split {
+        take_branch(route, split, service, exchange);
     }
     forwarding::add_fields(exchange, &client.info.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
@@ -103,17 +108,27 @@ fn prepare(route: &Route, client: &mut Client, exchange: &mut Exchange) -> Resul
     Ok(())
 }
 
+/// The outcome of a request that goes nowhere: no member of the split takes it, or the route has no service.
+fn no_service(route: &Route) -> Halt {
+    if route.split.is_some() { Halt::Unavailable(Duration::ZERO) } else { Halt::NoService }
+}
+
 /// The earlier of the route's deadline and the one that the request itself states (`grpc-timeout`).
 fn exchange_deadline(route: &Route, exchange: &Exchange) -> Option<Instant> {
     let deadline = route.deadline.map(|span| exchange.times.started.saturating_add(span));
     exchange.deadline().map(|wanted| deadline.map_or(wanted, |deadline| deadline.min(wanted))).or(deadline)
 }
 
-/// The service that receives the request: the route's, unless a hook chose another.
-fn target_service<'s>(snapshot: &'s Snapshot, route: &'s Route, exchange: &Exchange) -> Option<&'s Service> {
-    match exchange.hooks().and_then(|hooks| hooks.service.as_deref()) {
-        Some(name) => snapshot.services.get(name).map(AsRef::as_ref),
-        None => route.service.as_deref(),
+/// Prepares a request of a split for its service. What the chosen member has put into the cache's key does not hold for
+/// another service that a hook has named.
+fn take_branch(route: &Route, split: &RouteSplit, service: &Service, exchange: &mut Exchange) {
+    if !split.has_chosen(service, exchange) {
+        cache::forgo(exchange);
+    }
+    split.apply_changes(service, exchange);
+    if route.chain.hooks().is_some_and(Hooked::reads_response_body) {
+        // As before the hooks: they read what the service sends. Cannot fail: the value is a constant.
+        let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::debug;
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::reply::Sent;
+use crate::snapshot::Service;
 use crate::telemetry::metrics::Ended;
 
 /// Code of exchanges that were cut off at the end of a drain.
@@ -39,7 +40,12 @@ impl Flow<'_> {
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.log(&ended);
-        if let Some(series) = self.route.map_or(&self.snapshot.series, |route| &route.series) {
+        let series = match self.route {
+            Some(route) if route.split.is_some() => route.series_for(self.target(), exchange),
+            Some(route) => route.series.as_ref(),
+            None => self.snapshot.series.as_ref(),
+        };
+        if let Some(series) = series {
             series.of(self.worker.index).record(exchange, &ended);
         }
     }
@@ -54,8 +60,13 @@ impl Flow<'_> {
         }
     }
 
+    /// The service that the request went to, or would have gone to.
+    fn target(&self) -> Option<&Service> {
+        self.route?.target(&self.snapshot.services, self.exchange)
+    }
+
     fn completion(&self, ended: &Ended) -> Completion<'_> {
-        let service = self.route.and_then(|route| route.service.as_deref());
+        let service = self.target();
         let instance = self.exchange.instance.and_then(|index| service?.plan.instances.get(index));
         Completion {
             route: self.route.map(|route| &*route.name),

@@ -53,6 +53,7 @@ fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy:
     }
     copy.request.id.clone_from(&exchange.request.id);
     copy.route = exchange.route;
+    exchange.copy_member(copy);
     copy.request.params.clone_from(&exchange.request.params);
     copy.request.forward_path.clone_from(&exchange.request.forward_path);
     copy.request.stripped.clone_from(&exchange.request.stripped);

@@ -1,4 +1,4 @@
-//! Stage: finds the route of the request.
+//! Stage: finds the route of the request, and the member of its split.
 
 use pylae_core::route::{RouteMatch, RouteQuery, Scratch};
 use pylae_core::{Exchange, Halt, Verdict};
@@ -8,11 +8,13 @@ use pylae_policies::cors;
 use tracing::debug;
 
 use crate::flow::Flow;
+use crate::reply::Reply;
 use crate::snapshot::{Route, Snapshot};
 
 impl<'a> Flow<'a> {
-    /// Finds the route of the request, its path parameters and the path to forward. If there is none, runs the policies
-    /// for unrouted requests first, so that a client that they refuse does not learn which routes exist.
+    /// Finds the route of the request, its path parameters and the path to forward, and chooses the member of its
+    /// split. If there is no route, runs the policies for unrouted requests first, so that a client that they refuse
+    /// does not learn which routes exist.
     pub(super) fn find_route(&mut self) -> Result<&'a Route, Halt> {
         let (worker, snapshot, exchange) = (self.worker, self.snapshot, &mut *self.exchange);
         let found = match_route(&mut worker.scratch.borrow_mut(), snapshot, exchange);
@@ -23,6 +25,11 @@ impl<'a> Flow<'a> {
         let halt = match found {
             Ok(route) => {
                 self.route = Some(route);
+                if let (Some(split), Some(index)) = (&route.split, exchange.route) {
+                    split.choose(&snapshot.router, index, &mut worker.scratch.borrow_mut(), exchange);
+                    let service = exchange.member().map(|member| member.service());
+                    debug!(id = %exchange.request.id.escape_ascii(), service, "member chosen");
+                }
                 return Ok(route);
             }
             Err(halt) => halt,
@@ -44,6 +51,28 @@ impl<'a> Flow<'a> {
                 // A refused preflight keeps the original halt: there is no route that it could be for.
                 _ => {}
             }
+        }
+    }
+}
+
+impl Flow<'_> {
+    /// Keeps the client on the member that was chosen for it by weight, if `reply` is an answer of that member.
+    pub(super) fn remember_member(&mut self, reply: &Reply<'_>) {
+        let Some(split) = self.route.and_then(|route| route.split.as_ref()) else { return };
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        let answers = match reply {
+            Reply::Forwarded(forwarded) => split.has_chosen(forwarded.service, exchange),
+            Reply::Stored(_) => true,
+            Reply::Own(_) | Reply::Disconnected => false,
+        };
+        let compiled = exchange.route.and_then(|index| self.snapshot.router.split(index));
+        client.scratch.clear();
+        if answers
+            && exchange.response.status < 500
+            && compiled.is_some_and(|split| split.write_cookie(exchange, &mut client.scratch))
+        {
+            // Cannot fail: the name is a token and the gateway wrote the rest.
+            let _ = exchange.response.edits.append(b"Set-Cookie", &client.scratch);
         }
     }
 }

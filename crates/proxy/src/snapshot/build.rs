@@ -1,5 +1,6 @@
 //! Builds a snapshot from a plan.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pylae_core::Problem;
@@ -16,6 +17,7 @@ use super::listener::build_listeners;
 use super::pool_keys::PoolKeys;
 use super::route::{Route, mirror_of};
 use super::service::{Services, build_services};
+use super::split::RouteSplit;
 
 impl Snapshot {
     /// Builds a snapshot. State is carried over from `previous` by name. Reports all problems.
@@ -44,6 +46,7 @@ impl Snapshot {
                 return Err(problems);
             }
         };
+        let previous_splits: HashMap<&str, &RouteSplit> = previous.map(split_routes).unwrap_or_default();
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
             let parts = Parts {
@@ -52,7 +55,9 @@ impl Snapshot {
                 shared,
                 auth: &auth,
             };
-            match Route::build(route, &services, &parts) {
+            let compiled = router.as_ref().and_then(|router| router.split(index));
+            let splits = (compiled, previous_splits.get(route.name.as_str()).copied());
+            match Route::build(route, &services, &parts, splits) {
                 Ok(route) => routes.push(route),
                 Err(found) => {
                     problems.extend(found.into_iter().map(|problem| problem.under(&format!("routes[{index}]"))));
@@ -90,6 +95,11 @@ impl Snapshot {
             plan,
         })
     }
+}
+
+/// The splits of a snapshot by the names of their routes.
+fn split_routes(snapshot: &Snapshot) -> HashMap<&str, &RouteSplit> {
+    snapshot.routes.iter().filter_map(|route| Some((&*route.name, route.split.as_ref()?))).collect()
 }
 
 /// Checks the policies of the plan that no route uses. They are built and dropped.

@@ -34,6 +34,9 @@ impl Snapshot {
         for route in &mut self.routes {
             let service = route.service.as_ref().map_or(GATEWAY, |service| &service.name);
             route.series = Some(metrics.series(&route.name, service));
+            if let Some(split) = &mut route.split {
+                split.connect_series(&route.name, metrics);
+            }
         }
     }
 

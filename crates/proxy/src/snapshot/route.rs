@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::Problem;
 use pylae_core::hook::Hooks;
 use pylae_core::plan;
+use pylae_core::route::Split;
 use pylae_core::route::rewrite::PathEdit;
+use pylae_core::{Exchange, Problem};
 use pylae_policies::{Chain, Parts};
 
 use super::service::{Service, Services};
+use super::split::RouteSplit;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::metrics::Series;
 
@@ -17,6 +19,8 @@ use crate::telemetry::metrics::Series;
 pub(crate) struct Route {
     pub(crate) name: Box<str>,
     pub(crate) service: Option<Arc<Service>>,
+    /// The services that its requests are split over.
+    pub(crate) split: Option<RouteSplit>,
     pub(crate) path_edit: Option<PathEdit>,
     pub(crate) chain: Chain,
     /// Its Python hooks.
@@ -25,7 +29,7 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Arc<Service>>,
     /// The sink of its access log.
     pub(crate) sink: Option<Arc<Sink>>,
-    /// Its metrics, in a running engine.
+    /// Its metrics, in a running engine; of a split, those of exchanges for which no member was chosen.
     pub(crate) series: Option<Arc<Series>>,
     pub(crate) timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -38,7 +42,13 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(super) fn build(route: &plan::RoutePlan, services: &Services, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
+    /// `splits` are the split of the route in the router, and that of the route's predecessor.
+    pub(super) fn build(
+        route: &plan::RoutePlan,
+        services: &Services,
+        parts: &Parts<'_>,
+        (compiled, previous): (Option<&Split>, Option<&RouteSplit>),
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let service = route.service.as_ref().and_then(|name| {
             let found = services.get(name).cloned();
@@ -46,6 +56,14 @@ impl Route {
                 problems.push(Problem::at("service", format!("there is no service `{name}`")));
             }
             found
+        });
+        if service.is_some() && route.split.is_some() {
+            problems.push(Problem::at("split", "a route has either a service or a split"));
+        }
+        let split = route.split.as_ref().and_then(|plan| {
+            RouteSplit::build(plan, compiled, services, previous)
+                .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("split"))))
+                .ok()
         });
         let path_edit = PathEdit::build(route.rewrite.as_deref(), route.strip_prefix.as_deref(), parts.params)
             .map_err(|found| problems.extend(found))
@@ -64,6 +82,7 @@ impl Route {
         Ok(Self {
             name: route.name.as_str().into(),
             service,
+            split,
             path_edit,
             chain,
             hooks: None,
@@ -78,6 +97,30 @@ impl Route {
             preserve_host: route.preserve_host,
             websocket: route.websocket,
         })
+    }
+
+    /// The service that gets the request in `exchange`: the one that a hook has named, or else that of the chosen
+    /// member of the split, or the route's.
+    pub(crate) fn target<'s>(&'s self, services: &'s Services, exchange: &Exchange) -> Option<&'s Service> {
+        match exchange.hooks().and_then(|hooks| hooks.service.as_deref()) {
+            Some(name) => services.get(name).map(AsRef::as_ref),
+            None => self.own_target(exchange),
+        }
+    }
+
+    /// The service that gets the request in `exchange` unless a hook names another.
+    pub(crate) fn own_target(&self, exchange: &Exchange) -> Option<&Service> {
+        let service = match &self.split {
+            None => self.service.as_ref(),
+            Some(split) => split.service(exchange),
+        };
+        service.map(AsRef::as_ref)
+    }
+
+    /// The series in which an exchange is counted that goes to `service`, as [`Self::target`] gives it.
+    pub(crate) fn series_for(&self, service: Option<&Service>, exchange: &Exchange) -> Option<&Arc<Series>> {
+        let of_member = self.split.as_ref().and_then(|split| split.series(service, exchange));
+        of_member.or(self.series.as_ref())
     }
 }
 

@@ -57,7 +57,7 @@ impl Attempt<'_, '_> {
             // Boxed, so that the tasks of other exchanges do not carry this future's size.
             return Box::pin(self.run_shared(client, exchange)).await;
         }
-        let series = self.series();
+        let series = self.series(exchange);
         let mut sent = false;
         // A WebSocket handshake is sent once only, so not over a pooled connection that may be about to close.
         if !exchange.request.upgrades
@@ -72,7 +72,7 @@ impl Attempt<'_, '_> {
             match self.round_trip(client, exchange, connection).await {
                 Err(failure) if failure.ended_before_response() => {
                     let resend = client.body.is_replayable() && (!failure.is_sent() || is_repeatable(exchange));
-                    self.report_lost_connection(resend);
+                    self.report_lost_connection(exchange, resend);
                     if !resend {
                         return Err(failure);
                     }
@@ -93,7 +93,7 @@ impl Attempt<'_, '_> {
     /// one. A request that the instance did not process (refused stream, GOAWAY) is sent again whatever its method.
     async fn run_shared(&self, client: &mut Client, exchange: &mut Exchange) -> Result<UpstreamResponse, Failure> {
         let target = StreamTarget { snapshot: self.snapshot, service: self.service, index: self.picked.index };
-        let series = self.series();
+        let series = self.series(exchange);
         let (mut first, mut sent) = (true, false);
         loop {
             let wait = self.start_wait(client, self.service.plan.connect_timeout.0);
@@ -111,7 +111,7 @@ impl Attempt<'_, '_> {
                     let resend = client.body.is_replayable() && (!failure.is_sent() || repeatable);
                     // If nothing was sent, the instance only refused the stream.
                     if failure.is_sent() {
-                        self.report_lost_connection(resend);
+                        self.report_lost_connection(exchange, resend);
                     }
                     if !resend {
                         return Err(failure);
@@ -124,8 +124,8 @@ impl Attempt<'_, '_> {
     }
 
     /// Counts and logs a kept connection that ended during the request. `resend`: the request is sent again.
-    fn report_lost_connection(&self, resend: bool) {
-        self.series().inspect(|block| if resend { &block.replaced } else { &block.lost }.add(1));
+    fn report_lost_connection(&self, exchange: &Exchange, resend: bool) {
+        self.series(exchange).inspect(|block| if resend { &block.replaced } else { &block.lost }.add(1));
         self.service.lost_connections.report(self.worker.log(), clock::coarse(), "kept_connection_lost", || {
             let (service, instance) = (&self.service.name, &self.service.plan.instances[self.picked.index].url);
             let what = if resend { "it is sent again" } else { "it may not be sent again, and has failed" };
@@ -134,8 +134,12 @@ impl Attempt<'_, '_> {
     }
 
     /// This worker's counters for the route and its service.
-    fn series(&self) -> Option<&Block> {
-        self.route.series.as_ref().map(|series| series.of(self.worker.index))
+    fn series(&self, exchange: &Exchange) -> Option<&Block> {
+        let series = match &self.route.split {
+            None => self.route.series.as_ref(),
+            Some(_) => self.route.series_for(Some(self.service), exchange),
+        };
+        series.map(|series| series.of(self.worker.index))
     }
 
     /// Sets the deadline to `span` from now, or to the exchange's deadline if that is earlier.

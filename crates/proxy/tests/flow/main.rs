@@ -49,5 +49,6 @@ mod instance_connections;
 mod limits;
 mod retries;
 mod routing;
+mod split;
 mod timeouts;
 mod websocket;

@@ -35,8 +35,8 @@ _CLIENTS: frozenset[Audience] = frozenset({"clients"})
 _EVERYBODY = _INSTANCES | _CLIENTS
 
 _TUNING_OF_ROUTES = (
-    *("name", "priority", "method", "host", "headers", "query", "service", "service_url", "circuit_breaker"),
-    *("timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
+    *("name", "priority", "method", "host", "headers", "query", "service", "service_url", "split", "sticky"),
+    *("circuit_breaker", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
     *("auth_required", "auth", "permissions", "roles", *PolicySet.model_fields),
 )
 """What does not decide which recipient behind an instance's address gets a request."""
@@ -95,7 +95,8 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("services", "*", "tls", "ca"): _NOBODY,
     **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
     # Paths, and the fields that conditions ask for, go on with the request.
-    **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query")},
+    **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query", "split")},
+    **{("routes", "*", "split", "*", key): _NOBODY for key in ("service", "weight")},
     **{
         (*root, *policy.split(".")): audience
         for root in (("policies",), ("routes", "*"))
@@ -127,10 +128,11 @@ class Audiences:
     def of(self, path: At) -> frozenset[End]:
         """Where what stands at a path is sent; nowhere, if it stays in the gateway."""
         audiences = seen_by(path)
-        ends = self._known.get((audiences, path[:2]))
+        item = path[:4] if path[2:3] == ("split",) else path[:2]
+        ends = self._known.get((audiences, item))
         if ends is None:
             ends = frozenset(end for audience in audiences for end in _ENDS[audience](self, path))
-            self._known[audiences, path[:2]] = ends
+            self._known[audiences, item] = ends
         return ends
 
     def _instances(self, path: At) -> Iterator[End]:
@@ -138,8 +140,15 @@ class Audiences:
         match path:
             case ("services", str(name), *_):
                 yield from self._targets(name)
-            case ("routes", int(index), *_) if index < len(config.routes):
-                yield from self._way(index, _said(config.routes[index], _TUNING_OF_ROUTES))
+            case ("routes", int(index), *rest) if index < len(config.routes):
+                route = config.routes[index]
+                said = _said(route, _TUNING_OF_ROUTES)
+                match rest:
+                    case ["split", int(place), *_] if place < len(route.split):
+                        yield from self._to_service(route, route.split[place].service, said)
+                        yield from self._beside(index)
+                    case _:
+                        yield from self._way(index, said)
             case ("policies", str(policy), *_):
                 for index, route in enumerate(config.routes):
                     if getattr(route, policy, None) is None:
@@ -156,9 +165,18 @@ class Audiences:
 
     def _way(self, index: int, said: str) -> Iterator[End]:
         """Who gets the requests of a route."""
+        route = self._config.routes[index]
+        for name in route.targets:
+            yield from self._to_service(route, name, said)
+        yield from self._beside(index)
+
+    def _to_service(self, route: Route, name: str, said: str) -> Iterator[End]:
+        for target in self._targets(name, route.service_url):
+            yield from ((*target, said, host) for host in self._hosts(route, name, target))
+
+    def _beside(self, index: int) -> Iterator[End]:
+        """Who else gets the requests of a route: the service of a mirror, and the code on the way."""
         route, config = self._config.routes[index], self._config
-        for target in self._targets(route.service_key, route.service_url):
-            yield from ((*target, said, host) for host in self._hosts(route, route.service_key, target))
         mirror = config.policies.mirror if route.mirror is None else route.mirror
         if isinstance(mirror, Mirror):
             for target in self._targets(mirror.service):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources, shown
 from pylae.config.models.address import is_loopback
@@ -55,6 +56,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _admin_instances(view)
     yield from _route_names(view, sources)
     yield from _service_names(view, sources)
+    yield from repeated_members(view.routes())
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
@@ -145,16 +147,23 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
         return
     declared = {route.service_key for route in view.config.routes if route.service_url}
     known = sorted(view.known | declared | view.declared)
+    listed = f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
     for index, route in view.routes():
-        if not route.service_key or route.service_key in known:
-            continue
-        path: tuple[Step, ...] = ("routes", index, "service")
-        near = difflib.get_close_matches(route.service_key, known, 1, 0.6)
-        listed = (
-            f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
-        )
-        hint = f"did you mean `{near[0]}`?" if near else "add it under `services`, or give `service_url`"
-        yield Finding(path, f"there is no service {_shown(sources, path, route.service_key)}{listed}", hint)
+        for path, name in _named_services(index, route):
+            if name in known:
+                continue
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            instead = "" if route.split else ", or give `service_url`"
+            hint = f"did you mean `{near[0]}`?" if near else f"add it under `services`{instead}"
+            yield Finding(path, f"there is no service {_shown(sources, path, name)}{listed}", hint)
+
+
+def _named_services(index: int, route: Route) -> Iterator[tuple[tuple[Step, ...], str]]:
+    """The services that a route names, with the places where it does."""
+    if route.service_key:
+        yield ("routes", index, "service"), route.service_key
+    for place, member in enumerate(route.split):
+        yield ("routes", index, "split", place, "service"), member.service
 
 
 def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
@@ -212,11 +221,12 @@ def _shared_limits(view: View) -> Iterator[Finding]:
 def _websockets(view: View) -> Iterator[Finding]:
     """WebSocket goes to instances over HTTP/1.1, whatever clients speak."""
     for index, route in view.routes():
-        service = view.config.services.get(route.service_key or "")
-        if route.websocket and service and service.protocol == "http2":
-            message = f"WebSocket goes to instances over HTTP/1.1, but those of {route.service_key} speak HTTP/2"
-            hint = "give the route a service of its own, without `protocol: http2`"
-            yield Finding(("routes", index, "websocket"), message, hint)
+        for name in route.targets if route.websocket else ():
+            service = view.config.services.get(name)
+            if service and service.protocol == "http2":
+                message = f"WebSocket goes to instances over HTTP/1.1, but those of {name} speak HTTP/2"
+                hint = "give the route a service of its own, without `protocol: http2`"
+                yield Finding(("routes", index, "websocket"), message, hint)
 
 
 def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
@@ -267,6 +277,7 @@ def weaknesses(config: Config) -> Iterator[Finding]:
     yield from _unanswered_hosts(config)
     yield from _literal_parameters(config)
     yield from _sizes_of_bodies(config)
+    yield from useless_splits(config)
     for name, service in config.services.items():
         if service.secure and not service.tls.verify:
             text = "whoever is on the way can be the instance, since it need not prove who it is"

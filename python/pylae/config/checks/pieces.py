@@ -17,8 +17,8 @@ from pydantic_core import CoreSchema, SchemaValidator
 
 from pylae.config.document.nodes import Step
 from pylae.config.models.config import Config
-from pylae.config.models.route import Route, ServiceName
-from pylae.config.models.service import Service
+from pylae.config.models.route import Route
+from pylae.config.models.service import Service, ServiceName
 
 Errors = Callable[[ValidationError, tuple[Step, ...], bool], bool]
 """Takes the errors of the piece at a path, and whether there may be more in it; says whether enough is known."""

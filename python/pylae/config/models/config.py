@@ -14,8 +14,8 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Network, Positive, Settings, Switch, refusal, split_words
 from pylae.config.models.hooks import HookSettings, PluginUse
-from pylae.config.models.route import HostName, Route, ServiceName
-from pylae.config.models.service import Service
+from pylae.config.models.route import HostName, Route
+from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet

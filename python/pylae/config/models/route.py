@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
-from pylae.config.models.base import Count, Settings, Switch, also, refusal, split_words
-from pylae.config.models.service import CircuitBreaker, InstanceUrl, field_name
+from pylae.config.models.base import Count, Switch, also, refusal, split_words
+from pylae.config.models.condition import ValueTest
+from pylae.config.models.service import CircuitBreaker, InstanceUrl, ServiceName, field_name
+from pylae.config.models.split import SplitMember, SplitSticky
 from pylae.config.models.websocket import WebSocket
 from pylae.policies import PolicySet
 from pylae.units import Duration
 
 if TYPE_CHECKING:
-    from pylae.settings.fields import RouteFields, ValueTestFields
+    from pylae.settings.fields import RouteFields
 
 # IANA's registry of methods without CONNECT and PRI, which a gateway refuses, and PURGE, which caches have.
 METHODS = frozenset(
@@ -28,7 +30,6 @@ _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _FOREIGN = re.compile(r"<([A-Za-z_]\w*(\([^<>]*\))?:)?[A-Za-z_]\w*>")
 """A parameter as Flask and Django write it."""
-_SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
 
 
 def _method(text: Any) -> Any:
@@ -51,13 +52,6 @@ def _host(text: str) -> str:
 def _route_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise refusal("must be 1 to 200 characters without control characters")
-    return text
-
-
-def service_name(text: str) -> str:
-    """A name of a service: letters, digits, dots, colons, hyphens and underscores."""
-    if not _SERVICE_NAME.fullmatch(text):
-        raise refusal("must be letters, digits, dots, colons, hyphens and underscores, at most 200")
     return text
 
 
@@ -94,46 +88,21 @@ def _strip(value: Any) -> Any:
     raise refusal("must be true, false or a path prefix")
 
 
+def _members(members: tuple[SplitMember, ...]) -> tuple[SplitMember, ...]:
+    if members and not any(member.when or member.share for member in members):
+        raise refusal("no member could ever be chosen: all weights are 0", "give one of them a weight or a `when`")
+    return members
+
+
 HostName = Annotated[str, AfterValidator(_host)]
 """A host without port, or `*.` and what its name ends in."""
-ServiceName = Annotated[str, AfterValidator(service_name)]
 Template = Annotated[str, AfterValidator(_template)]
-
-
-class ValueTest(Settings):
-    """A condition on a field or parameter: `true` for present, a text for equal, or `{pattern: …}`."""
-
-    short = {"type": ["string", "integer", "boolean"]}
-
-    equals: str | None = None
-    """One of its values is this."""
-    pattern: str | None = None
-    """One of its values matches this regular expression from its start."""
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **fields: Unpack[ValueTestFields]) -> None: ...
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        if value is True:
-            return {}
-        if value is False or isinstance(value, float):
-            raise refusal("must be a text, `true` for present, or {pattern: …}", "put quotes around it")
-        return {"equals": str(value)} if isinstance(value, str | int) else value
-
-    @model_validator(mode="after")
-    def _one(self) -> ValueTest:
-        if self.equals is not None and self.pattern is not None:
-            raise refusal("give either `equals` or `pattern`")
-        return self
 
 
 class Route(PolicySet):
     """A route: requests that match all its clauses go to its service. Every policy is a key of it too.
 
-    Exactly one of `path`, `prefix` and `pattern` is required, and one of `service` and `service_url`.
+    Exactly one of `path`, `prefix` and `pattern` is required, and one of `service`, `service_url` and `split`.
     """
 
     name: Annotated[str, AfterValidator(_route_name)] | None = None
@@ -163,6 +132,11 @@ class Route(PolicySet):
     """Name of the service."""
     service_url: InstanceUrl | None = None
     """Declares the service, with this one instance."""
+    split: Annotated[tuple[SplitMember, ...], Field(max_length=64), AfterValidator(_members)] = ()
+    """Splits the requests over several services, in place of `service`: by conditions, and by weight otherwise."""
+    sticky: Switch[SplitSticky] = None
+    """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
+    the defaults."""
     circuit_breaker: Switch[CircuitBreaker] = None
     """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
     timeout: Duration = timedelta(seconds=30)
@@ -225,11 +199,23 @@ class Route(PolicySet):
             raise refusal("`permissions` and `roles` need a user", "leave out `auth_required: false`")
         if self.websocket and answers:
             raise refusal("`websocket` needs a service, but a policy of the route answers")
-        if self.service is None and self.service_url is None and not answers:
-            raise refusal("needs `service`", "name one of `services`, or give `service_url`")
+        if self.split and (self.service is not None or self.service_url is not None):
+            other = "service" if self.service is not None else "service_url"
+            raise refusal(f"`split` and `{other}` both say where requests go; only one of them can be given")
+        if self.split and self.circuit_breaker is not None:
+            raise refusal("`circuit_breaker` belongs to the services of `split`", "say it there, under `services`")
+        if self.sticky and not self.split:
+            raise refusal("`sticky` needs `split`", "the `sticky` of a service keeps a client on one of its instances")
+        if not (self.service or self.service_url or self.split or answers):
+            raise refusal("needs `service`", "name one of `services`, or give `service_url` or `split`")
         return self
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of all services that get its requests."""
+        return (self.service_key,) if self.service_key else tuple(dict.fromkeys(one.service for one in self.split))
+
+    @property
     def service_key(self) -> str:
-        """Name of the route's service; that of `service_url`'s address if none is given; empty if a policy answers."""
+        """Name of the route's service; that of `service_url`'s address if none is given; empty without either."""
         return self.service or (self.service_url or "").removeprefix("http://")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
 _PORTS = {"http": 80, "https": 443}
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -54,6 +55,16 @@ def instance_url(text: str) -> str:
 
 InstanceUrl = Annotated[str, AfterValidator(instance_url)]
 """`http://host:port` or `https://host:port`."""
+
+
+def _service_name(text: str) -> str:
+    if not _SERVICE_NAME.fullmatch(text):
+        raise refusal("must be letters, digits, dots, colons, hyphens and underscores, at most 200")
+    return text
+
+
+ServiceName = Annotated[str, AfterValidator(_service_name)]
+"""A name of a service: letters, digits, dots, colons, hyphens and underscores."""
 
 
 def field_name(text: str) -> str:

@@ -39,8 +39,8 @@ pub(crate) fn overrides(exchange: &Exchange) -> bool {
     })
 }
 
-/// Writes the key of the request in `exchange`: host, path, query, scheme, route, the configured fields,
-/// user. Only the user, the last part, may contain a zero byte.
+/// Writes the key of the request in `exchange`: host, path, query, scheme, route, the member of its split, the
+/// configured fields, user. Only the user, the last part, may contain a zero byte.
 pub(crate) fn write(rules: &CacheRules, exchange: &Exchange, key: &mut Vec<u8>, scratch: &mut Vec<u8>) {
     key.clear();
     address(&exchange.request.host, &exchange.request.target.path, key);
@@ -59,6 +59,12 @@ pub(crate) fn write(rules: &CacheRules, exchange: &Exchange, key: &mut Vec<u8>, 
     }
     key.extend_from_slice(rules.route.as_bytes());
     key.push(0);
+    if let Some(member) = exchange.member() {
+        // Fields begin with another letter.
+        key.push(b'/');
+        key.extend_from_slice(member.cache_key());
+        key.push(0);
+    }
     for name in &rules.vary {
         key.push(if join(exchange, rules, name, scratch) { b'=' } else { b'-' });
         key.extend_from_slice(scratch);

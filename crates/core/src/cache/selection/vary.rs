@@ -73,7 +73,9 @@ impl Selecting {
                 if name == "*" || OWN.has(id) || names.len() == MOST_NAMES {
                     return None;
                 }
-                if !keyed.has(id) && !names.iter().any(|other| **other == *name) {
+                // What the member of a split changes is the same for all requests with its key.
+                let constant = exchange.member().is_some_and(|member| member.changes(&name));
+                if !keyed.has(id) && !constant && !names.iter().any(|other| **other == *name) {
                     names.push(name.into());
                 }
             }

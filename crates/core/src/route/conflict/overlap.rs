@@ -58,7 +58,7 @@ impl Router {
         let nearby = Nearby::new(&self.rules, routes);
         let mut pairs = 0;
         let mut warnings = Vec::new();
-        for first in (0..self.rules.len()).filter(|route| routes[*route].service.is_some()) {
+        for first in (0..self.rules.len()).filter(|route| routes[*route].services().next().is_some()) {
             let mut found = Vec::new();
             for later in nearby.of(first) {
                 pairs += 1;
@@ -143,7 +143,8 @@ impl<F: Fn(usize, usize) -> bool> OverlapSearch<'_, F> {
         if apart || self.router.never.binary_search(&later).is_ok() {
             return None;
         }
-        let same_service = self.routes[first].service == self.routes[later].service;
+        let same_service =
+            self.routes[first].services().any(|one| self.routes[later].services().any(|other| one == other));
         let mut common_hosts = common_hosts(rules, first, later);
         common_hosts.retain(|meeting| match meeting.by {
             By::Host => same_service,

@@ -1,10 +1,10 @@
-//! Conditions on fields and query parameters.
+//! Conditions on fields, query parameters and cookies.
 
 use pylae_http::Fields;
 use regex_automata::hybrid::dfa::Cache;
 
 use crate::plan::{ValueMatch, ValueTest};
-use crate::request::query;
+use crate::request::{cookie, query};
 use crate::route::matching::pattern::{self, PatternSet};
 
 /// Cache for the determinised states of one value pattern in every worker, in bytes.
@@ -33,9 +33,10 @@ impl FieldValues for InHead<'_> {
 pub(crate) enum ConditionSource {
     Field,
     Query,
+    Cookie,
 }
 
-/// A condition on a field or query parameter.
+/// A condition on a field, a query parameter or a cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Predicate {
     pub(crate) source: ConditionSource,
@@ -96,14 +97,16 @@ impl Predicate {
         if from.name.is_empty() {
             return Err(("name", "the name is empty".into()));
         }
+        let is_token = from.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
         let name = match source {
-            ConditionSource::Field
-                if !from.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) =>
-            {
+            ConditionSource::Field if !is_token => {
                 return Err(("name", format!("`{}` is not a field name", from.name)));
             }
+            ConditionSource::Cookie if !is_token => {
+                return Err(("name", format!("`{}` is no cookie's name", from.name)));
+            }
             ConditionSource::Field => from.name.to_ascii_lowercase(),
-            ConditionSource::Query => from.name.clone(),
+            ConditionSource::Query | ConditionSource::Cookie => from.name.clone(),
         };
         let test = match &from.value {
             ValueTest::Present => Test::Present,
@@ -131,6 +134,11 @@ impl Predicate {
         let ValueScratch { caches, name, value } = scratch;
         match self.source {
             ConditionSource::Field => headers.any(&self.name, |value| self.test.matches(value, patterns, caches)),
+            ConditionSource::Cookie => headers.any("cookie", |line| {
+                cookie::pairs(line).any(|(sent_name, sent_value)| {
+                    sent_name == self.name.as_bytes() && self.test.matches(sent_value, patterns, caches)
+                })
+            }),
             ConditionSource::Query => query::pairs(query.unwrap_or_default()).any(|(sent_name, sent_value)| {
                 query::decoded_in(sent_name, name) == self.name.as_bytes()
                     && self.test.matches(query::decoded_in(sent_value, value), patterns, caches)

@@ -4,6 +4,7 @@ use crate::route::matching::literal;
 use crate::route::matching::methods::Methods;
 use crate::route::matching::predicate::Predicate;
 use crate::route::matching::template::Template;
+use crate::route::split::Split;
 
 /// The hosts that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,8 @@ pub(crate) struct Rule {
     pub(crate) params: Box<[Box<str>]>,
     /// True if `%2F` is data within a segment.
     pub(crate) keeps_slashes: bool,
+    /// How the requests are split over services.
+    pub(crate) split: Option<Split>,
 }
 
 /// Returns true if the prefix matches the path.

@@ -43,14 +43,6 @@ fn hashes_are_of_what_the_plan_names() {
 }
 
 #[test]
-fn cookies_are_found_by_their_whole_name() {
-    let exchange = request("Cookie: as=1;s1=2 ;  s=\"3\"; s=4\r\nCookie: t=5; u\r\n");
-    let find = |name: &str| cookie(&exchange, name.as_bytes()).map(|value| std::str::from_utf8(value).unwrap());
-    assert_eq!((find("s"), find("s1"), find("as"), find("t")), (Some("3"), Some("2"), Some("1"), Some("5")));
-    assert_eq!((find("u"), find("S")), (None, None));
-}
-
-#[test]
 fn a_sticky_cookie_is_read_as_it_was_written() {
     let sticky = Sticky { cookie: "s".into(), ttl: Some(Seconds(std::time::Duration::from_secs(90))), secret: None };
     let service = build(&plan::ServicePlan { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1]) });

@@ -164,7 +164,10 @@ impl PyRequest {
     /// Name of the service that receives the request, or None if the route has none.
     #[getter]
     fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let chosen = self.with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.service.clone()))?;
+        let chosen = self.with(py, |exchange| {
+            let named = exchange.hooks().and_then(|hooks| hooks.service.clone());
+            named.or_else(|| exchange.member().map(|member| member.service().into()))
+        })?;
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }
 

@@ -1,0 +1,35 @@
+"""Conditions that a request must meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from pylae.settings import Settings, refusal
+
+
+class ValueTest(Settings):
+    """A condition on a field or parameter: `true` for present, a text for equal, or `{pattern: …}`."""
+
+    short = {"type": ["string", "integer", "boolean"]}
+
+    equals: str | None = None
+    """One of its values is this."""
+    pattern: str | None = None
+    """One of its values matches this regular expression from its start."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if value is True:
+            return {}
+        if value is False or isinstance(value, float):
+            raise refusal("must be a text, `true` for present, or {pattern: …}", "put quotes around it")
+        return {"equals": str(value)} if isinstance(value, str | int) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> ValueTest:
+        if self.equals is not None and self.pattern is not None:
+            raise refusal("give either `equals` or `pattern`")
+        return self
