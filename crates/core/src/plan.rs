@@ -3,6 +3,7 @@
 //! Python handles defaults, human units and spelling help; here every field is required and an unknown one is an error.
 //! Durations are seconds (a JSON number), sizes are bytes (an integer).
 
+mod condition;
 mod listener;
 mod route;
 mod seconds;
@@ -14,8 +15,9 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use condition::{ValueMatch, ValueTest};
 pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
-pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, ValueMatch, ValueTest, WebSocket};
+pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, WebSocket};
 pub use seconds::Seconds;
 pub use service::{
     BreakerScope, CircuitBreaker, HashOn, HealthCheck, InstancePlan, LoadBalancer, PassiveHealth, Protocol, Queue,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::condition::ValueMatch;
 use super::seconds::Seconds;
 use super::split::SplitPlan;
 
@@ -117,27 +118,5 @@ pub enum PathMatch {
     /// Equal, or continued after a `/`.
     Prefix(String),
     /// Regular expression, anchored at the start of the path.
-    Pattern(String),
-}
-
-/// A condition on a field or a query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ValueMatch {
-    /// Name of the field (case ignored) or parameter.
-    pub name: String,
-    /// The condition.
-    pub value: ValueTest,
-}
-
-/// The condition itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ValueTest {
-    /// It is present.
-    Present,
-    /// One of its values equals this.
-    Equals(String),
-    /// One of its values matches this regular expression, anchored at the start.
     Pattern(String),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::route::ValueMatch;
+use super::condition::ValueMatch;
 use super::service::Sticky;
 
 /// How the requests of a route are split over services.

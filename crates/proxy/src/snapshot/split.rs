@@ -41,12 +41,11 @@ impl RouteSplit {
             let at = format!("members[{index}]");
             let wrong = transform::check_request_changes(&member.headers);
             problems.extend(wrong.into_iter().map(|problem| problem.under(&at)));
-            match services.get(&member.service) {
-                Some(service) => found.push(Arc::clone(service)),
-                None => {
-                    let message = format!("there is no service `{}`", member.service);
-                    problems.push(Problem::at(format!("{at}.service"), message));
-                }
+            if let Some(service) = services.get(&member.service) {
+                found.push(Arc::clone(service));
+            } else {
+                let message = format!("there is no service `{}`", member.service);
+                problems.push(Problem::at(format!("{at}.service"), message));
             }
         }
         if !problems.is_empty() {
@@ -125,6 +124,6 @@ impl RouteSplit {
 
 impl Branch {
     fn is_of(&self, service: &Service) -> bool {
-        ptr::eq(&*self.service, service)
+        ptr::eq(&raw const *self.service, &raw const *service)
     }
 }

@@ -41,15 +41,15 @@ fn cookie() -> Value {
 }
 
 /// A plan whose only route splits its requests over these services.
-fn plan<'i>(services: impl IntoIterator<Item = (&'i str, String)>, split: Value) -> Plan {
+fn plan<'i>(services: impl IntoIterator<Item = (&'i str, String)>, split: &Value) -> Plan {
     let plan = services.into_iter().fold(Plan::new(), |plan, (name, url)| plan.service(name, [url], json!({})));
     plan.route("all", json!({"service": null, "split": split}))
 }
 
 /// As [`plan`], over `stable` and `canary`.
-fn pair(stable: &Instance, canary: &Instance, members: Value, sticky: Value) -> Plan {
+fn pair(stable: &Instance, canary: &Instance, members: &Value, sticky: &Value) -> Plan {
     let services = [("stable", stable.url()), ("canary", canary.url())];
-    plan(services, json!({"members": members, "sticky": sticky}))
+    plan(services, &json!({"members": members, "sticky": sticky}))
 }
 
 fn with_cookie(cookie: &str) -> String {
@@ -73,7 +73,7 @@ fn caching() -> Value {
 fn requests_are_split_by_weight_and_by_what_they_ask_for() {
     let (stable, canary) = (named("stable"), named("canary"));
     let members = json!([on_beta("canary"), member("stable", 9), member("canary", 1)]);
-    let gateway = Gateway::start(&pair(&stable, &canary, members, json!(null)));
+    let gateway = Gateway::start(&pair(&stable, &canary, &members, &json!(null)));
     let mut client = gateway.connect();
     for _ in 0..100 {
         client.send(GET);
@@ -91,7 +91,7 @@ fn requests_are_split_by_weight_and_by_what_they_ask_for() {
 #[test]
 fn the_turn_goes_on_over_a_reload() {
     let (stable, canary) = (named("stable"), named("canary"));
-    let plan = pair(&stable, &canary, json!([member("stable", 1), member("canary", 1)]), json!(null));
+    let plan = pair(&stable, &canary, &json!([member("stable", 1), member("canary", 1)]), &json!(null));
     let gateway = Gateway::start(&plan);
     // Begun anew each time it would be the first member for ever.
     let answers = (0..8).map(|_| {
@@ -108,7 +108,7 @@ fn a_cookie_keeps_a_client_on_its_member_over_changes_of_weights() {
     let (stable, canary) = (named("stable"), named("canary"));
     let plan = |of_stable, of_canary| {
         let members = json!([on_beta("canary"), member("canary", of_canary), member("stable", of_stable)]);
-        pair(&stable, &canary, members, cookie())
+        pair(&stable, &canary, &members, &cookie())
     };
     let gateway = Gateway::start(&plan(0, 1));
     let first = gateway.fetch(GET);
@@ -137,7 +137,7 @@ fn no_cookie_is_set_by_failures_and_by_the_gateway_itself() {
     let failing = Instance::answering([Answer::bytes("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")]);
     let refusing = RefusingAddress::bind();
     for (url, status) in [(failing.url(), 500), (refusing.url(), 502)] {
-        let plan = plan([("stable", url)], json!({"members": [member("stable", 1)], "sticky": cookie()}));
+        let plan = plan([("stable", url)], &json!({"members": [member("stable", 1)], "sticky": cookie()}));
         let gateway = Gateway::start(&plan.with_route(json!({"retries": 0})));
         let answer = gateway.fetch(GET);
         assert_eq!((answer.status(), answer.single("set-cookie")), (status, None));
@@ -149,7 +149,7 @@ fn retries_stay_with_the_member() {
     let failure = Answer::bytes("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
     let (stable, canary) = (named("stable"), Instance::answering([failure]));
     let members = json!([on_beta("canary"), member("stable", 1)]);
-    let plan = pair(&stable, &canary, members, json!(null)).with_route(json!({"retries": 3}));
+    let plan = pair(&stable, &canary, &members, &json!(null)).with_route(json!({"retries": 3}));
     let gateway = Gateway::start(&plan);
     assert_eq!(gateway.fetch(BETA).status(), 503);
     assert_eq!((canary.requests().len(), stable.connections()), (4, 0));
@@ -159,7 +159,7 @@ fn retries_stay_with_the_member() {
 fn a_member_without_an_instance_leaves_its_share_to_the_others() {
     let (stable, canary) = (named("stable"), named("canary"));
     let members = json!([on_beta("canary"), member("stable", 1), member("canary", 9)]);
-    let gateway = Gateway::start(&pair(&stable, &canary, members, cookie()));
+    let gateway = Gateway::start(&pair(&stable, &canary, &members, &cookie()));
     let chosen = loop {
         let answer = gateway.fetch(GET);
         if answer.text() == "canary" {
@@ -181,7 +181,7 @@ fn a_member_without_an_instance_leaves_its_share_to_the_others() {
 fn without_a_weight_and_a_condition_the_answer_is_503() {
     let (stable, canary) = (named("stable"), named("canary"));
     let members = json!([on_beta("canary"), member("stable", 0)]);
-    let gateway = Gateway::start(&pair(&stable, &canary, members, json!(null)));
+    let gateway = Gateway::start(&pair(&stable, &canary, &members, &json!(null)));
     assert_eq!(gateway.fetch(GET).refusal(), "503 service_unavailable");
     assert_eq!(gateway.fetch(BETA).text(), "canary");
 }
@@ -190,7 +190,7 @@ fn without_a_weight_and_a_condition_the_answer_is_503() {
 fn an_answer_of_one_member_is_never_given_to_a_client_of_another() {
     let (stable, canary) = (named("stable"), named("canary"));
     let members = json!([on_beta("canary"), member("stable", 1)]);
-    let plan = pair(&stable, &canary, members, cookie()).with_route(json!({"policies": caching()}));
+    let plan = pair(&stable, &canary, &members, &cookie()).with_route(json!({"policies": caching()}));
     let gateway = Gateway::alone(&plan);
     for _ in 0..3 {
         assert_eq!((gateway.fetch(BETA).text(), gateway.fetch(GET).text()), ("canary".into(), "stable".into()));
@@ -212,7 +212,7 @@ fn a_stale_answer_is_revalidated_at_the_same_member() {
     let mut beta = on_beta("canary");
     beta["headers"]["set"]["X-Variant"] = json!("b");
     let members = json!([beta, member("stable", 1)]);
-    let plan = pair(&stable, &canary, members, json!(null)).with_route(json!({"policies": caching()}));
+    let plan = pair(&stable, &canary, &members, &json!(null)).with_route(json!({"policies": caching()}));
     let gateway = Gateway::alone(&plan);
     assert_eq!(gateway.fetch(BETA).text(), "canary");
     gateway.logged(1);
@@ -234,7 +234,7 @@ fn a_member_changes_its_requests_last_and_the_cache_knows() {
     policies["transform"] =
         json!({"request": changes, "response": none, "response_time": false, "normalize_errors": false});
     let members = json!([beta, member("stable", 1)]);
-    let plan = pair(&stable, &canary, members, json!(null)).with_route(json!({"policies": policies}));
+    let plan = pair(&stable, &canary, &members, &json!(null)).with_route(json!({"policies": policies}));
     let gateway = Gateway::start(&plan);
     for _ in 0..2 {
         assert_eq!((gateway.fetch(BETA).text(), gateway.fetch(GET).text()), ("canary".into(), "stable".into()));
@@ -263,7 +263,7 @@ fn a_hook_overrides_the_choice_and_its_answer_is_not_stored_for_others() {
     let mut policies = caching();
     policies["hooks"] = policy()["hooks"].take();
     let members = json!([beta, member("stable", 1)]);
-    let plan = pair(&stable, &canary, members, cookie()).with_route(json!({"policies": policies}));
+    let plan = pair(&stable, &canary, &members, &cookie()).with_route(json!({"policies": policies}));
     let plan = plan.service("other", [other.url()], json!({}));
     let gateway = Gateway::start_with(&plan, ClockLock::shared(), hooks.source());
     for (name, instance, variant) in [("canary", &canary, Some("b")), ("other", &other, None)] {
@@ -280,7 +280,7 @@ fn a_hook_overrides_the_choice_and_its_answer_is_not_stored_for_others() {
 fn each_member_is_counted_by_itself() {
     let (stable, canary) = (named("stable"), named("canary"));
     let members = json!([on_beta("canary"), member("stable", 1)]);
-    let gateway = Gateway::start(&pair(&stable, &canary, members, json!(null)));
+    let gateway = Gateway::start(&pair(&stable, &canary, &members, &json!(null)));
     for request in [GET, BETA, BETA, GET, BETA] {
         gateway.fetch(request);
     }
@@ -306,7 +306,7 @@ fn a_redirect_of_a_member_names_the_gateway() {
     let canary = Instance::manual();
     let members = json!([on_beta("canary"), member("stable", 1)]);
     let gateway =
-        Gateway::start(&pair(&stable, &canary, members, json!(null)).with_route(json!({"preserve_host": false})));
+        Gateway::start(&pair(&stable, &canary, &members, &json!(null)).with_route(json!({"preserve_host": false})));
     let mut client = gateway.connect();
     client.send(BETA);
     let mut server = canary.accept();
@@ -321,7 +321,7 @@ fn a_websocket_goes_to_a_member_and_sets_its_cookie() {
     let (stable, canary) = (named("stable"), Instance::manual());
     let websocket = json!({"idle_timeout": 60.0, "max_frame": null, "max_message": 10});
     let members = json!([member("canary", 1), member("stable", 0)]);
-    let plan = pair(&stable, &canary, members, cookie()).with_route(json!({"websocket": websocket}));
+    let plan = pair(&stable, &canary, &members, &cookie()).with_route(json!({"websocket": websocket}));
     let gateway = Gateway::start(&plan);
     let mut client = gateway.connect();
     client.send(HANDSHAKE);
@@ -339,7 +339,7 @@ fn what_cannot_be_split_is_told_with_its_place() {
     let mut wrong = member("stable", 1);
     wrong["headers"] = json!({"set": {"Host": "a", "X-User-ID": "7", "X A": "1"}, "remove": ["Connection"]});
     let split = json!({"members": [wrong, member("nowhere", 1)], "sticky": null});
-    let plan = plan([("stable", stable.url())], split).build();
+    let plan = plan([("stable", stable.url())], &split).build();
     let found = pylae_proxy::check(plan).expect_err("problems");
     let paths: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
     let at = |rest: &str| format!("routes[0].split.members{rest}");

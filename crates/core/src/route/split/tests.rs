@@ -27,17 +27,17 @@ fn condition(name: &str, value: ValueTest) -> Vec<ValueMatch> {
     vec![ValueMatch { name: name.into(), value }]
 }
 
-fn on_header(name: &str, value: ValueTest) -> Option<WhenPlan> {
-    Some(WhenPlan { headers: condition(name, value), cookies: vec![] })
+fn on_header(name: &str, value: ValueTest) -> WhenPlan {
+    WhenPlan { headers: condition(name, value), cookies: vec![] }
 }
 
-fn on_cookie(name: &str, value: ValueTest) -> Option<WhenPlan> {
-    Some(WhenPlan { headers: vec![], cookies: condition(name, value) })
+fn on_cookie(name: &str, value: ValueTest) -> WhenPlan {
+    WhenPlan { headers: vec![], cookies: condition(name, value) }
 }
 
-fn sticky(secret: Option<&str>) -> Option<Sticky> {
+fn sticky(secret: Option<&str>) -> Sticky {
     let ttl = Some(Seconds(std::time::Duration::from_secs(90)));
-    Some(Sticky { cookie: "at".into(), ttl, secret: secret.map(Into::into) })
+    Sticky { cookie: "at".into(), ttl, secret: secret.map(Into::into) }
 }
 
 /// A split, asked as a router asks it.
@@ -118,9 +118,9 @@ proptest! {
 #[test]
 fn conditions_are_tried_in_order_and_before_weights() {
     let members = vec![
-        MemberPlan { when: on_header("x-beta", ValueTest::Present), ..member("beta", 0) },
-        MemberPlan { when: on_header("X-Team", ValueTest::Pattern("blue|red".into())), ..member("team", 0) },
-        MemberPlan { when: on_cookie("group", ValueTest::Equals("b".into())), ..member("group", 0) },
+        MemberPlan { when: Some(on_header("x-beta", ValueTest::Present)), ..member("beta", 0) },
+        MemberPlan { when: Some(on_header("X-Team", ValueTest::Pattern("blue|red".into()))), ..member("team", 0) },
+        MemberPlan { when: Some(on_cookie("group", ValueTest::Equals("b".into()))), ..member("group", 0) },
         member("stable", 1),
     ];
     let asked = split(members, None);
@@ -154,7 +154,7 @@ fn all_conditions_of_a_member_must_be_met() {
 
 #[test]
 fn without_weights_only_conditions_decide() {
-    let when = on_header("x-beta", ValueTest::Present);
+    let when = Some(on_header("x-beta", ValueTest::Present));
     let asked = split(vec![MemberPlan { when, ..member("beta", 0) }, member("stable", 0)], None);
     assert_eq!(asked.ask("X-Beta: 1\r\n"), Some(("beta", ChosenBy::When)));
     assert_eq!(asked.ask(""), None);
@@ -162,7 +162,7 @@ fn without_weights_only_conditions_decide() {
 
 #[test]
 fn only_available_members_are_chosen_by_weight_unless_none_is() {
-    let when = on_header("x-beta", ValueTest::Present);
+    let when = Some(on_header("x-beta", ValueTest::Present));
     let members = vec![member("stable", 1), MemberPlan { when, ..member("canary", 1) }];
     let asked = split(members, None);
     let spread = |down: &[usize]| {
@@ -178,7 +178,7 @@ fn only_available_members_are_chosen_by_weight_unless_none_is() {
 
 #[test]
 fn a_cookie_keeps_a_client_on_a_member_while_it_has_a_weight() {
-    let of = |stable, canary| split(vec![member("canary", canary), member("stable", stable)], sticky(None));
+    let of = |stable, canary| split(vec![member("canary", canary), member("stable", stable)], Some(sticky(None)));
     let asked = of(1, 1);
     let cookies: BTreeMap<String, String> = (0..4).map(|_| asked.cookie()).map(|(pair, name)| (name, pair)).collect();
     assert_eq!(cookies.len(), 2);
@@ -191,7 +191,7 @@ fn a_cookie_keeps_a_client_on_a_member_while_it_has_a_weight() {
     // Another plan, other weights: the same member, unless it has none any more.
     assert_eq!(of(1000, 1).ask(&fields), Some(("canary", ChosenBy::Sticky)));
     assert_eq!(of(1000, 0).ask(&fields), Some(("stable", ChosenBy::Weight)));
-    assert_eq!(split(vec![member("stable", 1)], sticky(None)).ask(&fields), Some(("stable", ChosenBy::Weight)));
+    assert_eq!(split(vec![member("stable", 1)], Some(sticky(None))).ask(&fields), Some(("stable", ChosenBy::Weight)));
     // While it is not available too.
     assert_eq!(asked.choose(&mut request(&fields), &[0]), Some(("stable", ChosenBy::Weight)));
 }
@@ -199,9 +199,9 @@ fn a_cookie_keeps_a_client_on_a_member_while_it_has_a_weight() {
 #[test]
 fn a_cookie_holds_an_id_that_is_keyed_by_the_secret_and_no_name() {
     let stable = || vec![member("stable", 1)];
-    let (pair, _) = split(stable(), sticky(None)).cookie();
+    let (pair, _) = split(stable(), Some(sticky(None))).cookie();
     assert_eq!(pair, format!("at={:016x}", sticky::id("", "split", "stable")));
-    let keyed = split(stable(), sticky(Some("s3cret")));
+    let keyed = split(stable(), Some(sticky(Some("s3cret"))));
     assert_ne!(keyed.cookie().0, pair);
     let mut exchange = request("");
     keyed.choose(&mut exchange, &[]).unwrap();
@@ -217,8 +217,8 @@ fn a_cookie_holds_an_id_that_is_keyed_by_the_secret_and_no_name() {
 
 #[test]
 fn what_a_condition_decides_is_not_remembered() {
-    let when = on_header("x-beta", ValueTest::Present);
-    let asked = split(vec![member("stable", 1), MemberPlan { when, ..member("canary", 1) }], sticky(None));
+    let when = Some(on_header("x-beta", ValueTest::Present));
+    let asked = split(vec![member("stable", 1), MemberPlan { when, ..member("canary", 1) }], Some(sticky(None)));
     let mut exchange = request("X-Beta: 1\r\n");
     assert_eq!(asked.choose(&mut exchange, &[]), Some(("canary", ChosenBy::When)));
     assert!(!asked.split.write_cookie(&exchange, &mut Vec::new()));
@@ -246,7 +246,7 @@ fn a_member_changes_the_requests_that_go_to_it() {
 
 #[test]
 fn only_its_own_cookie_says_nothing_about_a_client() {
-    let asked = split(vec![member("a", 1)], sticky(None));
+    let asked = split(vec![member("a", 1)], Some(sticky(None)));
     let only = |fields: &str| asked.split.members[0].is_only_cookie(&request(fields));
     assert!(only("Cookie: at=1\r\n") && only("Cookie: at=1; at=2\r\nCookie: at=3\r\n"));
     for fields in
@@ -273,13 +273,13 @@ fn what_cannot_be_a_split_is_told_with_its_place() {
             vec!["members[1].when: must have at least one condition"],
         ),
         (
-            vec![MemberPlan { when: on_cookie("a b", ValueTest::Present), ..member("b", 1) }],
+            vec![MemberPlan { when: Some(on_cookie("a b", ValueTest::Present)), ..member("b", 1) }],
             vec!["members[0].when.cookies[0].name: `a b` is no cookie's name"],
         ),
     ] {
         assert_eq!(problems(members), expected);
     }
-    let patterns = MemberPlan { when: on_header("a", ValueTest::Pattern("(".into())), ..member("a", 1) };
+    let patterns = MemberPlan { when: Some(on_header("a", ValueTest::Pattern("(".into()))), ..member("a", 1) };
     let found = problems(vec![patterns]);
     assert!(found.len() == 1 && found[0].starts_with("members[0].when.headers[0].value: "), "{found:?}");
     let many = |count: usize| (0..count).map(|at| member(&at.to_string(), 1)).collect::<Vec<_>>();

@@ -246,7 +246,7 @@ fn a_scratch_serves_routers_in_turn() {
 
 #[test]
 fn mistakes_are_all_reported_with_place_and_advice() {
-    let cases = [
+    let cases = vec![
         (exact("a"), "path", "does not start with `/`"),
         (exact("/a?x"), "path", "match the query with `query`"),
         (template("/{id}/{id}"), "path", "appears twice"),
