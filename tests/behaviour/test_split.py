@@ -215,6 +215,19 @@ def test_a_hook_sees_the_member_and_may_choose_another_service(pair: dict[str, E
         assert ["x-variant" in fields(answer) for answer in found] == [False, True, True, False, False]
 
 
+def test_an_early_hook_may_say_who_gets_the_request(pair: dict[str, EchoInstance]) -> None:
+    program = Gateway(**configure(split("stable", CANARY), **pair))
+
+    @program.on_request(stage="early")
+    def choose(request: Request) -> None:
+        if request.headers.get("X-Plan") == "gold":
+            request.headers["X-Canary"] = "1"
+
+    with running_gateway(program) as address:
+        found = answers(address, [get("/", "X-Plan: gold"), get("/", "X-Plan: free")])
+    assert [who(answer) for answer in found] == ["canary", "stable"]
+
+
 def test_a_member_may_speak_http2(gateway: Start, pair: dict[str, EchoInstance]) -> None:
     with H2Instance(lambda connection, stream, _: connection.answer(stream, b"over two")) as canary:
         config = {"services": {"canary": {"protocol": "http2"}}, **split("stable", CANARY)}
