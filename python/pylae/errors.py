@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-
 _NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"), re.compile(r"[\t -~\x80-\xff]*")
 """Names and values of fields (RFC 9110 section 5)."""
 _FRAMING = frozenset(

@@ -26,7 +26,7 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import Document
-from pylae.config.document.nodes import Finding, Step, show_path
+from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import CallSources, DocumentSources, Place, calling, shown
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.config.models.route import Route

@@ -19,10 +19,11 @@ from pylae.config.models.auth import (
     Jwt,
 )
 from pylae.config.models.base import Settings
+from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
 from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
-from pylae.config.models.route import Route, ValueTest
+from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
     HealthCheck,
@@ -34,6 +35,7 @@ from pylae.config.models.service import (
     Service,
     Sticky,
 )
+from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, When
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
 from pylae.monitoring import Thresholds
@@ -92,6 +94,7 @@ __all__ = [
     "Listener",
     "ListenerTls",
     "LoadBalancer",
+    "MemberHeaders",
     "Mirror",
     "PassiveHealth",
     "PluginUse",
@@ -106,6 +109,8 @@ __all__ = [
     "Service",
     "ServiceTls",
     "Settings",
+    "SplitMember",
+    "SplitSticky",
     "StaticResponse",
     "Sticky",
     "Thresholds",
@@ -113,4 +118,5 @@ __all__ = [
     "Validation",
     "ValueTest",
     "WebSocket",
+    "When",
 ]

@@ -23,10 +23,11 @@ from pylae.config.models.auth import (
     Consumer,
     Jwt,
 )
+from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
 from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
-from pylae.config.models.route import Route, ValueTest
+from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
     HealthCheck,
@@ -38,6 +39,7 @@ from pylae.config.models.service import (
     Service,
     Sticky,
 )
+from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, When
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
 from pylae.monitoring import Thresholds
@@ -535,6 +537,10 @@ class ServiceFields(TypedDict, total=False):
     """Instances that are always there."""
     discovery: DiscoveryLike | None
     """Where further instances come from."""
+    app: str | None
+    """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
+    in a program the application itself, in a file `module:name`. It starts and ends with the gateway. It has a port of
+    its own on 127.0.0.1, which everybody on this machine can connect to."""
     load_balancer: LoadBalancerLike | None
     """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
     slow_start: DurationLike | None
@@ -946,6 +952,50 @@ class ValueTestFields(TypedDict, total=False):
     """One of its values matches this regular expression from its start."""
 
 
+class WhenFields(TypedDict, total=False):
+    """Fields of `When`."""
+
+    header: Mapping[str, ValueTestLike]
+    """Conditions on request fields by name."""
+    cookie: Mapping[str, ValueTestLike]
+    """Conditions on cookies by name."""
+
+
+class MemberHeadersFields(TypedDict, total=False):
+    """Fields of `MemberHeaders`."""
+
+    remove: str | Texts
+    """Fields that are taken out."""
+    set: Mapping[str, str | int | float]
+    """Fields that get this value, in place of any that they have."""
+
+
+class SplitMemberFields(TypedDict, total=False):
+    """Fields of `SplitMember`."""
+
+    service: Required[str]
+    """Name of the service."""
+    weight: int | None
+    """Its share, relative to the other members, of the requests that meet no `when`: 1 unless given, or 0 beside a
+    `when`. With 0 it gets none of them."""
+    when: WhenLike | None
+    """Requests that it gets whatever its weight. Of several members whose `when` a request meets, the first gets it."""
+    headers: MemberHeadersLike
+    """Changes of the requests that go to it, made last of all."""
+
+
+class SplitStickyFields(TypedDict, total=False):
+    """Fields of `SplitSticky`."""
+
+    cookie: str
+    """Name of the cookie that the gateway sets."""
+    ttl: DurationLike | None
+    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    secret: str | SecretStr | None
+    """Keys the ids in cookies, so that nobody can put a client on a member of their choice. Gateways that serve the
+    same clients need the same one."""
+
+
 class WebSocketFields(TypedDict, total=False):
     """Fields of `WebSocket`."""
 
@@ -1015,6 +1065,11 @@ class RouteFields(TypedDict, total=False):
     """The same as `service`."""
     service_url: str | None
     """Declares the service, with this one instance."""
+    split: Sequence[SplitMemberLike]
+    """Splits the requests over several services, in place of `service`: by conditions, and by weight otherwise."""
+    sticky: SplitStickyLike | bool | None
+    """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
+    the defaults."""
     circuit_breaker: CircuitBreakerLike | bool | None
     """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
     timeout: DurationLike
@@ -1192,6 +1247,10 @@ class ConfigFields(TypedDict, total=False):
     """Bounds and deadlines of the client side."""
     auth: AuthConfigLike | None
     """Authenticators."""
+    include: str | Texts
+    """Further files, by their names or by patterns such as `routes/*.yaml`, relative to this one. They have `services`
+    and `routes`, which count as if they stood here behind those that do, in the order of the entries and of the names
+    of files. A file that is read as the main one can include others, and nothing else can."""
     services: Mapping[str, ServiceLike]
     """Services by name."""
     routes: Sequence[RouteLike]
@@ -1341,6 +1400,14 @@ MirrorLike: TypeAlias = Mirror | MirrorFields | str
 """What stands for `Mirror`, and that itself."""
 ValueTestLike: TypeAlias = ValueTest | ValueTestFields | str | int | bool
 """What stands for `ValueTest`, and that itself."""
+WhenLike: TypeAlias = When | WhenFields
+"""What stands for `When`, and that itself."""
+MemberHeadersLike: TypeAlias = MemberHeaders | MemberHeadersFields
+"""What stands for `MemberHeaders`, and that itself."""
+SplitMemberLike: TypeAlias = SplitMember | SplitMemberFields | str
+"""What stands for `SplitMember`, and that itself."""
+SplitStickyLike: TypeAlias = SplitSticky | SplitStickyFields | Literal["cookie"]
+"""What stands for `SplitSticky`, and that itself."""
 WebSocketLike: TypeAlias = WebSocket | WebSocketFields
 """What stands for `WebSocket`, and that itself."""
 RouteLike: TypeAlias = Route | RouteFields

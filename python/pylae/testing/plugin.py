@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from pylae.testing import FakeClock, FakeService, RunningGateway, StartGateway, StartService
     from pylae.testing.gateway import Configuration, Instances
-    from pylae.testing.service import Answer
 
 
 @pytest.fixture

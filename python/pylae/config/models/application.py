@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from pylae.config.models.hooks import import_path
 from pylae.config.models.base import refusal
+from pylae.config.models.hooks import import_path
 
 _ASGI = 3
 """Arguments that an application is called with: scope, receive, send."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import model_validator
 
-from pylae.settings import Settings, refusal
+from pylae.config.models.base import Settings, refusal
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ValueTestFields
 
 
 class ValueTest(Settings):
@@ -18,6 +21,10 @@ class ValueTest(Settings):
     """One of its values is this."""
     pattern: str | None = None
     """One of its values matches this regular expression from its start."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ValueTestFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.models.base import Count, Settings, refusal
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.service import ServiceName, field_name
 from pylae.policies.cors import Names
 from pylae.policies.transform import Fields
-from pylae.settings import Count, Settings, refusal
 from pylae.units import Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import MemberHeadersFields, SplitMemberFields, SplitStickyFields, WhenFields
 
 
 class When(Settings):
@@ -23,6 +26,10 @@ class When(Settings):
     """Conditions on request fields by name."""
     cookie: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
     """Conditions on cookies by name."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[WhenFields]) -> None: ...
 
     @model_validator(mode="after")
     def _asks(self) -> When:
@@ -39,6 +46,10 @@ class MemberHeaders(Settings):
     set: Fields = {}
     """Fields that get this value, in place of any that they have."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[MemberHeadersFields]) -> None: ...
+
 
 class SplitMember(Settings):
     """A service that gets some of the requests of a route. A text is short for `service`."""
@@ -54,6 +65,10 @@ class SplitMember(Settings):
     """Requests that it gets whatever its weight. Of several members whose `when` a request meets, the first gets it."""
     headers: MemberHeaders = MemberHeaders()
     """Changes of the requests that go to it, made last of all."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[SplitMemberFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -81,6 +96,10 @@ class SplitSticky(Settings):
     )
     """Keys the ids in cookies, so that nobody can put a client on a member of their choice. Gateways that serve the
     same clients need the same one."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[SplitStickyFields]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
