@@ -26,6 +26,7 @@ from pylae.config.document.nodes import ALIASES
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import HookOptions
+from pylae.config.models.service import Service
 from pylae.config.models.tls import CertifiedKey, ListenerTls
 from pylae.policies.address_limit import AddressLimit, AddressLimits
 from pylae.policies.cache import Cache
@@ -68,8 +69,11 @@ INLINE: dict[type[BaseModel], type[BaseModel]] = {
     AddressLimits: AddressLimit,
 }
 """Models that take the fields of one of their parts, which is then the only one."""
-WIDER = {(StaticResponse, "body"): ("str", "Mapping[str, Any]", "list[Any]")}
-"""Fields whose validator is the model's own."""
+WIDER = {
+    (Service, "app"): ("Callable[[Any, Any, Any], Awaitable[None]]", "str", "None"),
+    (StaticResponse, "body"): ("str", "Mapping[str, Any]", "list[Any]"),
+}
+"""Fields whose validator is the model's own, and what it takes that JSON does not have."""
 
 
 def text() -> str:
@@ -83,7 +87,7 @@ def text() -> str:
         modules.setdefault(model.__module__, []).append(model.__name__)
     imports = [f"from {module} import {', '.join(sorted(modules[module]))}" for module in sorted(modules)]
     parts = [
-        _HEAD + "from collections.abc import Mapping, Sequence",
+        _HEAD + "from collections.abc import Awaitable, Callable, Mapping, Sequence",
         "from typing import Any, Literal, Required, TypeAlias, TypedDict\n",
         "from pydantic import SecretStr\n",
         *imports,

@@ -6,7 +6,7 @@ models, whose docstrings are what is to be edited.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 from pydantic import SecretStr
@@ -537,7 +537,7 @@ class ServiceFields(TypedDict, total=False):
     """Instances that are always there."""
     discovery: DiscoveryLike | None
     """Where further instances come from."""
-    app: str | None
+    app: Callable[[Any, Any, Any], Awaitable[None]] | str | None
     """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
     in a program the application itself, in a file `module:name`. It starts and ends with the gateway. It has a port of
     its own on 127.0.0.1, which everybody on this machine can connect to."""

@@ -49,8 +49,8 @@ impl PyRequest {
         self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
-    /// Sets the path: in the early stage the one that is routed, otherwise the one that is sent to the instance, to which
-    /// `strip_prefix` and `rewrite` no longer apply. It may contain `%2F` only if the client's path does. Raises
+    /// Sets the path: in the early stage the one that is routed, otherwise the one that is sent to the instance, to
+    /// which `strip_prefix` and `rewrite` no longer apply. It may contain `%2F` only if the client's path does. Raises
     /// `ValueError` for an invalid path.
     #[setter]
     fn set_path(&self, py: Python<'_>, path: &str) -> PyResult<()> {
