@@ -9,17 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
 from pylae import Gateway, Request
 from pylae.cli import main
 from support.admin import Admin
-from support.h2servers import H2Instance
+from support.h2servers import H2Instance, Shop, grpc_instance
 from support.hooked import running as running_gateway
-from support.instance import EchoInstance, RawInstance
+from support.instance import OK, EchoInstance, RawInstance
 from support.load import answers, get
-from support.peer import Message
+from support.peer import Message, wait_until
 from support.running import Process, Running, configure
 from support.tls import Authority, secure
 
@@ -234,6 +235,32 @@ def test_a_member_may_speak_http2(gateway: Start, pair: dict[str, EchoInstance])
         running = gateway(config, stable=pair["stable"], canary=canary)
         assert running.get("/", "X-Canary: 1").body == b"over two"
         assert who(running.get()) == "stable"
+
+
+def test_calls_of_grpc_are_split_too(gateway: Start) -> None:
+    stable, canary = Shop(), Shop()
+    with grpc_instance(stable) as one, grpc_instance(canary) as other:
+        config = {
+            "listeners": [{"address": "127.0.0.1:0", "http2": True}],
+            "services": {name: {"protocol": "http2"} for name in ("stable", "canary")},
+            **split("stable", {**CANARY, "headers": {"set": {"X-Variant": "b"}}}),
+        }
+        running = gateway(config, stable=one, canary=other)
+        with grpc.insecure_channel(running.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            call = channel.unary_unary("/shop.Shop/Unary")
+            assert [call(b"ab"), call(b"cd", metadata=(("x-canary", "1"),))] == [b"ba", b"dc"]
+            stream = channel.unary_stream("/shop.Shop/Down")
+            assert list(stream(b"3", metadata=(("x-canary", "1"),))) == [b"0", b"1", b"2"]
+    assert (stable.calls, canary.calls) == (["Unary"], ["Unary", "Down"])
+    assert [seen.get("x-variant") for seen in canary.metadata] == ["b", "b"]
+
+
+def test_a_mirror_gets_copies_whoever_answers(gateway: Start, pair: dict[str, EchoInstance]) -> None:
+    with RawInstance(OK) as shadow:
+        running = gateway(split("stable", CANARY, mirror="shadow"), shadow=shadow, **pair)
+        assert [who(running.get()), who(running.get("/", "X-Canary: 1"))] == ["stable", "canary"]
+        wait_until(lambda: len(shadow.requests) == 2)
+        assert {name: one.count for name, one in pair.items()} == {"stable": 1, "canary": 1}
 
 
 def test_figures_are_those_of_the_member(
