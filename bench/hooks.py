@@ -14,6 +14,10 @@ def sync(request: Request) -> None:
     request.headers["X-Tenant"] = request.headers.get("host", "")
 
 
+def early(_: Request) -> None:
+    """Nothing, before routing."""
+
+
 async def driven(request: Request) -> None:
     """The same as a coroutine that is never suspended."""
     request.headers["X-Tenant"] = request.headers.get("host", "")

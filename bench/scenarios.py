@@ -133,6 +133,7 @@ SCENARIOS: dict[str, Scenario] = {
                 ("driven", "the same, async, never suspended"),
                 ("waiting", "the same, async, awaits one asyncio.sleep(0)"),
                 ("blocking", "the same on the pool of threads"),
+                ("early", "a function that does nothing, before routing"),
             )
         ),
         Scenario(

@@ -92,8 +92,8 @@ def _hook(name: str, folder: Path) -> dict[str, Any]:
     module = folder / "bench_hooks.py"
     source = (_ROOT / "bench" / "hooks.py").read_text()
     module.write_text(f"{source}\n\nbegin_burning()\n" if name == "burning" else source)
-    routes = {"routes": "unasked"} if name == "burning" else {}
-    return {"on_request": f"bench_hooks:{name}", "blocking": name == "blocking", "budget": None, **routes}
+    more = {"burning": {"routes": "unasked"}, "early": {"stage": "early"}}.get(name, {})
+    return {"on_request": f"bench_hooks:{name}", "blocking": name == "blocking", "budget": None, **more}
 
 
 def _route(name: str, route: Route) -> dict[str, Any]:
