@@ -19,7 +19,7 @@ mod tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pylae_core::{Exchange, Halt};
+use pylae_core::Exchange;
 
 use crate::client::{After, Client};
 use crate::reply::Reply;
@@ -65,10 +65,25 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
         }
     };
 
-    // Find the route. Then an instance or one of the route's policies answers.
+    // Find the route.
     let reply = match admitted {
         Ok(None) => match flow.find_route() {
-            Ok(route) => flow.answer(route).await,
+            // Request policies, in table order, once.
+            Ok(route) => match flow.request_phase(route).await {
+                // Pick an instance and forward: only these two are retried. Then the cache sees the response.
+                Ok(None) => {
+                    let forwarded = flow.forward(route).await;
+                    flow.cache_phase(forwarded)
+                }
+                Ok(Some(Reply::Stored(mut stored))) => {
+                    if let Some(fetch) = stored.refresh.take() {
+                        flow.revalidate(fetch);
+                    }
+                    Ok(Reply::Stored(stored))
+                }
+                Ok(Some(reply)) => Ok(reply),
+                Err(halt) => Err(halt),
+            },
             Err(halt) => Err(halt),
         },
         Ok(Some(reply)) => Ok(reply),
@@ -116,23 +131,5 @@ impl<'a> Flow<'a> {
         exchange: &'a mut Exchange,
     ) -> Self {
         Self { worker, snapshot, route: None, client, exchange, has_request: false, entered_early: 0, observed: false }
-    }
-
-    /// Runs the request policies in table order, once, and forwards what they let pass.
-    async fn answer(&mut self, route: &'a Route) -> Result<Reply<'a>, Halt> {
-        match self.request_phase(route).await? {
-            // Pick an instance and forward: only these two are retried. Then the cache sees the response.
-            None => {
-                let forwarded = self.forward(route).await;
-                self.cache_phase(forwarded)
-            }
-            Some(Reply::Stored(mut stored)) => {
-                if let Some(fetch) = stored.refresh.take() {
-                    self.revalidate(fetch);
-                }
-                Ok(Reply::Stored(stored))
-            }
-            Some(reply) => Ok(reply),
-        }
     }
 }

@@ -81,12 +81,14 @@ def _parameters(function: Any) -> list[str]:
 def useless_kinds(function: Any) -> Iterator[str]:
     """Types that it is annotated to return and that are no answer. None where that cannot be told."""
     try:
-        said = inspect.signature(function, eval_str=True).return_annotation
+        signature = inspect.signature(function, eval_str=True)
     except Exception:
         # An annotation is any expression, and may fail in any way.
         return
-    for kind in _alternatives(said):
-        if _is_useless(get_origin(kind) or kind):
+    # Who takes the request for a dict may return it.
+    given = next((parameter.annotation for parameter in signature.parameters.values()), inspect.Signature.empty)
+    for kind in _alternatives(signature.return_annotation):
+        if kind != given and _is_useless(get_origin(kind) or kind):
             yield inspect.formatannotation(kind)
 
 

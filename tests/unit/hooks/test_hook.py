@@ -152,6 +152,10 @@ def says_a_response(_: Request) -> Response | None:
     return None
 
 
+def takes_it_for_a_dict(request: dict[str, Any]) -> dict[str, Any]:
+    return request
+
+
 def says_anything(_: Request) -> Any:
     return None
 
@@ -175,6 +179,7 @@ async def around(request: Request, call_next: CallNext) -> Response:
         ("on_request", says_anything, None),
         ("on_request", says_what_is_not_there, None),
         ("add_middleware", around, None),
+        ("add_middleware", takes_it_for_a_dict, None),
         ("add_middleware", Good(), None),
     ],
 )
