@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -101,6 +102,26 @@ def test_both_ways_message_by_message(client: Client) -> None:
         got.append(answer)
         answered.release()
     assert got == [b"M%d" % number for number in range(20)]
+
+
+def test_early_hooks_that_look_at_bodies_let_calls_pass(
+    gateway: Start, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grpc_early.py").write_text(
+        "def before(request): ...\ndef after(request, response):\n    response.headers['x-early'] = '1'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    early = {"stage": "early", "body": True}
+    hooks = [{"on_request": "grpc_early:before", **early}, {"on_response": "grpc_early:after", **early}]
+    client = Client(gateway({**CONFIGURATION, "hooks": hooks}, shop=server).address)
+    try:
+        test_both_ways_message_by_message(client)
+        answer, call = client.unary.with_call(b"abc", timeout=10)
+        assert (answer, call.code()) == (b"cba", grpc.StatusCode.OK)
+        assert ("x-early", "1") in call.initial_metadata()
+        assert ("x-last", "2") in call.trailing_metadata()
+    finally:
+        client.channel.close()
 
 
 def test_errors_of_the_server_arrive_as_they_are(client: Client) -> None:

@@ -375,6 +375,7 @@ def test_a_request_is_a_mapping_too(service: FakeService, kind: str) -> None:
         found.update(
             {key: request[key] for key in ("method", "path", "client_ip", "request_id")},
             agent=request.get("headers", {}).get("X-Agent", ""), none=request.get("nothing"), keys=sorted(request),
+            query=dict(request["query_params"]),
             error="error" in request, number=5 in request,
         )  # fmt: skip
         request["_start"] = 1
@@ -494,6 +495,20 @@ def test_bodies_that_early_hooks_look_at(service: FakeService) -> None:
         assert ask(address, "/", "POST", body=b"body").body == b"HELLO"
         assert ask(address, "/", "POST", body=b"x" * 2000).status == 413
     assert (seen, [request.body for request in service.requests]) == ([b"body"], [b"body"])
+
+
+def test_bodies_are_compressed_behind_early_hooks_that_look_at_them() -> None:
+    with FakeService(Reply(body=b"x" * 5000, headers={"Content-Type": "text/plain"})) as service:
+        gateway = hooked(service.url, policies={"compression": {}})
+
+        @gateway.on_response(stage="early", body=True)
+        def look(_: Request, response: Response) -> None:
+            assert len(response.body) == 5000
+
+        with running(gateway) as address:
+            answer = ask(address, "/", headers={"Accept-Encoding": "gzip"})
+        assert (answer.status, answer.headers["Content-Encoding"]) == (200, "gzip")
+        assert service.requests[0].headers["Accept-Encoding"] == "identity"
 
 
 def test_an_early_hook_cannot_choose_the_service(gateway: Gateway) -> None:

@@ -41,7 +41,16 @@ impl<'a> Flow<'a> {
     /// Calls the request hooks of the route. Returns the response if one of them answers the request.
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
+        self.ask_for_uncoded(route.chain.hooks());
         self.call_request_hooks(hooks, route.chain.hooks()).await
+    }
+
+    /// Asks the instance for a body that hooks can read, if they do. What the client accepts stays what it is.
+    fn ask_for_uncoded(&mut self, policy: Option<&Hooked>) {
+        if policy.is_some_and(Hooked::reads_response_body) {
+            // Cannot fail: the value is a constant.
+            let _ = self.exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
+        }
     }
 
     /// Calls request hooks. Returns the response if one of them answers the request.
@@ -59,10 +68,6 @@ impl<'a> Flow<'a> {
             body = Some(client.body.buffered().into());
         }
         exchange.hook_visit().request_body = body;
-        if policy.is_some_and(Hooked::reads_response_body) {
-            // Hooks need to read the response body. Cannot fail: the value is a constant.
-            let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
-        }
         let step = hooks.on_request(exchange);
         wait_for_hooks(hooks, client, exchange, step).await
     }

@@ -2,6 +2,7 @@
 
 use pylae_core::request::readmit;
 use pylae_core::{Halt, Verdict, hook};
+use pylae_policies::Policy;
 use tracing::debug;
 
 use super::ResponseCall;
@@ -36,10 +37,12 @@ impl<'a> Flow<'a> {
             _ => return Err(Halt::Rejected(Box::new(hook::failure()))),
         }
         let Some(hooks) = early.hooks.as_deref() else { return Ok(None) };
-        if let Some(limit) = early.chain.body_limit() {
+        // The bodies of a call are a protocol of their own.
+        let policy = early.chain.hooks().filter(|_| !self.exchange.is_call());
+        if let Some(limit) = policy.and_then(Policy::body_limit) {
             self.buffer_body(limit).await?;
         }
-        if let Some(answer) = self.call_request_hooks(hooks, early.chain.hooks()).await? {
+        if let Some(answer) = self.call_request_hooks(hooks, policy).await? {
             return Ok(Some(Reply::own(*answer, self.exchange)));
         }
         let before = self.exchange.request.head.len;
@@ -48,6 +51,7 @@ impl<'a> Flow<'a> {
         if readmitted.is_err() {
             self.client.body.mark_broken();
         }
+        self.ask_for_uncoded(policy);
         readmitted.map(|()| None)
     }
 
@@ -66,6 +70,7 @@ impl<'a> Flow<'a> {
             true if self.exchange.response.status == 101 || self.exchange.is_call() => ResponseCall::Fixed,
             true => ResponseCall::Request,
         };
-        self.call_response_hooks(hooks, early.chain.hooks(), call, reply).await
+        let policy = early.chain.hooks().filter(|_| call != ResponseCall::Fixed);
+        self.call_response_hooks(hooks, policy, call, reply).await
     }
 }

@@ -17,6 +17,7 @@ const ATTRIBUTES: &[(&str, &str)] = &[
     ("method", "method"),
     ("path", "path"),
     ("query", "query"),
+    ("query_params", "query_params"),
     ("params", "params"),
     ("headers", "headers"),
     ("client_ip", "client_ip"),
