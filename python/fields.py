@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pylae.config.document.nodes import ALIASES
+from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import HookOptions
@@ -36,7 +37,7 @@ from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
 FILE = Path(__file__).parent / "pylae" / "settings" / "fields.py"
 WIDTH = 120
-ROOTS = (Config, HookOptions)
+ROOTS = (Config, HookOptions, AuthenticatorOptions)
 
 _HEAD = '''\
 """What may be written for each setting, short forms included: the keywords of the models, and mappings in their place.
@@ -71,6 +72,7 @@ INLINE: dict[type[BaseModel], type[BaseModel]] = {
 """Models that take the fields of one of their parts, which is then the only one."""
 WIDER = {
     (Service, "app"): ("Callable[[Any, Any, Any], Awaitable[None]]", "str", "None"),
+    (FunctionAuthenticator, "function"): ("Callable[..., Any]", "str"),
     (StaticResponse, "body"): ("str", "Mapping[str, Any]", "list[Any]"),
 }
 """Fields whose validator is the model's own, and what it takes that JSON does not have."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
+from pylae.config.models.auth import AuthConfig, FunctionAuthenticator
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
@@ -21,28 +22,38 @@ Caller = tuple[str, int]
 
 @dataclass(slots=True)
 class Additions:
-    """Routes, services and hooks in the order in which they were added, each with the call that added it."""
+    """Routes, services, hooks and authenticators in the order in which they were added, each with the call that added it."""
 
     routes: list[tuple[Route, Caller]] = field(default_factory=list)
     services: list[tuple[str, Service, Caller]] = field(default_factory=list)
     hooks: list[tuple[Hook, Caller]] = field(default_factory=list)
+    authenticators: list[tuple[str, FunctionAuthenticator, Caller]] = field(default_factory=list)
 
     def __add__(self, later: Additions) -> Additions:
         """Both, as others that do not change with them."""
-        return Additions([*self.routes, *later.routes], [*self.services, *later.services], [*self.hooks, *later.hooks])
+        return Additions(
+            [*self.routes, *later.routes],
+            [*self.services, *later.services],
+            [*self.hooks, *later.hooks],
+            [*self.authenticators, *later.authenticators],
+        )
 
     def __len__(self) -> int:
-        return len(self.routes) + len(self.services) + len(self.hooks)
+        return sum(map(len, (self.routes, self.services, self.hooks, self.authenticators)))
 
     def has_service(self, name: str) -> bool:
         """Whether a service of this name was added."""
         return any(known == name for known, _, _ in self.services)
 
     def over(self, config: Config) -> Config:
-        """The configuration with these routes and services behind its own."""
+        """The configuration with these routes, services and authenticators behind its own."""
         services = {name: service for name, service, _ in self.services}
         routes = [route for route, _ in self.routes]
-        own = {"services": {**config.services, **services}, "routes": (*config.routes, *routes)}
+        own: dict[str, Any] = {"services": {**config.services, **services}, "routes": (*config.routes, *routes)}
+        if self.authenticators:
+            auth = config.auth or AuthConfig()
+            functions = {name: function for name, function, _ in self.authenticators}
+            own["auth"] = auth.model_copy(update={"functions": {**auth.functions, **functions}})
         return config.model_copy(update=own)
 
     def hooks_over(self, config: Config) -> list[Hook]:
@@ -53,6 +64,7 @@ class Additions:
     def calls_over(self, config: Config) -> dict[tuple[Step, ...], Caller]:
         """The calls by the paths that they set in what `over` gives."""
         calls: dict[tuple[Step, ...], Caller] = {("services", name): caller for name, _, caller in self.services}
+        calls |= {("auth", "functions", name): caller for name, _, caller in self.authenticators}
         for what, first, added in (
             ("routes", len(config.routes), self.routes),
             ("hooks", len(config.hooks), self.hooks),
@@ -61,7 +73,7 @@ class Additions:
         return calls
 
     def clashes(self, config: Config, sources: Sources) -> Iterator[Finding]:
-        """Services that the configuration, whose places `sources` knows, or an earlier call has added already."""
+        """Services and authenticators that the configuration, whose places `sources` knows, or an earlier call has."""
         callers: dict[str, Caller] = {}
         for name, _, caller in self.services:
             if name in callers:
@@ -73,3 +85,9 @@ class Additions:
                 continue
             hint = f"it is at {place}; give one of them another name"
             yield Finding(("services", name), "there is a service of this name already", hint)
+        taken = set(config.auth.names if config.auth else ())
+        for name, _, _ in self.authenticators:
+            if name in taken:
+                hint = "give one of them another name"
+                yield Finding(("auth", "functions", name), "there is an authenticator of this name already", hint)
+            taken.add(name)

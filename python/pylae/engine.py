@@ -19,6 +19,7 @@ from pylae.monitoring import Health, Thresholds, judge
 
 __all__ = [
     "POLICIES",
+    "Certificate",
     "Engine",
     "Headers",
     "HookTimeout",
@@ -57,6 +58,7 @@ Headers = _native.Headers
 Request = _native.Request
 Response = _native.Response
 QueryParams = _native.QueryParams
+Certificate = _native.Certificate
 Url = _native.Url
 User = _native.User
 HookTimeout = _native.HookTimeout
@@ -139,10 +141,9 @@ class Engine:
 
         Raises EngineError.
         """
-        hooks = self._hooks if hooks is None else hooks
         try:
-            self._running().apply(plan, list(hooks))
-            self._hooks = hooks
+            self._running().apply(plan, None if hooks is None else list(hooks))
+            self._hooks = self._hooks if hooks is None else hooks
             self._serve_hooks()
         except _native.PlanError as error:
             raise _failure(error) from None

@@ -29,6 +29,7 @@ from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import CallSources, DocumentSources, Place, calling, shown
 from pylae.config.models.config import Config, has_authenticator, requires_users
+from pylae.config.models.hooks import HookOptions
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, ServiceName
 from pylae.config.models.tls import Texts
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
     from pylae.control import Control
     from pylae.engine import Engine, NativeSignals
     from pylae.hooks.hook import Function, Hook
-    from pylae.hooks.shapes import Around, Middleware, OnBody, OnEvents, OnRequest, OnResponse
+    from pylae.hooks.shapes import Around, Authenticating, Middleware, OnBody, OnEvents, OnRequest, OnResponse
     from pylae.monitoring import Health
     from pylae.registry import ServiceRegistry
     from pylae.settings.fields import (
+        AuthenticatorOptionsFields,
         ConfigFields,
         HookOptionsFields,
         InstanceLike,
@@ -161,7 +163,8 @@ class Gateway:
         """Imports what the configuration names, and notes its files beside `files`."""
         self._files = files
         named = any(isinstance(service.app, str) for service in self._written.services.values())
-        if not (self._written.hooks or self._written.plugins or named):
+        asked = self._written.auth is not None and bool(self._written.auth.functions)
+        if not (self._written.hooks or self._written.plugins or named or asked):
             return
         from pylae.hooks.load import importable
 
@@ -323,6 +326,25 @@ class Gateway:
             raise HookError("add_middleware takes a function; found None")
         self._hooking("middleware", function, routes, options, calling())
 
+    def authenticator(
+        self, name: str, **options: Unpack[AuthenticatorOptionsFields]
+    ) -> Callable[[Authenticating], Authenticating]:
+        """Has a function say who the client is, as the authenticators under `auth` do: `@gateway.authenticator("…")`.
+
+        It is called as `function(request)` and returns a User, None if it knows nobody, or a Response, which is the
+        answer. Routes choose it by its name (`auth=`). `options` are the fields of
+        `pylae.settings.AuthenticatorOptions`. Raises HookError if the function cannot be one.
+        """
+        from pylae.hooks.authenticator import authenticator_of
+
+        caller = calling()
+
+        def add(function: F) -> F:
+            self._added.authenticators.append((name, authenticator_of(name, function, options), caller))
+            return function
+
+        return add
+
     def _hooking(
         self,
         on: Any,
@@ -338,7 +360,7 @@ class Gateway:
             # Before its options, which may be those of what it is mistaken for.
             refuse_unusable(function, on)
         names = route_names_of(routes)
-        options = options_of(settings, further=("routes",))
+        options = options_of(settings, HookOptions, further=("routes",))
 
         def add(function: F) -> F:
             self._added.hooks.append((make(function, on, options, names), caller))
@@ -347,13 +369,26 @@ class Gateway:
         return add if function is None else add(function)
 
     def _all_hooks(self) -> list[Hook]:
-        """Those that the configuration names, and then those that were added here. Raises ConfigError."""
+        """Those that the configuration names, those that were added here, and the functions of authenticators.
+
+        Raises ConfigError.
+        """
         if self._loaded is None and (self._written.hooks or self._written.plugins):
             from pylae.hooks.load import load
 
             self._loaded, files = load(self._written, self.sources)
             self._files = {**self._files, **files}
-        return [*(self._loaded or ()), *self._additions.hooks_over(self._written)]
+        return [*(self._loaded or ()), *self._additions.hooks_over(self._written), *self._authenticators()]
+
+    def _authenticators(self) -> list[Hook]:
+        config = self.config
+        if config.auth is None or not config.auth.functions:
+            return []
+        from pylae.hooks.load import authenticators
+
+        found, files = authenticators(config, self.sources)
+        self._files = {**self._files, **files}
+        return found
 
     @property
     def applications(self) -> Mapping[str, Any]:
@@ -403,7 +438,8 @@ class Gateway:
 
         if problems := unknown_routes(hooks, route_names(config), self.sources):
             raise ConfigError(problems)
-        return [Call(hook.routes, hook.early, hook.call(index)) for index, hook in enumerate(hooks)]
+        calls = enumerate(hooks)
+        return [Call(hook.routes, hook.early, hook.call(index), hook.authenticator) for index, hook in calls]
 
     @property
     def hooks(self) -> Sequence[Hook]:

@@ -1,5 +1,7 @@
 //! Hooks: Python callables in the request path. The data plane knows that they exist, not what they do.
 
+mod copy;
+
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::halt::Rejection;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
+use crate::exchange::user::User;
 use crate::plan::Seconds;
 use crate::problem::Problem;
 
@@ -55,6 +58,8 @@ pub enum On {
     Chunks,
     /// Like `Chunks`, but by events; for `text/event-stream` only.
     Events,
+    /// To say who the client is: the function of an authenticator.
+    Authenticate,
 }
 
 /// Where a hook runs.
@@ -86,7 +91,7 @@ pub enum OnError {
 pub struct OverdueCall {
     /// Name of the hook.
     pub hook: String,
-    /// Name of the route, empty for an early hook.
+    /// Name of the route, empty for an early hook and for an authenticator.
     pub route: String,
     /// Where it runs.
     pub place: CallPlace,
@@ -103,9 +108,16 @@ impl std::fmt::Display for OverdueCall {
     }
 }
 
-/// A hook and where it stands, as in the log: on a route, or in the early stage if that has no name.
+/// A hook and where it stands, as in the log: on a route, or in the early stage if that has no name. What authenticators
+/// ask is called `authenticator …` in the plan already.
 pub fn full_name(hook: &str, route: &str) -> String {
-    if route.is_empty() { format!("early hook {hook}") } else { format!("hook {hook} on route {route}") }
+    if !route.is_empty() {
+        format!("hook {hook} on route {route}")
+    } else if hook.starts_with("authenticator ") {
+        hook.to_owned()
+    } else {
+        format!("early hook {hook}")
+    }
 }
 
 /// The thread that a call keeps busy.
@@ -129,6 +141,11 @@ pub enum HookStage<'a> {
         /// Names of the values that its match captures.
         params: &'a [Box<str>],
     },
+    /// Those that an authenticator asks about.
+    Authenticator {
+        /// Whether its function sees only some fields, because what it says is remembered by them.
+        keyed: bool,
+    },
 }
 
 /// Provides the hooks of a plan, and sets up worker threads for hooks.
@@ -140,6 +157,11 @@ pub trait HookSource: Send + Sync {
     fn run_worker(&self, index: usize, run: &mut (dyn FnMut() + Send)) {
         let _ = index;
         run();
+    }
+
+    /// Number of the configuration that the hooks belong to: another one has another number.
+    fn revision(&self) -> u64 {
+        0
     }
 
     /// The calls that should have returned by now.
@@ -225,6 +247,8 @@ pub struct HookVisit {
     pub path_set: bool,
     /// Fields that hooks have set for whatever answer comes.
     pub fields: Edits,
+    /// What the function of an authenticator has returned.
+    pub identified: Identified,
     /// The request body, if a hook wants it.
     pub request_body: Option<Arc<[u8]>>,
     /// The response body, if it is buffered or a hook has set it.
@@ -233,6 +257,18 @@ pub struct HookVisit {
     pub body_set: bool,
     /// The stream through which the response body passes outside the worker.
     pub stream: Option<Box<dyn HookStream>>,
+}
+
+/// What the function of an authenticator has returned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Identified {
+    /// Nothing: it was not asked, or has failed.
+    #[default]
+    Unasked,
+    /// It knows nobody by the request.
+    Nobody,
+    /// The user that sends the request.
+    User(Arc<User>),
 }
 
 impl FeatureMemory for HookVisit {
@@ -285,73 +321,5 @@ impl Exchange {
             // Cannot fail: they were validated when they were set.
             let _ = self.response.edits.append(name, value);
         }
-    }
-
-    /// Returns a copy for hooks that run outside the worker. It takes over everything that hooks can change;
-    /// [`Self::attach`] brings it back.
-    #[must_use]
-    pub fn detach(&mut self) -> Box<Self> {
-        let mut detached = Box::new(Self::new(0));
-        detached.request.buffer.extend_from_slice(&self.request.buffer[..self.request.head.len]);
-        detached.request.head.clone_from(&self.request.head);
-        detached.request.framing = self.request.framing;
-        detached.request.target.clone_from(&self.request.target);
-        detached.request.host.clone_from(&self.request.host);
-        detached.request.host_len = self.request.host_len;
-        (
-            detached.request.origin.peer,
-            detached.request.origin.peer_trusted,
-            detached.request.origin.client,
-            detached.request.origin.secure,
-        ) = (
-            self.request.origin.peer,
-            self.request.origin.peer_trusted,
-            self.request.origin.client,
-            self.request.origin.secure,
-        );
-        detached.request.id.clone_from(&self.request.id);
-        detached.route = self.route;
-        self.copy_member(&mut detached);
-        detached.request.params.clone_from(&self.request.params);
-        detached.response.buffer.extend_from_slice(&self.response.buffer[..self.response.head.len]);
-        detached.response.head.clone_from(&self.response.head);
-        (detached.times.started, detached.times.now, detached.times.wall) =
-            (self.times.started, self.times.now, self.times.wall);
-        self.swap_mutable(&mut detached);
-        detached
-    }
-
-    /// Returns a read-only copy for hooks.
-    #[must_use]
-    pub fn detach_snapshot(&mut self) -> Box<Self> {
-        let mut copy = self.detach();
-        self.swap_mutable(&mut copy);
-        copy.request.forward_path.clone_from(&self.request.forward_path);
-        copy.request.forward_query.clone_from(&self.request.forward_query);
-        copy.request.edits.clone_from(&self.request.edits);
-        copy.response.edits.clone_from(&self.response.edits);
-        copy.request.user.clone_from(&self.request.user);
-        copy.response.status = self.response.status;
-        copy
-    }
-
-    /// Takes over what hooks have changed in a copy made by [`Self::detach`].
-    pub fn attach(&mut self, detached: &mut Self) {
-        if self.response.status != detached.response.status {
-            self.response.head.reason = detached.response.head.reason;
-        }
-        self.swap_mutable(detached);
-    }
-
-    /// Swaps everything that hooks can change with `other`.
-    fn swap_mutable(&mut self, other: &mut Self) {
-        use std::mem::swap;
-        swap(&mut self.request.forward_path, &mut other.request.forward_path);
-        swap(&mut self.request.forward_query, &mut other.request.forward_query);
-        swap(&mut self.request.edits, &mut other.request.edits);
-        swap(&mut self.response.edits, &mut other.response.edits);
-        swap(&mut self.request.user, &mut other.request.user);
-        swap(&mut self.response.status, &mut other.response.status);
-        self.slots.swap::<HookVisit>(&mut other.slots);
     }
 }

@@ -1,7 +1,7 @@
 //! What the gateway derives from a request alone.
 
 pub mod admit;
-pub(crate) mod cookie;
+pub mod cookie;
 pub mod forwarding;
 pub mod grpc;
 pub mod max_forwards;

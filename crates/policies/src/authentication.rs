@@ -4,7 +4,9 @@ mod api_key;
 mod authenticator;
 mod basic;
 mod client_certificate;
+mod credential;
 mod failures;
+mod function;
 mod identity;
 mod jwt;
 mod key_set;
@@ -24,6 +26,7 @@ use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
 pub use authenticator::Authenticators;
+pub use function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 pub use identity::Identity;
 pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
 pub use memory::Revoked;
@@ -47,7 +50,7 @@ pub struct Config {
 pub struct Authentication(Arc<AuthenticationRules>);
 
 /// A refused credential, and whether it was a bearer token.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Refused {
     why: Refusal,
     bearer: bool,
@@ -131,6 +134,9 @@ impl Policy for Authentication {
                 AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
                     refused.push(format!("{}: {why}", authenticator.name()));
                 }
+                AuthenticatorOutcome::Refused(Refusal::Unknown) if self.0.required => {
+                    refused.push(format!("{}: nobody is known by the credential", authenticator.name()));
+                }
                 AuthenticatorOutcome::Refused(Refusal::Unchecked(why)) => {
                     unchecked = Some(format!("{}: {why}", authenticator.name()));
                 }
@@ -185,6 +191,7 @@ impl AuthenticationRules {
             }
         }
         match refusal {
+            Some(Refused { why: Refusal::Unknown, .. }) if !self.required => self.admit(exchange),
             Some(refusal) => self.reject_credential(exchange, refusal),
             None if self.required => self.unauthorized("authentication is required", false),
             None => self.admit(exchange),
@@ -212,16 +219,29 @@ impl AuthenticationRules {
         match outcome {
             AuthenticatorOutcome::Absent => Err(refusal),
             AuthenticatorOutcome::Refused(why) => {
+                let unchecked = matches!(why, Refusal::Unchecked(_));
                 let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens() };
                 Err(Some(match refusal {
                     // The authenticator that could not check might have accepted the credential.
-                    Some(Refused { why: Refusal::Bad(_), .. }) if matches!(why, Refusal::Unchecked(_)) => refused,
+                    Some(Refused { why: Refusal::Bad(_) | Refusal::Rejected(_), .. }) if unchecked => refused,
+                    // Another one knows what is wrong with it.
+                    Some(Refused { why: Refusal::Unknown, .. }) => refused,
                     earlier => earlier.unwrap_or(refused),
                 }))
             }
             AuthenticatorOutcome::Accepted(user) => {
                 exchange.request.user = Some(user);
                 Ok(self.admit(exchange))
+            }
+            AuthenticatorOutcome::Answered(answer) => Ok(Verdict::Answer(answer)),
+            AuthenticatorOutcome::Rejected(rejection) => Ok(Verdict::Reject(rejection)),
+            AuthenticatorOutcome::WithFields(fields, outcome) => {
+                let own = &mut exchange.hook_visit().fields;
+                for (name, value) in fields.added() {
+                    // Cannot fail: they were validated when they were set.
+                    let _ = own.append(name, value);
+                }
+                self.apply(exchange, index, *outcome, refusal)
             }
             AuthenticatorOutcome::Wait(waiting) => {
                 let inner = Arc::clone(self);
@@ -248,11 +268,23 @@ impl AuthenticationRules {
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
-            Refusal::Bad(why) => match self.charge_failures(exchange, 1) {
-                Some(wait) => reject_too_many_failures(wait),
-                None => self.unauthorized(why, refused.bearer),
+            why => match (self.charge_failures(exchange, 1), why) {
+                (Some(wait), _) => reject_too_many_failures(wait),
+                (None, Refusal::Rejected(rejection)) => self.challenging(rejection),
+                (None, Refusal::Bad(why)) => self.unauthorized(why, refused.bearer),
+                (None, _) => self.unauthorized("nobody is known by the credential", false),
             },
         }
+    }
+
+    /// Rejects as a function has said, with every challenge if it has given none (RFC 9110 section 15.5.2).
+    fn challenging(&self, mut rejection: Box<Rejection>) -> Verdict {
+        let mut names = rejection.headers.iter().map(|(name, _)| name);
+        if !names.any(|name| name.eq_ignore_ascii_case("WWW-Authenticate")) {
+            let challenges = self.challenges.iter().cloned();
+            rejection.headers.extend(challenges.map(|challenge| ("WWW-Authenticate".into(), challenge)));
+        }
+        Verdict::Reject(rejection)
     }
 
     /// Rejects with 401 and every challenge. Only a client that sent a bad bearer token is told why (RFC 6750 section

@@ -26,13 +26,13 @@ impl Policy for Hooked {
     }
 
     fn body_limit(&self) -> Option<usize> {
-        self.body_limit_for(&[On::Request, On::Around])
+        self.body_limit_for(&[On::Request, On::Around, On::Authenticate])
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
         let names = |before: bool| {
-            let is_before = |on: On| matches!(on, On::Request | On::Around);
-            let is_after = |on: On| on != On::Request;
+            let is_before = |on: On| matches!(on, On::Request | On::Around | On::Authenticate);
+            let is_after = |on: On| !matches!(on, On::Request | On::Authenticate);
             let called = self.0.calls.iter().filter(|call| if before { is_before(call.on) } else { is_after(call.on) });
             called.map(|call| &*call.name).collect::<Vec<_>>().join(", ")
         };

@@ -1,5 +1,6 @@
 //! The snapshot: the plan in a form ready to serve. It is immutable, shared by all workers and replaced as a whole.
 
+mod authenticator;
 mod build;
 mod early;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use pylae_core::plan::Plan;
 use pylae_core::route::{Router, ServedHosts};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
+use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, RouteAccess};
 
 pub(crate) use self::early::EarlyStage;
@@ -44,6 +46,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     pub(crate) routes: Box<[Route]>,
     pub(crate) services: Services,
+    /// The authenticators that routes refer to.
+    auth: Authenticators,
     /// What runs before a route is looked for, if there is anything.
     pub(crate) early: Option<EarlyStage>,
     /// Policies of requests that no route takes.

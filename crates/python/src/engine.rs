@@ -47,7 +47,7 @@ impl PyEngine {
             let hook_plan = plan.clone();
             let mut table = None;
             let source = |log: &Arc<pylae_proxy::Log>| {
-                let source = Arc::new(HookTable::new(&hook_plan, hooks, log, &executors, None));
+                let source = Arc::new(HookTable::new(&hook_plan, Some(hooks), log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
             let engine = pylae_proxy::Engine::start(plan, source, call)?;
@@ -58,8 +58,10 @@ impl PyEngine {
         started.map_err(|problems: Vec<Problem>| raised.unwrap_or_else(|| plan_error(&problems)))
     }
 
-    /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing.
-    fn apply(&self, py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>) -> PyResult<()> {
+    /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing. Without
+    /// `hooks`, which a plan of the same configuration leaves out, they are as they were.
+    #[pyo3(signature = (plan, hooks=None))]
+    fn apply(&self, py: Python<'_>, plan: &str, hooks: Option<Vec<Py<PyAny>>>) -> PyResult<()> {
         refuse_on_worker(py)?;
         gil::detached(py, || {
             let plan = plan::parse(plan)?;

@@ -25,3 +25,9 @@ pub(crate) fn hook_error(py: Python<'_>, message: &str) -> PyErr {
         Err(error) => error,
     }
 }
+
+/// Returns a `pylae.HTTPError`, which is the answer to the request.
+pub(crate) fn http_error(py: Python<'_>, status: u16, detail: &str) -> PyResult<PyErr> {
+    let kind = py.import("pylae.errors")?.getattr("HTTPError")?;
+    Ok(PyErr::from_value(kind.call1((status, detail))?))
+}

@@ -24,8 +24,8 @@ use crate::gil;
 use call::called::Called;
 use call::{blocking, failure, next, stream, task};
 use executor::watchdog;
-use message::handle::{self, About};
-use message::{headers, made, parsed, ready, request, user};
+use message::handle::{self, About, RequestAccess};
+use message::{certificate, headers, made, parsed, ready, request, user};
 use route::RouteHooks;
 
 /// Adds the classes and functions for hooks to the module.
@@ -34,6 +34,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<made::PyResponse>()?;
     module.add_class::<headers::PyHeaders>()?;
     module.add_class::<user::PyUser>()?;
+    module.add_class::<certificate::PyCertificate>()?;
     module.add_class::<ready::Ready>()?;
     module.add_class::<parsed::PyUrl>()?;
     module.add_class::<parsed::PyQueryParams>()?;
@@ -54,7 +55,7 @@ pub(crate) fn executors() -> std::io::Result<Arc<Executors<Job>>> {
 
 /// The callables of a plan.
 pub(crate) struct HookTable {
-    functions: Vec<Py<PyAny>>,
+    functions: Arc<[Py<PyAny>]>,
     /// Service names by route name.
     routes: std::collections::BTreeMap<Box<str>, Option<Box<str>>>,
     services: Arc<BTreeSet<Box<str>>>,
@@ -62,6 +63,8 @@ pub(crate) struct HookTable {
     names: Arc<[Box<str>]>,
     log: Arc<Log>,
     executors: Arc<Executors<Job>>,
+    /// Counts configurations. A plan with other instances and the same functions belongs to the same one.
+    revision: u64,
     /// The hooks of the previous plan, until this one is in force.
     previous: Mutex<Vec<Arc<Called>>>,
     /// The hooks of all routes, for their statistics.
@@ -69,14 +72,19 @@ pub(crate) struct HookTable {
 }
 
 impl HookTable {
-    /// `previous` is the table in force. Hooks that are in both keep their statistics.
+    /// `functions` are None if they are those of `previous`, the table in force. Hooks that are in both keep their
+    /// statistics.
     pub(crate) fn new(
         plan: &Plan,
-        functions: Vec<Py<PyAny>>,
+        functions: Option<Vec<Py<PyAny>>>,
         log: &Arc<Log>,
         executors: &Arc<Executors<Job>>,
         previous: Option<&Self>,
     ) -> Self {
+        let before = previous.map_or(0, |previous| previous.revision);
+        let revision = if functions.is_some() { before + 1 } else { before };
+        let kept = || previous.map(|previous| Arc::clone(&previous.functions)).unwrap_or_default();
+        let functions = functions.map_or_else(kept, Into::into);
         executors.watchdog.connect(log);
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
@@ -84,6 +92,7 @@ impl HookTable {
         let services = plan.services.iter().map(|service| service.name.as_str().into());
         Self {
             functions,
+            revision,
             routes: routes.collect(),
             services: Arc::new(services.collect()),
             names: names.collect(),
@@ -128,7 +137,7 @@ impl HookTable {
 impl HookSource for HookTable {
     fn compile(&self, stage: HookStage<'_>, calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
         let (route, params) = match stage {
-            HookStage::Early => (None, &[][..]),
+            HookStage::Early | HookStage::Authenticator { .. } => (None, &[][..]),
             HookStage::Route { name, params } => (Some(name), params),
         };
         let mut problems = Vec::new();
@@ -147,6 +156,11 @@ impl HookSource for HookTable {
             return Err(problems);
         }
         let about = About {
+            access: match stage {
+                HookStage::Authenticator { keyed: true } => RequestAccess::Key,
+                HookStage::Authenticator { keyed: false } => RequestAccess::Read,
+                HookStage::Early | HookStage::Route { .. } => RequestAccess::Change,
+            },
             route: route.map(Into::into),
             routes: Arc::clone(&self.names),
             params: params.into(),
@@ -155,6 +169,10 @@ impl HookSource for HookTable {
         };
         self.called.lock().extend(called.iter().cloned());
         Ok(Arc::new(RouteHooks::new(about, called, Arc::clone(&self.executors))))
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
     }
 
     fn run_worker(&self, index: usize, body: &mut (dyn FnMut() + Send)) {

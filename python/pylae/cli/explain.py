@@ -93,6 +93,8 @@ def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[
     """The request as it may be shown: an explanation is pasted into tickets."""
     authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
     places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}
+    parts = [part.partition(":") for one in authenticators for part in one.get("key") or ()]
+    places |= {name for kind, _, name in parts if kind in ("header", "query")}
     chains = [*(route["policies"] for route in plan["routes"]), plan["unrouted"]]
     masked = {name for chain in chains if (log := chain.get("access_log")) for name in log["mask"]}
     hidden = {name.lower() for name in places | masked} | ALWAYS_HIDDEN

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pylae.config.document.nodes import Step
-from pylae.config.models.auth import ApiKey, AuthConfig, Jwt
+from pylae.config.models.auth import ApiKey, AuthConfig, FunctionAuthenticator, Jwt
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Listener, available_cores
@@ -25,6 +25,9 @@ from pylae.policies.authorization import Authorization
 VERSION = 1
 """Shape of the plan."""
 
+FIRST = 2**31 - 1
+"""Priority of the paths that belong to authenticators: the highest there is."""
+
 EARLY_POLICIES = ("ip_access", "address_limit")
 """Gateway-wide policies that run before early hooks, where there are some."""
 
@@ -37,6 +40,8 @@ class Call(NamedTuple):
     early: bool
     hook: dict[str, Any]
     """The hook as the plan has it."""
+    authenticator: str | None = None
+    """The name of the authenticator whose function it is; there are no routes then."""
 
 
 def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
@@ -48,7 +53,14 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     names = route_names(config)
     early = _early(config, calls)
     unrouted = _unrouted(config, early)
-    late = [call for call in calls if not call.early]
+    asked = {call.authenticator: call.hook for call in calls if call.authenticator}
+    late = [call for call in calls if not call.early and not call.authenticator]
+    routes = [_route(name, route, config, late, early) for name, route in zip(names, config.routes, strict=True)]
+    for name, authenticator, path in own_paths(config):
+        # Without a service, which the rules of a route ask for: the function answers.
+        own = Route.model_construct(path=path, auth_required=False, priority=FIRST)
+        call = Call((name,), False, asked[authenticator])
+        routes.append(_route(name, own, config, [*late, call], early))
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -57,9 +69,9 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "hosts": list(config.hosts),
         "via": config.via,
         "limits": config.limits.model_dump(mode="json"),
-        "auth": config.auth.plan() if config.auth else None,
+        "auth": config.auth.plan(asked) if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
-        "routes": [_route(name, route, config, late, early) for name, route in zip(names, config.routes, strict=True)],
+        "routes": routes,
         "early": early,
         "unrouted": unrouted,
         "unused": _unused(config, unrouted, early),
@@ -135,6 +147,12 @@ def route_names(config: Config) -> list[str]:
             taken.add(name)
         names.append(name)
     return names
+
+
+def own_paths(config: Config) -> list[tuple[str, str, str]]:
+    """The paths that belong to authenticators: the name of the route that each becomes, the authenticator, the path."""
+    functions = config.auth.functions if config.auth else {}
+    return [(f"{name}: {path}", name, path) for name, one in functions.items() for path in one.paths]
 
 
 def _derived_name(route: Route) -> str:
@@ -275,6 +293,9 @@ def steps(path: str) -> tuple[Step, ...]:
 def source_path(config: Config, path: str) -> tuple[Step, ...]:
     """The path in the model of what the plan has at `path`."""
     match steps(path):
+        case ("routes", int(index), *_) if index >= (count := len(config.routes)):
+            _, name, _ = own_paths(config)[index - count]
+            return ("auth", "functions", name, "paths")
         case ("services", int(index), *rest) if index < len(names := list(all_services(config))):
             return _service_source(config, names[index], rest)
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
@@ -301,6 +322,8 @@ def source_path(config: Config, path: str) -> tuple[Step, ...]:
 
 def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tuple[Step, ...]:
     one = auth.authenticators[index]
+    if isinstance(one, FunctionAuthenticator):
+        return ("functions", auth.names[index], *rest)
     if isinstance(one, Jwt):
         given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
         return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 
-from pylae.engine import Headers, HookTimeout, QueryParams, Request, Response, Url, User
+from pylae.engine import Certificate, Headers, HookTimeout, QueryParams, Request, Response, Url, User
 from pylae.errors import HookError, HTTPError
 from pylae.hooks.events import Event
 from pylae.hooks.hook import middleware, on_request, on_response, on_response_body, on_response_events
@@ -16,6 +16,7 @@ from pylae.hooks.shapes import (
     BodyHook,
     CallNext,
     EventHook,
+    IdentityFunction,
     Middleware,
     RequestHook,
     ResponseHook,
@@ -27,12 +28,14 @@ __all__ = [
     "BlockingCallNext",
     "BodyHook",
     "CallNext",
+    "Certificate",
     "Event",
     "EventHook",
     "HTTPError",
     "Headers",
     "HookError",
     "HookTimeout",
+    "IdentityFunction",
     "Middleware",
     "Plugin",
     "QueryParams",

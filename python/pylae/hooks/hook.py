@@ -18,7 +18,7 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import CallSources, shown
 from pylae.config.models.base import split_words
-from pylae.config.models.hooks import HookOptions
+from pylae.config.models.hooks import CallOptions, HookOptions
 from pylae.errors import HookError
 from pylae.hooks.usable import name_of, refuse_unusable, useless_kinds
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from pylae.settings.fields import HookOptionsFields
 
-On = Literal["request", "response", "around", "middleware", "chunks", "events"]
+On = Literal["request", "response", "around", "middleware", "chunks", "events", "authenticate"]
 Run = Literal["worker", "coroutine", "loop", "pool"]
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -44,6 +44,7 @@ _ARGUMENTS = {
     "around": (2, "(request, call_next)"),
     "chunks": (3, "(request, response, chunks)"),
     "events": (3, "(request, response, events)"),
+    "authenticate": (1, "(request)"),
 }
 
 
@@ -53,11 +54,13 @@ class Hook:
 
     function: Function
     on: On
-    options: HookOptions
+    options: CallOptions
     routes: tuple[str, ...] | None
     name: str
     early: bool = False
     source: tuple[Step, ...] = ()
+    authenticator: str | None = None
+    """Name of the authenticator whose function it is."""
 
     def call(self, index: int) -> dict[str, Any]:
         """The hook as the plan has it; `index` is its place among the callables that go with the plan."""
@@ -66,7 +69,8 @@ class Hook:
             "name": self.name,
             "on": self.on,
             "run": run_of(self.function, self.on, self.options),
-            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget", "malformed"}),
+            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
+            "malformed": isinstance(self.options, HookOptions) and self.options.malformed,
         }
 
 
@@ -91,16 +95,35 @@ def make(
             raise HookError(f"{name} sees the body piece by piece; `{'`, `'.join(said)}` cannot be set for it")
     elif inspect.isasyncgenfunction(_inner(function)):
         raise HookError(f"{name} is an async generator function; a hook returns once")
-    if options.blocking and is_async(function):
-        raise HookError(f"{name} is async; `blocking` is for functions that are not")
+    _refuse_blocking(function, options, name)
     if early and routes is not None:
         raise HookError(f'{name} is early: it runs before there is a route; leave out `routes` or `stage="early"`')
     if options.malformed and not (early and on == "response"):
         raise HookError(f'{name} has `malformed`, which is for `on_response(stage="early")`')
+    _refuse_arguments(function, on, name)
+    return Hook(function, on, options, routes, name, early, source)
+
+
+def make_authenticator(function: Function, options: CallOptions, name: str, source: tuple[Step, ...]) -> Hook:
+    """The hook that the function of the authenticator `name` is. Raises HookError if it cannot be one."""
+    refuse_unusable(function, "authenticate")
+    called = name_of(function)
+    if inspect.isasyncgenfunction(_inner(function)) or inspect.isgeneratorfunction(_inner(function)):
+        raise HookError(f"{called} is a generator function; an authenticator returns once")
+    _refuse_blocking(function, options, called)
+    _refuse_arguments(function, "authenticate", called)
+    return Hook(function, "authenticate", options, None, f"authenticator {name} ({called})", False, source, name)
+
+
+def _refuse_blocking(function: Function, options: CallOptions, name: str) -> None:
+    if options.blocking and is_async(function):
+        raise HookError(f"{name} is async; `blocking` is for functions that are not")
+
+
+def _refuse_arguments(function: Function, on: On, name: str) -> None:
     count, shape = _ARGUMENTS[on]
     if not takes(function, count):
         raise HookError(f"{name} cannot be called as `{name.rpartition('.')[2]}{shape}`")
-    return Hook(function, on, options, routes, name, early, source)
 
 
 def is_async(function: Function) -> bool:
@@ -117,7 +140,7 @@ def _inner(function: Any) -> Any:
     return getattr(type(function), "__call__", function)  # noqa: B004
 
 
-def run_of(function: Function, on: On, options: HookOptions) -> Run:
+def run_of(function: Function, on: On, options: CallOptions) -> Run:
     """Where a hook runs.
 
     A coroutine is driven on the worker if it cannot be suspended, as far as that can be told from its code.
@@ -176,9 +199,12 @@ def takes(function: Function, count: int) -> bool:
     return True
 
 
-def options_of(settings: Mapping[str, Any], further: Sequence[str] = ()) -> HookOptions:
+Options = TypeVar("Options", bound=CallOptions)
+
+
+def options_of(settings: Mapping[str, Any], model: type[Options], further: Sequence[str] = ()) -> Options:
     """Options as they are given to a decorator, which has `further` ones. Raises HookError."""
-    known = [*HookOptions.model_fields, *further]
+    known = [*model.model_fields, *further]
     for name in settings:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.6)
@@ -187,10 +213,11 @@ def options_of(settings: Mapping[str, Any], further: Sequence[str] = ()) -> Hook
                 + (f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}")
             )
     try:
-        return HookOptions.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
-        problem = problems_of(error, CallSources({}), HookOptions)[0]
-        raise HookError(f"`{problem.path}`: {problem.message}{f' ({problem.hint})' if problem.hint else ''}") from None
+        problem = problems_of(error, CallSources({}), model)[0]
+        what = f"`{problem.path}`: {problem.message}" if problem.path else problem.message
+        raise HookError(f"{what}{f' ({problem.hint})' if problem.hint else ''}") from None
 
 
 def route_names_of(routes: Any) -> tuple[str, ...] | None:
@@ -204,8 +231,11 @@ def route_names_of(routes: Any) -> tuple[str, ...] | None:
 
 
 def lenient(hooks: Iterable[Hook]) -> Iterator[Finding]:
-    """Early hooks that requests pass when they fail."""
+    """Early hooks that requests pass when they fail, and authenticators that know nobody then."""
     for hook in hooks:
+        if hook.authenticator and hook.options.on_error == "skip":
+            message = f"`{hook.authenticator}` knows nobody when it fails: routes that require no user let requests pass"
+            yield Finding((*hook.source, "on_error"), message, "leave out `on_error: skip`, and a failure is 500")
         if hook.early and hook.on in ("request", "around") and hook.options.on_error == "skip":
             message = f"`{hook.name}` runs before routing, and a failure of it lets every request pass"
             yield Finding(hook.source, message, "if it refuses requests, leave out `on_error: skip`")
@@ -214,10 +244,14 @@ def lenient(hooks: Iterable[Hook]) -> Iterator[Finding]:
 def misannotated(hooks: Iterable[Hook]) -> Iterator[Finding]:
     """Hooks that are annotated to return what is no answer."""
     for hook in hooks:
-        kinds = [] if hook.on in ("chunks", "events") else list(useless_kinds(hook.function))
+        if hook.on in ("chunks", "events"):
+            continue
+        kinds = list(useless_kinds(hook.function, authenticates=hook.authenticator is not None))
         if kinds:
             message = f"`{hook.name}` is said to return {' or '.join(kinds)}, which is no answer: such requests get 500"
             hint = "return a Response, such as `Response.json(…)`, to answer, or None to go on"
+            if hook.authenticator:
+                hint = "return a User, None if nobody is known, or a Response to answer"
             yield Finding(hook.source, message, hint)
 
 
@@ -236,7 +270,7 @@ def mark_of(function: Any) -> Mark | None:
 
 
 def _marking(on: On, function: Any, settings: dict[str, Any]) -> Any:
-    mark = Mark(on, options_of(settings))
+    mark = Mark(on, options_of(settings, HookOptions))
 
     def put(function: F) -> F:
         setattr(function, _MARK, mark)

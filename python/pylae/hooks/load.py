@@ -23,7 +23,7 @@ from pylae.config.models.application import why_not_asgi
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import ON, HookSettings, PluginUse
 from pylae.errors import ConfigError, HookError, Problem
-from pylae.hooks.hook import Hook, make, mark_of
+from pylae.hooks.hook import Hook, make, make_authenticator, mark_of
 from pylae.hooks.plugin import METHODS, Plugin, hooks_of
 
 GROUP = "pylae.plugins"
@@ -87,6 +87,26 @@ def applications(config: Config, sources: Sources) -> tuple[dict[str, Any], dict
                 problems.append(_problem(error, sources, ("services", name, "app")))
         elif service.app is not None:
             found[name] = service.app
+    if problems:
+        raise ConfigError(problems, modules.files)
+    return found, modules.files
+
+
+def authenticators(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str | None]]:
+    """The functions of authenticators as hooks, and the files that they came from, as `load` has it.
+
+    Raises ConfigError with every problem.
+    """
+    found: list[Hook] = []
+    problems: list[Problem] = []
+    modules = Modules()
+    for name, one in (config.auth.functions if config.auth else {}).items():
+        source: tuple[Step, ...] = ("auth", "functions", name)
+        try:
+            function = modules.find(one.function) if isinstance(one.function, str) else one.function
+            found.append(make_authenticator(function, one, name, source))
+        except (Exception, SystemExit) as error:
+            problems.append(_problem(error, sources, (*source, "function")))
     if problems:
         raise ConfigError(problems, modules.files)
     return found, modules.files

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from pylae.engine import Request, Response
+from pylae.engine import Request, Response, User
 from pylae.hooks.events import Event
 
 Answer: TypeAlias = Response | Request | None
 """What a hook returns: a Response, which is then the answer, or None (or the request itself) to go on."""
+Identity: TypeAlias = User | Response | None
+"""What the function of an authenticator returns."""
 Piece: TypeAlias = bytes | bytearray | memoryview | str
 """What an async generator yields of a body."""
 
@@ -28,6 +30,12 @@ class ResponseHook(Protocol):
     """`(request, response)`: sees a response before it is sent."""
 
     def __call__(self, request: Request, response: Response, /) -> Answer | Awaitable[Answer]: ...
+
+
+class IdentityFunction(Protocol):
+    """`(request)`: says who the client is. None stands for nobody, and a Response is the answer."""
+
+    def __call__(self, request: Request, /) -> Identity | Awaitable[Identity]: ...
 
 
 class BodyHook(Protocol):
@@ -119,6 +127,7 @@ OnResponse = TypeVar("OnResponse", bound=ResponseHook)
 OnBody = TypeVar("OnBody", bound=BodyHook)
 OnEvents = TypeVar("OnEvents", bound=EventHook)
 Around = TypeVar("Around", bound=Middleware)
+Authenticating = TypeVar("Authenticating", bound=IdentityFunction)
 
 MarkedRequest = TypeVar("MarkedRequest", bound=RequestHook | RequestMethod)
 MarkedResponse = TypeVar("MarkedResponse", bound=ResponseHook | ResponseMethod)

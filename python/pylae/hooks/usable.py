@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pylae.config.document.sources import shown
-from pylae.engine import Request, Response
+from pylae.engine import Request, Response, User
 from pylae.errors import HookError
 
 _DECORATORS = {
@@ -78,17 +78,18 @@ def _parameters(function: Any) -> list[str]:
         return []
 
 
-def useless_kinds(function: Any) -> Iterator[str]:
-    """Types that it is annotated to return and that are no answer. None where that cannot be told."""
+def useless_kinds(function: Any, *, authenticates: bool = False) -> Iterator[str]:
+    """Types that it is annotated to return and that are no answer, or no user. None where that cannot be told."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except Exception:
         # An annotation is any expression, and may fail in any way.
         return
+    useful = (Response, User) if authenticates else (Response, Request)
     # Who takes the request for a dict may return it.
     given = next((parameter.annotation for parameter in signature.parameters.values()), inspect.Signature.empty)
     for kind in _alternatives(signature.return_annotation):
-        if kind != given and _is_useless(get_origin(kind) or kind):
+        if kind != given and _is_useless(get_origin(kind) or kind, useful):
             yield inspect.formatannotation(kind)
 
 
@@ -102,9 +103,9 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _is_useless(kind: Any) -> bool:
-    if not isinstance(kind, type) or kind in (inspect.Signature.empty, types.NoneType, Any, object, Request):
+def _is_useless(kind: Any, useful: tuple[type, ...]) -> bool:
+    if not isinstance(kind, type) or kind in (inspect.Signature.empty, types.NoneType, Any, object):
         return False
     if getattr(kind, "_is_protocol", False):
         return False
-    return not (issubclass(Response, kind) or issubclass(kind, Response | Awaitable))
+    return not (any(issubclass(one, kind) for one in useful) or issubclass(kind, (*useful, Awaitable)))

@@ -11,18 +11,20 @@ from pylae.config.models.auth import (
     Account,
     ApiKey,
     AuthConfig,
+    AuthenticatorOptions,
     Basic,
     CertifiedUser,
     ClaimNames,
     ClientCertificate,
     Consumer,
+    FunctionAuthenticator,
     Jwt,
 )
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
-from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
+from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
@@ -63,8 +65,10 @@ __all__ = [
     "Admin",
     "ApiKey",
     "AuthConfig",
+    "AuthenticatorOptions",
     "Basic",
     "Cache",
+    "CallOptions",
     "CertifiedKey",
     "CertifiedUser",
     "Changes",
@@ -80,6 +84,7 @@ __all__ = [
     "Discovery",
     "DnsDiscovery",
     "FileDiscovery",
+    "FunctionAuthenticator",
     "HealthCheck",
     "HeartbeatDiscovery",
     "HookOptions",

@@ -16,11 +16,13 @@ from pylae.config.models.auth import (
     Account,
     ApiKey,
     AuthConfig,
+    AuthenticatorOptions,
     Basic,
     CertifiedUser,
     ClaimNames,
     ClientCertificate,
     Consumer,
+    FunctionAuthenticator,
     Jwt,
 )
 from pylae.config.models.condition import ValueTest
@@ -329,6 +331,42 @@ class ClientCertificateFields(TypedDict, total=False):
     permissions."""
 
 
+class FunctionAuthenticatorFields(TypedDict, total=False):
+    """Fields of `FunctionAuthenticator`."""
+
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
+    key: str | Texts | None
+    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
+    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    cache: DurationLike | None
+    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
+    revocation of the user, end it before."""
+    challenge: str | None
+    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
+    given."""
+    forward_credentials: bool
+    """Whether instances see the header fields and query parameters of `key`."""
+    paths: str | Texts
+    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
+    sees everything, the body too if `body` is given, and it must answer."""
+    function: Required[Callable[..., Any] | str]
+    """The function; in a file its import path, `module:function`."""
+
+
 class AuthConfigFields(TypedDict, total=False):
     """Fields of `AuthConfig`."""
 
@@ -340,6 +378,8 @@ class AuthConfigFields(TypedDict, total=False):
     """User names and passwords."""
     client_certificate: ClientCertificateLike | bool | None
     """Certificates of clients."""
+    functions: Mapping[str, FunctionAuthenticatorLike]
+    """Python functions that say who the client is, by the names by which routes choose them."""
     failure_limit: RateLike | Literal[False] | None
     """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
     beyond it 429. `false` for no limit."""
@@ -1110,26 +1150,27 @@ class RouteFields(TypedDict, total=False):
 class HookSettingsFields(TypedDict, total=False):
     """Fields of `HookSettings`."""
 
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
     stage: Literal["early", "late"] | None
     """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
     behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
     malformed: bool
     """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
     to read in it."""
-    timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
-    on_error: Literal["fail", "skip"]
-    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
-    blocking: bool
-    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
-    waits: bool | None
-    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said: one
-    that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
-    budget: DurationLike | None
-    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
-    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
-    body: bool | SizeLike
-    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
     on_request: str | None
     """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
     on_response: str | None
@@ -1274,26 +1315,61 @@ class ConfigFields(TypedDict, total=False):
 class HookOptionsFields(TypedDict, total=False):
     """Fields of `HookOptions`."""
 
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
     stage: Literal["early", "late"] | None
     """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
     behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
     malformed: bool
     """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
     to read in it."""
+
+
+class AuthenticatorOptionsFields(TypedDict, total=False):
+    """Fields of `AuthenticatorOptions`."""
+
     timeout: DurationLike
     """Longest time that one call may take; beyond it the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
     blocking: bool
-    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said: one
-    that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
-    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
     body: bool | SizeLike
-    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
+    key: str | Texts | None
+    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
+    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    cache: DurationLike | None
+    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
+    revocation of the user, end it before."""
+    challenge: str | None
+    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
+    given."""
+    forward_credentials: bool
+    """Whether instances see the header fields and query parameters of `key`."""
+    paths: str | Texts
+    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
+    sees everything, the body too if `body` is given, and it must answer."""
 
 
 CertifiedKeyLike: TypeAlias = CertifiedKey | CertifiedKeyFields
@@ -1324,6 +1400,8 @@ CertifiedUserLike: TypeAlias = CertifiedUser | CertifiedUserFields
 """What stands for `CertifiedUser`, and that itself."""
 ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
 """What stands for `ClientCertificate`, and that itself."""
+FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields
+"""What stands for `FunctionAuthenticator`, and that itself."""
 AuthConfigLike: TypeAlias = AuthConfig | AuthConfigFields
 """What stands for `AuthConfig`, and that itself."""
 InstanceLike: TypeAlias = Instance | InstanceFields | str
@@ -1426,3 +1504,5 @@ ConfigLike: TypeAlias = Config | ConfigFields
 """What stands for `Config`, and that itself."""
 HookOptionsLike: TypeAlias = HookOptions | HookOptionsFields
 """What stands for `HookOptions`, and that itself."""
+AuthenticatorOptionsLike: TypeAlias = AuthenticatorOptions | AuthenticatorOptionsFields
+"""What stands for `AuthenticatorOptions`, and that itself."""

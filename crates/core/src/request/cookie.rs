@@ -4,7 +4,7 @@ use crate::exchange::Exchange;
 
 /// Returns the names and values in one line of Cookie. Quotes around a value are not part of it; what has no `=` is a
 /// value without a name.
-pub(crate) fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
     pairs.map(|pair| {
         let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
@@ -16,12 +16,12 @@ pub(crate) fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Returns all cookies of the request; HTTP/2 may send several lines.
-pub(crate) fn all(exchange: &Exchange) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn all(exchange: &Exchange) -> impl Iterator<Item = (&[u8], &[u8])> {
     exchange.request.values("cookie").flat_map(pairs)
 }
 
 /// Returns the value of the first cookie called `name`.
-pub(crate) fn first<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
+pub fn first<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
     all(exchange).find_map(|(sent, value)| (sent == name).then_some(value))
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use aws_lc_rs::{constant_time, digest};
 use pylae_core::request::query;
 use pylae_core::{Exchange, Problem, User};
-use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
+use super::credential::{is_named, strip_field, strip_parameter};
 use super::identity::Identity;
 use super::outcome::{AuthenticatorOutcome, Refusal};
 use super::token::is_forwardable;
@@ -146,22 +146,12 @@ impl ApiKey {
             return;
         }
         if let Some(header) = &self.header {
-            exchange.request.edits.remove(header.as_bytes());
-            exchange.request.edits.remove_known(Name::classify(header.as_bytes()));
+            strip_field(exchange, header);
         }
-        let (Some(name), Some(sent)) = (&self.query, exchange.request.sent_query()) else { return };
-        let kept: Vec<&[u8]> =
-            sent.split(|byte| *byte == b'&').filter(|part| !is_named(query::pair(part).0, name)).collect();
-        let kept = kept.join(&b'&');
-        if kept.len() != sent.len() {
-            exchange.request.forward_query = Some(kept);
+        if let Some(name) = &self.query {
+            strip_parameter(exchange, name);
         }
     }
-}
-
-/// Returns true if the percent-decoded parameter name is `name`.
-fn is_named(sent: &[u8], name: &str) -> bool {
-    *query::decoded(sent) == *name.as_bytes()
 }
 
 fn first_half(hash: &Hash) -> [u8; 16] {

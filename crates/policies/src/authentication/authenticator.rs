@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_core::hook::HookCall;
 use pylae_core::{Exchange, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::api_key::{self, ApiKey};
 use super::basic::{self, Basic};
 use super::client_certificate::{self, ClientCertificate};
 use super::failures::FailureLimit;
+use super::function::{self, FunctionAuthenticator, IdentityFunction};
 use super::identity::Identity;
 use super::jwt::{self, Jwt};
 use super::outcome::AuthenticatorOutcome;
@@ -33,6 +35,7 @@ enum AnyConfig {
     ApiKey(api_key::Config),
     Basic(basic::Config),
     ClientCertificate(client_certificate::Config),
+    Function(Box<function::Config>),
 }
 
 /// An authenticator of any kind.
@@ -41,6 +44,7 @@ pub(super) enum Authenticator {
     ApiKey(Box<ApiKey>),
     Basic(Basic),
     ClientCertificate(ClientCertificate),
+    Function(FunctionAuthenticator),
 }
 
 /// The compiled authenticators of a plan.
@@ -78,12 +82,26 @@ impl Authenticators {
 }
 
 impl Authenticators {
-    /// Names of the fields and parameters that carry API keys.
+    /// Names of the fields and parameters that carry credentials of the gateway's own.
     pub(crate) fn credential_names(&self) -> impl Iterator<Item = &str> {
-        let keys = self.list.iter().filter_map(|authenticator| {
-            if let Authenticator::ApiKey(keys) = &**authenticator { Some(keys) } else { None }
-        });
-        keys.flat_map(|keys| keys.credential_names())
+        self.list.iter().flat_map(|authenticator| authenticator.credential_names())
+    }
+
+    /// Has `connect` give the function of each authenticator that has one. It is given the authenticator's index, the
+    /// call, and whether the function sees only a part of each request. The functions belong to the configuration of
+    /// number `revision`.
+    pub fn connect(
+        &self,
+        revision: u64,
+        mut connect: impl FnMut(usize, &HookCall, bool) -> Option<Arc<dyn IdentityFunction>>,
+    ) {
+        for (index, authenticator) in self.list.iter().enumerate() {
+            let Authenticator::Function(asked) = &**authenticator else { continue };
+            let (call, keyed) = asked.call();
+            if let Some(function) = connect(index, call, keyed) {
+                asked.connect(function, revision);
+            }
+        }
     }
 }
 
@@ -96,6 +114,15 @@ impl Authenticator {
             AnyConfig::ClientCertificate(config) => {
                 ClientCertificate::build(config, identity).map(Self::ClientCertificate)
             }
+            AnyConfig::Function(config) => FunctionAuthenticator::build(*config, identity).map(Self::Function),
+        }
+    }
+
+    fn credential_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Self::ApiKey(keys) => Box::new(keys.credential_names()),
+            Self::Function(asked) => Box::new(asked.credential_names()),
+            _ => Box::new(std::iter::empty()),
         }
     }
 
@@ -106,6 +133,7 @@ impl Authenticator {
             Self::ApiKey(_) => "api_key",
             Self::Basic(_) => "basic",
             Self::ClientCertificate(_) => "client_certificate",
+            Self::Function(asked) => asked.name(),
         }
     }
 
@@ -123,6 +151,7 @@ impl Authenticator {
             Self::Basic(_) => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
             // Not registered either.
             Self::ClientCertificate(_) => format!("ClientCertificate realm=\"{realm}\""),
+            Self::Function(asked) => format!("{} realm=\"{realm}\"", asked.scheme()),
         }
     }
 
@@ -139,6 +168,7 @@ impl Authenticator {
             Self::ApiKey(keys) => keys.authenticate(exchange),
             Self::Basic(basic) => basic.authenticate(exchange, lockout),
             Self::ClientCertificate(certificates) => certificates.authenticate(exchange),
+            Self::Function(asked) => asked.authenticate(exchange, lockout),
         }
     }
 
@@ -149,6 +179,7 @@ impl Authenticator {
             Self::ApiKey(keys) => keys.authenticate(exchange),
             Self::Basic(basic) => basic.preview(exchange),
             Self::ClientCertificate(certificates) => certificates.authenticate(exchange),
+            Self::Function(asked) => asked.preview(exchange),
         }
     }
 
@@ -160,6 +191,7 @@ impl Authenticator {
             Self::Basic(basic) => basic.strip_credential(exchange),
             // The certificate is not part of the request.
             Self::ClientCertificate(_) => {}
+            Self::Function(asked) => asked.strip_credential(exchange),
         }
     }
 }

@@ -7,11 +7,23 @@ use super::key_set::{Background, KeySets};
 use super::memory::{CredentialCache, Revoked};
 
 /// Verified credentials, revocations and fetched keys. Survives reloads and is shared by all workers.
-#[derive(Default)]
 pub struct Identity {
     pub(super) memory: CredentialCache,
+    /// Credentials by which functions know nobody.
+    pub(super) unknown: CredentialCache,
     pub(super) key_sets: KeySets,
     background: OnceLock<Box<dyn Background>>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            memory: CredentialCache::of_verified(),
+            unknown: CredentialCache::of_unknown(),
+            key_sets: KeySets::default(),
+            background: OnceLock::new(),
+        }
+    }
 }
 
 impl Identity {

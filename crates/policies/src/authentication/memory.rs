@@ -12,8 +12,10 @@ use pylae_core::User;
 
 /// Number of shards, each with its own lock. A power of two.
 const SHARDS: usize = 64;
-/// Estimated maximum bytes of the entries of one shard; 64 MB in total.
-const SHARD_BYTES: usize = 1024 * 1024;
+/// Estimated maximum bytes of the verified credentials of one shard; 64 MB in total.
+const VERIFIED_BYTES: usize = 1024 * 1024;
+/// The same for credentials by which nobody is known, which anybody can send; 8 MB in total.
+const UNKNOWN_BYTES: usize = 128 * 1024;
 /// Maximum number of revocations. More are refused, because evicting one would admit its credential again.
 const MAX_REVOCATIONS: usize = 100_000;
 
@@ -43,6 +45,8 @@ pub enum Revoked<'a> {
 pub(super) struct CredentialCache {
     hashers: [RandomState; 2],
     shards: Box<[PaddedCredentialShard]>,
+    /// Maximum bytes of one shard.
+    shard_bytes: usize,
     revoked: Mutex<Revocations>,
     /// Number of revocations, so that the lock is not taken while there are none.
     revocations: AtomicUsize,
@@ -91,19 +95,28 @@ struct Revocations {
     users: HashMap<Box<str>, (Duration, Duration)>,
 }
 
-impl Default for CredentialCache {
-    fn default() -> Self {
+impl CredentialCache {
+    /// For verified credentials.
+    pub(super) fn of_verified() -> Self {
+        Self::new(VERIFIED_BYTES)
+    }
+
+    /// For credentials by which nobody is known.
+    pub(super) fn of_unknown() -> Self {
+        Self::new(UNKNOWN_BYTES)
+    }
+
+    fn new(shard_bytes: usize) -> Self {
         Self {
             hashers: [RandomState::new(), RandomState::new()],
             shards: (0..SHARDS).map(|_| PaddedCredentialShard::default()).collect(),
+            shard_bytes,
             revoked: Mutex::default(),
             revocations: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
         }
     }
-}
 
-impl CredentialCache {
     /// Returns the tag of `credential`. `salt` separates authenticators and their keys.
     pub(super) fn tag(&self, salt: u64, credential: &[u8]) -> CredentialTag {
         let hash = |state: &RandomState| {
@@ -139,10 +152,10 @@ impl CredentialCache {
         // Parsed claims take several times the size of their text.
         let cost = 4 * bytes + size_of::<(u64, u64, VerifiedCredential)>() + size_of::<User>();
         let mut shard = self.shard(tag).0.lock();
-        if cost > SHARD_BYTES || self.epoch() != epoch {
+        if cost > self.shard_bytes || self.epoch() != epoch {
             return;
         }
-        while shard.bytes + cost > SHARD_BYTES {
+        while shard.bytes + cost > self.shard_bytes {
             let Some((oldest, freed)) = shard.order.pop_front() else { break };
             shard.entries.remove(&oldest);
             shard.bytes -= freed;

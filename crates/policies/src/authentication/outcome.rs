@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::{Exchange, Instant, User};
-use pylae_http::Name;
+use pylae_core::{Answer, Exchange, Instant, Rejection, User};
+use pylae_http::{Edits, Name};
 
 /// The outcome of one authenticator.
 pub(super) enum AuthenticatorOutcome {
@@ -15,15 +15,25 @@ pub(super) enum AuthenticatorOutcome {
     Accepted(Arc<User>),
     /// The credential is refused.
     Refused(Refusal),
+    /// The authenticator answers the request itself, as a login does.
+    Answered(Box<Answer>),
+    /// The request ends with this rejection, whatever other authenticators would say.
+    Rejected(Box<Rejection>),
+    /// One of the others, and fields for whatever answer comes.
+    WithFields(Edits, Box<AuthenticatorOutcome>),
     /// The outcome is not known yet.
     Wait(Pin<Box<dyn Future<Output = AuthenticatorOutcome>>>),
 }
 
 /// Why a credential is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The credential is invalid, for this reason.
     Bad(&'static str),
+    /// The credential is invalid, and this says so.
+    Rejected(Box<Rejection>),
+    /// Nobody is known by the credential. It counts as a failure only where a user is required.
+    Unknown,
     /// The address has failed too often and must wait this long.
     Limited(Duration),
     /// The credential cannot be checked now, for this reason. Not the client's fault.

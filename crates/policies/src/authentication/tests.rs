@@ -1,6 +1,7 @@
 //! Which credentials the authenticators accept and refuse.
 
 mod credentials;
+mod functions;
 mod hostile;
 mod key_sets;
 mod remembered;

@@ -86,6 +86,7 @@ impl Snapshot {
             router,
             routes: routes.into(),
             services,
+            auth,
             early,
             unrouted,
             sink: None,

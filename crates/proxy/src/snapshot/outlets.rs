@@ -5,8 +5,10 @@ use std::sync::Arc;
 use pylae_core::Problem;
 use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
 use pylae_policies::Chain;
+use pylae_policies::authentication::IdentityFunction;
 
 use super::Snapshot;
+use super::authenticator::HookedFunction;
 use crate::telemetry::access_log::{Sink, Sinks};
 use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
 
@@ -54,7 +56,7 @@ impl Snapshot {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// Connects every route, and the early stage, to its hooks. Reports all problems.
+    /// Connects every route, the early stage and the authenticators to their hooks. Reports all problems.
     fn connect_hooks(&mut self, source: &dyn HookSource) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut compile = |stage: HookStage<'_>, calls: &[HookCall], path: &dyn Fn() -> String| {
@@ -73,6 +75,11 @@ impl Snapshot {
         {
             early.hooks = compile(HookStage::Early, hooked.calls(), &|| "early.hooks".to_owned());
         }
+        self.auth.connect(source.revision(), |index, call, keyed| {
+            let stage = HookStage::Authenticator { keyed };
+            let hooks = compile(stage, std::slice::from_ref(call), &|| format!("auth.authenticators[{index}]"))?;
+            Some(Arc::new(HookedFunction(hooks)) as Arc<dyn IdentityFunction>)
+        });
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 }

@@ -1,6 +1,7 @@
 //! The Python objects of an exchange: request, response, header fields and user. `handle.rs` and `made.rs` define the
 //! request and the response, which header fields refer to; `request.rs` and `response.rs` implement their attributes.
 
+pub(crate) mod certificate;
 pub(crate) mod handle;
 pub(crate) mod headers;
 pub(crate) mod made;

@@ -46,7 +46,7 @@ enum WorkerOutcome {
 
 impl RouteHooks {
     pub(crate) fn new(about: About, called: Vec<Arc<Called>>, executors: Arc<Executors<Job>>) -> Self {
-        let sees_responses = called.iter().any(|hook| hook.call.on != On::Request);
+        let sees_responses = called.iter().any(|hook| !matches!(hook.call.on, On::Request | On::Authenticate));
         let streams = called.iter().any(|hook| matches!(hook.call.on, On::Chunks | On::Events));
         Self { about: Arc::new(about), called: called.into(), executors, sees_responses, streams }
     }
@@ -140,7 +140,7 @@ impl RouteHooks {
             };
             let on = self.called.get(index)?.call.on;
             if session.half == On::Request {
-                if matches!(on, On::Request | On::Around) {
+                if matches!(on, On::Request | On::Around | On::Authenticate) {
                     return Some((index, None));
                 }
             } else if on == On::Response {
@@ -180,7 +180,7 @@ impl RouteHooks {
             hook.record_duration(started.elapsed());
             result.and_then(|returned| match returned.cast::<Suspended>() {
                 Ok(suspended) => Ok(Err(suspended.clone().unbind())),
-                Err(_) => answer_of(&session.handle, half, &returned).map(Ok),
+                Err(_) => answer_of(&session.handle, half, hook.call.on, &returned).map(Ok),
             })
         };
         match result {
@@ -350,7 +350,7 @@ fn call<'py>(
     }
     let begin = &drivers(py)?.0;
     match hook.call.on {
-        On::Request => context.call1((begin, &hook.function, request)),
+        On::Request | On::Authenticate => context.call1((begin, &hook.function, request)),
         On::Around => context.call1((begin, &hook.function, request, CallNext::driven())),
         _ => context.call1((begin, &hook.function, &request, PyResponse::of(request.clone().unbind()))),
     }

@@ -185,6 +185,7 @@ class Audiences:
                              *((plugin.routes, plugin.use) for plugin in config.plugins)]:  # fmt: skip
             if routes is None or self._names()[index] in routes:
                 yield ("code", name)
+        yield from (("code", one.path) for one in (config.auth.functions if config.auth else {}).values())
 
     def _hosts(self, route: Route, name: str, target: End) -> tuple[str, ...]:
         """What an instance, which may share its address with others, is sent as Host: by the client, or its own."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, model_validator
 
-from pylae.config.models.base import Settings, Switch, as_json, refusal
+from pylae.config.models.application import name_of
+from pylae.config.models.base import Settings, Switch, as_json, refusal, split_words
+from pylae.config.models.hooks import CallOptions, import_path
+from pylae.config.models.route import Template
 from pylae.config.models.service import field_name
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
@@ -19,11 +23,13 @@ if TYPE_CHECKING:
         AccountFields,
         ApiKeyFields,
         AuthConfigFields,
+        AuthenticatorOptionsFields,
         BasicFields,
         CertifiedUserFields,
         ClaimNamesFields,
         ClientCertificateFields,
         ConsumerFields,
+        FunctionAuthenticatorFields,
         JwtFields,
     )
 
@@ -88,6 +94,7 @@ def _identity(text: str) -> str:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])]
 Identity = Annotated[str, AfterValidator(_identity), Field(max_length=256)]
+AuthenticatorName = Annotated[str, AfterValidator(_word)]
 
 
 class ClaimNames(Settings):
@@ -365,13 +372,110 @@ class ClientCertificate(Settings):
         return {"kind": "client_certificate", "id": list(self.id), "users": users}
 
 
+def _credential_part(text: str) -> str:
+    kind, colon, name = text.partition(":")
+    if kind == "header" and colon:
+        return f"header:{field_name(name).lower()}"
+    if text == "client_certificate" or (kind in ("query", "cookie") and name):
+        return text
+    raise refusal(
+        "is no part of a request that holds a credential",
+        "write `header:NAME`, `query:NAME`, `cookie:NAME` or `client_certificate`",
+    )
+
+
+def _function(given: Any) -> Any:
+    if isinstance(given, str):
+        return import_path(given)
+    if not callable(given):
+        raise refusal("must be a function", 'in a file its import path, "module:function"')
+    return given
+
+
+class AuthenticatorOptions(CallOptions):
+    """How the function of an authenticator is asked."""
+
+    key: (
+        Annotated[
+            tuple[Annotated[str, AfterValidator(_credential_part)], ...],
+            BeforeValidator(split_words, json_schema_input_type=str | list[str]),
+            Field(min_length=1, max_length=16),
+        ]
+        | None
+    ) = None
+    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
+    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    cache: Duration | None = None
+    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
+    revocation of the user, end it before."""
+    challenge: Annotated[str, AfterValidator(_word)] | None = None
+    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
+    given."""
+    forward_credentials: bool = True
+    """Whether instances see the header fields and query parameters of `key`."""
+    paths: Annotated[
+        tuple[Template, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]), Field(max_length=32)
+    ] = ()
+    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
+    sees everything, the body too if `body` is given, and it must answer."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[AuthenticatorOptionsFields]) -> None: ...
+
+    @model_validator(mode="after")
+    def _can_be(self) -> AuthenticatorOptions:
+        if self.cache is not None and self.key is None:
+            hint = 'say by what, as in `key: "header:X-Token"`'
+            raise refusal("`cache` needs `key`: by what would it be remembered?", hint)
+        if self.body is not None and not self.paths:
+            raise refusal("`body` is for `paths`", "a request is authenticated before its body is read")
+        if not self.forward_credentials:
+            kept = [part for part in self.key or () if not part.startswith(("header:", "query:"))]
+            if self.key is None or kept:
+                what = f"{kept[0]} cannot be taken out of a request" if kept else "it needs `key`"
+                raise refusal(f"`forward_credentials: false`: {what}", "it is for `header:NAME` and `query:NAME`")
+        return self
+
+
+class FunctionAuthenticator(AuthenticatorOptions):
+    """A Python function that says who the client is: `function(request)`, which returns a User, None, or a Response.
+
+    An import path is short for `function`.
+    """
+
+    short = {"type": "string"}
+
+    function: Annotated[Any, BeforeValidator(_function, json_schema_input_type=str), PlainSerializer(name_of)]
+    """The function; in a file its import path, `module:function`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[FunctionAuthenticatorFields]) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"function": value} if isinstance(value, str) or callable(value) else value
+
+    @property
+    def path(self) -> str:
+        """The import path, or what stands for a function that a program has."""
+        return name_of(self.function)
+
+    def plan(self, name: str, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Its part of the plan, with the call of its function."""
+        options = self.model_dump(mode="json", include={"key", "cache", "forward_credentials"})
+        return {"kind": "function", "name": name, "challenge": self.challenge or name, **options, "call": call}
+
+
 def _realm(text: str) -> str:
     if not re.fullmatch(r"[ !#-\[\]-~]{1,100}", text):
         raise refusal('must be 1 to 100 visible ASCII characters without " and \\')
     return text
 
 
-Authenticator = Jwt | ApiKey | Basic | ClientCertificate
+Authenticator = Jwt | ApiKey | Basic | ClientCertificate | FunctionAuthenticator
 
 
 def _no_limit(value: Any) -> Any:
@@ -389,6 +493,8 @@ class AuthConfig(Settings):
     """User names and passwords."""
     client_certificate: Switch[ClientCertificate] = None
     """Certificates of clients."""
+    functions: dict[AuthenticatorName, FunctionAuthenticator] = {}
+    """Python functions that say who the client is, by the names by which routes choose them."""
     failure_limit: Annotated[
         Rate | None, BeforeValidator(_no_limit, json_schema_input_type=Rate | Literal[False] | None)
     ] = RequestRate(30, timedelta(minutes=1))
@@ -408,33 +514,37 @@ class AuthConfig(Settings):
         names = self.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise refusal(f"two authenticators are called {twice}", "give each under `jwt` a `name`")
+            hint = "give each under `jwt` a `name`, and none under `functions` the name of another kind"
+            raise refusal(f"two authenticators are called {twice}", hint)
         return self
 
     @property
     def authenticators(self) -> tuple[Authenticator, ...]:
         """All of them, in the order in which they are asked."""
-        return (*self.jwt, *(one for one in (self.api_key, self.basic, self.client_certificate) if one))
+        single = (self.api_key, self.basic, self.client_certificate)
+        return (*self.jwt, *(one for one in single if one), *self.functions.values())
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names, in the same order."""
-        rest = [kind for kind in ("api_key", "basic", "client_certificate") if getattr(self, kind)]
-        return (*(jwt.name for jwt in self.jwt), *rest)
+        single = [kind for kind in ("api_key", "basic", "client_certificate") if getattr(self, kind)]
+        return (*(jwt.name for jwt in self.jwt), *single, *self.functions)
 
     @property
     def conceals(self) -> bool:
         """Whether there are credentials that instances are not to see."""
-        kinds = (*self.jwt, self.api_key, self.basic)
+        kinds = (*self.jwt, self.api_key, self.basic, *self.functions.values())
         return any(one is not None and not one.forward_credentials for one in kinds)
 
-    def plan(self) -> dict[str, Any] | None:
-        """Its part of the plan; none without any authenticator."""
+    def plan(self, calls: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Its part of the plan; none without any authenticator. `calls` are those of functions, by name."""
         if not self.authenticators:
             return None
+        functions = [one.plan(name, calls[name]) for name, one in self.functions.items()]
+        single = [one.plan() for one in (*self.jwt, self.api_key, self.basic, self.client_certificate) if one]
         return {
             **self.model_dump(mode="json", include={"realm", "failure_limit"}),
-            "authenticators": [one.plan() for one in self.authenticators],
+            "authenticators": [*single, *functions],
         }
 
 

@@ -12,7 +12,7 @@ from pylae.config.models.base import Settings, own_copy, refusal, split_words
 from pylae.units import ByteSize, Duration, parse_size
 
 if TYPE_CHECKING:
-    from pylae.settings.fields import HookOptionsFields, HookSettingsFields, PluginUseFields
+    from pylae.settings.fields import CallOptionsFields, HookOptionsFields, HookSettingsFields, PluginUseFields
 
 BODY = 1024 * 1024
 """Bytes of a body that `body: true` takes into memory."""
@@ -44,7 +44,32 @@ RouteNames = Annotated[
 """Names of routes: one, `A|B`, or a list."""
 
 
-class HookOptions(Settings):
+class CallOptions(Settings):
+    """How a function is called."""
+
+    timeout: Duration = timedelta(seconds=5)
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool = False
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None = None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: Duration | None = timedelta(milliseconds=5)
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads, or
+    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: Annotated[
+        Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
+    ] = None
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[CallOptionsFields]) -> None: ...
+
+
+class HookOptions(CallOptions):
     """How a hook is called. None of it can be said of hooks that see bodies piece by piece."""
 
     stage: Literal["early", "late"] | None = None
@@ -53,22 +78,6 @@ class HookOptions(Settings):
     malformed: bool = False
     """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
     to read in it."""
-    timeout: Duration = timedelta(seconds=5)
-    """Longest time that one call may take; beyond it the call has failed."""
-    on_error: Literal["fail", "skip"] = "fail"
-    """What a failure of the hook means for the exchange: `fail` answers 500, `skip` goes on without it."""
-    blocking: bool = False
-    """Whether the hook waits for things (files, databases, locks): it then runs on a pool of threads."""
-    waits: bool | None = None
-    """Whether an async hook may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
-    budget: Duration | None = timedelta(milliseconds=5)
-    """Time that one call may keep a worker. A hook that exceeds it again and again is moved to the pool of threads, or
-    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
-    body: Annotated[
-        Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
-    ] = None
-    """Whether the hook looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
 
     if TYPE_CHECKING:
 

@@ -77,7 +77,7 @@ fn revocation_takes_effect_at_once() {
 
 #[test]
 fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
-    let memory = CredentialCache::default();
+    let memory = CredentialCache::of_verified();
     let tag = memory.tag(1, b"token");
     let epoch = memory.epoch();
     assert!(memory.revoke(Revoked::User("somebody"), Duration::ZERO, Duration::from_secs(1)));
@@ -91,7 +91,7 @@ fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
 
 #[test]
 fn memory_is_bounded() {
-    let memory = CredentialCache::default();
+    let memory = CredentialCache::of_verified();
     for number in 0..40_000_u32 {
         memory.insert(memory.tag(0, &number.to_le_bytes()), entry(100), 2000, memory.epoch());
     }
@@ -104,7 +104,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn revocations_are_bounded_and_none_is_forgotten_for_another() {
-    let memory = CredentialCache::default();
+    let memory = CredentialCache::of_verified();
     let user = |name: &str| pylae_core::User { id: name.into(), ..pylae_core::User::default() };
     let (short, long) = (Duration::from_secs(10), Duration::from_secs(1000));
     for number in 0..50_000 {

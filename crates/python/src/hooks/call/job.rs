@@ -142,7 +142,7 @@ impl Job {
 
     /// Completes the call with what the hook returned or raised.
     pub(crate) fn complete_with(&self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
-        let answer = result.and_then(|returned| answer_of(&self.handle, self.half, &returned));
+        let answer = result.and_then(|returned| answer_of(&self.handle, self.half, self.called.call.on, &returned));
         self.complete(match answer {
             Ok(None) => JobOutcome::Pass,
             Ok(Some(answer)) => JobOutcome::Answer(Box::new(answer)),

@@ -19,11 +19,25 @@ use crate::errors::hook_error;
 pub(crate) static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 const OVER: &str = "a request and its response can only be used while a hook of their exchange runs";
+const READ_ONLY: &str = "an authenticator changes nothing of the request: it returns who the client is, or a Response";
 const SENT: &str = "a hook that sees the body pass cannot change the exchange: its head is sent already";
 
-/// The static properties of a route, or of the early stage.
+/// What hooks may do with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestAccess {
+    /// Read and change it.
+    Change,
+    /// Read it.
+    Read,
+    /// Read the parts of it that are credentials.
+    Key,
+}
+
+/// The static properties of a route, of the early stage, or of an authenticator.
 pub(crate) struct About {
-    /// Name of the route; None in the early stage.
+    /// What hooks may do with the request.
+    pub(crate) access: RequestAccess,
+    /// Name of the route; None in the early stage, and for an authenticator.
     pub(crate) route: Option<Box<str>>,
     /// Names of all routes, in the order of the plan.
     pub(crate) routes: Arc<[Box<str>]>,
@@ -90,7 +104,7 @@ impl Drop for Lent<'_> {
 }
 
 impl About {
-    /// True in the early stage.
+    /// True before the hooks of a route: in the early stage, and for an authenticator.
     pub(crate) fn is_early(&self) -> bool {
         self.route.is_none()
     }
@@ -248,7 +262,22 @@ impl PyRequest {
 
     /// Changes the exchange. `change` must not run Python code, because the handle is locked meanwhile.
     pub(crate) fn change<T>(&self, py: Python<'_>, change: impl FnOnce(&mut Exchange) -> T) -> PyResult<T> {
+        if self.0.about.access != RequestAccess::Change {
+            return Err(hook_error(py, READ_ONLY));
+        }
         self.0.change(change).map_err(|shut| refusal(py, shut))
+    }
+
+    /// Raises `HookError` if the function that asks for the attribute `name` sees only credentials.
+    pub(crate) fn refuse_hidden(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if self.0.about.access != RequestAccess::Key {
+            return Ok(());
+        }
+        let why = format!(
+            "request.{name} is hidden from this authenticator: it sees only what its `key` names, because what it says \
+             is remembered by that"
+        );
+        Err(hook_error(py, &why))
     }
 }
 

@@ -8,9 +8,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use super::handle::{ExchangeHandle, PyRequest};
+use super::handle::{ExchangeHandle, PyRequest, RequestAccess};
 use super::made::PyResponse;
 use super::text;
+use crate::errors::http_error;
 
 /// Keys that are attributes, and what each is called there.
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -28,6 +29,8 @@ const ATTRIBUTES: &[(&str, &str)] = &[
 ];
 /// Keys that are attributes and can be set.
 const SETTABLE: &[&str] = &["path", "query", "user", "service"];
+/// Keys that nothing is at for an authenticator that sees only credentials.
+const HIDDEN: &[&str] = &["method", "path", "params", "client_ip", "route", "service"];
 /// Keys that stand for the answer: fields of whatever answer comes, the text of an error, and a whole answer.
 const ANSWER: &[&str] = &["response_headers", "error", "response"];
 const TIMESTAMP: &str = "timestamp";
@@ -41,6 +44,9 @@ const REFUSED: &[Name] = &[Name::Date, Name::Via];
 pub(super) fn get<'py>(request: &Bound<'py, PyRequest>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = request.py();
     if let Some((_, attribute)) = ATTRIBUTES.iter().find(|(known, _)| *known == key) {
+        if request.get().0.about.access == RequestAccess::Key && HIDDEN.contains(&key) {
+            return Ok(None);
+        }
         return Ok(Some(request.getattr(*attribute)?).filter(|value| !value.is_none()));
     }
     let this = request.get();
@@ -119,8 +125,7 @@ pub(crate) fn settle(handle: &ExchangeHandle, py: Python<'_>, request_half: bool
         return Ok(None);
     }
     if let Some(error) = set.get_item(ANSWER[1])? {
-        let kind = py.import("pylae.errors")?.getattr("HTTPError")?;
-        return Err(PyErr::from_value(kind.call1((ERROR_STATUS, error.str()?))?));
+        return Err(http_error(py, ERROR_STATUS, error.str()?.to_str()?)?);
     }
     set.get_item(ANSWER[2])?.map(|response| read_response(&response)).transpose()
 }

@@ -10,6 +10,7 @@ use pyo3::exceptions::{PyKeyError, PyLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use super::certificate::PyCertificate;
 use super::handle::{LIVE, PyRequest};
 use super::headers::{Of, PyHeaders};
 use super::mapping;
@@ -30,6 +31,7 @@ impl PyRequest {
     /// The method, as the client sent it.
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.refuse_hidden(py, "method")?;
         self.with(py, |exchange| text::decode(py, exchange.request.head.method_span.of(&exchange.request.buffer)))
     }
 
@@ -37,6 +39,7 @@ impl PyRequest {
     /// hook has set.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.refuse_hidden(py, "path")?;
         self.with(py, |exchange| {
             let set = exchange.hooks().is_some_and(|hooks| hooks.path_set);
             text::decode(py, if set { &exchange.request.forward_path } else { exchange.request.target.routing_path() })
@@ -46,6 +49,7 @@ impl PyRequest {
     /// The canonical path of the request with segment parameters. Hooks do not change it.
     #[getter]
     fn raw_path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.refuse_hidden(py, "raw_path")?;
         self.with(py, |exchange| text::decode(py, &exchange.request.target.path))
     }
 
@@ -86,6 +90,7 @@ impl PyRequest {
     /// The values that the route's match captured, by name, percent-decoded. None in the early stage.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.refuse_hidden(py, "params")?;
         if self.0.about.is_early() {
             return self.with(py, |_| None);
         }
@@ -119,6 +124,7 @@ impl PyRequest {
     /// The URL that the client has asked for. Hooks do not change it.
     #[getter]
     fn url(&self, py: Python<'_>) -> PyResult<PyUrl> {
+        self.refuse_hidden(py, "url")?;
         self.with(py, |exchange| PyUrl::new(&location::client_url(exchange)))
     }
 
@@ -131,7 +137,14 @@ impl PyRequest {
     /// The client's address.
     #[getter]
     fn client_ip(&self, py: Python<'_>) -> PyResult<String> {
+        self.refuse_hidden(py, "client_ip")?;
         self.with(py, |exchange| exchange.request.origin.client.to_string())
+    }
+
+    /// The certificate that the client has shown in the handshake, verified by the listener, or None.
+    #[getter]
+    fn client_certificate(&self, py: Python<'_>) -> PyResult<Option<PyCertificate>> {
+        self.with(py, |exchange| exchange.request.origin.certificate.clone().map(PyCertificate))
     }
 
     /// The request id.
@@ -143,6 +156,7 @@ impl PyRequest {
     /// Name of the route. In the early stage None until the request has one.
     #[getter]
     fn route(&self, py: Python<'_>) -> PyResult<Option<&str>> {
+        self.refuse_hidden(py, "route")?;
         let index = self.with(py, |exchange| exchange.route)?;
         let about = &self.0.about;
         Ok(about.route.as_deref().or_else(|| Some(&**about.routes.get(index?)?)))
@@ -164,6 +178,7 @@ impl PyRequest {
     /// Name of the service that receives the request, or None if the route has none.
     #[getter]
     fn service(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.refuse_hidden(py, "service")?;
         let chosen = self.with(py, |exchange| {
             let named = exchange.hooks().and_then(|hooks| hooks.service.clone());
             named.or_else(|| exchange.member().map(|member| member.service().into()))

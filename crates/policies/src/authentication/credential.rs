@@ -1,0 +1,166 @@
+//! Credentials in header fields, parameters of the query, cookies and certificates: where they stand, and how they are
+//! kept from instances.
+
+use std::sync::Arc;
+
+use pylae_core::Exchange;
+use pylae_core::connection::certificate::Certificate;
+use pylae_core::request::{cookie, query};
+use pylae_http::{HeadLimits, Method, Name};
+use serde::{Deserialize, Serialize};
+
+/// A part of a request that holds a credential. In the plan a string: `header:NAME`, `query:NAME`, `cookie:NAME` or
+/// `client_certificate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) enum CredentialPart {
+    /// All lines of a field.
+    Header(String),
+    /// All parameters of this name.
+    Query(String),
+    /// All cookies of this name.
+    Cookie(String),
+    /// The client's certificate.
+    Certificate,
+}
+
+impl TryFrom<String> for CredentialPart {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("header", name)) if pylae_http::Edits::default().set(name.as_bytes(), b"").is_ok() => {
+                Ok(Self::Header(name.to_ascii_lowercase()))
+            }
+            Some(("query", name)) if !name.is_empty() => Ok(Self::Query(name.to_owned())),
+            Some(("cookie", name)) if !name.is_empty() => Ok(Self::Cookie(name.to_owned())),
+            None if text == "client_certificate" => Ok(Self::Certificate),
+            _ => Err(format!("`{text}` is not header:NAME, query:NAME, cookie:NAME or client_certificate")),
+        }
+    }
+}
+
+impl From<CredentialPart> for String {
+    fn from(part: CredentialPart) -> Self {
+        match part {
+            CredentialPart::Header(name) => format!("header:{name}"),
+            CredentialPart::Query(name) => format!("query:{name}"),
+            CredentialPart::Cookie(name) => format!("cookie:{name}"),
+            CredentialPart::Certificate => "client_certificate".into(),
+        }
+    }
+}
+
+impl CredentialPart {
+    /// The name of the field or parameter, which logs do not show.
+    pub(super) fn secret_name(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) | Self::Query(name) => Some(name),
+            Self::Cookie(_) | Self::Certificate => None,
+        }
+    }
+
+    /// Keeps the credential from the instance.
+    pub(super) fn strip(&self, exchange: &mut Exchange) {
+        match self {
+            Self::Header(name) => strip_field(exchange, name),
+            Self::Query(name) => strip_parameter(exchange, name),
+            // The plan has none of them where credentials are not forwarded.
+            Self::Cookie(_) | Self::Certificate => {}
+        }
+    }
+}
+
+/// The parts of a request that are credentials, and nothing else of it.
+pub(super) struct SentCredentials {
+    /// A request head with them. It differs if they do.
+    head: Vec<u8>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl SentCredentials {
+    /// Returns None if the request has none of the parts.
+    pub(super) fn of(exchange: &Exchange, parts: &[CredentialPart]) -> Option<Self> {
+        let (mut parameters, mut fields, mut cookies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut certificate = None;
+        for part in parts {
+            match part {
+                CredentialPart::Header(name) => {
+                    for value in sent_values(exchange, name) {
+                        fields.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+                    }
+                }
+                CredentialPart::Query(name) => {
+                    let sent = exchange.request.query().unwrap_or_default().split(|byte| *byte == b'&');
+                    for part in sent.filter(|part| is_named(query::pair(part).0, name)) {
+                        parameters.extend_from_slice(if parameters.is_empty() { b"?" } else { b"&" });
+                        parameters.extend_from_slice(part);
+                    }
+                }
+                CredentialPart::Cookie(name) => {
+                    for (_, value) in cookie::all(exchange).filter(|(sent, _)| *sent == name.as_bytes()) {
+                        cookies.extend_from_slice(if cookies.is_empty() { b"cookie: " } else { b"; " });
+                        cookies.extend_from_slice(&[name.as_bytes(), b"=", value].concat());
+                    }
+                }
+                CredentialPart::Certificate => certificate.clone_from(&exchange.request.origin.certificate),
+            }
+        }
+        if parameters.is_empty() && fields.is_empty() && cookies.is_empty() && certificate.is_none() {
+            return None;
+        }
+        let end: &[u8] = if cookies.is_empty() { b"\r\n" } else { b"\r\n\r\n" };
+        let head = [b"GET /".as_slice(), &parameters, b" HTTP/1.1\r\n", &fields, &cookies, end].concat();
+        Some(Self { head, certificate })
+    }
+
+    /// Returns what identifies them: other credentials never give the same bytes.
+    pub(super) fn identity(&self) -> Vec<u8> {
+        let certificate = self.certificate.as_ref().map(|certificate| format!("{certificate:?}"));
+        [&self.head, certificate.unwrap_or_default().as_bytes()].concat()
+    }
+
+    /// Returns a request that has them and nothing else of `exchange` but its id and times.
+    pub(super) fn request(self, exchange: &Exchange) -> Option<Box<Exchange>> {
+        let mut masked = Box::new(Exchange::new(0));
+        let request = &mut masked.request;
+        let limits = HeadLimits { head: self.head.len(), target: self.head.len(), fields: self.head.len() };
+        request.buffer = self.head;
+        request.head.parse(&request.buffer, &limits).ok().filter(|whole| *whole)?;
+        request.target.read(request.head.target.of(&request.buffer), Method::Get).ok()?;
+        request.origin.certificate = self.certificate;
+        request.id.clone_from(&exchange.request.id);
+        masked.times.started = exchange.times.started;
+        (masked.times.now, masked.times.wall) = (exchange.times.now, exchange.times.wall);
+        Some(masked)
+    }
+}
+
+/// Returns the values of a field that the gateway has not removed.
+fn sent_values<'e>(exchange: &'e Exchange, name: &'e str) -> impl Iterator<Item = &'e [u8]> {
+    let edits = &exchange.request.edits;
+    let removed = edits.removes(Name::classify(name.as_bytes()), name.as_bytes());
+    exchange.request.values(name).filter(move |_| !removed)
+}
+
+/// Returns true if the percent-decoded parameter name is `name`.
+pub(super) fn is_named(sent: &[u8], name: &str) -> bool {
+    *query::decoded(sent) == *name.as_bytes()
+}
+
+/// Keeps a field from the instance.
+pub(super) fn strip_field(exchange: &mut Exchange, name: &str) {
+    exchange.request.edits.remove(name.as_bytes());
+    exchange.request.edits.remove_known(Name::classify(name.as_bytes()));
+}
+
+/// Keeps a parameter of the query from the instance.
+pub(super) fn strip_parameter(exchange: &mut Exchange, name: &str) {
+    let Some(sent) = exchange.request.sent_query() else { return };
+    let kept: Vec<&[u8]> =
+        sent.split(|byte| *byte == b'&').filter(|part| !is_named(query::pair(part).0, name)).collect();
+    let kept = kept.join(&b'&');
+    if kept.len() != sent.len() {
+        exchange.request.forward_query = Some(kept);
+    }
+}
