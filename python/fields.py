@@ -26,7 +26,7 @@ from pylae.config.document.nodes import ALIASES
 from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
-from pylae.config.models.hooks import HookOptions
+from pylae.config.models.hooks import CallOptions, HookOptions
 from pylae.config.models.service import Service
 from pylae.config.models.tls import CertifiedKey, ListenerTls
 from pylae.policies.address_limit import AddressLimit, AddressLimits
@@ -37,7 +37,7 @@ from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
 FILE = Path(__file__).parent / "pylae" / "settings" / "fields.py"
 WIDTH = 120
-ROOTS = (Config, HookOptions, AuthenticatorOptions)
+ROOTS = (Config, CallOptions, HookOptions, AuthenticatorOptions)
 
 _HEAD = '''\
 """What may be written for each setting, short forms included: the keywords of the models, and mappings in their place.

@@ -8,6 +8,7 @@ __all__ = [
     "RUSTLS",
     "Cache",
     "CallNext",
+    "Certificate",
     "CircuitBreaker",
     "Engine",
     "Executor",

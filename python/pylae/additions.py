@@ -22,7 +22,7 @@ Caller = tuple[str, int]
 
 @dataclass(slots=True)
 class Additions:
-    """Routes, services, hooks and authenticators in the order in which they were added, each with the call that added it."""
+    """Routes, services, hooks and authenticators in the order in which they were added, each with the call that did."""
 
     routes: list[tuple[Route, Caller]] = field(default_factory=list)
     services: list[tuple[str, Service, Caller]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Additions:
         )
 
     def __len__(self) -> int:
-        return sum(map(len, (self.routes, self.services, self.hooks, self.authenticators)))
+        return len(self.routes) + len(self.services) + len(self.hooks) + len(self.authenticators)
 
     def has_service(self, name: str) -> bool:
         """Whether a service of this name was added."""

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 import pylae
 from pylae import settings
-from pylae.settings import Config, HookOptions, Settings, fields
+from pylae.settings import Settings, fields
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "python" / "fields.py"))
 MODELS: list[type[BaseModel]] = list(
-    dict.fromkeys(model for root in (Config, HookOptions) for model in SCRIPT["_reachable"](root))
+    dict.fromkeys(model for root in SCRIPT["ROOTS"] for model in SCRIPT["_reachable"](root))
 )
 
 

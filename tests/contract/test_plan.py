@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 
 from pylae import Gateway, engine
-from pylae.config.plan import compile_plan, effective_policies
+from pylae.config.plan import effective_policies
 from pylae.policies import POLICIES, PolicySet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -34,9 +34,12 @@ def test_the_native_side_takes_the_plan(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_policy_is_echoed_unchanged(file: Path) -> None:
-    config = Gateway.from_file(file).config
-    plans = [route["policies"] for route in compile_plan(config)["routes"]]
-    assert [set(plan) for plan in plans] == [set(effective_policies(route, config)) for route in config.routes]
+    gateway = Gateway.from_file(file)
+    config = gateway.config
+    plans = [route["policies"] for route in gateway.plan()["routes"][: len(config.routes)]]
+    assert [set(plan) - {"hooks"} for plan in plans] == [
+        set(effective_policies(route, config)) for route in config.routes
+    ]
     for plan in plans:
         for name, settings in plan.items():
             assert json.loads(engine.echo_policy(name, json.dumps(settings))) == settings

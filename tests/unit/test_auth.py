@@ -208,8 +208,8 @@ def test_the_smallest_settings() -> None:
     settings = {"jwt": {"secret": "x"}, "api_key": {"consumers": {"a": key_hash("k")}}, "failure_limit": False}
     auth = AuthConfig.model_validate(settings)
     assert auth.names == ("jwt", "api_key")
-    plan = auth.plan()
+    plan = auth.plan({})
     assert plan is not None
     assert plan["failure_limit"] is None
-    assert AuthConfig().plan() is None
+    assert AuthConfig().plan({}) is None
     assert AuthConfig().failure_limit is not None

@@ -108,8 +108,8 @@ impl std::fmt::Display for OverdueCall {
     }
 }
 
-/// A hook and where it stands, as in the log: on a route, or in the early stage if that has no name. What authenticators
-/// ask is called `authenticator …` in the plan already.
+/// A hook and where it stands, as in the log: on a route, or in the early stage if that has no name. The function of an
+/// authenticator is called `authenticator …` in the plan already.
 pub fn full_name(hook: &str, route: &str) -> String {
     if !route.is_empty() {
         format!("hook {hook} on route {route}")

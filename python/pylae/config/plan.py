@@ -57,10 +57,8 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     late = [call for call in calls if not call.early and not call.authenticator]
     routes = [_route(name, route, config, late, early) for name, route in zip(names, config.routes, strict=True)]
     for name, authenticator, path in own_paths(config):
-        # Without a service, which the rules of a route ask for: the function answers.
-        own = Route.model_construct(path=path, auth_required=False, priority=FIRST)
         call = Call((name,), False, asked[authenticator])
-        routes.append(_route(name, own, config, [*late, call], early))
+        routes.append(_own_path(name, path, config, [*late, call], early))
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -155,6 +153,10 @@ def own_paths(config: Config) -> list[tuple[str, str, str]]:
     return [(f"{name}: {path}", name, path) for name, one in functions.items() for path in one.paths]
 
 
+def _count_of_routes(config: Config) -> int:
+    return len(config.routes) + len(own_paths(config))
+
+
 def _derived_name(route: Route) -> str:
     path = route.path or route.pattern or f"{(route.prefix or '').rstrip('/')}/*"
     where = ("|".join(route.host) + path)[:150]
@@ -207,6 +209,16 @@ def _route(name: str, route: Route, config: Config, calls: Sequence[Call], early
             **({"hooks": {"calls": own_calls}} if own_calls else {}),
         },
     }
+
+
+def _own_path(name: str, path: str, config: Config, calls: Sequence[Call], early: Mapping[str, Any]) -> dict[str, Any]:
+    """The route that a path of an authenticator becomes. It has no service: the function answers."""
+    off: dict[str, Any] = dict.fromkeys(("cache", "mirror", "static_response"), False)
+    # Without the rules of a route, which ask for a service.
+    plan = _route(name, Route.model_construct(path=path, priority=FIRST, **off), config, calls, early)
+    # There is no instance that credentials would have to be kept from, and the function reads them.
+    plan["policies"].pop("authentication", None)
+    return plan
 
 
 def _path(route: Route) -> dict[str, str]:
@@ -293,9 +305,8 @@ def steps(path: str) -> tuple[Step, ...]:
 def source_path(config: Config, path: str) -> tuple[Step, ...]:
     """The path in the model of what the plan has at `path`."""
     match steps(path):
-        case ("routes", int(index), *_) if index >= (count := len(config.routes)):
-            _, name, _ = own_paths(config)[index - count]
-            return ("auth", "functions", name, "paths")
+        case ("routes", int(index), *_) if index in (behind := range(len(config.routes), _count_of_routes(config))):
+            return ("auth", "functions", own_paths(config)[behind.index(index)][1], "paths")
         case ("services", int(index), *rest) if index < len(names := list(all_services(config))):
             return _service_source(config, names[index], rest)
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):

@@ -13,12 +13,13 @@ from pylae.errors import HookError
 from pylae.hooks.hook import make_authenticator, options_of
 
 
-def authenticator_of(name: str, function: Any, settings: Mapping[str, Any]) -> FunctionAuthenticator:
+def authenticator_of(name: object, function: Any, settings: Mapping[str, Any]) -> FunctionAuthenticator:
     """The authenticator that a decorator is given. Raises HookError."""
     if not isinstance(name, str):
-        what = shown(name, hidden=False)
-        raise HookError(f'an authenticator has a name, by which routes choose it: `@gateway.authenticator("…")`; '
-                        f"found {what}")  # fmt: skip
+        found = shown(name, hidden=False)
+        raise HookError(
+            f'an authenticator has a name, by which routes choose it: `@gateway.authenticator("…")`; found {found}'
+        )
     try:
         TypeAdapter(AuthenticatorName).validate_python(name)
     except ValidationError as error:

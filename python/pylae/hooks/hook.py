@@ -69,8 +69,8 @@ class Hook:
             "name": self.name,
             "on": self.on,
             "run": run_of(self.function, self.on, self.options),
-            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
             "malformed": isinstance(self.options, HookOptions) and self.options.malformed,
+            **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
         }
 
 
@@ -234,7 +234,9 @@ def lenient(hooks: Iterable[Hook]) -> Iterator[Finding]:
     """Early hooks that requests pass when they fail, and authenticators that know nobody then."""
     for hook in hooks:
         if hook.authenticator and hook.options.on_error == "skip":
-            message = f"`{hook.authenticator}` knows nobody when it fails: routes that require no user let requests pass"
+            message = (
+                f"`{hook.authenticator}` knows nobody when it fails: routes that require no user let requests pass"
+            )
             yield Finding((*hook.source, "on_error"), message, "leave out `on_error: skip`, and a failure is 500")
         if hook.early and hook.on in ("request", "around") and hook.options.on_error == "skip":
             message = f"`{hook.name}` runs before routing, and a failure of it lets every request pass"

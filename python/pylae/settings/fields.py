@@ -28,7 +28,7 @@ from pylae.config.models.auth import (
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
-from pylae.config.models.hooks import HookOptions, HookSettings, PluginUse
+from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
@@ -1312,6 +1312,26 @@ class ConfigFields(TypedDict, total=False):
     a folder of its own in the user's state directory."""
 
 
+class CallOptionsFields(TypedDict, total=False):
+    """Fields of `CallOptions`."""
+
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
+
+
 class HookOptionsFields(TypedDict, total=False):
     """Fields of `HookOptions`."""
 
@@ -1400,7 +1420,7 @@ CertifiedUserLike: TypeAlias = CertifiedUser | CertifiedUserFields
 """What stands for `CertifiedUser`, and that itself."""
 ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
 """What stands for `ClientCertificate`, and that itself."""
-FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields
+FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields | str
 """What stands for `FunctionAuthenticator`, and that itself."""
 AuthConfigLike: TypeAlias = AuthConfig | AuthConfigFields
 """What stands for `AuthConfig`, and that itself."""
@@ -1502,6 +1522,8 @@ AdminLike: TypeAlias = Admin | AdminFields | str
 """What stands for `Admin`, and that itself."""
 ConfigLike: TypeAlias = Config | ConfigFields
 """What stands for `Config`, and that itself."""
+CallOptionsLike: TypeAlias = CallOptions | CallOptionsFields
+"""What stands for `CallOptions`, and that itself."""
 HookOptionsLike: TypeAlias = HookOptions | HookOptionsFields
 """What stands for `HookOptions`, and that itself."""
 AuthenticatorOptionsLike: TypeAlias = AuthenticatorOptions | AuthenticatorOptionsFields

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
 from pylae import ConfigError, Gateway, HookError, HTTPError, Request, Response, Route
-from pylae.hooks import User
+from pylae.cli import main
+from pylae.hooks import Certificate, User
 from pylae.testing import FakeService, StartedGateway
 from support.exchanges import ask
 from support.hooked import running, until
+from support.tls import Authority, secure
 
 TOKENS = {"red": User("ada", role="user", permissions=["read"]), "blue": User("bob", role="admin")}
 Answer = User | Response | None
@@ -86,7 +91,7 @@ def test_limits_and_hooks_see_the_user(service: FakeService) -> None:
                                                               ("bob", "function")]  # fmt: skip
 
 
-def test_it_stands_beside_others(service: FakeService, tmp_path: Path) -> None:
+def test_it_stands_beside_others(service: FakeService) -> None:
     hashed = "f7846f55cf23e14eebeab5b4e1550cad5b509e3348fbc4efa3a1413d393cb650"
     gateway = gateway_for(service, auth={"api_key": {"header": "X-Key", "consumers": {"cron": hashed}}})
     add(gateway, "loop", by_token)
@@ -310,7 +315,7 @@ def test_failures_are_counted(service: FakeService, key: str | None, token: str)
 def test_its_failure_is_500_or_nobody(service: FakeService, kind: str) -> None:
     asked: list[int] = []
 
-    def fail(request: Request) -> Answer:
+    def fail(_: Request) -> Answer:
         asked.append(1)
         raise RuntimeError("no database")
 
@@ -326,7 +331,7 @@ def test_one_that_takes_too_long_has_failed(service: FakeService) -> None:
     gateway = gateway_for(service)
     release = threading.Event()
 
-    def stuck(request: Request) -> Answer:
+    def stuck(_: Request) -> Answer:
         release.wait()
         return None
 
@@ -350,7 +355,7 @@ def test_what_it_returns_is_checked(
     service: FakeService, caplog: pytest.LogCaptureFixture, given: Any, message: str
 ) -> None:
     gateway = gateway_for(service)
-    gateway.authenticator("token")(lambda request: given)
+    gateway.authenticator("token")(lambda _: given)
     with running(gateway) as address:
         assert ask(address, "/").status == 500
         until(lambda: message in caplog.text)
@@ -388,12 +393,35 @@ def test_paths_are_its_own(service: FakeService, kind: str) -> None:
     assert [request.target for request in service.requests] == ["/cart"]
 
 
+def test_on_its_paths_it_sees_everything(service: FakeService) -> None:
+    """Also what instances do not see, and what is hidden where verdicts are remembered."""
+    wide = {"cache": "1m", "static_response": {"status": 204}}
+    gateway = gateway_for(service, policies=wide, auth={"api_key": {"consumers": {"cron": "0" * 64}}})
+    asked: list[str | None] = []
+
+    @gateway.authenticator(
+        "token", key="header:X-Token", cache="1h", paths="/session", forward_credentials=False
+    )  # fmt: skip
+    def session(request: Request) -> Answer:
+        if request.path != "/session":
+            return None
+        asked.append(request.user and request.user.id)
+        seen = [request.headers.get(name) for name in ("x-token", "x-api-key", "x-other")]
+        return Response.json(seen, headers={"Cache-Control": "max-age=60"})
+
+    with running(gateway) as address:
+        for _ in range(2):
+            answer = ask(address, "/session", headers={"X-Token": "a", "X-API-Key": "b", "X-Other": "c"})
+            assert (answer.status, answer.json()) == (200, ["a", "b", "c"])
+    assert asked == [None, None]
+
+
 def test_a_path_that_a_route_has_too_is_the_authenticators(service: FakeService) -> None:
     gateway = gateway_for(service)
     gateway.add_route(Route(name="mine", path="/login", service="shop", auth_required=False))
 
     @gateway.authenticator("token", paths="/login")
-    def login(request: Request) -> Response:
+    def login(_: Request) -> Response:
         return Response("log in here")
 
     assert any("mine" in problem.message or "login" in problem.message for problem in gateway.check())
@@ -409,7 +437,8 @@ def test_a_file_names_it(service: FakeService, tmp_path: Path) -> None:
     )
     (tmp_path / "pylae.yaml").write_text(
         "listeners: ['127.0.0.1:0']\nworkers: 1\n"
-        "auth: {functions: {token: {function: 'asking_it:who', key: 'header:X-Token', cache: 1m}, other: 'asking_it:who'}}\n"
+        "auth: {functions: {token: {function: 'asking_it:who', key: 'header:X-Token', cache: 1m},"
+        " other: 'asking_it:who'}}\n"
         f"routes: [{{prefix: /, service: shop, service_url: '{service.url}', auth: [token]}}]\n"
     )
     one = StartedGateway(Gateway.from_file(tmp_path / "pylae.yaml"))
@@ -437,11 +466,11 @@ def test_a_file_names_it(service: FakeService, tmp_path: Path) -> None:
         ("api_key: {function: 'asking:who'}", "auth", "two authenticators are called api_key"),
     ],
 )  # fmt: skip
-def test_mistakes_in_a_file(
-    service: FakeService, tmp_path: Path, settings: str, place: str, message: str
-) -> None:
+def test_mistakes_in_a_file(service: FakeService, tmp_path: Path, settings: str, place: str, message: str) -> None:
     module = f"asking_{tmp_path.name}"
-    (tmp_path / f"{module}.py").write_text("def who(request):\n    return None\n\n\ndef two(request, other):\n    pass\n")
+    (tmp_path / f"{module}.py").write_text(
+        "def who(request):\n    return None\n\n\ndef two(request, other):\n    pass\n"
+    )
     key = "{header: X-Key, consumers: {cron: f7846f55cf23e14eebeab5b4e1550cad5b509e3348fbc4efa3a1413d393cb650}}"
     (tmp_path / "pylae.yaml").write_text(
         f"auth:\n  api_key: {key}\n  functions: {{{settings.replace('asking', module)}}}\n"
@@ -454,11 +483,11 @@ def test_mistakes_in_a_file(
     assert message in f"{problem.message} {problem.hint}"
 
 
-async def _hang(request: Request) -> None:
+async def _hang(_: Request) -> None:
     await asyncio.sleep(0)
 
 
-def _two(request: Request, other: object) -> None:
+def _two(_: Request, __: object) -> None:
     return None
 
 
@@ -485,7 +514,7 @@ def test_mistakes_in_a_program(name: Any, options: dict[str, Any], function: Any
 def test_what_check_warns_of(service: FakeService) -> None:
     gateway = gateway_for(service)
 
-    def who(request: Request) -> dict[str, str]:
+    def who(_: Request) -> dict[str, str]:
         return {}
 
     gateway.authenticator("token", on_error="skip")(who)
@@ -504,7 +533,7 @@ def test_a_name_is_taken_once(service: FakeService) -> None:
 
 def test_credentials_can_be_kept_from_instances(service: FakeService) -> None:
     gateway = gateway_for(service)
-    add(gateway, "loop", lambda request: User("ada"), key=["header:X-Token", "query:k"], forward_credentials=False)
+    add(gateway, "loop", lambda _: User("ada"), key=["header:X-Token", "query:k"], forward_credentials=False)
     with running(gateway) as address:
         assert ask(address, "/?a=1&k=secret&b=2", headers={"X-Token": "red"}).status == 200
     assert service.requests[-1].target == "/?a=1&b=2"
@@ -515,7 +544,7 @@ def test_an_early_user_is_not_asked_about(service: FakeService) -> None:
     gateway = gateway_for(service)
     asked: list[int] = []
 
-    def who(request: Request) -> User | None:
+    def who(_: Request) -> User | None:
         asked.append(1)
         return None
 
@@ -530,13 +559,53 @@ def test_an_early_user_is_not_asked_about(service: FakeService) -> None:
     assert (service.requests[-1].headers["x-user-id"], asked) == ("eve", [])
 
 
-def test_explain_says_what_is_not_known(service: FakeService) -> None:
-    gateway = gateway_for(service)
-    add(gateway, "worker", by_token, key="header:X-Token", cache="1h")
-    gateway.check()
-    plan = gateway.plan()
-    names = [one["name"] for one in plan["auth"]["authenticators"]]
-    assert names == ["token"]
+@pytest.mark.parametrize(
+    ("headers", "verdict"),
+    [
+        ({}, "401: no credential for token"),
+        ({"X-Token": "s3cret"}, "cannot be told: token: its function is asked about real"),
+        ({"Other": "1"}, "401: no credential for token"),
+    ],
+)
+def test_explain_asks_nobody(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, headers: dict[str, str], verdict: str
+) -> None:
+    (tmp_path / "explained.py").write_text("def who(request):\n    raise RuntimeError('asked')\n")
+    (tmp_path / "pylae.yaml").write_text(
+        "auth: {functions: {token: {function: 'explained:who', key: 'header:X-Token'}}}\n"
+        f"routes: [{{prefix: /, service: shop, service_url: '{service.url}'}}]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    fields = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    said = CliRunner().invoke(main, ["explain", "GET", "/any", *fields])
+    assert verdict in said.output
+    assert "s3cret" not in said.output
+
+
+def test_a_certificate_says_who_it_is(service: FakeService, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificates = [authority.issue("server", "gateway.test")]
+    tls = {"certificates": certificates, "client_auth": {"ca": str(authority.file), "mode": "optional"}}
+    gateway = gateway_for(service, listeners=[{"address": "127.0.0.1:0", "tls": tls}])
+    asked: list[Certificate | None] = []
+
+    @gateway.authenticator("token", key="client_certificate", cache="1h")
+    def device(request: Request) -> User | None:
+        asked.append(certificate := request.client_certificate)
+        return User(certificate.common_name) if certificate else None
+
+    with running(gateway) as address:
+        for _ in range(2):
+            with secure(address, authority.context(**authority.issue("client", common_name="sensor-7"))) as peer:
+                peer.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+                assert peer.read_answer().status == 200
+        with secure(address, authority.context()) as peer:
+            peer.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+            assert peer.read_answer().status == 401
+    assert service.requests[-1].headers["x-user-id"] == "sensor-7"
+    (certificate,) = [one for one in asked if one]
+    assert (certificate.common_name, certificate.dns, certificate.emails) == ("sensor-7", [], [])
+    assert certificate.not_after > 1.7e9
 
 
 def test_a_client_that_leaves_ends_it(service: FakeService) -> None:
@@ -544,7 +613,7 @@ def test_a_client_that_leaves_ends_it(service: FakeService) -> None:
     ended = threading.Event()
     entered = threading.Event()
 
-    async def who(request: Request) -> User | None:
+    async def who(_: Request) -> User | None:
         entered.set()
         try:
             await asyncio.sleep(3600)
@@ -556,8 +625,6 @@ def test_a_client_that_leaves_ends_it(service: FakeService) -> None:
     waiting: Callable[[Request], Awaitable[User | None]] = who
     gateway.authenticator("token", timeout="1h")(waiting)
     with running(gateway) as address:
-        import socket
-
         host, port = address.rsplit(":", 1)
         client = socket.create_connection((host, int(port)))
         client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")

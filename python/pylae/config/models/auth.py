@@ -399,7 +399,7 @@ class AuthenticatorOptions(CallOptions):
         Annotated[
             tuple[Annotated[str, AfterValidator(_credential_part)], ...],
             BeforeValidator(split_words, json_schema_input_type=str | list[str]),
-            Field(min_length=1, max_length=16),
+            Field(min_length=1),
         ]
         | None
     ) = None
@@ -413,9 +413,7 @@ class AuthenticatorOptions(CallOptions):
     given."""
     forward_credentials: bool = True
     """Whether instances see the header fields and query parameters of `key`."""
-    paths: Annotated[
-        tuple[Template, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]), Field(max_length=32)
-    ] = ()
+    paths: Annotated[tuple[Template, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])] = ()
     """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
     sees everything, the body too if `body` is given, and it must answer."""
 

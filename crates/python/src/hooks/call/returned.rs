@@ -17,8 +17,9 @@ use crate::hooks::message::user::PyUser;
 /// Maximum number of tuple items whose types the error names.
 const MAX_NAMED: usize = 4;
 
-/// Returns the answer that a hook, which is called at `on`, returned or put into the request, if any. Raises `TypeError`
-/// for anything but a response, the request or None; an authenticator returns a user in the place of the request.
+/// Returns the answer that a hook, which is called at `on`, returned or put into the request, if any. Raises
+/// `TypeError` for anything but a response, the request or None; an authenticator returns a user in the place of the
+/// request.
 pub(crate) fn answer_of(
     handle: &ExchangeHandle,
     half: On,
