@@ -48,6 +48,18 @@ def with_more(request: Request, call_next: CallNext, more: int) -> Response:
     return Response()
 
 
+@gateway.authenticator("two")  # wrong
+def takes_two(request: Request, other: str) -> None: ...
+
+
+@gateway.authenticator("slow", caches="1m")  # wrong
+def misspelt(request: Request) -> None: ...
+
+
+@gateway.authenticator()  # wrong
+def nameless(request: Request) -> None: ...
+
+
 def takes_nothing() -> None: ...
 
 

@@ -26,6 +26,17 @@ def silent(request: Request) -> None:
     request.headers["X-Seen"] = "yes"
 
 
+@gateway.authenticator("session", key=["header:X-Token", "cookie:sid"], cache="1m", timeout="100ms")
+async def session(request: Request) -> User | None:
+    return User(request.cookies["sid"]) if "sid" in request.cookies else None
+
+
+@gateway.authenticator("login", paths="/login", body=True, blocking=True, challenge="Bearer", forward_credentials=True)
+def login(request: Request) -> User | Response | None:
+    certificate = request.client_certificate
+    return User(certificate.common_name) if certificate else Response("log in", status_code=401)
+
+
 @gateway.on_response
 def brand(request: Request, response: Response) -> None:
     response.headers["X-Served-By"] = "pylae"
