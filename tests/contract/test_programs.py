@@ -115,19 +115,6 @@ def test_it_is_said_when_it_runs(file: Path, golden: Callable[[Path, str], None]
         assert str(file) in told.stderr
 
 
-def test_the_guides_are_typed(tmp_path: Path) -> None:
-    """Every block of Python, as far as it can be told: names of its page are taken for granted."""
-    for file in (*(ROOT / "docs" / "guide").glob("*.md"), ROOT / "README.md"):
-        text = file.read_text(encoding="utf-8")
-        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)):
-            if "from pylae" in block:
-                (tmp_path / f"{file.stem.lower()}_{number}.py").write_text(block, encoding="utf-8")
-    options = ["--config-file=", "--check-untyped-defs", "--follow-imports=silent", "--ignore-missing-imports"]
-    cache = f"--cache-dir={ROOT / '.mypy_cache' / 'guides'}"
-    out = checked(["mypy", *options, cache, "--disable-error-code=name-defined", *map(str, tmp_path.glob("*.py"))])
-    assert re.search(r"Success: no issues found in (\d\d) source files", out), out
-
-
 def test_forty_of_ten_areas() -> None:
     for files in (CHECKED, RUN):
         assert Counter(file.stem.partition("_")[0] for file in files) == dict.fromkeys(AREAS, 2)

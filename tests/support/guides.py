@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-GUIDES = Path(__file__).parents[2] / "docs" / "guide"
-_BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+from support.pages.blocks import ROOT, blocks
 
 
 def write(guide: str, folder: Path) -> list[str]:
-    """Writes the files of a guide: its blocks that begin with a file's name."""
+    """Writes the files of a guide, those of its blocks that are the content of one, and gives their names."""
     names = []
-    for block in _BLOCK.finditer((GUIDES / guide).read_text(encoding="utf-8")):
-        (folder / block["name"]).write_text(block["text"], encoding="utf-8")
-        names.append(block["name"])
+    for block in blocks(ROOT / "docs" / "guide" / guide):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+            names.append(block.file)
     return names

@@ -60,10 +60,21 @@ class Terminal:
     def read_until(self, pattern: str) -> re.Match[str]:
         """Waits until what is shown, without colours, has this pattern."""
         while not (found := re.search(pattern, self.text)):
-            piece = self._pieces.get(timeout=_PATIENCE)
+            try:
+                piece = self._pieces.get(timeout=_PATIENCE)
+            except queue.Empty:
+                raise AssertionError(f"did not show {pattern!r} but: {self.text}") from None
             assert piece is not None, f"ended without {pattern!r} after: {self.text}"
             self.raw += piece
         return found
+
+    def shows(self, pattern: str) -> bool:
+        """Whether what is shown by now has this pattern; waits for nothing."""
+        while not self._pieces.empty():
+            piece = self._pieces.get()
+            assert piece is not None, f"ended without {pattern!r} after: {self.text}"
+            self.raw += piece
+        return re.search(pattern, self.text) is not None
 
     def type(self, text: str) -> None:
         """Types; `\\x03` is Ctrl-C."""

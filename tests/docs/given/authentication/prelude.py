@@ -1,0 +1,3 @@
+from pylae import Gateway
+
+gateway = Gateway(auth={"jwt": {"secret": "s" * 40}})

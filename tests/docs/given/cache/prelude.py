@@ -1,0 +1,5 @@
+from pylae.testing import FakeService, RunningGateway
+
+service = FakeService()
+running = RunningGateway({"policies": {"cache": True}}, {"shop": service})
+gateway = running.gateway
