@@ -194,7 +194,7 @@ def answers(file: Path) -> None:
     apps = {name for name, service in config.services.items() if service.app is not None}
     with FakeService() as fake, RunningGateway(file, dict.fromkeys(names - apps, fake)) as gateway:
         paths = [str(route.path or route.prefix or "/") for route in config.routes]
-        user = "1" if config.auth else None
+        user = "1" if config.auth and config.auth.jwt else None
         statuses: list[Any] = [gateway.get(path, user=user).status for path in paths]
         if not statuses or max(statuses) > 500:
             raise WrongBlockError(f"{file.name} answers {statuses}")
