@@ -25,6 +25,7 @@ __all__ = [
     "HookTimeout",
     "NativeCache",
     "NativeCircuitBreaker",
+    "NativeKeyedLimiter",
     "NativeLoadBalancer",
     "NativeLookup",
     "NativePermit",
@@ -33,6 +34,7 @@ __all__ = [
     "NativeSignals",
     "NativeSlidingWindow",
     "NativeTokenBucket",
+    "NativeTokenVerifier",
     "PlanError",
     "QueryParams",
     "Request",
@@ -74,6 +76,7 @@ refuse_on_worker = _native.refuse_on_worker
 """Raises HookError in a hook that keeps a worker busy, for what waits for all workers."""
 NativeCache = _native.Cache
 NativeCircuitBreaker = _native.CircuitBreaker
+NativeKeyedLimiter = _native.KeyedLimiter
 NativeLoadBalancer = _native.LoadBalancer
 NativeLookup = _native.Lookup
 NativePermit = _native.Permit
@@ -82,6 +85,7 @@ NativeRouter = _native.Router
 NativeSignals = _native.Signals
 NativeSlidingWindow = _native.SlidingWindow
 NativeTokenBucket = _native.TokenBucket
+NativeTokenVerifier = _native.TokenVerifier
 PlanError = _native.PlanError
 
 # A hook that forks without exec must not leave a second gateway behind.

@@ -274,6 +274,7 @@ class Gateway:
         """Has a function called before responses are sent, as `function(request, response)`; see `on_request`.
 
         It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
+        If its first parameter is called `response`, it is called as `function(response, request)`.
         """
         return self._hooking("response", function, routes, options, calling())
 
@@ -310,7 +311,8 @@ class Gateway:
     def middleware(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
         """Has a function called around exchanges: `@gateway.middleware`, or with `routes=[…]` behind it.
 
-        It is called as `function(request)`, which is `on_request` in other words, or `function(request, call_next)`.
+        It is called as `function(request)`, which is `on_request` in other words, or `function(request, call_next)`. If
+        its first parameter is called `response`, it is called as `function(response, request)`: `on_response`.
         """
         return self._hooking("middleware", function, routes, options, calling())
 
@@ -449,7 +451,7 @@ class Gateway:
     @property
     def functions(self) -> list[Function]:
         """The callables that the plan refers to by their places. Raises ConfigError."""
-        return [hook.function for hook in self._all_hooks()]
+        return [hook.called for hook in self._all_hooks()]
 
     @property
     def followed(self) -> Mapping[Path, str | None]:

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use authenticator::Authenticators;
 pub use function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 pub use identity::Identity;
+pub use jwt::TokenVerifier;
 pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
 pub use memory::Revoked;
 

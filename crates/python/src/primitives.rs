@@ -1,4 +1,4 @@
-//! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core`, for programs that use them
+//! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core` and the verification of tokens, for programs that use them
 //! without a gateway. Callers pass the time with each call, in nanoseconds.
 
 // Arguments from Python are converted to owned values.
@@ -11,6 +11,7 @@ mod limit;
 mod message;
 mod router;
 mod time;
+mod token;
 
 use pyo3::prelude::*;
 
@@ -22,7 +23,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<breaker::PyPermit>()?;
     module.add_class::<cache::PyCache>()?;
     module.add_class::<cache::PyLookup>()?;
+    module.add_class::<limit::PyKeyedLimiter>()?;
     module.add_class::<limit::PySlidingWindow>()?;
     module.add_class::<limit::PyTokenBucket>()?;
+    module.add_class::<token::PyTokenVerifier>()?;
     module.add_class::<router::PyRouter>()
 }

@@ -20,6 +20,7 @@ from pylae.hooks.shapes import (
     Middleware,
     RequestHook,
     ResponseHook,
+    TransformHook,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "RequestHook",
     "Response",
     "ResponseHook",
+    "TransformHook",
     "Url",
     "User",
     "middleware",

@@ -38,6 +38,7 @@ Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
 _MARK = "__pylae_hook__"
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _ARGUMENTS = {
     "request": (1, "(request)"),
     "response": (2, "(request, response)"),
@@ -61,6 +62,13 @@ class Hook:
     source: tuple[Step, ...] = ()
     authenticator: str | None = None
     """Name of the authenticator whose function it is."""
+    swapped: Function | None = None
+    """The same with its arguments in the order of hooks, if it takes `(response, request)`."""
+
+    @property
+    def called(self) -> Function:
+        """What the engine calls."""
+        return self.swapped or self.function
 
     def call(self, index: int) -> dict[str, Any]:
         """The hook as the plan has it; `index` is its place among the callables that go with the plan."""
@@ -86,8 +94,9 @@ def make(
     refuse_unusable(function, on, name)
     name = name or name_of(function)
     early = options.stage == "early" or (options.stage is None and on == "middleware" and routes is None)
+    swapped = on in ("response", "middleware") and takes_response_first(function)
     if on == "middleware":
-        on = "request" if takes(function, 1) else "around"
+        on = "response" if swapped else "request" if takes(function, 1) else "around"
     if on in ("chunks", "events"):
         if not inspect.isasyncgenfunction(_inner(function)):
             raise HookError(f"{name} is not an async generator function: `async def …` with `yield`")
@@ -101,7 +110,8 @@ def make(
     if options.malformed and not (early and on == "response"):
         raise HookError(f'{name} has `malformed`, which is for `on_response(stage="early")`')
     _refuse_arguments(function, on, name)
-    return Hook(function, on, options, routes, name, early, source)
+    turned = _swapping(function) if swapped else None
+    return Hook(function, on, options, routes, name, early, source, swapped=turned)
 
 
 def make_authenticator(function: Function, options: CallOptions, name: str, source: tuple[Step, ...]) -> Hook:
@@ -124,6 +134,26 @@ def _refuse_arguments(function: Function, on: On, name: str) -> None:
     count, shape = _ARGUMENTS[on]
     if not takes(function, count):
         raise HookError(f"{name} cannot be called as `{name.rpartition('.')[2]}{shape}`")
+
+
+def _swapping(function: Function) -> Function:
+    def call(request: Any, response: Any) -> Any:
+        return function(response, request)
+
+    return call
+
+
+def takes_response_first(function: Function) -> bool:
+    """Whether it is called as `(response, request)`: by the name of the first of two parameters.
+
+    One whose second is called `call_next` is not.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind in _POSITIONAL]
+    return len(needed) == 2 and needed[0] == "response" and needed[1] != "call_next"
 
 
 def is_async(function: Function) -> bool:

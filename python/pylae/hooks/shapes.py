@@ -38,6 +38,12 @@ class IdentityFunction(Protocol):
     def __call__(self, request: Request, /) -> Identity | Awaitable[Identity]: ...
 
 
+class TransformHook(Protocol):
+    """`(response, request)`: the same with the response first, known by the names of its parameters."""
+
+    def __call__(self, response: Response, request: Request) -> Answer | Awaitable[Answer]: ...
+
+
 class BodyHook(Protocol):
     """`(request, response, chunks)`: an async generator function that the body of a response passes."""
 
@@ -78,7 +84,7 @@ class BlockingAroundHook(Protocol):
     def __call__(self, request: Request, call_next: BlockingCallNext, /) -> Answer: ...
 
 
-Middleware: TypeAlias = RequestHook | AroundHook | BlockingAroundHook
+Middleware: TypeAlias = RequestHook | AroundHook | BlockingAroundHook | TransformHook
 """What `add_middleware` takes."""
 
 
@@ -92,6 +98,12 @@ class ResponseMethod(Protocol):
     """A `ResponseHook` as a method of a plugin."""
 
     def __call__(self, plugin: Any, request: Request, response: Response, /) -> Answer | Awaitable[Answer]: ...
+
+
+class TransformMethod(Protocol):
+    """A `TransformHook` as a method of a plugin."""
+
+    def __call__(self, plugin: Any, response: Response, request: Request) -> Answer | Awaitable[Answer]: ...
 
 
 class BodyMethod(Protocol):
@@ -123,14 +135,14 @@ class BlockingAroundMethod(Protocol):
 
 
 OnRequest = TypeVar("OnRequest", bound=RequestHook)
-OnResponse = TypeVar("OnResponse", bound=ResponseHook)
+OnResponse = TypeVar("OnResponse", bound=ResponseHook | TransformHook)
 OnBody = TypeVar("OnBody", bound=BodyHook)
 OnEvents = TypeVar("OnEvents", bound=EventHook)
 Around = TypeVar("Around", bound=Middleware)
 Authenticating = TypeVar("Authenticating", bound=IdentityFunction)
 
 MarkedRequest = TypeVar("MarkedRequest", bound=RequestHook | RequestMethod)
-MarkedResponse = TypeVar("MarkedResponse", bound=ResponseHook | ResponseMethod)
+MarkedResponse = TypeVar("MarkedResponse", bound=ResponseHook | ResponseMethod | TransformHook | TransformMethod)
 MarkedBody = TypeVar("MarkedBody", bound=BodyHook | BodyMethod)
 MarkedEvents = TypeVar("MarkedEvents", bound=EventHook | EventMethod)
 MarkedAround = TypeVar("MarkedAround", bound=Middleware | RequestMethod | AroundMethod | BlockingAroundMethod)

@@ -20,7 +20,7 @@ const MAX_REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// What the plan says.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Config {
+pub struct Config {
     name: String,
     keys: KeyConfig,
     /// Accepted algorithms; empty accepts the default algorithm of each key.
@@ -33,6 +33,45 @@ pub(super) struct Config {
     rules: TokenRules,
     /// Whether instances see the token.
     forward_credentials: bool,
+}
+
+/// Verifies tokens as the authenticator does, with keys that are at hand. It remembers nothing, and knows of no
+/// revocations.
+pub struct TokenVerifier {
+    keys: Keys,
+    rules: TokenRules,
+    max_size: usize,
+}
+
+impl TokenVerifier {
+    /// Problems have paths relative to the settings.
+    pub fn build(config: Config) -> Result<Self, Vec<Problem>> {
+        let keys = keys_at_hand(&config.keys, &config.algorithms)?;
+        Ok(Self { keys, rules: config.rules, max_size: config.max_size })
+    }
+
+    /// Returns whose token it is at `wall`, the time since the Unix epoch, or why it is refused.
+    pub fn verify(&self, token: &str, wall: Duration) -> Result<Arc<User>, token::RefusalReason> {
+        if token.len() > self.max_size {
+            return Err(TOO_LARGE);
+        }
+        match token::verify(token, &self.keys, &self.rules, wall) {
+            Ok(verified) => Ok(verified.user),
+            Err(TokenError::Refused(why) | TokenError::UnknownKey(why)) => Err(why),
+        }
+    }
+}
+
+/// Returns the keys that the plan itself holds.
+fn keys_at_hand(config: &KeyConfig, allowed: &[SignatureAlgorithm]) -> Result<Keys, Vec<Problem>> {
+    match config {
+        KeyConfig::Secret(secrets) => Keys::from_secrets(secrets, allowed),
+        KeyConfig::Pem(texts) => Keys::from_pem(texts, allowed),
+        KeyConfig::Jwks(text) => {
+            Keys::from_jwks(text.as_bytes(), allowed, true).map_err(|why| vec![Problem::at("keys.value", why)])
+        }
+        KeyConfig::Url(_) => Err(vec![Problem::at("keys", "keys at a URL are not at hand")]),
+    }
 }
 
 /// The authenticator.
@@ -64,20 +103,14 @@ impl Jwt {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let allowed = &config.algorithms[..];
-        let fixed = |keys: Keys| JwtKeys::Fixed(Arc::new(keys));
-        let source = match &config.keys {
-            KeyConfig::Secret(secrets) => fixed(Keys::from_secrets(secrets, allowed)?),
-            KeyConfig::Pem(texts) => fixed(Keys::from_pem(texts, allowed)?),
-            KeyConfig::Jwks(text) => fixed(
-                Keys::from_jwks(text.as_bytes(), allowed, true).map_err(|why| vec![Problem::at("keys.value", why)])?,
-            ),
-            KeyConfig::Url(url) => {
-                let set = identity.key_sets.get(url, allowed, config.refresh.0);
-                if let Some(background) = identity.background() {
-                    background.watch(&set);
-                }
-                JwtKeys::At(set)
+        let source = if let KeyConfig::Url(url) = &config.keys {
+            let set = identity.key_sets.get(url, allowed, config.refresh.0);
+            if let Some(background) = identity.background() {
+                background.watch(&set);
             }
+            JwtKeys::At(set)
+        } else {
+            JwtKeys::Fixed(Arc::new(keys_at_hand(&config.keys, allowed)?))
         };
         let inner = JwtVerifier {
             name: config.name,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pylae_http::{Edits, Name, Span};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString};
 
 use super::headers::{self, Of, PyHeaders};
 use super::made::{Made, PyResponse, ResponseKind};
+use super::{mapping, response_mapping};
 use crate::errors::hook_error;
 
 /// Returns true for statuses whose responses have no body.
@@ -74,6 +75,16 @@ impl PyResponse {
             edits.set_known(Name::ContentType, media_type).map_err(|error| PyValueError::new_err(error.0))?;
         }
         Ok(Self(ResponseKind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
+    }
+
+    /// Returns the body, or None if it is not in memory.
+    pub(super) fn body_in_memory(&self, py: Python<'_>) -> PyResult<Option<Arc<[u8]>>> {
+        match &self.0 {
+            ResponseKind::OnItsWay(request) => {
+                request.get().with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.response_body.clone()))
+            }
+            ResponseKind::Made(made) => Ok(Some(made.lock().body.clone())),
+        }
     }
 }
 
@@ -181,12 +192,7 @@ impl PyResponse {
     /// The body. Raises `HookError` if it is not in memory, which needs `body=True` on the hook.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let body = match &self.0 {
-            ResponseKind::OnItsWay(request) => {
-                request.get().with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.response_body.clone()))?
-            }
-            ResponseKind::Made(made) => Some(made.lock().body.clone()),
-        };
+        let body = self.body_in_memory(py)?;
         let body =
             body.ok_or_else(|| hook_error(py, "the body is not in memory: the hook has not asked for it (body=True)"))?;
         Ok(PyBytes::new(py, &body))
@@ -207,6 +213,69 @@ impl PyResponse {
                 Ok(())
             }
         }
+    }
+
+    /// What is at a key of the response as a mapping. Raises `KeyError` if there is nothing.
+    fn __getitem__<'py>(this: &Bound<'py, Self>, key: &str) -> PyResult<Bound<'py, PyAny>> {
+        response_mapping::get(this, key)?.ok_or_else(|| PyKeyError::new_err(key.to_owned()))
+    }
+
+    /// Sets what is at a key. Raises `KeyError` for any key but `status`, `headers` and `body`.
+    fn __setitem__(this: &Bound<'_, Self>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        response_mapping::set(this, key, value)
+    }
+
+    /// Removes the body. Raises `KeyError` for any other key.
+    fn __delitem__(this: &Bound<'_, Self>, key: &str) -> PyResult<()> {
+        response_mapping::remove(this, key)
+    }
+
+    fn __contains__(this: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(key) = mapping::key_of(key) else { return Ok(false) };
+        Ok(response_mapping::get(this, &key)?.is_some())
+    }
+
+    fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        response_mapping::keys(this)?.call_method0("__iter__")
+    }
+
+    fn __len__(this: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(response_mapping::keys(this)?.len())
+    }
+
+    /// The keys that have something.
+    fn keys<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        response_mapping::keys(this)
+    }
+
+    /// What is at a key, or `default`.
+    #[pyo3(signature = (key, default = None))]
+    fn get<'py>(
+        this: &Bound<'py, Self>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(response_mapping::get(this, key)?.or(default))
+    }
+
+    /// What is at a key. If there is nothing, sets it to `default` first.
+    #[pyo3(signature = (key, default = None))]
+    fn setdefault<'py>(
+        this: &Bound<'py, Self>,
+        key: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(found) = response_mapping::get(this, key)? {
+            return Ok(Some(found));
+        }
+        let default = default.unwrap_or_else(|| this.py().None().into_bound(this.py()));
+        response_mapping::set(this, key, &default)?;
+        Ok(Some(default))
+    }
+
+    /// Sets what is at each key of a mapping.
+    fn update(this: &Bound<'_, Self>, values: &Bound<'_, PyDict>) -> PyResult<()> {
+        values.iter().try_for_each(|(key, value)| response_mapping::set(this, &key.extract::<String>()?, &value))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
