@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pylae.config.models.route import Route
     from pylae.config.models.service import Service
     from pylae.errors import (
+        CircuitBreakerOpenError,
         ConfigError,
         ConflictError,
         EngineError,
@@ -20,36 +21,60 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from pylae.gateway import Gateway
+    from pylae.gateway import Gateway as APIGateway
     from pylae.hooks import Headers, Plugin, Request, Response
+    from pylae.hooks.authorization import AuthorizationMiddleware
+    from pylae.monitoring import MetricsCollector
+    from pylae.primitives import AuthenticationService, HealthChecker, RateLimiter, SlidingWindowRateLimiter
+    from pylae.registry import ServiceRegistry
 
 __all__ = [
+    "APIGateway",
+    "AuthenticationService",
+    "AuthorizationMiddleware",
+    "CircuitBreakerOpenError",
     "ConfigError",
     "ConflictError",
     "EngineError",
     "Gateway",
     "HTTPError",
     "Headers",
+    "HealthChecker",
     "HookError",
+    "MetricsCollector",
     "Plugin",
     "Problem",
     "PylaeError",
+    "RateLimiter",
     "RegistryError",
     "Request",
     "Response",
     "Route",
     "Service",
+    "ServiceRegistry",
+    "SlidingWindowRateLimiter",
     "UnavailableError",
 ]
 
 _HOMES = {
+    "APIGateway": "pylae.gateway",
+    "AuthenticationService": "pylae.primitives",
+    "AuthorizationMiddleware": "pylae.hooks.authorization",
     "Gateway": "pylae.gateway",
     "Headers": "pylae.hooks",
+    "HealthChecker": "pylae.primitives",
+    "MetricsCollector": "pylae.monitoring",
     "Plugin": "pylae.hooks",
+    "RateLimiter": "pylae.primitives",
     "Request": "pylae.hooks",
     "Response": "pylae.hooks",
     "Route": "pylae.config.models.route",
     "Service": "pylae.config.models.service",
+    "ServiceRegistry": "pylae.registry",
+    "SlidingWindowRateLimiter": "pylae.primitives",
 }
+_ALSO = {"APIGateway": "Gateway"}
+"""Second names, for programs that are written for them."""
 
 _PRIMITIVES = ("Cache", "CircuitBreaker", "Decision", "LoadBalancer", "Router", "SlidingWindow", "TokenBucket")
 """What was here before it was in `pylae.primitives` alone."""
@@ -66,7 +91,7 @@ if not TYPE_CHECKING:  # A checker would take every name to be there.
             raise ImportError(f"it is `from pylae.primitives import {name}`{other}", name=__name__)
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value = getattr(import_module(_HOMES.get(name, "pylae.errors")), name)
+        globals()[name] = value = getattr(import_module(_HOMES.get(name, "pylae.errors")), _ALSO.get(name, name))
         return value
 
 

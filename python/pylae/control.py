@@ -56,7 +56,13 @@ class Control:
         """The socket in the state folder, if that can hold one."""
         self.admin: Server | None = None
         """The admin API, if there is one."""
-        self.registry = ServiceRegistry(self.folder, self.origin.parent, self.hand_over, plan=lambda: self.plan)
+        self.registry = ServiceRegistry(
+            self.folder,
+            self.origin.parent,
+            self.hand_over,
+            plan=lambda: self.plan,
+            states=lambda: self.engine.stats()["services"],
+        )
         """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
         self._written_in = self._read_from(gateway)

@@ -8,6 +8,7 @@ PylaeError
 ├── HTTPError     raised by a hook: the answer to its request
 ├── RegistryError an instance cannot be registered
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
+    └── CircuitBreakerOpenError   it is a circuit breaker
 """
 
 from __future__ import annotations
@@ -128,3 +129,7 @@ class UnavailableError(PylaeError):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class CircuitBreakerOpenError(UnavailableError):
+    """A `CircuitBreaker` is open: what was asked of it was not tried."""

@@ -704,6 +704,11 @@ class Gateway:
         return self._controlled().registry
 
     @property
+    def service_registry(self) -> ServiceRegistry:
+        """The same: `gateway.service_registry.get_healthy_instances("orders")`. Raises EngineError."""
+        return self.registry
+
+    @property
     def engine(self) -> Engine:
         """The running native side. Raises EngineError if it is not running."""
         if self._engine is None:

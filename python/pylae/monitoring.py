@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Unpack
 
 from pydantic import Field, model_validator
 
@@ -15,7 +17,7 @@ from pylae.units import Wait
 if TYPE_CHECKING:
     from pylae.settings.fields import ThresholdsFields
 
-__all__ = ["Health", "ServiceHealth", "Thresholds", "judge"]
+__all__ = ["Health", "MetricsCollector", "ServiceHealth", "Thresholds", "judge"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -205,3 +207,99 @@ _RESOURCES: Mapping[str, Callable[[int], str]] = {
     "descriptors": lambda limit: f"{limit} file descriptors",
     "memory": lambda limit: f"{limit >> 20} MB of memory",
 }
+
+
+class Measured(Protocol):
+    """A running gateway, as far as its figures are asked for."""
+
+    def metrics(self) -> str:
+        """The page for Prometheus."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """What it has served."""
+        ...
+
+    def health(self) -> Health:
+        """How it is doing."""
+        ...
+
+
+class MetricsCollector:
+    """The figures of a running gateway as plain dicts, by service and method.
+
+    The engine counts, so there is nothing to record; what is asked for is read anew. Both methods raise EngineError if
+    the gateway is not running.
+    """
+
+    def __init__(self, gateway: Measured) -> None:
+        self._gateway = gateway
+
+    def get_metrics_summary(self) -> dict[str, Any]:
+        """What was served since the gateway was started.
+
+        `request_counts`, `error_counts` (answers of 400 and above) and `average_response_times` (seconds) are by
+        `service:METHOD`, where requests without a route are of the service `(none)`; `cache_stats` has `hits` and
+        `misses` by service; `active_connections` are those of clients that are open now.
+        """
+        requests, errors, hits, misses = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+        timed = Counter[str]()
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for name, labels, value in _samples(self._gateway.metrics()):
+            service = labels.get("service", "")
+            key = f"{service}:{labels.get('method', '')}"
+            if name == "pylae_requests_total":
+                requests[key] += int(value)
+                if labels["status"] in ("4xx", "5xx"):
+                    errors[key] += int(value)
+            elif name == "pylae_request_duration_seconds_sum":
+                seconds[key] += value
+            elif name == "pylae_request_duration_seconds_count":
+                timed[key] += int(value)
+            elif name == "pylae_cache_requests_total" and labels["result"] in ("hit", "stale", "revalidated"):
+                hits[service] += int(value)
+            elif name == "pylae_cache_requests_total" and labels["result"] == "miss":
+                misses[service] += int(value)
+        return {
+            "request_counts": dict(requests),
+            "error_counts": dict(errors),
+            "cache_stats": {"hits": dict(hits), "misses": dict(misses)},
+            "active_connections": self._gateway.summary()["connections"]["active"],
+            "average_response_times": {key: seconds[key] / count for key, count in timed.items() if count},
+        }
+
+    def get_health_status(self) -> dict[str, Any]:
+        """How good the service of the last minute was.
+
+        `status` is `healthy`, `degraded` or `unhealthy`, by the thresholds that the configuration has under `health`
+        and with the `reasons` beside it; `error_rates` are the percentages of answers of 500 and above, by
+        `service:METHOD`; `average_response_time` is in seconds, 0.0 if nothing came; `active_connections` are those of
+        clients that are open now.
+        """
+        health, summary = self._gateway.health(), self._gateway.summary()
+        recent = {
+            f"{service}:{method}": figures["recent"]
+            for service, found in summary["services"].items()
+            for method, figures in found["methods"].items()
+        }
+        return {
+            "status": health.status,
+            "reasons": list(health.reasons),
+            "error_rates": {
+                key: 100 * one["errors"] / one["requests"] for key, one in recent.items() if one["requests"]
+            },
+            "average_response_time": health.mean_duration or 0.0,
+            "active_connections": summary["connections"]["active"],
+        }
+
+
+_SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """The samples of a page for Prometheus (text format 0.0.4) that have labels; names of services have no escapes."""
+    for line in page.splitlines():
+        found = _SAMPLE.fullmatch(line)
+        if found and found[2]:
+            yield found[1], dict(_LABEL.findall(found[2])), float(found[3])

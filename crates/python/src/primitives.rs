@@ -1,5 +1,5 @@
-//! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core` and the verification of tokens, for programs that use them
-//! without a gateway. Callers pass the time with each call, in nanoseconds.
+//! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core` and the verification of tokens,
+//! for programs that use them without a gateway. Callers pass the time with each call, in nanoseconds.
 
 // Arguments from Python are converted to owned values.
 #![allow(clippy::needless_pass_by_value)]

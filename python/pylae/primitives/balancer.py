@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
+from threading import Lock
 from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
-from pylae.config.models.service import Service, instance_url
+from pylae.config.models.service import Instance, Service, instance_url
 from pylae.config.plan import service_plan
 from pylae.engine import NativeLoadBalancer, NativePick
 from pylae.errors import UnavailableError
 from pylae.primitives.given import Clock, compiling, now, settings_of
+from pylae.primitives.health import HealthChecker, url_of
 
 __all__ = ["LoadBalancer", "Pick"]
 
@@ -31,6 +35,12 @@ Failure = Literal["connect_failed", "timeout", "reset", "cancelled"]
 """How an attempt ends that brings no answer. `cancelled` says nothing about the instance."""
 
 
+_NOBODY = ("http://nobody.invalid",)
+"""In the place of instances while there are none."""
+_MOST_SERVICES = 1024
+"""Services of `select_instance` whose turns are remembered."""
+
+
 class LoadBalancer:
     """Picks instances of a service as the gateway does, with their health, breakers and slow start.
 
@@ -43,19 +53,28 @@ class LoadBalancer:
             response = client.get(pick.url + "/orders")
             pick.report(response.status_code)
 
+    Without instances it has none until `apply`, and `select_instance` brings them along: `LoadBalancer("p2c")`, or
+    `LoadBalancer(algorithm="p2c")`. `health_checker` is for that method: what it finds unhealthy is passed over.
+
     Raises ConfigError for settings that are wrong.
     """
 
     def __init__(
         self,
-        service: Instances,
+        service: Instances | Kind = (),
         kind: Kind | None = None,
         *,
+        algorithm: Kind | None = None,
+        health_checker: HealthChecker | None = None,
         clock: Clock = monotonic_ns,
         random: Random | None = None,
     ) -> None:
-        self._clock, self._random, self._kind_given = clock, random or Random(), kind  # noqa: S311
-        plan = self._plan(service if isinstance(service, Service) else settings_of(Service, self._settings(service)))
+        if isinstance(service, str):
+            service, kind = (), kind or cast("Kind", service)
+        self._clock, self._random, self._kind_given = clock, random or Random(), kind or algorithm  # noqa: S311
+        self._health, self._selected, self._lock = health_checker, OrderedDict[str, _Selected](), Lock()
+        given = service if isinstance(service, Service) else settings_of(Service, self._settings(service or _NOBODY))
+        plan = self._plan(given if service else given.model_copy(update={"instances": ()}))
         with compiling():
             self._native = NativeLoadBalancer(plan, now(clock))
 
@@ -93,6 +112,44 @@ class LoadBalancer:
             raise UnavailableError(why, wait / 1e9)
         return Pick(picked, self._clock, at)
 
+    def select_instance(
+        self, instances: Sequence[Mapping[str, Any]], client_ip: str | None = None
+    ) -> Mapping[str, Any] | None:
+        """One of these instances, by the balancer's kind; None if there is none that is healthy.
+
+        An instance is a mapping of `host` and `port` (or `url`), and if there are any `weight`, `service_name` and
+        `active_connections`. Turns are taken within a service, and go on while its instances come and go (1,024
+        services; beyond that the one that was not asked for longest begins anew). `client_ip` is what `ip_hash` goes
+        by. What becomes of the choice is not seen here: `least_connections` goes by `active_connections` over
+        `weight`, and latency and failures count only for `pick`. Raises ValueError for what is no instance.
+        """
+        usable = [one for one in instances if self._health is None or self._health.is_healthy(one)]
+        if not usable:
+            return None
+        if self._kind_given == "least_connections":
+            loads = [one.get("active_connections", 0) / one.get("weight", 1) for one in usable]
+            return self._random.choice([one for one, load in zip(usable, loads, strict=True) if load == min(loads)])
+        by_url = {url_of(one): one for one in usable}
+        with self._lock:
+            balancer = self._selecting(str(usable[0].get("service_name", "")), by_url)
+        with balancer.pick(client_ip or None) as pick:
+            return by_url[pick.url]
+
+    def _selecting(self, service: str, by_url: Mapping[str, Mapping[str, Any]]) -> LoadBalancer:
+        """The balancer of a service, with these instances."""
+        weights = {url: one.get("weight", 1) for url, one in by_url.items()}
+        held = [Instance(url=url, weight=weight) for url, weight in weights.items()]
+        known = self._selected.pop(service, None)
+        if known is None:
+            known = _Selected(LoadBalancer(held, self._kind_given, clock=self._clock, random=self._random), weights)
+        elif known.weights != weights:
+            known.balancer.apply(held)
+            known.weights = weights
+        self._selected[service] = known
+        while len(self._selected) > _MOST_SERVICES:
+            self._selected.popitem(last=False)
+        return known.balancer
+
     def _key(self, key: str | bytes | None) -> bytes | None:
         if isinstance(key, str) and self._by_address:
             address = ipaddress.ip_address(key)
@@ -117,6 +174,14 @@ class LoadBalancer:
     def stats(self) -> dict[str, Any]:
         """How the service and its instances are doing: state, exchanges in flight, attempts, failures, breakers."""
         return cast("dict[str, Any]", json.loads(self._native.stats(now(self._clock))))
+
+
+@dataclass(slots=True)
+class _Selected:
+    """The balancer of a service of `select_instance`, and the weights of its instances by their URLs."""
+
+    balancer: LoadBalancer
+    weights: Mapping[str, int]
 
 
 class Pick:

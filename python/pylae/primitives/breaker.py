@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from pylae.config.models import service
 from pylae.engine import NativeCircuitBreaker, NativePermit
-from pylae.errors import UnavailableError
+from pylae.errors import CircuitBreakerOpenError
 from pylae.primitives.given import Clock, compiling, now, settings_of
 
 if TYPE_CHECKING:
@@ -16,13 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "CircuitBreaker"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class CircuitBreaker:
     """Lets attempts through until too many of them fail, then none for a while, then a few (M. Nygard, *Release It!*).
 
     Its keywords are those of `circuit_breaker` in a service: `failure_threshold` (5), `timeout` ("60s"),
     `half_open_requests` (1), `failure_rate`, `window`, `minimum_requests`, `failure_statuses`. Raises ConfigError for a
-    wrong one.
+    wrong one. `service_name` is for messages.
 
         breaker = CircuitBreaker(failure_threshold=3, timeout="30s")
         with breaker.attempt() as attempt:
@@ -30,18 +35,39 @@ class CircuitBreaker:
             attempt.status(response.status_code)
     """
 
-    def __init__(self, *, clock: Clock = time.monotonic_ns, **settings: Unpack[CircuitBreakerFields]) -> None:
+    def __init__(
+        self,
+        *,
+        service_name: str = "",
+        clock: Clock = time.monotonic_ns,
+        **settings: Unpack[CircuitBreakerFields],
+    ) -> None:
         rules = settings_of(service.CircuitBreaker, settings)
         with compiling():
             self._native = NativeCircuitBreaker(rules.model_dump_json())
         self._clock = clock
+        self._name = f"the circuit breaker of {service_name}" if service_name else "the circuit breaker"
 
     def attempt(self) -> Attempt:
-        """The right to one attempt. Raises UnavailableError while nothing may pass."""
+        """The right to one attempt. Raises CircuitBreakerOpenError, an UnavailableError, while nothing may pass."""
         permit, wait = self._native.admit(now(self._clock))
         if permit is None:
-            raise UnavailableError("the circuit breaker is open", wait / 1e9)
+            raise CircuitBreakerOpenError(f"{self._name} is open", wait / 1e9)
         return Attempt(self._native, permit, self._clock)
+
+    @overload
+    async def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What `function` gives, called with these arguments and awaited if it is async, as one attempt.
+
+        An exception of it is a failure and passes on; whatever it gives is a success. Raises CircuitBreakerOpenError
+        while nothing may pass, without calling it.
+        """
+        with self.attempt():
+            result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
 
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from pylae.engine import NativeCache, NativeLookup, purge_document
 from pylae.policies import cache
 from pylae.primitives.given import Clock, Fields, compiling, now, pairs, settings_of
-from pylae.units import SizeLike, parse_size
+from pylae.units import DurationLike, SizeLike, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from pylae.settings.fields import CacheFields
@@ -43,6 +45,8 @@ class Cache:
         if response is None:
             answer = client.get("http://api.example/items", headers=lookup.headers)
             response = lookup.answered(answer.status_code, answer.headers.items(), answer.content)
+
+    `get` and `set` keep plain values by keys beside that.
     """
 
     def __init__(
@@ -65,6 +69,24 @@ class Cache:
         native = self._native.lookup(now(self._clock), method, url, pairs(headers), user)
         return CacheLookup(native, self._clock)
 
+    async def get(self, key: str) -> Any:
+        """The value that was set for a key, as a copy; None if there is none, or its time is over. It never waits."""
+        response = self.lookup("GET", _url_of_key(key)).response
+        return None if response is None else json.loads(response.body)
+
+    async def set(self, key: str, value: Any, ttl: DurationLike = 300) -> None:
+        """Keeps a value for `ttl`: what JSON can say, at most `max_entry` of it (1 MB); a larger one is not kept.
+
+        `ttl` is in seconds, or a text such as "5m"; less than a second keeps nothing. Keys and URLs do not meet. Raises
+        TypeError for what is no JSON, ValueError for what is no span.
+        """
+        body = json.dumps(value).encode()
+        seconds = int(parse_duration(ttl).total_seconds())
+        fields = {"Cache-Control": f"max-age={seconds}, must-revalidate", "Content-Type": "application/json"}
+        # What is there already would answer, were it not for this field.
+        lookup = self.lookup("GET", _url_of_key(key), {"Cache-Control": "no-cache"})
+        lookup.answered(200, fields, body if seconds > 0 else b"null")
+
     def invalidate(self, url: str) -> None:
         """Makes invalid what is stored for a URL, whatever its query, as an unsafe request does (RFC 9111, 4.4)."""
         self._native.invalidate(now(self._clock), url, [])
@@ -82,6 +104,12 @@ class Cache:
     def __len__(self) -> int:
         """Keys held; one may hold several answers, by what `Vary` names."""
         return self._native.usage()[1]
+
+
+def _url_of_key(key: str) -> str:
+    """Where a value stands among the answers: at a host that nothing has (RFC 2606)."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"http://keys.invalid/{digest}"
 
 
 class CacheLookup:

@@ -9,9 +9,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -51,7 +52,8 @@ Sources = Mapping[str, tuple[Service, Source]]
 class ServiceRegistry:
     """Follows the sources of instances, and has `hand_over` called when there are others: seldom, with all of them.
 
-    `now` and `wall` are clocks, in seconds; `plan` gives the plan in force, which has the services without sources.
+    `now` and `wall` are clocks, in seconds; `plan` gives the plan in force, which has the services without sources, and
+    `states` what the engine says of the instances of all services.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class ServiceRegistry:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         plan: Callable[[], Mapping[str, Any]] = dict,
+        states: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         state.sweep(folder, _NAME)
         self._folder, self._base, self._hand_over = folder, base, hand_over
-        self._now, self._wall, self._plan = now, wall, plan
+        self._now, self._wall, self._plan, self._states = now, wall, plan, states
         self.admin: str | None = None
         """Address of the admin API, which is never an instance."""
         self._sources: dict[str, tuple[Service, Source]] = {}
@@ -249,6 +252,17 @@ class ServiceRegistry:
             raise self._unknown(name)
         return tuple(Instance.model_validate(one) for one in listed)
 
+    def get_healthy_instances(self, service_name: str) -> list[dict[str, Any]]:
+        """The instances of a service that the engine uses: neither down nor ejected nor draining. None may be left.
+
+        Each has `id` (`host:port`), `host`, `port`, `url`, `weight`, `service_name` and `active_connections`, which are
+        the exchanges in flight. Raises RegistryError if there is no such service.
+        """
+        found = next((one for one in self._states() if one["name"] == service_name), None)
+        if found is None:
+            raise self._unknown(service_name)
+        return [_described(service_name, one) for one in found["instances"] if one["state"] == "up"]
+
     def _found(self, service: Service, source: Source) -> tuple[Instance, ...]:
         listed = {authority(instance.url) for instance in service.instances}
         further = (
@@ -364,3 +378,17 @@ def _instance(given: object) -> Instance:
         raise RegistryError(
             "; ".join(str(problem) for problem in problems_of(error, CallSources({}), Instance))
         ) from None
+
+
+def _described(service: str, instance: Mapping[str, Any]) -> dict[str, Any]:
+    """An instance as programs take it for a dict."""
+    parts = urlsplit(instance["url"])
+    return {
+        "id": parts.netloc,
+        "service_name": service,
+        "url": instance["url"],
+        "host": parts.hostname,
+        "port": parts.port,
+        "weight": instance["weight"],
+        "active_connections": instance["in_flight"],
+    }

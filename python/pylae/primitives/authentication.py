@@ -1,0 +1,86 @@
+"""Who a token is from: as the gateway's authenticator `jwt` judges it, for code that asks by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from pylae.auth import TOKEN_LIFE, default_auth, token_of
+from pylae.config.models.auth import Jwt
+from pylae.engine import NativeTokenVerifier
+from pylae.primitives.given import Clock, compiling, now, settings_of
+from pylae.units import DurationLike
+
+__all__ = ["AuthenticationService"]
+
+
+class AuthenticationService:
+    """Makes and verifies tokens that are signed with a secret (HS256).
+
+    They are those of a gateway with `auth: {jwt: {secret: …}}`: each takes the other's. Without `secret_key` the secret
+    is that of a gateway that configures none: of the environment variable PYLAE_JWT_SECRET or JWT_SECRET, or the
+    generated one. `admin_role` is the role that has every permission, empty for none. Nothing is known here of tokens
+    that a gateway has revoked. Raises ConfigError for an empty secret.
+    """
+
+    def __init__(
+        self, secret_key: str | None = None, *, admin_role: str = "admin", clock: Clock = time.time_ns
+    ) -> None:
+        if secret_key is None:
+            self._jwt = default_auth(create=True).jwt[0]
+        else:
+            self._jwt = settings_of(Jwt, {"secret": SecretStr(secret_key)})
+        self._admin_role, self._clock = admin_role, clock
+        with compiling():
+            self._native = NativeTokenVerifier(json.dumps(self._jwt.plan()))
+
+    async def authenticate(self, request: Mapping[str, Any] | Any) -> dict[str, Any]:
+        """Whose token a request has in `Authorization: Bearer`.
+
+        `{"success": True, "user": {"id", "email", "role", "permissions"}}`, or `{"success": False, "error": …}` with a
+        sentence that clients may see. `request` is one of a hook, or a dict with `headers`. It never waits.
+        """
+        return self.verified(request)
+
+    def verified(self, request: Mapping[str, Any] | Any) -> dict[str, Any]:
+        """The same for code that is not async."""
+        scheme, _, token = _authorization(request.get("headers", {})).partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return {"success": False, "error": "there is no bearer token"}
+        found, why = self._native.verify(token.strip(), now(self._clock))
+        if found is None:
+            return {"success": False, "error": why}
+        user_id, email, role, permissions = found
+        user = {"id": user_id, "email": email, "role": role or "user", "permissions": permissions}
+        return {"success": True, "user": user}
+
+    def check_permission(self, user: Mapping[str, Any] | Any, required_permission: str) -> bool:
+        """Whether a user, such as `authenticate` gives or a hook has as `request.user`, has a permission.
+
+        Whose role is `admin_role` has every one, as at the gateway.
+        """
+        roles = str(user.get("role", "")).split(",")
+        return bool(self._admin_role and self._admin_role in roles) or required_permission in user.get(
+            "permissions", ()
+        )
+
+    def generate_token(self, user_data: Mapping[str, Any], ttl: DurationLike = TOKEN_LIFE) -> str:
+        """A token for a user: `id`, and `email`, `role` and `permissions` if there are any. Good for `ttl`, one hour.
+
+        Its claims are `sub` and `user_id`, which are the same, `email`, `role`, `permissions`, `iat`, `exp` and `jti`.
+        Raises ConfigError for what is no user, ValueError for what is no span.
+        """
+        known = {name: user_data[name] for name in ("id", "email", "role", "permissions") if name in user_data}
+        return token_of(known, self._jwt, ttl, now(self._clock) / 1e9)
+
+
+def _authorization(headers: Any) -> str:
+    """The value of the field, in whatever letters a dict has its name."""
+    for name in ("Authorization", "authorization"):
+        if value := headers.get(name):
+            return str(value)
+    return str(next((value for name, value in headers.items() if name.lower() == "authorization"), ""))
