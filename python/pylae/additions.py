@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pylae.config.added import with_breakers
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
 from pylae.config.models.auth import AuthConfig, FunctionAuthenticator
@@ -48,8 +49,9 @@ class Additions:
     def over(self, config: Config) -> Config:
         """The configuration with these routes, services and authenticators behind its own."""
         services = {name: service for name, service, _ in self.services}
-        routes = [route for route, _ in self.routes]
-        own: dict[str, Any] = {"services": {**config.services, **services}, "routes": (*config.routes, *routes)}
+        own: dict[str, Any] = {"services": {**config.services, **services}}
+        routes = with_breakers((route for route, _ in self.routes), config.model_copy(update=own))
+        own["routes"] = (*config.routes, *routes)
         if self.authenticators:
             auth = config.auth or AuthConfig()
             functions = {name: function for name, function, _ in self.authenticators}

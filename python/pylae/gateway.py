@@ -19,7 +19,7 @@ from pylae import privileges
 from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
-from pylae.config.added import route_of, service_of
+from pylae.config.added import route_of, service_of, with_breakers
 from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
 from pylae.config.checks.explain import problems_of
@@ -99,9 +99,11 @@ class Gateway:
         self._aside = Additions()
         """What was added to what `_path` has, while another gateway stands in its place."""
         try:
-            self._written = Config.model_validate(settings)
+            written = Config.model_validate(settings)
         except ValidationError as error:
             raise ConfigError(problems_of(error, CallSources(self._calls), Config)) from None
+        routes = with_breakers(written.routes, written.model_copy(update={"routes": ()}))
+        self._written = written.model_copy(update={"routes": routes}) if routes else written
         self._keywords: tuple[Config, Mapping[tuple[Step, ...], Caller]] = self._written, self._calls
         """What a program without a file has said, and where."""
 

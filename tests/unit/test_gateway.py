@@ -125,7 +125,7 @@ def test_the_textbook_program(tmp_path: Path) -> None:
         "http://user-service:8000",
         "http://order-service:8000",
     ]
-    assert [service["circuit_breaker"] is not None for service in plan["services"]] == [False, True]
+    assert [service["circuit_breaker"] is not None for service in plan["services"]] == [True, True]
 
 
 @pytest.fixture
@@ -407,3 +407,51 @@ def test_a_changed_file_is_applied_and_a_bad_one_is_not(
         "/a",
         "/b",
     ]
+
+
+def _breakers(gateway: Gateway) -> dict[str, Any]:
+    """What the plan says of the breaker of each service: None, or the failures that open it."""
+    found = {one["name"]: one["circuit_breaker"] for one in gateway.plan()["services"]}
+    return {name: breaker and breaker["failure_threshold"] for name, breaker in found.items()}
+
+
+A: Any = {"path": "/a", "service": "a", "service_url": "http://a:80", "auth_required": False}
+
+
+def test_services_that_a_program_declares_have_a_breaker() -> None:
+    gateway = Gateway(routes=[Route(**A), {**A, "path": "/b", "service": "b"}])
+    gateway.add_route(Route(**{**A, "path": "/c", "service": "c"}))
+    gateway.add_route(**{**A, "path": "/d", "service": "d"})
+    gateway.add_route(Route(**{**A, "path": "/e", "service": "e", "circuit_breaker": False}))
+    gateway.add_route(Route(**{**A, "path": "/f", "service": "f", "circuit_breaker": {"failure_threshold": 2}}))
+    assert _breakers(gateway) == {"a": 5, "b": 5, "c": 5, "d": 5, "e": None, "f": 2}
+    assert gateway.check() == []
+
+
+def test_what_any_route_says_of_the_breaker_holds_for_the_service() -> None:
+    gateway = Gateway(services={"s": {"instances": ["http://s:80"]}})
+    gateway.add_route(Route(**A))
+    gateway.add_route(Route(**{**A, "path": "/2", "circuit_breaker": {"failure_threshold": 2}}))
+    gateway.add_route(Route(**{**A, "path": "/o", "service": "off"}))
+    gateway.add_route(Route(**{**A, "path": "/o2", "service": "off", "circuit_breaker": False}))
+    gateway.add_route(Route(path="/s", service="s", auth_required=False))
+    assert _breakers(gateway) == {"a": 2, "off": None, "s": None}
+
+
+def test_services_of_files_have_none_and_added_ones_have_one_after_a_reload(tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(
+        "listeners: ['127.0.0.1:0']\n"
+        "routes: [{path: /a, service: a, service_url: 'http://a:80', auth_required: false}]\n"
+    )
+    gateway = Gateway.from_file(file)
+    gateway.add_route(Route(**{**A, "path": "/more"}))
+    gateway.add_route(Route(**{**A, "path": "/b", "service": "b"}))
+    assert _breakers(gateway) == {"a": None, "b": 5}
+    gateway.start()
+    try:
+        gateway.reload()
+        found = {one["name"]: one["breaker"] is not None for one in gateway.stats()["services"]}
+    finally:
+        gateway.stop(drain=False)
+    assert found == {"a": False, "b": True}

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, CallSources, shown
+from pylae.config.models.config import Config
 from pylae.config.models.route import Route
-from pylae.config.models.service import Instance, Service
+from pylae.config.models.service import CircuitBreaker, Instance, Service
 from pylae.errors import ConfigError, Problem
 
 Caller = tuple[str, int]
@@ -49,6 +50,22 @@ def service_of(name: str, given: object, fields: Mapping[str, Any], caller: Call
     if "instances" in fields:
         raise _refusal((*path, "instances"), "the instances were given twice", "give them once", caller)
     return _model(Service, {"instances": listed}, fields, path, caller)
+
+
+def with_breakers(routes: Iterable[Route], config: Config) -> tuple[Route, ...]:
+    """Routes of a program beside a configuration: services that they declare have a circuit breaker.
+
+    It is not added where `services` has the service, or where any route says whether there is one.
+    """
+    routes = tuple(routes)
+    said = {route.service_key for route in (*config.routes, *routes) if route.circuit_breaker is not None}
+    elsewhere = {*config.services, *(route.service_key for route in config.routes if route.service_url)}
+    return tuple(
+        route.model_copy(update={"circuit_breaker": CircuitBreaker()})
+        if route.service_url and route.service_key not in said | elsewhere
+        else route
+        for route in routes
+    )
 
 
 def _instances(given: object) -> list[Any] | None:

@@ -1111,7 +1111,8 @@ class RouteFields(TypedDict, total=False):
     """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
     the defaults."""
     circuit_breaker: CircuitBreakerLike | bool | None
-    """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
+    """Circuit breaker of the service that `service_url` declares. Off unless given in a file, on unless switched off in
+    a Python program. A service under `services` says this itself."""
     timeout: DurationLike
     """Time per attempt until the head of the response."""
     idle_timeout: DurationLike

@@ -138,7 +138,8 @@ class Route(PolicySet):
     """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
     the defaults."""
     circuit_breaker: Switch[CircuitBreaker] = None
-    """Circuit breaker of the service that `service_url` declares. A service under `services` says this itself."""
+    """Circuit breaker of the service that `service_url` declares. Off unless given in a file, on unless switched off in
+    a Python program. A service under `services` says this itself."""
     timeout: Duration = timedelta(seconds=30)
     """Time per attempt until the head of the response."""
     idle_timeout: Duration = timedelta(seconds=60)
