@@ -1,4 +1,4 @@
-"""Every folder under `examples` is a plugin with a configuration that loads and tests of its own."""
+"""Every folder under `examples` is a plugin with a configuration, or a program, that loads, and has tests of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ FOLDERS = sorted(folder for folder in EXAMPLES.iterdir() if folder.is_dir() and 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_configuration_loads(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pylae", "check", str(folder / "pylae.yaml")]
+    file = folder / "pylae.yaml"
+    command = [sys.executable, "-m", "pylae", "check", str(file if file.exists() else folder / f"{folder.name}.py")]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
