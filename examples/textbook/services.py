@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
@@ -18,31 +19,31 @@ Answer = tuple[int, dict[str, Any]]
 served = count(1)
 
 
-def users(method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+def users(method: str, path: str, body: Any, headers: Message) -> Answer:
     """Registers users and tells about them."""
     if method == "POST":
         return 201, {"id": "8", "email": body["email"]}
     return 200, {"id": path.rpartition("/")[2], "asked_by": headers.get("X-User-ID")}
 
 
-def orders(method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+def orders(method: str, path: str, body: Any, headers: Message) -> Answer:
     """Orders; `served` shows whether the service was asked at all."""
     return 200, {"method": method, "path": path, "user": headers.get("X-User-ID"), "served": next(served), "got": body}
 
 
-def payments(method: str, path: str, body: Any, _headers: Mapping[str, str]) -> Answer:
+def payments(method: str, path: str, body: Any, _headers: Message) -> Answer:
     """Payments, and one address at which it always fails."""
     if path == "/api/payments/broken":
         return 500, {"error": "the bank does not answer", "served": next(served)}
     return (201 if method == "POST" else 200), {"payment": body}
 
 
-def notifications(_method: str, _path: str, _body: Any, headers: Mapping[str, str]) -> Answer:
+def notifications(_method: str, _path: str, _body: Any, headers: Message) -> Answer:
     """What there is to tell a user."""
     return 200, {"for": headers.get("X-User-ID"), "role": headers.get("X-User-Role"), "notifications": []}
 
 
-SERVICES: dict[str, Callable[[str, str, Any, Mapping[str, str]], Answer]] = {
+SERVICES: dict[str, Callable[[str, str, Any, Message], Answer]] = {
     "user-service": users,
     "order-service": orders,
     "payment-service": payments,

@@ -1,4 +1,4 @@
-"""Every folder under `examples` is a plugin with a configuration, or a program, that loads, and has tests of its own."""
+"""Every folder under `examples` is a plugin with a configuration, or a program; it loads and has tests of its own."""
 
 from __future__ import annotations
 
