@@ -60,10 +60,12 @@ def serve(name: str, port: int = 0) -> None:
 
         def handle_any(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            try:
+                status, value = answer(self.command, self.path, json.loads(raw or b"null"), self.headers)
+            except (ValueError, KeyError, TypeError):
+                status, value = 400, {"error": "this cannot be read"}
             if self.path == "/health":
                 status, value = 200, {"status": "healthy"}
-            else:
-                status, value = answer(self.command, self.path, json.loads(raw or b"null"), self.headers)
             content = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

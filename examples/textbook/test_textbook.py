@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -131,6 +132,11 @@ def test_429(shop):
 def test_400_of_the_validation(shop):
     headers = {"Content-Type": "text/plain"}
     is_error(shop.request("POST", "/api/users", headers=headers, body=b"{}"), 400, "must be application/json")
+    is_error(post(shop, "/api/users", b"{"), 400, "no JSON")
+    assert post(shop, "/api/users", b"[" + b" " * 2_000_000 + b"]").status == 400, (
+        "the service, which has got all of it"
+    )
+    assert post(shop, "/api/users", b"x" * 10_485_761).status == 413, "the gateway, before any middleware"
 
 
 def test_the_cache_answers_the_same_user_again(shop):
@@ -171,7 +177,10 @@ def test_what_it_counts(shop, services):
     collector, checker = MetricsCollector(shop.gateway), HealthChecker()
     shop.get("/api/users/42", headers=bearer())
     shop.get("/api/nothing")
-    summary = collector.get_metrics_summary()
+    deadline = time.monotonic() + 10
+    while sum((summary := collector.get_metrics_summary())["request_counts"].values()) < 2:
+        # An exchange is counted when it is over, which is a moment after its answer.
+        assert time.monotonic() < deadline
     assert summary["request_counts"] == {"user-service:GET": 1, "(none):GET": 1}
     assert summary["error_counts"] == {"(none):GET": 1}
     assert collector.get_health_status()["status"] == "healthy"
