@@ -151,7 +151,7 @@ def test_the_cache_answers_the_same_user_again(shop):
 
 def test_the_breaker_opens(shop):
     for _ in range(5):
-        assert has(shop.get("/api/payments/broken", headers=bearer()), 500)["error"] == "the bank does not answer"
+        is_error(shop.get("/api/payments/broken", headers=bearer()), 500, "the bank does not answer")
     answer = shop.get("/api/payments", headers=bearer())
     is_error(answer, 503, "")
     assert 0 < int(answer.headers["Retry-After"]) <= 60

@@ -69,7 +69,7 @@ async def validation_middleware(request: Request) -> Request:
 
 
 def response_transform_middleware(response: Response, request: Request) -> Response:
-    """Gives every answer the same fields, and every error that is in memory the same shape."""
+    """Gives every answer the same fields, and every error that can be read the same shape."""
     started = request.get("_start_time", time.time())
     response["headers"].update(
         {"X-Request-ID": request["request_id"], "X-Response-Time": f"{time.time() - started:.6f}"}

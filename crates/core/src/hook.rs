@@ -37,6 +37,9 @@ pub struct HookCall {
     pub on_error: OnError,
     /// Largest body to buffer for the hook, in bytes; None if it does not use the body.
     pub body: Option<u64>,
+    /// Largest body of an error (status 400 and above) to buffer for the hook; None leaves them. Only bodies that are
+    /// not coded and whose length is known are buffered.
+    pub error_body: Option<u64>,
     /// Time that one call may keep a worker busy; a hook that exceeds it repeatedly is moved off the workers. None
     /// disables this.
     pub budget: Option<Seconds>,
@@ -230,6 +233,16 @@ pub enum Step {
     },
 }
 
+/// Whether a body can be read as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyForm {
+    /// It has no content coding.
+    #[default]
+    Plain,
+    /// It has one.
+    Coded,
+}
+
 /// The hooks' state of one exchange.
 #[derive(Default)]
 pub struct HookVisit {
@@ -253,6 +266,8 @@ pub struct HookVisit {
     pub request_body: Option<Arc<[u8]>>,
     /// The response body, if it is buffered or a hook has set it.
     pub response_body: Option<Arc<[u8]>>,
+    /// What hooks for responses are told of the body.
+    pub body_form: BodyForm,
     /// True if a hook has set the response body.
     pub body_set: bool,
     /// The stream through which the response body passes outside the worker.

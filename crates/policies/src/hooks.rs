@@ -50,6 +50,11 @@ impl Hooked {
         self.body_limit_for(&[On::Response, On::Around])
     }
 
+    /// Returns how many bytes of the body of an error the hooks look at, or None if no hook does.
+    pub fn error_limit(&self) -> Option<u64> {
+        self.0.calls.iter().filter_map(|call| call.error_body).max()
+    }
+
     /// Returns true if any hook reads the response body, as a whole or in pieces.
     pub fn reads_response_body(&self) -> bool {
         self.response_limit().is_some() || self.0.calls.iter().any(|call| matches!(call.on, On::Chunks | On::Events))

@@ -37,6 +37,8 @@ Run = Literal["worker", "coroutine", "loop", "pool"]
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
+ERROR_BODY = 64 * 1024
+"""Bytes of an error's body that hooks have in memory which take `(response, request)`, unless they say `body`."""
 _MARK = "__pylae_hook__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _ARGUMENTS = {
@@ -79,6 +81,7 @@ class Hook:
             "run": run_of(self.function, self.on, self.options),
             "malformed": isinstance(self.options, HookOptions) and self.options.malformed,
             **self.options.model_dump(mode="json", include={"timeout", "on_error", "body", "budget"}),
+            "error_body": ERROR_BODY if self.swapped and "body" not in self.options.model_fields_set else None,
         }
 
 

@@ -1175,7 +1175,8 @@ class HookSettingsFields(TypedDict, total=False):
     on_request: str | None
     """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
     on_response: str | None
-    """Called before the response is sent, as `function(request, response)`."""
+    """Called before the response is sent, as `function(request, response)`, or `function(response, request)` if that is
+    what its parameters are called."""
     on_response_body: str | None
     """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
     on_response_events: str | None

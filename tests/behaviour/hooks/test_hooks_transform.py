@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,92 @@ def test_without_the_body_it_passes_as_it_is(service: FakeService) -> None:
         assert (answer.body, answer.headers["content-encoding"]) == (coded, "gzip")
         assert ask(address, "/long").body == b"y" * 3_000_000
     assert seen == [(["status", "headers"], False, "none", 2)] * 2
+
+
+PLAIN = (("Content-Type", "text/plain"),)
+GZIP = (*PLAIN, ("Content-Encoding", "gzip"))
+
+
+@pytest.mark.parametrize(
+    ("function", "blocking"), [(transform, False), (transform, True), (driven, False), (suspended, False)]
+)
+@pytest.mark.parametrize("stage", ["early", "late"])
+def test_bodies_of_errors_are_there_unasked(service: FakeService, stage: Any, function: Any, blocking: bool) -> None:
+    """Short ones of known length that can be read; whatever else a service sends passes as it is."""
+    coded = gzip.compress(b"it is gone")
+    passing = {
+        "/fine": Reply(200, PLAIN, b"fine"),
+        "/long": Reply(500, PLAIN, b"y" * 65_537),
+        "/pieces": Reply(404, PLAIN, [b"it ", b"is gone"]),
+        "/coded": Reply(404, GZIP, coded),
+        "/events": Reply(404, (("Content-Type", "text/event-stream"),), b"data: x\n\n"),
+    }
+    for path, reply in {**passing, "/gone": Reply(410, PLAIN, "it is gone"), "/empty": Reply(404, PLAIN, b"")}.items():
+        service.on("GET", path, reply)
+        service.on("HEAD", path, reply)
+    gateway = hooked(service.url)
+    gateway.on_response(stage=stage, blocking=blocking)(function)
+    with running(gateway) as address:
+        answer = ask(address, "/gone", headers={"Accept-Encoding": "gzip"})
+        assert (answer.status, json.loads(answer.body)) == (410, {"error": "it is gone", "status": 410})
+        assert json.loads(ask(address, "/empty").body) == {"error": "", "status": 404}
+        for path, reply in passing.items():
+            pieces: Any = reply.body if isinstance(reply.body, list) else [reply.body]
+            assert ask(address, path, headers={"Accept-Encoding": "gzip"}).body == b"".join(pieces)
+        head = ask(address, "/gone", method="HEAD")
+        assert (head.status, head.body) == (410, b"")
+    assert service.requests[0].headers["Accept-Encoding"] == "gzip", "services are asked for what the client takes"
+
+
+def test_bodies_of_errors_are_not_looked_at_if_that_is_said(service: FakeService) -> None:
+    service.on("GET", "/gone", Reply(410, PLAIN, "it is gone"))
+    gateway = hooked(service.url)
+    gateway.on_response(body=False)(transform)
+    with running(gateway) as address:
+        assert ask(address, "/gone").body == b"it is gone"
+
+
+@pytest.mark.parametrize("options", [{}, {"body": True}])
+@pytest.mark.parametrize("function", [transform, driven, suspended], ids=str)
+def test_what_the_gateway_compresses_is_no_coded_body(service: FakeService, function: Any, options: Any) -> None:
+    service.on("GET", "/gone", Reply(410, PLAIN, "it is gone " * 200))
+    gateway = Gateway(listeners=["127.0.0.1:0"], workers=1, policies={"compression": True})
+    gateway.add_route(prefix="/", service_url=service.url, auth_required=False)
+    gateway.add_middleware(function, **options)
+    with running(gateway) as address:
+        answer = ask(address, "/gone", headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert json.loads(gzip.decompress(answer.body)) == {"error": "it is gone " * 200, "status": 410}
+
+
+def test_an_error_that_breaks_off_is_none(service: FakeService) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 500 Oh\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        gateway = hooked(f"http://127.0.0.1:{server.getsockname()[1]}")
+        gateway.add_middleware(transform)
+        with running(gateway) as address:
+            assert ask(address, "/").status == 502
+        thread.join()
+
+
+def test_an_error_that_the_cache_has(service: FakeService) -> None:
+    fields = (*PLAIN, ("Cache-Control", "max-age=60"))
+    service.on("GET", "/gone", Reply(410, fields, "it is gone"))
+    gateway = Gateway(listeners=["127.0.0.1:0"], workers=1)
+    gateway.add_route(prefix="/", service_url=service.url, auth_required=False, cache=True)
+    gateway.add_middleware(transform)
+    with running(gateway) as address:
+        bodies = [json.loads(ask(address, "/gone").body) for _ in range(3)]
+    assert bodies == [{"error": "it is gone", "status": 410}] * 3
+    assert len(service.requests) == 1, "it is kept as the service has sent it"
 
 
 def test_a_coded_body_cannot_be_read_but_replaced(service: FakeService) -> None:

@@ -74,6 +74,17 @@ impl Response {
         self.kept_values(name).chain(added.map(|(_, value)| value))
     }
 
+    /// Returns true if the body has a content coding before the transforms.
+    pub fn is_coded(&self) -> bool {
+        // Behind a transform the field may be that of its output.
+        let coding = if self.transforms.is_empty() {
+            self.value(Name::ContentEncoding.as_str())
+        } else {
+            self.head.fields.get(&self.buffer, Name::ContentEncoding)
+        };
+        coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+    }
+
     /// Returns the instance's values of a field, or none if the field is not forwarded.
     fn kept_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let bytes = name.as_bytes();

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pylae_core::hook::{self, HookStream, Hooks, Step};
+use pylae_core::hook::{self, BodyForm, HookStream, Hooks, Step};
 use pylae_core::{Answer, Exchange, Halt, Rejection};
-use pylae_http::{Framing, Name};
+use pylae_http::{Framing, Method, Name};
 use pylae_policies::Policy;
 use pylae_policies::hooks::Hooked;
 
@@ -93,7 +93,8 @@ impl<'a> Flow<'a> {
         if !hooks.sees_responses() || matches!(reply, Reply::Disconnected) {
             return reply;
         }
-        if let Some(limit) = policy.and_then(Hooked::response_limit) {
+        let limit = policy.and_then(|policy| policy.response_limit().or_else(|| self.error_limit(policy, &reply)));
+        if let Some(limit) = limit {
             reply = match self.buffer_response(reply, limit).await {
                 Ok(reply) => reply,
                 Err(halt) => Reply::from_halt(&halt, self.exchange),
@@ -107,6 +108,9 @@ impl<'a> Flow<'a> {
         if let Reply::Own(answer) = &reply {
             state.response_body = Some(answer.body.clone());
         }
+        // Here, because hooks on other threads do not see the transforms.
+        let form = if exchange.response.is_coded() { BodyForm::Coded } else { BodyForm::Plain };
+        exchange.hook_visit().body_form = form;
         let status = exchange.response.status;
         let step = match call {
             ResponseCall::Refusal => hooks.on_refusal(exchange),
@@ -146,6 +150,27 @@ impl<'a> Flow<'a> {
                 Reply::from_halt(&halt, exchange)
             }
         }
+    }
+
+    /// Returns the limit for the body of an error that hooks look at: if there is one, its length is known and within
+    /// the limit, and it is not coded.
+    fn error_limit(&self, policy: &Hooked, reply: &Reply<'_>) -> Option<usize> {
+        let limit = policy.error_limit()?;
+        let response = &self.exchange.response;
+        let length = match reply {
+            Reply::Forwarded(forwarded) => match forwarded.response.framing {
+                Framing::Length(length) => length,
+                _ => return None,
+            },
+            Reply::Stored(stored) => stored.part.len() as u64,
+            _ => return None,
+        };
+        let is_readable = response.status >= 400
+            && length <= limit
+            && self.exchange.request.head.method != Method::Head
+            && !response.is_event_stream()
+            && !response.is_coded();
+        is_readable.then_some(limit as usize)
     }
 
     /// Buffers the body of an instance's response, if it has one.

@@ -35,7 +35,7 @@ pub(crate) fn answering(address: SocketAddr, answer: &str, service: &Value) -> S
     (route["match"]["path"], route["service"]) = (json!({"kind": "prefix", "value": "/"}), json!(null));
     let call = json!({
         "hook": 0, "name": "fake", "on": "request", "run": "worker", "timeout": 5.0, "on_error": "fail", "malformed": false,
-        "budget": null, "body": null,
+        "budget": null, "body": null, "error_body": null,
     });
     let body = json!({"status": 200, "content_type": "text/plain", "headers": {}, "body": answer});
     route["policies"] = json!({"static_response": body, "hooks": {"calls": [call]}});

@@ -99,7 +99,8 @@ class HookSettings(HookOptions):
     on_request: ImportPath | None = None
     """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
     on_response: ImportPath | None = None
-    """Called before the response is sent, as `function(request, response)`."""
+    """Called before the response is sent, as `function(request, response)`, or `function(response, request)` if that is
+    what its parameters are called."""
     on_response_body: ImportPath | None = None
     """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
     on_response_events: ImportPath | None = None

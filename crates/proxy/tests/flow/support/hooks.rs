@@ -42,7 +42,7 @@ impl Fake {
 pub(crate) fn policy() -> Value {
     let call = json!({
         "hook": 0, "name": "fake", "on": "around", "run": "worker", "timeout": 5.0, "on_error": "fail", "budget": null,
-        "body": null, "malformed": false,
+        "body": null, "error_body": null, "malformed": false,
     });
     json!({"hooks": {"calls": [call]}})
 }

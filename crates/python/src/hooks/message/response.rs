@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pylae_core::hook::BodyForm;
 use pylae_http::{Edits, Name, Span};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -75,6 +76,30 @@ impl PyResponse {
             edits.set_known(Name::ContentType, media_type).map_err(|error| PyValueError::new_err(error.0))?;
         }
         Ok(Self(ResponseKind::Made(Mutex::new(Made { status: status_of(status)?, edits, body }))))
+    }
+
+    /// Returns true if the body has a content coding.
+    pub(super) fn is_coded(&self, py: Python<'_>) -> PyResult<bool> {
+        match &self.0 {
+            ResponseKind::OnItsWay(request) => request
+                .get()
+                .with(py, |exchange| exchange.hooks().is_some_and(|hooks| hooks.body_form == BodyForm::Coded)),
+            ResponseKind::Made(made) => {
+                let coding =
+                    made.lock().edits.get(b"content-encoding").map(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+                Ok(coding.unwrap_or(false))
+            }
+        }
+    }
+
+    /// Notes that the body has no content coding any more.
+    pub(super) fn forget_coding(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.0 {
+            ResponseKind::OnItsWay(request) => {
+                request.get().change(py, |exchange| exchange.hook_visit().body_form = BodyForm::Plain)
+            }
+            ResponseKind::Made(_) => Ok(()),
+        }
     }
 
     /// Returns the body, or None if it is not in memory.

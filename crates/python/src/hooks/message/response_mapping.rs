@@ -66,8 +66,7 @@ fn is_json(media_type: &str) -> bool {
 fn body<'py>(response: &Bound<'py, PyResponse>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = response.py();
     let Some(bytes) = response.get().body_in_memory(py)? else { return Ok(None) };
-    let coding = field(response, "content-encoding")?;
-    if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
+    if response.get().is_coded(py)? {
         return Ok(None);
     }
     let bytes = PyBytes::new(py, &bytes);
@@ -98,10 +97,12 @@ fn set_body(response: &Bound<'_, PyResponse>, value: &Bound<'_, PyAny>) -> PyRes
     } else {
         (value.clone(), None)
     };
+    let coded = response.get().is_coded(py)?;
     response.setattr(intern!(py, "body"), content)?;
     let headers = response.getattr(intern!(py, "headers"))?;
-    if headers.contains("content-encoding")? {
-        headers.del_item("content-encoding")?;
+    if coded {
+        response.get().forget_coding(py)?;
+        headers.call_method1("pop", ("content-encoding", py.None()))?;
     }
     media_type.map_or(Ok(()), |media_type| headers.set_item("Content-Type", media_type))
 }
