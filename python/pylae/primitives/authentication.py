@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
@@ -23,20 +24,26 @@ class AuthenticationService:
 
     They are those of a gateway with `auth: {jwt: {secret: …}}`: each takes the other's. Without `secret_key` the secret
     is that of a gateway that configures none: of the environment variable PYLAE_JWT_SECRET or JWT_SECRET, or the
-    generated one. `admin_role` is the role that has every permission, empty for none. Nothing is known here of tokens
-    that a gateway has revoked. Raises ConfigError for an empty secret.
+    generated one, which is generated at the first use if no gateway has been started yet. `admin_role` is the role that
+    has every permission, empty for none. Nothing is known here of tokens that a gateway has revoked. Raises ConfigError
+    for an empty secret.
     """
 
     def __init__(
         self, secret_key: str | None = None, *, admin_role: str = "admin", clock: Clock = time.time_ns
     ) -> None:
-        if secret_key is None:
-            self._jwt = default_auth(create=True).jwt[0]
-        else:
-            self._jwt = settings_of(Jwt, {"secret": SecretStr(secret_key)})
+        self._given = None if secret_key is None else settings_of(Jwt, {"secret": SecretStr(secret_key)})
         self._admin_role, self._clock = admin_role, clock
+
+    @cached_property
+    def _jwt(self) -> Jwt:
+        # At the first use: nothing is generated because a program is read.
+        return self._given or default_auth(create=True).jwt[0]
+
+    @cached_property
+    def _native(self) -> NativeTokenVerifier:
         with compiling():
-            self._native = NativeTokenVerifier(json.dumps(self._jwt.plan()))
+            return NativeTokenVerifier(json.dumps(self._jwt.plan()))
 
     async def authenticate(self, request: Mapping[str, Any] | Any) -> dict[str, Any]:
         """Whose token a request has in `Authorization: Bearer`.

@@ -88,8 +88,8 @@ class HealthChecker:
                 with ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain as to:
                     to.sendall(ask.encode("ascii"))
                     line = _status_line(to, deadline)
-        except OSError:
-            # Whatever it is, nothing can be asked of the instance.
+        except (OSError, UnicodeError):
+            # Whatever it is, a name that is none included: nothing can be asked of the instance.
             return False
         return line.startswith(b"HTTP/1.") and line.split(b" ", 2)[1:2] == [b"200"]
 

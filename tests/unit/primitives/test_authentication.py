@@ -123,7 +123,9 @@ def test_the_secret_of_a_gateway_that_configures_none(tmp_path: Path, monkeypatc
     assert asked(AuthenticationService(SECRET), token)["success"]
     monkeypatch.delenv("PYLAE_JWT_SECRET")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    token = AuthenticationService().generate_token(ADA)
+    service = AuthenticationService()
+    assert not any(tmp_path.iterdir()), "nothing is generated before it is needed"
+    token = service.generate_token(ADA)
     assert asked(AuthenticationService(), token)["success"]
     assert not asked(AuthenticationService(SECRET), token)["success"]
 

@@ -58,6 +58,10 @@ def test_who_does_not_listen_is_not_healthy() -> None:
         assert not HealthChecker().is_healthy({"url": f"http://127.0.0.1:{taken.getsockname()[1]}"})
 
 
+def test_a_name_that_cannot_be_looked_up() -> None:
+    assert not HealthChecker().is_healthy({"host": "a" * 64, "port": 1})
+
+
 @pytest.mark.parametrize("said", [b"", b"HTTP", b"SSH-2.0-x\r\n", b"x" * 100_000])
 def test_who_does_not_answer_in_time_or_something_else(said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
