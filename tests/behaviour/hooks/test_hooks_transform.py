@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pylae import Gateway, HookError, Request, Response
+from pylae.config.models.hooks import HookOptions
 from pylae.hooks import hook as hooks
 from pylae.testing import FakeService, Reply
 from support.exchanges import ask
@@ -85,7 +86,7 @@ def test_its_arguments_are_told_by_their_names(service: FakeService, function: A
     ],
 )
 def test_what_a_middleware_is_told_by(function: Callable[..., Any], expected: str) -> None:
-    made = hooks.make(function, "middleware", hooks.options_of({}))
+    made = hooks.make(function, "middleware", HookOptions())
     assert made.on == expected
     assert (made.swapped is not None) == (expected == "response")
 

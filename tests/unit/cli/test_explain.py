@@ -173,7 +173,7 @@ def test_what_was_not_written_is_a_default(pylae, tmp_path: Path, monkeypatch: p
         "rate_limit.limits[0].limit",
         "rate_limit.limits[0].per",
         "static_response.body",
-        *(f"hooks.calls[0].{fact}" for fact in ("hook", "name", "on", "run", "timeout")),
+        *(f"hooks.calls[0].{fact}" for fact in ("hook", "name", "on", "run", "error_body", "timeout")),
     }
     assert set(document["route"]["defaults"]) == {"idle_timeout", "deadline", "retries"}
     assert document["service"]["defaults"] == ["load_balancer"]

@@ -42,7 +42,7 @@ fn by_name(exchange: &mut Exchange) -> FunctionEnd {
 fn function(more: &Value) -> Value {
     let call = json!({
         "hook": 0, "name": "f", "on": "authenticate", "run": "worker", "timeout": 5.0, "on_error": "fail",
-        "body": null, "budget": null, "malformed": false,
+        "body": null, "budget": null, "error_body": null, "malformed": false,
     });
     let mut settings = json!({
         "kind": "function", "name": "f", "challenge": "F", "key": ["header:X-Token"], "cache": 60.0,
