@@ -26,13 +26,12 @@ from support.hooked import hooked, running
 
 def transform(response: Any, request: Any) -> Any:
     """The shape that the textbook has it in."""
-    if "headers" not in response:
-        response["headers"] = {}
-    response["headers"].update({"X-Request-ID": request.get("request_id", ""), "Content-Type": "application/json"})
-    if "response_headers" in request:
-        response["headers"].update(request["response_headers"])
-    if response["status"] >= 400 and isinstance(response.get("body"), str):
-        response["body"] = {"error": response["body"], "status": response["status"]}
+    headers = response.setdefault("headers", {})
+    headers.update({"X-Request-ID": request.get("request_id", ""), "Content-Type": "application/json"})
+    headers.update(request.get("response_headers", {}))
+    status, body = response["status"], response.get("body")
+    if status >= 400 and isinstance(body, str):
+        response["body"] = {"error": body, "status": status}
     return response
 
 
