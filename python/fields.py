@@ -209,7 +209,8 @@ def _plain(kind: Any) -> list[str]:
     if origin in (tuple, list):
         return _several(written(arguments[0]))
     if origin is dict:
-        return [f"Mapping[str, {' | '.join(_in_order(written(arguments[1])))}]"]
+        keys, values = (" | ".join(_in_order(written(part))) for part in arguments)
+        return [f"Mapping[{keys}, {values}]"]
     if kind is SecretStr:
         return ["str", "SecretStr"]
     if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -2,12 +2,14 @@
 #![allow(clippy::expect_used, reason = "what fails here is a finding")]
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use pylae_core::clock::Instant;
+use pylae_core::exchange::answer::{self, FoundPages};
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::route::{RouteMatch, RouteQuery, Router, Scratch};
 use pylae_core::service::ServiceState;
-use pylae_core::{Exchange, Plan};
+use pylae_core::{Exchange, Halt, Plan};
 use pylae_http::{HeadLimits, Method, RequestHead, Target};
 
 /// Paths that routes are asked for.
@@ -26,6 +28,7 @@ pub(crate) fn check(data: &[u8]) {
             assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.message.is_empty()));
         }
     }
+    fail(&plan);
     match Router::build(&plan.routes) {
         Ok(router) => {
             ask(&plan, &router);
@@ -33,6 +36,18 @@ pub(crate) fn check(data: &[u8]) {
             assert!(overlaps.iter().all(|problem| problem.path.starts_with("routes")));
         }
         Err(problems) => assert!(problems.iter().all(|problem| problem.path.starts_with("routes"))),
+    }
+}
+
+/// Makes answers of errors, with and without pages.
+fn fail(plan: &Plan) {
+    let exchange = Exchange::new(0);
+    let layers = plan.routes.first().map(|route| &route.errors).into_iter().chain([&plan.errors]).collect::<Vec<_>>();
+    for halt in [Halt::NotFound, Halt::BadGateway, Halt::HeadTimeout] {
+        let pages = FoundPages::of(halt.status(), &layers);
+        let answer = answer::to_halt(&halt, &exchange, Duration::ZERO, pages);
+        assert_eq!(answer.status, halt.status());
+        assert!(pages.is_some() || !answer.body.is_empty());
     }
 }
 

@@ -430,8 +430,8 @@ class Gateway:
         self._applications(config)
         plan = compile_plan(self._with_auth(config, create=create), texts, calls)
         self._named = texts.files
-        if texts.findings:
-            raise ConfigError([self._problem_at(finding) for finding in texts.findings])
+        if texts.findings or texts.problems:
+            raise ConfigError([*map(self._problem_at, texts.findings), *texts.problems])
         return plan
 
     def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:

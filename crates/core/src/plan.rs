@@ -4,6 +4,7 @@
 //! Durations are seconds (a JSON number), sizes are bytes (an integer).
 
 mod condition;
+mod errors;
 mod listener;
 mod route;
 mod seconds;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use condition::{ValueMatch, ValueTest};
+pub use errors::{ErrorPage, ErrorPages, PageKey, PagePart, PageTemplate, PageValue};
 pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
 pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, WebSocket};
 pub use seconds::Seconds;
@@ -52,6 +54,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Routes in declaration order.
     pub routes: Vec<RoutePlan>,
+    /// What clients get in place of the gateway's own error bodies.
+    pub errors: ErrorPages,
     /// What runs before a route is looked for, by name: early `hooks`, and before them the gateway-wide `ip_access` and
     /// `address_limit`, which no route has then. Empty without early hooks.
     pub early: BTreeMap<String, serde_json::Value>,

@@ -1,5 +1,6 @@
 //! What the gateway derives from a request alone.
 
+pub(crate) mod accept;
 pub mod admit;
 pub mod cookie;
 pub mod forwarding;

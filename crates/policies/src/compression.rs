@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use self::encoder::{ContentCoding, Encoder};
 use crate::media;
-use crate::vary::vary;
 use crate::{Parts, Policy};
 
 /// What the plan says.
@@ -48,7 +47,7 @@ impl Policy for Compression {
         if !self.is_compressible(exchange) {
             return;
         }
-        vary(exchange, "Accept-Encoding");
+        exchange.response.vary("Accept-Encoding");
         if exchange.response.status == 206 {
             // Content-Range counts bytes of the uncompressed body.
             return;
@@ -100,7 +99,7 @@ impl Compression {
     /// Gives a 304 the validator of the compressed response. A cache that stores the compressed response would not find
     /// it by the strong validator (RFC 9110 section 15.4.5, RFC 9111 section 4.3.4).
     fn weaken_not_modified(&self, exchange: &mut Exchange) {
-        vary(exchange, "Accept-Encoding");
+        exchange.response.vary("Accept-Encoding");
         if self.negotiate(exchange).is_some() && !client_has_plain(exchange) {
             weaken_etag(exchange);
             remove_digests(exchange);

@@ -9,7 +9,6 @@ use pylae_core::{Answer, Exchange, Problem, Rejection, Verdict};
 use pylae_http::{Method, Name};
 use serde::{Deserialize, Serialize};
 
-use crate::vary::vary;
 use crate::{Parts, Policy};
 
 /// What the plan says.
@@ -144,7 +143,7 @@ impl Policy for Cors {
             edits.remove_known(Name::AccessControlAllowOrigin);
         }
         if matches!(self.origins, Origins::Listed(_)) {
-            vary(exchange, "Origin");
+            exchange.response.vary("Origin");
         }
     }
 

@@ -23,7 +23,6 @@ pub mod static_response;
 mod table;
 pub mod transform;
 pub mod validation;
-mod vary;
 
 pub use admission::RouteAccess;
 pub use chain::Chain;

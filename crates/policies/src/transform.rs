@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pylae_core::exchange::answer;
+use pylae_core::exchange::answer::{self, FoundPages};
 use pylae_core::plan::FieldChanges;
 use pylae_core::{Answer, BodyTransform, Exchange, Halt, Problem, Rejection, Verdict};
 use pylae_http::{Edits, Name, encode};
@@ -182,7 +182,7 @@ fn normalize_error(exchange: &mut Exchange) {
         headers: Vec::new(),
     }));
     let wall = exchange.times.wall + exchange.times.now.since(exchange.times.started);
-    let Answer { headers, body, .. } = answer::to_halt(&halt, exchange, wall);
+    let Answer { headers, body, .. } = answer::to_halt(&halt, exchange, wall, FoundPages::default());
     for name in BODY_FIELDS {
         exchange.response.edits.remove(name.as_bytes());
     }

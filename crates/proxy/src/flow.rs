@@ -19,7 +19,7 @@ mod tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, Halt};
 
 use crate::client::{After, Client};
 use crate::reply::Reply;
@@ -91,7 +91,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
     };
 
     // Turn every early exit into a response.
-    let reply = reply.unwrap_or_else(|halt| Reply::from_halt(&halt, flow.exchange));
+    let reply = reply.unwrap_or_else(|halt| flow.fail(&halt));
 
     // Rewrite the instance's addresses to those that the client knows.
     flow.readdress();
@@ -131,5 +131,14 @@ impl<'a> Flow<'a> {
         exchange: &'a mut Exchange,
     ) -> Self {
         Self { worker, snapshot, route: None, client, exchange, has_request: false, entered_early: 0, observed: false }
+    }
+
+    /// Turns an early exit into a response, with the error pages of the route, if there is one, before the gateway's.
+    fn fail(&mut self, halt: &Halt) -> Reply<'a> {
+        let plan = &self.snapshot.plan;
+        match self.exchange.route {
+            Some(index) => Reply::from_halt(halt, self.exchange, &[&plan.routes[index].errors, &plan.errors]),
+            None => Reply::from_halt(halt, self.exchange, &[&plan.errors]),
+        }
     }
 }

@@ -3,7 +3,8 @@
 pub(crate) mod head;
 
 use pylae_core::cache::StoredResponse;
-use pylae_core::exchange::answer;
+use pylae_core::exchange::answer::{self, FoundPages};
+use pylae_core::plan::ErrorPages;
 use pylae_core::{Answer, Exchange, Halt, location};
 
 use crate::client::After;
@@ -43,14 +44,20 @@ impl Sent {
 
 impl Reply<'_> {
     /// Turns an early exit into a response. This is the only place. Sets the status that response policies and logs
-    /// see.
-    pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange) -> Self {
-        exchange.response.status = halt.status();
+    /// see. `layers` are the error pages, those that go before others first.
+    pub(crate) fn from_halt(halt: &Halt, exchange: &mut Exchange, layers: &[&ErrorPages]) -> Self {
+        let status = halt.status();
+        exchange.response.status = status;
         exchange.response.code = Some(halt.code());
-        match halt {
-            Halt::ClientGone => Self::Disconnected,
-            _ => Self::own(answer::to_halt(halt, exchange, clock::wall()), exchange),
+        if *halt == Halt::ClientGone {
+            return Self::Disconnected;
         }
+        let pages = FoundPages::of(status, layers);
+        let reply = Self::own(answer::to_halt(halt, exchange, clock::wall(), pages), exchange);
+        if pages.is_some() && !exchange.is_call() {
+            exchange.response.vary("Accept");
+        }
+        reply
     }
 
     /// Makes a response of the gateway. Its fields become edits, so that response policies see them like any other.

@@ -80,6 +80,10 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
             completed["split"] = _with_members(
                 split, route["split"]["members"], _place(gateway, f"routes[{index}].split")
             )
+    if (page := answer.get("page")) and page["key"]:
+        path = f"errors.{page['key']}.{page['format']}"
+        file = gateway.config.errors[page["key"]][page["format"]]
+        completed["page"] = {**page, "file": file, "place": _place(gateway, path)}
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
         path = f"services[{number}]"
@@ -181,6 +185,9 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
     if answer["judged_path"] != answer["canonical_path"]:
         yield f"  path as routes and policies judge it: {answer['judged_path']}"
     yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
+    if page := answer.get("page"):
+        own = f"the gateway's own, as there is none of {page['format']}"
+        yield f"  error page: {page['file']}  {_faint(page['place'] or '')}" if page["key"] else f"  error page: {own}"
     if answer["early"]:
         yield from _policies("Before routing", answer["early"])
     if answer["route"]:

@@ -17,6 +17,8 @@ gateway = Gateway(
     # workers=2,
     # How clients say who they are. `pylae token --user 1` makes a token.
     # auth={"jwt": {"secret": os.environ["JWT_SECRET"]}},
+    # Pages in place of the gateway's own error documents, by status: 404, "4xx", "5xx", "default".
+    # errors={404: {"html": "errors/404.html", "json": "errors/404.json"}},
     # Policies for every route. A route overrides one by its name, or switches it off: `security_headers=False`.
     policies={"security_headers": True},
 )

@@ -18,6 +18,7 @@ from pylae.config.models.config import Config, Listener, available_cores
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, LoadBalancer, Service
 from pylae.config.models.tls import Texts
+from pylae.config.pages import Pages
 from pylae.policies import POLICIES, PolicySet
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
@@ -55,7 +56,11 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     unrouted = _unrouted(config, early)
     asked = {call.authenticator: call.hook for call in calls if call.authenticator}
     late = [call for call in calls if not call.early and not call.authenticator]
-    routes = [_route(name, route, config, late, early) for name, route in zip(names, config.routes, strict=True)]
+    pages = Pages(texts)
+    routes = [
+        {**_route(name, route, config, late, early), "errors": pages.plan(route.errors, ("routes", index, "errors"))}
+        for index, (name, route) in enumerate(zip(names, config.routes, strict=True))
+    ]
     for name, authenticator, path in own_paths(config):
         call = Call((name,), False, asked[authenticator])
         routes.append(_own_path(name, path, config, [*late, call], early))
@@ -69,6 +74,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan(asked) if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
+        "errors": pages.plan(config.errors, ("errors",)),
         "routes": routes,
         "early": early,
         "unrouted": unrouted,
@@ -218,7 +224,7 @@ def _own_path(name: str, path: str, config: Config, calls: Sequence[Call], early
     plan = _route(name, Route.model_construct(path=path, priority=FIRST, **off), config, calls, early)
     # There is no instance that credentials would have to be kept from, and the function reads them.
     plan["policies"].pop("authentication", None)
-    return plan
+    return {**plan, "errors": {}}
 
 
 def _path(route: Route) -> dict[str, str]:

@@ -1146,6 +1146,8 @@ class RouteFields(TypedDict, total=False):
     """Permissions that the user needs, all of them."""
     roles: str | Texts
     """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
+    errors: Mapping[str | int, Mapping[Literal["html", "json"], str]]
+    """Error pages of this route, as `errors` of the gateway, before which they go."""
 
 
 class HookSettingsFields(TypedDict, total=False):
@@ -1304,6 +1306,9 @@ class ConfigFields(TypedDict, total=False):
     """Plugins in the request path, behind `hooks`."""
     policies: PolicySetLike
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    errors: Mapping[str | int, Mapping[Literal["html", "json"], str]]
+    """Error pages in place of the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
+    (`html`, `json`): names of files, relative to the configuration."""
     health: ThresholdsLike
     """When the gateway calls itself degraded or unhealthy."""
     admin: AdminLike | bool | None

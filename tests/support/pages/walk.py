@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pylae import Gateway
+from pylae.config.pages import parse
 from pylae.testing import FakeService, RunningGateway
 from support.pages.blocks import HOW, Block, WrongBlockError, blocks, commands
 from support.pages.fragments import check_commands, check_harmless, completed
@@ -41,7 +42,8 @@ class Walk:
             "console": self.console,
             "sh": self.console,
             "bash": self.console,
-            "json": lambda block: json.loads(block.text),
+            "json": _json,
+            "html": lambda block: _ignore(parse(block.text, "html")),
             "toml": lambda block: _ignore(tomllib.loads(block.text)),
             "ini": lambda block: configparser.ConfigParser().read_string(block.text),
             "http": _ignore,
@@ -163,6 +165,14 @@ class Walk:
             for name in set(sys.modules) - known:
                 if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.folder)):
                     del sys.modules[name]
+
+
+def _json(block: Block) -> None:
+    """A document, or an error page."""
+    if "{{" in block.text:
+        parse(block.text, "json")
+    else:
+        json.loads(block.text)
 
 
 def _ignore(_: object) -> None:

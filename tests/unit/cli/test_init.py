@@ -108,6 +108,9 @@ def test_what_the_program_proposes_is_good(pylae, tmp_path: Path, monkeypatch: p
     program = tmp_path / "gateway.py"
     pylae("init", program)
     text = program.read_text()
+    (tmp_path / "errors").mkdir()
+    (tmp_path / "errors" / "404.html").write_text("<p>{{path}}")
+    (tmp_path / "errors" / "404.json").write_text('{"status": {{status}}}')
     proposed = re.sub(r"^( *)# (?=\w+=)", r"\1", text, flags=re.MULTILINE)
     assert proposed != text
     program.write_text(proposed)

@@ -133,7 +133,7 @@ def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     file.write_bytes(b"a: caf\xe9\n")
     assert said(file) == "is not UTF-8: byte 6 is 0xe9"
     monkeypatch.setattr(load, "MAX_BYTES", 4)
-    assert said(file) == "cannot be read: larger than 0 MB"
+    assert said(file) == "cannot be read: larger than 0 KB"
 
 
 def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:

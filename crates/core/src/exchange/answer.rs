@@ -1,12 +1,16 @@
 //! The response that an early exit becomes: `application/problem+json` (RFC 9457), or what the client accepts instead.
 
+mod page;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_http::{Name, encode};
+use pylae_http::encode;
 use serde::Serialize;
 
+pub use self::page::{ErrorFormat, FoundPages};
+use self::page::{PageValues, escape_html, fill};
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
 use crate::request::grpc;
@@ -22,6 +26,8 @@ pub struct Answer {
     pub body: Arc<[u8]>,
 }
 
+/// Media type of HTML.
+const HTML: &str = "text/html; charset=utf-8";
 /// Value of Retry-After if the cause gives none.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -38,8 +44,9 @@ struct ErrorBody<'a> {
     timestamp: String,
 }
 
-/// Builds the response to a request that ended in `halt`; `wall` is the time since the Unix epoch.
-pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
+/// Builds the response to a request that ended in `halt`; `wall` is the time since the Unix epoch, and `pages` are the
+/// error pages for its status.
+pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration, pages: FoundPages<'_>) -> Answer {
     let status = halt.status();
     let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::new();
     match halt {
@@ -61,10 +68,25 @@ pub fn to_halt(halt: &Halt, exchange: &Exchange, wall: Duration) -> Answer {
         headers.push(("grpc-message".into(), grpc::encode_message(&detail).into_bytes()));
         return Answer { status, headers, body: Arc::default() };
     }
-    let (media_type, body) = match accepted(exchange) {
-        ErrorFormat::Json => ("application/problem+json", json(halt, exchange, &detail, wall)),
-        ErrorFormat::Html => ("text/html; charset=utf-8", html(status, &detail, exchange)),
-        ErrorFormat::Text => ("text/plain; charset=utf-8", format!("{status} {}\n{detail}\n", encode::reason(status))),
+    let format = pages.choose(exchange.request.values("accept"));
+    let (media_type, body) = match (pages.in_format(format), format) {
+        (Some(page), _) => {
+            let values = PageValues {
+                status,
+                detail: &detail,
+                code: halt.code(),
+                path: exchange.request.asked_path(),
+                request_id: &exchange.request.id,
+                timestamp: &timestamp(wall),
+            };
+            let media_type = if format == ErrorFormat::Html { HTML } else { "application/json" };
+            (media_type, fill(page, format, &values))
+        }
+        (None, ErrorFormat::Json) => ("application/problem+json", json(halt, exchange, &detail, wall)),
+        (None, ErrorFormat::Html) => (HTML, html(status, &detail, exchange)),
+        (None, ErrorFormat::Text) => {
+            ("text/plain; charset=utf-8", format!("{status} {}\n{detail}\n", encode::reason(status)))
+        }
     };
     headers.push(("Content-Type".into(), media_type.into()));
     headers.push(("Cache-Control".into(), b"no-store".to_vec()));
@@ -96,41 +118,11 @@ fn json(halt: &Halt, exchange: &Exchange, detail: &str, wall: Duration) -> Strin
 fn html(status: u16, detail: &str, exchange: &Exchange) -> String {
     let title = encode::reason(status);
     let id = String::from_utf8_lossy(&exchange.request.id);
-    let detail = detail.replace('&', "&amp;").replace('<', "&lt;");
+    let mut shown = String::new();
+    escape_html(detail, &mut shown);
     format!(
-        "<!doctype html><html lang=\"en\"><title>{status} {title}</title><h1>{status} {title}</h1><p>{detail}</p><p><small>request {id}</small></p></html>\n"
+        "<!doctype html><html lang=\"en\"><title>{status} {title}</title><h1>{status} {title}</h1><p>{shown}</p><p><small>request {id}</small></p></html>\n"
     )
-}
-
-/// Format of an error body.
-enum ErrorFormat {
-    Json,
-    Html,
-    Text,
-}
-
-/// Picks JSON unless the client accepts only HTML or plain text (RFC 9110 section 12.5.1; of the weights only `q=0` is
-/// respected).
-fn accepted(exchange: &Exchange) -> ErrorFormat {
-    let mut found = None;
-    if !exchange.request.head.fields.has(Name::Accept) {
-        return ErrorFormat::Json;
-    }
-    for range in exchange.request.values("accept").flat_map(|line| line.split(|byte| *byte == b',')) {
-        let range = String::from_utf8_lossy(range).to_ascii_lowercase();
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        if parts.any(|part| matches!(part.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000"))) {
-            continue;
-        }
-        match name {
-            "*/*" | "application/*" | "application/json" | "application/problem+json" => return ErrorFormat::Json,
-            "text/html" | "text/*" => found = Some(ErrorFormat::Html),
-            "text/plain" if found.is_none() => found = Some(ErrorFormat::Text),
-            _ => {}
-        }
-    }
-    found.unwrap_or(ErrorFormat::Json)
 }
 
 /// Formats a time as RFC 3339 in UTC, with milliseconds.

@@ -85,6 +85,18 @@ impl Response {
         coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
     }
 
+    /// Adds the request field `name` to `Vary` (RFC 9110 section 12.5.5), unless it is listed already.
+    pub fn vary(&mut self, name: &str) {
+        let names = |line: &[u8]| {
+            let mut members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            members.any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        if !self.values("vary").any(names) {
+            // Cannot fail: all callers pass literals.
+            let _ = self.edits.append(b"Vary", name.as_bytes());
+        }
+    }
+
     /// Returns the instance's values of a field, or none if the field is not forwarded.
     fn kept_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let bytes = name.as_bytes();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::condition::ValueMatch;
+use super::errors::ErrorPages;
 use super::seconds::Seconds;
 use super::split::SplitPlan;
 
@@ -43,6 +44,8 @@ pub struct RoutePlan {
     pub encoded_slash: EncodedSlash,
     /// WebSocket settings, on a route that allows it.
     pub websocket: Option<WebSocket>,
+    /// What clients get in place of the gateway's own error bodies; it goes before what the gateway has for all routes.
+    pub errors: ErrorPages,
     /// Policies by name; their order is that of the policy table, not of this map.
     pub policies: BTreeMap<String, serde_json::Value>,
 }

@@ -11,7 +11,7 @@ use pylae_http::{Fields, Method};
 use super::matching::predicate::FieldValues;
 use super::{Considered, RouteMatch, RouteQuery, Router, Scratch};
 use crate::Problem;
-use crate::plan::{EncodedSlash, Match, PathMatch, RoutePlan, Seconds, ValueMatch, ValueTest};
+use crate::plan::{EncodedSlash, ErrorPages, Match, PathMatch, RoutePlan, Seconds, ValueMatch, ValueTest};
 
 /// Fields as a list, in place of a parsed head.
 struct List<'a>(&'a [(&'a str, &'a str)]);
@@ -88,6 +88,7 @@ fn route(name: &str, path: PathMatch) -> RoutePlan {
         websocket: None,
         strip_prefix: None,
         rewrite: None,
+        errors: ErrorPages::default(),
         policies: std::collections::BTreeMap::new(),
     }
 }

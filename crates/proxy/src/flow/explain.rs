@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pylae_core::exchange::answer::{ErrorFormat, FoundPages};
+use pylae_core::plan::ErrorPages;
 use pylae_core::request::{admit, forwarding, websocket};
 use pylae_core::route::{By, RouteQuery, RouteVerdict, SplitExplanation};
 use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
@@ -56,6 +58,15 @@ pub struct Explanation {
     /// The Host field that the instance would receive.
     upstream_host: Option<String>,
     upstream_headers: Vec<(String, String)>,
+    /// The error page of a request that no route takes, if there is any for its status.
+    page: Option<ShownPage>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ShownPage {
+    format: &'static str,
+    /// The statuses that the page is for; None if the body is the gateway's own.
+    key: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -139,6 +150,7 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
         upstream_path: None,
         upstream_host: None,
         upstream_headers: Vec::new(),
+        page: None,
     };
     let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
         answer.early = snapshot.early.as_ref().map_or_else(Vec::new, |early| preview(&early.chain, &mut exchange));
@@ -161,9 +173,21 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
             };
             answer.detail = halt.detail().into_owned();
             answer.status = Some(halt.status());
+            answer.page = shown_page(&snapshot.plan.errors, halt.status(), &exchange);
         }
     }
     Ok(answer)
+}
+
+/// The page that the client would be shown for an error, if there are pages for its status.
+fn shown_page(pages: &ErrorPages, status: u16, exchange: &Exchange) -> Option<ShownPage> {
+    let found = Some(FoundPages::of(status, &[pages])).filter(FoundPages::is_some)?;
+    let (format, page) = match found.choose(exchange.request.values("accept")) {
+        ErrorFormat::Html => ("html", found.html),
+        ErrorFormat::Json => ("json", found.json),
+        ErrorFormat::Text => ("text", None),
+    };
+    Some(ShownPage { format, key: page.map(|(key, _)| key.to_string()) })
 }
 
 /// Parses the request as the codec reads it from the wire.

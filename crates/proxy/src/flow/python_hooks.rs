@@ -97,7 +97,7 @@ impl<'a> Flow<'a> {
         if let Some(limit) = limit {
             reply = match self.buffer_response(reply, limit).await {
                 Ok(reply) => reply,
-                Err(halt) => Reply::from_halt(&halt, self.exchange),
+                Err(halt) => self.fail(&halt),
             };
             if matches!(reply, Reply::Disconnected) {
                 return reply;
@@ -124,7 +124,7 @@ impl<'a> Flow<'a> {
         {
             outcome = Err(Halt::Rejected(Box::new(hook::failure())));
         }
-        match (outcome, body) {
+        let result = match (outcome, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
                     answer.status = exchange.response.status;
@@ -143,13 +143,14 @@ impl<'a> Flow<'a> {
             }
             (Ok(Some(answer)), _) => {
                 discard_reply(worker, exchange, reply);
-                Reply::own(*answer, exchange)
+                Ok(Reply::own(*answer, exchange))
             }
             (Err(halt), _) => {
                 discard_reply(worker, exchange, reply);
-                Reply::from_halt(&halt, exchange)
+                Err(halt)
             }
-        }
+        };
+        result.unwrap_or_else(|halt| self.fail(&halt))
     }
 
     /// Returns the limit for the body of an error that hooks look at: if there is one, its length is known and within
@@ -246,7 +247,7 @@ async fn apply_body_hooks<'s>(
     exchange: &mut Exchange,
     mut reply: Reply<'s>,
     client: &mut Client,
-) -> Reply<'s> {
+) -> Result<Reply<'s>, Halt> {
     match &mut reply {
         Reply::Forwarded(forwarded) if forwarded.response.framing != Framing::None && !exchange.is_cache_only() => {
             let stream = hooks.stream(exchange);
@@ -254,18 +255,14 @@ async fn apply_body_hooks<'s>(
         }
         Reply::Own(answer) if exchange.response.is_relayed() && !answer.body.is_empty() => {
             if let Some(stream) = hooks.stream(exchange) {
-                match run_body_hooks(stream, client, exchange, &answer.body).await {
-                    Ok(body) => {
-                        exchange.response.body_length = Some(body.len() as u64);
-                        answer.body = body.into();
-                    }
-                    Err(halt) => return Reply::from_halt(&halt, exchange),
-                }
+                let body = run_body_hooks(stream, client, exchange, &answer.body).await?;
+                exchange.response.body_length = Some(body.len() as u64);
+                answer.body = body.into();
             }
         }
         _ => {}
     }
-    reply
+    Ok(reply)
 }
 
 /// Streams a buffered body through the hooks and returns the result.

@@ -42,6 +42,7 @@ mod policies {
 
 mod client_connections;
 mod early_answers;
+mod error_pages;
 mod fields;
 mod framing;
 mod http2;

@@ -37,7 +37,7 @@ _EVERYBODY = _INSTANCES | _CLIENTS
 _TUNING_OF_ROUTES = (
     *("name", "priority", "method", "host", "headers", "query", "service", "service_url", "split", "sticky"),
     *("circuit_breaker", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
-    *("auth_required", "auth", "permissions", "roles", *PolicySet.model_fields),
+    *("auth_required", "auth", "permissions", "roles", "errors", *PolicySet.model_fields),
 )
 """What does not decide which recipient behind an instance's address gets a request."""
 _TUNING_OF_SERVICES = (
@@ -80,6 +80,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("user",): _NOBODY,
     ("group",): _NOBODY,
     ("hosts",): _NOBODY,
+    ("errors",): _CLIENTS,
     ("include",): _NOBODY,
     ("hooks",): _NOBODY,
     ("plugins",): _NOBODY,
@@ -96,6 +97,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
     # Paths, and the fields that conditions ask for, go on with the request.
     **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query", "split")},
+    ("routes", "*", "errors"): _CLIENTS,
     **{("routes", "*", "split", "*", key): _NOBODY for key in ("service", "weight")},
     **{
         (*root, *policy.split(".")): audience

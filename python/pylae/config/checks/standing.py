@@ -32,6 +32,8 @@ FILES: tuple[At, ...] = (
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
     ("services", "*", "discovery", "file", "path"),
+    ("errors", "*", "*"),
+    ("routes", "*", "errors", "*", "*"),
     ("admin", "token_file"),
     ("policies", "access_log", "output"),
     ("routes", "*", "access_log", "output"),

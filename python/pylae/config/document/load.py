@@ -90,7 +90,8 @@ def read_bytes(path: Path, limit: int, files: dict[Path, str | None]) -> bytes:
             data += piece
     files[path] = digest(data)
     if len(data) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit // 2**20} MB")
+        size = f"{limit // 2**20} MB" if limit >= 2**20 else f"{limit // 2**10} KB"
+        raise OSError(errno.EFBIG, f"larger than {size}")
     return bytes(data)
 
 

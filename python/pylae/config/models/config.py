@@ -13,6 +13,7 @@ from pylae.config.models.address import ListenAddress, number_as_text
 from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Network, Positive, Settings, Switch, refusal, split_words
+from pylae.config.models.errors import ErrorPages
 from pylae.config.models.hooks import HookSettings, PluginUse
 from pylae.config.models.route import HostName, Route
 from pylae.config.models.service import Service, ServiceName
@@ -182,6 +183,9 @@ class Config(Settings):
     """Plugins in the request path, behind `hooks`."""
     policies: PolicySet = PolicySet()
     """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    errors: ErrorPages = {}
+    """Error pages in place of the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
+    (`html`, `json`): names of files, relative to the configuration."""
     health: Thresholds = Thresholds()
     """When the gateway calls itself degraded or unhealthy."""
     admin: Switch[Admin] = None

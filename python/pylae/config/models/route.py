@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from pylae.config.models.base import Count, Switch, also, refusal, split_words
 from pylae.config.models.condition import ValueTest
+from pylae.config.models.errors import ErrorPages
 from pylae.config.models.service import CircuitBreaker, InstanceUrl, ServiceName, field_name
 from pylae.config.models.split import SplitMember, SplitSticky
 from pylae.config.models.websocket import WebSocket
@@ -179,6 +180,9 @@ class Route(PolicySet):
     """Permissions that the user needs, all of them."""
     roles: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
     """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
+
+    errors: ErrorPages = {}
+    """Error pages of this route, as `errors` of the gateway, before which they go."""
 
     if TYPE_CHECKING:
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pylae.config.document.load import MAX_SECRET_BYTES, read_bytes, reason
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.base import Settings, refusal
+from pylae.errors import Problem
 from pylae.state.local_tls import bundle
 from pylae.units import Duration
 
@@ -196,7 +197,8 @@ class Texts:
     """Reads the files that settings name, when the plan is made.
 
     `create` says whether a certificate for this machine may be made that lasts.
-    `files` are those that were read, with the hashes of what they held, and `findings` those that could not be.
+    `files` are those that were read, with the hashes of what they held, `findings` those that could not be, and
+    `problems` what is wrong inside of one.
     """
 
     def __init__(self, folder: Path | None = None, *, create: bool = False) -> None:
@@ -204,11 +206,32 @@ class Texts:
         self._folder = folder or Path()
         self.files: dict[Path, str | None] = {}
         self.findings: list[Finding] = []
+        self.problems: list[Problem] = []
 
     def read(self, name: str, path: tuple[Step, ...]) -> str:
         """The text of a file; an empty one, and a finding at `path`, if it cannot be read."""
+        return (self._read(name, path, MAX_SECRET_BYTES) or b"").decode("ascii", "replace")
+
+    def read_utf8(self, name: str, path: tuple[Step, ...], limit: int) -> str | None:
+        """The text of a file of at most `limit` bytes; None, and a finding at `path`, if there is none."""
+        data = self._read(name, path, limit)
         try:
-            return read_bytes(self._folder / name, MAX_SECRET_BYTES, self.files).decode("ascii", "replace")
+            return None if data is None else data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self.find(path, f"the file {name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
+            return None
+
+    def _read(self, name: str, path: tuple[Step, ...], limit: int) -> bytes | None:
+        try:
+            return read_bytes(self.file(name), limit, self.files)
         except OSError as error:
-            self.findings.append(Finding(path, f"the file {name} cannot be read: {reason(error)}"))
-            return ""
+            self.find(path, f"the file {name} cannot be read: {reason(error)}")
+            return None
+
+    def find(self, path: tuple[Step, ...], message: str, hint: str | None = None) -> None:
+        """Notes what is wrong at `path`."""
+        self.findings.append(Finding(path, message, hint))
+
+    def file(self, name: str) -> Path:
+        """The file of a name."""
+        return self._folder / name

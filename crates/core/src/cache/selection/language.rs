@@ -1,5 +1,7 @@
 //! Normalises Accept-Language for comparison (RFC 9110 section 12.5.4, RFC 4647 section 2).
 
+use crate::request::accept;
+
 /// Normalises the value of Accept-Language: in lower case, since language tags ignore case, and if `sorted`, ordered by
 /// weight and then by name, so that the order in the field does not matter.
 pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
@@ -34,16 +36,5 @@ pub(crate) fn normalize(value: &mut Vec<u8>, sorted: bool) {
 
 /// Parses a weight such as `q=0.8`, in thousandths.
 fn weight(parameter: &[u8]) -> Option<u16> {
-    let digits = parameter.strip_prefix(b"q")?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
-    let (whole, fraction) = match digits {
-        [whole, b'.', fraction @ ..] => (whole, fraction),
-        [whole] => (whole, &[][..]),
-        _ => return None,
-    };
-    if !matches!(whole, b'0' | b'1') || fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let thousandths =
-        [100, 10, 1].iter().zip(fraction).map(|(place, digit)| place * u16::from(digit - b'0')).sum::<u16>();
-    Some(u16::from(whole - b'0') * 1000 + thousandths).filter(|weight| *weight <= 1000)
+    accept::weight_of(parameter.strip_prefix(b"q")?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start())
 }

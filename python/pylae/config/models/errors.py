@@ -1,0 +1,55 @@
+"""Error pages: which file clients get in place of the gateway's own error bodies."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from pylae.config.models.address import number_as_text
+from pylae.config.models.base import refusal
+
+_STATUSES = "[45][0-9][0-9]|[45]xx|default"
+_MOST = 64
+
+
+def _statuses(text: str) -> str:
+    if not re.fullmatch(_STATUSES, text):
+        raise refusal("must be a status from 400 to 599, `4xx`, `5xx` or `default`", known=("4xx", "5xx", "default"))
+    return text
+
+
+def _file(text: str) -> str:
+    if not text or "\0" in text or "\n" in text:
+        raise refusal("must be the name of a file")
+    return text
+
+
+def _some(page: dict[PageFormat, str]) -> dict[PageFormat, str]:
+    if not page:
+        raise refusal("needs a page", "e.g. {html: errors/404.html, json: errors/404.json}, or one of them")
+    return page
+
+
+def _few(pages: dict[str, dict[PageFormat, str]]) -> dict[str, dict[PageFormat, str]]:
+    if len(pages) > _MOST:
+        raise refusal(f"has more than {_MOST} entries", "`4xx`, `5xx` and `default` are for many statuses each")
+    return pages
+
+
+PageFormat = Literal["html", "json"]
+"""The format of an error page."""
+PageFile = Annotated[str, AfterValidator(_file)]
+"""Name of a page's file, relative to the configuration's folder."""
+PageStatus = Annotated[
+    str,
+    BeforeValidator(number_as_text, json_schema_input_type=str | int),
+    AfterValidator(_statuses),
+    WithJsonSchema({"type": "string", "pattern": f"^({_STATUSES})$"}),
+]
+"""The statuses that a page is for: one, those of a family, or all."""
+ErrorPages = Annotated[
+    dict[PageStatus, Annotated[dict[PageFormat, PageFile], AfterValidator(_some)]], AfterValidator(_few)
+]
+"""Files of error pages by status and format."""

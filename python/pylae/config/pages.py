@@ -1,0 +1,214 @@
+"""Reads error pages: templates with values in double braces, which leave their place neither in HTML nor in JSON."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+from pylae.config.document.nodes import Step, show_path
+from pylae.config.models.errors import ErrorPages, PageFormat
+from pylae.config.models.tls import Texts
+from pylae.errors import Problem
+
+VALUES = ("status", "title", "detail", "code", "path", "request_id", "timestamp")
+"""What a page can show."""
+MAX_BYTES = 64 * 1024
+"""Largest page."""
+MAX_PAGES = 256
+"""Most pages of a gateway, those of its routes included."""
+MAX_VALUES = 64
+"""Most values in a page."""
+
+_MEMBERS = {
+    "type": "code",
+    "instance": "path",
+    "error": "detail",
+    "message": "detail",
+    "reason": "title",
+    "id": "request_id",
+    "time": "timestamp",
+    "uri": "path",
+    "url": "path",
+}
+"""What people write for a value, some of it the names of members of problem documents."""
+_BRACES = re.compile(r"\{\{\{\{|\{\{([^{}\n]{0,80})\}\}|\{\{")
+_HTML = re.compile(
+    r"""<!--.*?(?:-->|\Z)
+    |(?P<raw><(?P<name>script|style)\b (?:"[^"]*"|'[^']*'|[^'">])* >)(?P<code>.*?)(?=</(?P=name)|\Z)
+    |(?P<tag></?[a-z](?:"[^"]*"|'[^']*'|[^'">])*(?:>|\Z))""",
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+_ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)\s*=\s*("[^"]*"|'[^']*')""")
+_ADDRESSES = ("href", "src", "action", "formaction", "data", "poster", "srcset", "ping", "xlink:href")
+
+
+class Part(NamedTuple):
+    """A piece of a template, and where it begins: a text, or the name of a value."""
+
+    at: int
+    text: str
+    is_value: bool
+
+    def plan(self) -> dict[str, str]:
+        """As the plan has it."""
+        return {"value" if self.is_value else "text": self.text}
+
+
+class TemplateError(Exception):
+    """What is wrong with a template, and where."""
+
+    def __init__(self, at: int, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.at, self.message, self.hint = at, message, hint
+
+
+def parse(template: str, form: PageFormat) -> list[Part]:
+    """The parts of a template. Raises TemplateError."""
+    parts = list(_parts(template))
+    if sum(part.is_value for part in parts) > MAX_VALUES:
+        last = [part for part in parts if part.is_value][MAX_VALUES]
+        raise TemplateError(last.at, f"has more than {MAX_VALUES} values")
+    if form == "html":
+        _check_html(template, parts)
+    else:
+        _check_json(parts)
+    return parts
+
+
+def _parts(template: str) -> Iterator[Part]:
+    """The texts and values; `{{{{` in a text stands for `{{`."""
+    text, begin, end = "", 0, 0
+    for found in _BRACES.finditer(template):
+        text += template[end : found.start()]
+        end = found.end()
+        if found[0] == "{{{{":
+            text += "{{"
+            continue
+        name = _value(found)
+        if text:
+            yield Part(begin, text, False)
+        yield Part(found.start(), name, True)
+        text, begin = "", end
+    text += template[end:]
+    if text:
+        yield Part(begin, text, False)
+
+
+def _value(found: re.Match[str]) -> str:
+    if found[1] is None:
+        raise TemplateError(found.start(), "`{{` without `}}` behind it", "write {{{{ for the text {{")
+    name = found[1].strip()
+    if name in VALUES:
+        return name
+    near = _MEMBERS.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), VALUES, 1, 0.6)), None)
+    hint = f"did you mean {{{{{near}}}}}?" if near else "there is no more than that; write {{{{ for the text {{"
+    raise TemplateError(found.start(), f"{found[0]} is no value of an error page; there are {', '.join(VALUES)}", hint)
+
+
+def _check_html(template: str, parts: list[Part]) -> None:
+    """Escaping holds in the content of elements and in quoted attributes only."""
+    values = [part.at for part in parts if part.is_value]
+    for found in _HTML.finditer(template):
+        for at in values:
+            if not found.start() <= at < found.end():
+                continue
+            if found["name"] and at >= found.start("code"):
+                raise TemplateError(
+                    at,
+                    f"a value cannot stand in <{found['name'].lower()}>, where escaping for HTML does not hold",
+                    'put it into an attribute, e.g. <body data-id="{{request_id}}">',
+                )
+            if tag := found["raw"] or found["tag"]:
+                _check_attribute(tag, at - found.start(), at)
+
+
+def _check_attribute(tag: str, inside: int, at: int) -> None:
+    for attribute in _ATTRIBUTE.finditer(tag):
+        if attribute.start(2) < inside < attribute.end(2):
+            name, value = attribute[1].lower(), attribute[2][1:-1].lstrip().lower()
+            if name.startswith("on") or name in ("style", "srcdoc"):
+                raise TemplateError(
+                    at,
+                    f"a value cannot stand in `{name}`, where escaping for HTML does not hold",
+                    'put it into an attribute that is not run, e.g. data-id="{{request_id}}"',
+                )
+            if name in _ADDRESSES and value.startswith(("{{", "javascript:", "data:")):
+                message = f"a value cannot begin an address, as it does in `{name}`"
+                raise TemplateError(at, message, "begin with a fixed path")
+            return
+    raise TemplateError(at, "a value in a tag needs quotes around it", 'write it like title="{{title}}"')
+
+
+def _check_json(parts: list[Part]) -> None:
+    """The page is JSON whatever the values are.
+
+    A backslash is no JSON outside of strings, and `x` is none behind a backslash, so with these two samples a value is
+    shown to stand in a string.
+    """
+    for sample in ("x", '\\"'):
+        rendered, places = "", []
+        for part in parts:
+            places.append((len(rendered), part))
+            rendered += part.text if not part.is_value else "404" if part.text == "status" else sample
+        try:
+            json.loads(rendered, parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            begin, part = next((item for item in reversed(places) if item[0] <= error.pos), (0, Part(0, "", False)))
+            if part.is_value:
+                raise TemplateError(
+                    part.at,
+                    f"{{{{{part.text}}}}} must stand in a string" if part.text != "status" else "is not JSON here",
+                    f'write "{{{{{part.text}}}}}"; only the status is a number',
+                ) from None
+            message = f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+            raise TemplateError(part.at + error.pos - begin, message) from None
+        except (ValueError, RecursionError) as error:
+            raise TemplateError(0, f"is not JSON that everybody can read: {str(error)[:100]}") from None
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+@dataclass
+class Pages:
+    """The error pages of one configuration, each file read once."""
+
+    texts: Texts
+
+    def __post_init__(self) -> None:
+        self._read: dict[tuple[str, PageFormat], list[dict[str, str]]] = {}
+        self._count = 0
+
+    def plan(self, pages: ErrorPages, path: tuple[Step, ...]) -> dict[str, Any]:
+        """As the plan has them; `path` is where they stand in the model."""
+        return {
+            status: {"html": None, "json": None}
+            | {form: self._page(file, form, (*path, status, form)) for form, file in page.items()}
+            for status, page in pages.items()
+        }
+
+    def _page(self, file: str, form: PageFormat, path: tuple[Step, ...]) -> list[dict[str, str]]:
+        self._count += 1
+        if self._count > MAX_PAGES:
+            if self._count == MAX_PAGES + 1:
+                self.texts.find(path, f"there are more than {MAX_PAGES} error pages, those of routes included")
+            return []
+        if (file, form) not in self._read:
+            text = self.texts.read_utf8(file, path, MAX_BYTES)
+            self._read[file, form] = [] if text is None else self._parsed(text, file, form, path)
+        return self._read[file, form]
+
+    def _parsed(self, text: str, file: str, form: PageFormat, path: tuple[Step, ...]) -> list[dict[str, str]]:
+        try:
+            return [part.plan() for part in parse(text, form)]
+        except TemplateError as error:
+            line = text.count("\n", 0, error.at) + 1
+            column = error.at - text.rfind("\n", 0, error.at)
+            place = (str(self.texts.file(file)), line, column)
+            self.texts.problems.append(Problem(*place, show_path(path), error.message, error.hint))
+            return []
