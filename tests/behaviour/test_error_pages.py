@@ -470,3 +470,14 @@ def test_a_page_that_is_wrong_keeps_a_gateway_from_starting(tmp_path: Path) -> N
     gateway = Gateway(listeners=["127.0.0.1:0"], errors={404: {"html": str(tmp_path / "bad.html")}})
     with pytest.raises(ConfigError, match=r"bad\.html:1:9: errors\.404\.html: a value cannot stand in <script>"):
         gateway.start()
+
+
+def test_a_full_gateway(gateway: Start, errors: dict[str, Any]) -> None:
+    with RawInstance() as silent:
+        running = gateway({"errors": errors, "limits": {"max_requests": 1}}, all=silent)
+        with running.connect() as first:
+            first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            silent.accept()
+            answer = browse(running)
+            assert shown(answer) == (503, "overloaded")
+            assert answer.one("retry-after") == "1"

@@ -36,13 +36,16 @@ _MEMBERS = {
 }
 """What people write for a value, some of it the names of members of problem documents."""
 _BRACES = re.compile(r"\{\{\{\{|\{\{([^{}\n]{0,80})\}\}|\{\{")
-_HTML = re.compile(
-    r"""<!--.*?(?:-->|\Z)
-    |(?P<raw><(?P<name>script|style)\b (?:"[^"]*"|'[^']*'|[^'">])* >)(?P<code>.*?)(?=</(?P=name)|\Z)
-    |(?P<tag></?[a-z](?:"[^"]*"|'[^']*'|[^'">])*(?:>|\Z))""",
-    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+_COMMENT = re.compile(r"<!--(?:-?>|.*?--!?>)|</>|<(?:!(?!--)|\?|/[^a-zA-Z])[^>]*(?:>|\Z)", re.DOTALL)
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\t\n\f\r />]*)")
+_ATTRIBUTE = re.compile(
+    r"""[\t\n\f\r /]*(?:(?P<end>>)|(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*)
+    (?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:"(?P<double>[^"]*)(?:"|\Z)|'(?P<single>[^']*)(?:'|\Z)|[^\t\n\f\r >]*))?)""",
+    re.VERBOSE,
 )
-_ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)\s*=\s*("[^"]*"|'[^']*')""")
+"""As the tokenizer of HTML reads a tag (HTML section 13.2.5): a quote means something only behind `=`."""
+_RAW = ("script", "style", "xmp", "iframe", "noembed", "noframes", "textarea", "title")
+"""Elements whose content is text up to their end, whatever it looks like."""
 _ADDRESSES = ("href", "src", "action", "formaction", "data", "poster", "srcset", "ping", "xlink:href")
 
 
@@ -112,35 +115,60 @@ def _value(found: re.Match[str]) -> str:
 def _check_html(template: str, parts: list[Part]) -> None:
     """Escaping holds in the content of elements and in quoted attributes only."""
     values = [part.at for part in parts if part.is_value]
-    for found in _HTML.finditer(template):
+    for at in values:
+        if template.endswith(("<", "</"), 0, at):
+            raise TemplateError(at, "a value cannot be the name of a tag", "write &lt; for the text <")
+    at = 0
+    while (begin := template.find("<", at)) >= 0:
+        if comment := _COMMENT.match(template, begin):
+            at = comment.end()
+        elif template.startswith("<!--", begin):
+            raise TemplateError(begin, "this comment has no end", "close it by -->")
+        elif tag := _TAG.match(template, begin):
+            at = _check_tag(template, tag, values)
+        else:
+            at = begin + 1
+
+
+def _check_tag(template: str, tag: re.Match[str], values: list[int]) -> int:
+    """Checks the values in a tag, and in the element where that is no HTML. Gives the end of both."""
+    _refuse_in(tag.span(), values, "a value cannot be the name of a tag")
+    end = tag.end()
+    while (attribute := _ATTRIBUTE.match(template, end)) and not attribute["end"]:
+        end = attribute.end()
         for at in values:
-            if not found.start() <= at < found.end():
-                continue
-            if found["name"] and at >= found.start("code"):
-                raise TemplateError(
-                    at,
-                    f"a value cannot stand in <{found['name'].lower()}>, where escaping for HTML does not hold",
-                    'put it into an attribute, e.g. <body data-id="{{request_id}}">',
-                )
-            if tag := found["raw"] or found["tag"]:
-                _check_attribute(tag, at - found.start(), at)
+            if attribute.start() <= at < end:
+                _check_attribute(attribute, at)
+    if attribute is None:
+        raise TemplateError(tag.start(), "this tag has no end", "write &lt; for the text <")
+    end = attribute.end()
+    name = tag[2].lower()
+    if tag[1] or name not in _RAW:
+        return end
+    close = re.compile(rf"</{name}[\t\n\f\r />]", re.IGNORECASE).search(template, end)
+    behind = close.start() if close else len(template)
+    if name in ("script", "style"):
+        message = f"a value cannot stand in <{name}>, where escaping for HTML does not hold"
+        _refuse_in((end, behind), values, message, 'put it into an attribute, e.g. <body data-id="{{request_id}}">')
+    return behind
 
 
-def _check_attribute(tag: str, inside: int, at: int) -> None:
-    for attribute in _ATTRIBUTE.finditer(tag):
-        if attribute.start(2) < inside < attribute.end(2):
-            name, value = attribute[1].lower(), attribute[2][1:-1].lstrip().lower()
-            if name.startswith("on") or name in ("style", "srcdoc"):
-                raise TemplateError(
-                    at,
-                    f"a value cannot stand in `{name}`, where escaping for HTML does not hold",
-                    'put it into an attribute that is not run, e.g. data-id="{{request_id}}"',
-                )
-            if name in _ADDRESSES and value.startswith(("{{", "javascript:", "data:")):
-                message = f"a value cannot begin an address, as it does in `{name}`"
-                raise TemplateError(at, message, "begin with a fixed path")
-            return
-    raise TemplateError(at, "a value in a tag needs quotes around it", 'write it like title="{{title}}"')
+def _refuse_in(span: tuple[int, int], values: list[int], message: str, hint: str | None = None) -> None:
+    if inside := [at for at in values if span[0] <= at < span[1]]:
+        raise TemplateError(inside[0], message, hint)
+
+
+def _check_attribute(attribute: re.Match[str], at: int) -> None:
+    name, value = attribute["name"].lower(), attribute["double"] or attribute["single"]
+    if value is None or at < max(attribute.start("double"), attribute.start("single")):
+        raise TemplateError(at, "a value in a tag needs quotes around it", 'write it like title="{{title}}"')
+    if name.startswith("on") or name in ("style", "srcdoc"):
+        message = f"a value cannot stand in `{name}`, where escaping for HTML does not hold"
+        hint = 'put it into an attribute that is not run, e.g. data-id="{{request_id}}"'
+        raise TemplateError(at, message, hint)
+    if name in _ADDRESSES and value.strip().lower().startswith(("{{", "javascript:", "data:")):
+        message = f"a value cannot begin an address, as it does in `{name}`"
+        raise TemplateError(at, message, "begin with a fixed path")
 
 
 def _check_json(parts: list[Part]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pylae import ConfigError, Gateway
 from pylae.config.models.errors import PageFormat
-from pylae.config.pages import MAX_BYTES, MAX_PAGES, MAX_VALUES, VALUES, TemplateError, parse
+from pylae.config.pages import MAX_BYTES, MAX_PAGES, MAX_VALUES, VALUES, Part, TemplateError, parse
 from pylae.errors import Problem
 
 
@@ -88,14 +92,26 @@ def test_values_in_html_stand_where_escaping_holds() -> None:
         ("<iframe srcdoc='{{path}}'>", f"a value cannot stand in `srcdoc`, {holds}"),
         ("<p title={{path}}>", "a value in a tag needs quotes around it"),
         ("<p {{path}}>", "a value in a tag needs quotes around it"),
-        ("<p{{path}}>", "a value in a tag needs quotes around it"),
-        ("</p {{path}}", "a value in a tag needs quotes around it"),
+        ("<p{{path}}>", "a value cannot be the name of a tag"),
+        ('<p"{{path}}">', "a value cannot be the name of a tag"),
+        ('<p a"={{path}}">', "a value in a tag needs quotes around it"),
+        ("<p {{path}}='x'>", "a value in a tag needs quotes around it"),
+        ("<p a= \"x\"b='{{path}}' c={{path}}>", "a value in a tag needs quotes around it"),
+        ("</><p a={{path}}>", "a value in a tag needs quotes around it"),
+        ("<!--> <p a={{path}}> -->", "a value in a tag needs quotes around it"),
+        ("<{{title}}>", "a value cannot be the name of a tag"),
+        ("</{{title}}>", "a value cannot be the name of a tag"),
+        ("</p {{path}}>", "a value in a tag needs quotes around it"),
         ('<a href="{{path}}">', "a value cannot begin an address, as it does in `href`"),
         ("<img SRC=' {{path}}'>", "a value cannot begin an address, as it does in `src`"),
         ("<a href=\"JavaScript:f('{{path}}')\">", "a value cannot begin an address, as it does in `href`"),
     ):
         at, said, _ = wrong(bad)
-        assert (at, said) == (bad.index("{{"), message), bad
+        assert (at in (bad.index("{{"), bad.rindex("{{")), said) == (True, message), bad
+
+    for unclosed in ("<p>a<b", "<p>a<b title='{{path}}> c</b>", "<p>a</b title"):
+        assert wrong(unclosed) == (4, "this tag has no end", "write &lt; for the text <")
+    assert wrong("<p>a<!-- b {{path}} >") == (4, "this comment has no end", "close it by -->")
 
 
 def test_json_is_json_whatever_the_values_are() -> None:
@@ -123,6 +139,73 @@ def test_json_is_json_whatever_the_values_are() -> None:
         where, said, _ = wrong(bad, "json")
         assert said.startswith(message), (bad[:50], said)
         assert at is None or where == at, bad[:50]
+
+
+# What templates are put together from. Python's parser knows nothing of elements such as <title> and <textarea>.
+OF_HTML = (
+    *(
+        "<p",
+        "<a ",
+        "</p>",
+        "<!--",
+        "-->",
+        "<script>",
+        "</script>",
+        "<script",
+        "<style>",
+        "</style>",
+        "<STYLE a='",
+        "<svg>",
+    ),
+    *("title=", "href=", "onload=", "{{path}}", "{{detail}}", "{{{{", "<!", "<?", "</", "]]>", "--"),
+    *">= \n\"'/x{}<&!-`",
+)
+OF_JSON = ("{{path}}", "{{status}}", "true", '"a":', '"x"', '\\"', "\\\\", "\\u", *'{}[]":,\\01a -.e')
+HOSTILE = "<script>alert(1)</script>\"' onclick=x href=javascript:1 --> --!> <!-- </style> /> ]]> ?> > `"
+
+
+class Shape(HTMLParser):
+    """The tags of a page with the names of their attributes, and where comments are."""
+
+    def __init__(self, parts: list[Part], value: str) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+        self.feed("".join(value if part.is_value else part.text for part in parts))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, *(name for name, _ in attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.seen.append(f"/{tag}")
+
+    def handle_comment(self, _data: str) -> None:
+        self.seen.append("a comment")
+
+
+def accepted(template: str, form: PageFormat) -> list[Part]:
+    """The parts of a template that is accepted and has values; none of another."""
+    try:
+        found = parse(template, form)
+    except TemplateError:
+        return []
+    return found if any(part.is_value for part in found) else []
+
+
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(st.sampled_from(OF_HTML), max_size=14).map("".join))
+def test_no_template_that_is_accepted_lets_a_value_change_its_tags(template: str) -> None:
+    found = accepted(template, "html")
+    assert Shape(found, "x").seen == Shape(found, html.escape(HOSTILE)).seen
+
+
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(st.sampled_from(OF_JSON), max_size=12).map("".join), st.text(max_size=5), st.integers(400, 599))
+def test_a_template_that_is_accepted_is_json_with_any_value(template: str, value: str, status: int) -> None:
+    if found := accepted(template, "json"):
+        inside = json.dumps(value)[1:-1]
+        filled = (str(status) if part.text == "status" else inside for part in found if part.is_value)
+        json.loads("".join(next(filled) if part.is_value else part.text for part in found))
 
 
 CONFIG = """\
@@ -168,7 +251,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "errors" / "all.json").write_bytes(b'"\xff"')
     first, second = problems(file)
     assert str(first) == (
-        f"{file}:2:15: errors.404.html: the file errors/404.html cannot be read: no such file or directory"
+        f"{file}:2:15: errors.404.html: the file errors/404.html cannot be read: no such file or directory "
+        f"(it is looked for as {tmp_path}/errors/404.html)"
     )
     assert str(second) == f"{file}:3:19: errors.default.json: the file errors/all.json is not UTF-8: byte 1 is 0xff"
     (tmp_path / "errors" / "404.html").write_text("x" * (MAX_BYTES + 1))

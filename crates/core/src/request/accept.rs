@@ -30,7 +30,7 @@ enum Precision {
 }
 
 impl Wanted {
-    /// Reads the lines of Accept; without any, everything is accepted. A range whose weight is no weight does not count.
+    /// Reads the lines of Accept; without any, everything is accepted. A range with a malformed weight does not count.
     pub(crate) fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let anything = Want { weight: 1000, precision: Precision::Any };
         let mut wanted = Self { json: anything, html: anything, text: anything };

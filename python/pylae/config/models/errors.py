@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
@@ -24,6 +24,12 @@ def _file(text: str) -> str:
     if not text or "\0" in text or "\n" in text:
         raise refusal("must be the name of a file")
     return text
+
+
+def _formats(page: Any) -> Any:
+    if isinstance(page, str):
+        raise refusal("is a page of HTML or JSON; which one is not said", "write {html: {found}} or {json: {found}}")
+    return page
 
 
 def _some(page: dict[PageFormat, str]) -> dict[PageFormat, str]:
@@ -50,6 +56,7 @@ PageStatus = Annotated[
 ]
 """The statuses that a page is for: one, those of a family, or all."""
 ErrorPages = Annotated[
-    dict[PageStatus, Annotated[dict[PageFormat, PageFile], AfterValidator(_some)]], AfterValidator(_few)
+    dict[PageStatus, Annotated[dict[PageFormat, PageFile], BeforeValidator(_formats), AfterValidator(_some)]],
+    AfterValidator(_few),
 ]
 """Files of error pages by status and format."""

@@ -225,7 +225,9 @@ class Texts:
         try:
             return read_bytes(self.file(name), limit, self.files)
         except OSError as error:
-            self.find(path, f"the file {name} cannot be read: {reason(error)}")
+            missing = isinstance(error, FileNotFoundError)
+            hint = f"it is looked for as {self.file(name).absolute()}" if missing else None
+            self.find(path, f"the file {name} cannot be read: {reason(error)}", hint)
             return None
 
     def find(self, path: tuple[Step, ...], message: str, hint: str | None = None) -> None:
