@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pylae import ConfigError, Gateway, HTTPError, Request, Response
 from pylae.cli import main
 from pylae.testing import FakeService, Reply
 from support.admin import Admin
+from support.guides import GUIDES
 from support.h2client import FramePeer
 from support.h2servers import Shop, grpc_instance
 from support.hooked import running as running_here
@@ -481,3 +483,40 @@ def test_a_full_gateway(gateway: Start, errors: dict[str, Any]) -> None:
             answer = browse(running)
             assert shown(answer) == (503, "overloaded")
             assert answer.one("retry-after") == "1"
+
+
+def _blocks(kind: str) -> list[str]:
+    """The blocks of the guide."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", (GUIDES / "error-pages.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_of_the_guide(gateway_process: Callable[..., Process], instance: RawInstance, tmp_path: Path) -> None:
+    (tmp_path / "errors").mkdir()
+    for name, kind in (("404.html", "html"), ("5xx.html", "html"), ("error.json", "json")):
+        (tmp_path / "errors" / name).write_text(_blocks(kind)[0])
+    pages = yaml.safe_load(_blocks("yaml")[0])["errors"]
+    errors = {
+        str(status): {form: str(tmp_path / file) for form, file in page.items()} for status, page in pages.items()
+    }
+    route = {"prefix": "/shop", "service": "all"}
+    process = gateway_process({"errors": errors, "routes": [route]}, all=instance)
+    answer = browse(process, "/here&there", "X-Request-ID: 7")
+    assert b"<code>/here&amp;there</code>" in answer.body
+    assert b"there should be one: 7</small>" in answer.body
+    document = program(process, "/x", "X-Request-ID: 8")
+    assert document == {
+        "error": {"status": 404, "code": "no_route", "message": "no route for this path", "request": "8"}
+    }
+
+
+def test_the_hook_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = (block for block in _blocks("python") if "gateway.run()" in block)
+    monkeypatch.setattr(Gateway, "run", lambda _self: None)
+    module: dict[str, Any] = {}
+    exec(text.replace("127.0.0.1:8080", "127.0.0.1:0"), module)
+    with running_here(module["gateway"]) as address:
+        (answer,) = raw(address, f"GET /%3Cb%3E HTTP/1.1\r\nHost: a\r\nAccept: {BROWSER}\r\n\r\n".encode(), 1)
+        assert (answer.status, answer.one("vary")) == (404, "Accept")
+        assert answer.body == b"<!doctype html><title>Nothing here</title><p>There is no <code>/%3Cb%3E</code>."
+        (answer,) = raw(address, b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", 1)
+        assert (answer.status, answer.one("content-type")) == (404, "application/problem+json")

@@ -16,6 +16,7 @@ from pylae.config.checks.standing import FILES, Standing, takings
 from pylae.config.document.load import parse
 from pylae.config.document.written import as_written
 from pylae.config.models.config import Config
+from pylae.config.models.errors import PageFile
 from pylae.config.models.service import Service
 from pylae.config.models.tls import PemFile
 
@@ -262,10 +263,10 @@ def pem_files(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def inside(kind: Any, metadata: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    marks = get_args(PemFile)[1:]
-    if kind is str and set(marks) <= set(metadata):
+    files = (PemFile, PageFile)
+    if kind in files or (kind is str and any(set(get_args(file)[1:]) <= set(metadata) for file in files)):
         yield PemFile, path
-    elif kind == PemFile or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind, path
     else:
         for part in get_args(kind):
@@ -274,7 +275,7 @@ def inside(kind: Any, metadata: Any, path: tuple[str, ...]) -> Iterator[tuple[An
 
 def test_every_setting_that_names_a_file_is_known_to_do_so() -> None:
     found = set(pem_files(Config))
-    assert len(found) > 5
+    assert {("errors", "*", "*"), ("routes", "*", "errors", "*", "*"), ("services", "*", "tls", "ca")} <= found
     assert found <= set(FILES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from pylae.config.models.address import number_as_text
 from pylae.config.models.base import refusal
@@ -58,5 +58,6 @@ PageStatus = Annotated[
 ErrorPages = Annotated[
     dict[PageStatus, Annotated[dict[PageFormat, PageFile], BeforeValidator(_formats), AfterValidator(_some)]],
     AfterValidator(_few),
+    Field(json_schema_extra={"additionalProperties": False}),
 ]
 """Files of error pages by status and format."""
