@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ from pylae import ConfigError, Gateway, HTTPError, Request, Response
 from pylae.cli import main
 from pylae.testing import FakeService, Reply
 from support.admin import Admin
-from support.guides import GUIDES
+from support.guides import write
 from support.h2client import FramePeer
 from support.h2servers import Shop, grpc_instance
 from support.hooked import running as running_here
 from support.instance import RawInstance
+from support.pages.blocks import ROOT, blocks
 from support.peer import Message, raw
 from support.running import Process, Running
 
@@ -485,32 +485,24 @@ def test_a_full_gateway(gateway: Start, errors: dict[str, Any]) -> None:
             assert answer.one("retry-after") == "1"
 
 
-def _blocks(kind: str) -> list[str]:
-    """The blocks of the guide."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", (GUIDES / "error-pages.md").read_text(), re.MULTILINE | re.DOTALL)
-
-
 def test_the_pages_of_the_guide(gateway_process: Callable[..., Process], instance: RawInstance, tmp_path: Path) -> None:
     (tmp_path / "errors").mkdir()
-    for name, kind in (("404.html", "html"), ("5xx.html", "html"), ("error.json", "json")):
-        (tmp_path / "errors" / name).write_text(_blocks(kind)[0])
-    pages = yaml.safe_load(_blocks("yaml")[0])["errors"]
-    errors = {
-        str(status): {form: str(tmp_path / file) for form, file in page.items()} for status, page in pages.items()
-    }
-    route = {"prefix": "/shop", "service": "all"}
-    process = gateway_process({"errors": errors, "routes": [route]}, all=instance)
+    assert write("error-pages.md", tmp_path) == ["errors/404.html", "errors/error.json"]
+    page, document = (str(tmp_path / "errors" / name) for name in ("404.html", "error.json"))
+    errors = {"404": {"html": page}, "default": {"json": document}}
+    process = gateway_process({"errors": errors, "routes": [{"prefix": "/shop", "service": "all"}]}, all=instance)
     answer = browse(process, "/here&there", "X-Request-ID: 7")
     assert b"<code>/here&amp;there</code>" in answer.body
     assert b"there should be one: 7</small>" in answer.body
-    document = program(process, "/x", "X-Request-ID: 8")
-    assert document == {
+    assert program(process, "/x", "X-Request-ID: 8") == {
         "error": {"status": 404, "code": "no_route", "message": "no route for this path", "request": "8"}
     }
 
 
 def test_the_hook_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
-    (text,) = (block for block in _blocks("python") if "gateway.run()" in block)
+    (text,) = (
+        block.text for block in blocks(ROOT / "docs" / "guide" / "error-pages.md") if "gateway.run()" in block.text
+    )
     monkeypatch.setattr(Gateway, "run", lambda _self: None)
     module: dict[str, Any] = {}
     exec(text.replace("127.0.0.1:8080", "127.0.0.1:0"), module)

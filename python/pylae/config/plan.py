@@ -57,6 +57,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     asked = {call.authenticator: call.hook for call in calls if call.authenticator}
     late = [call for call in calls if not call.early and not call.authenticator]
     pages = Pages(texts)
+    errors = pages.plan(config.errors, ("errors",))
     routes = [
         {**_route(name, route, config, late, early), "errors": pages.plan(route.errors, ("routes", index, "errors"))}
         for index, (name, route) in enumerate(zip(names, config.routes, strict=True))
@@ -74,7 +75,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan(asked) if config.auth else None,
         "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
-        "errors": pages.plan(config.errors, ("errors",)),
+        "errors": errors,
         "routes": routes,
         "early": early,
         "unrouted": unrouted,
