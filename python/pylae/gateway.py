@@ -493,10 +493,12 @@ class Gateway:
 
     def _doubtful_hooks(self) -> Iterator[Finding]:
         if hooks := self._all_hooks():
+            from pylae.hooks.cors import cors_twice
             from pylae.hooks.hook import lenient, misannotated
 
             yield from misannotated(hooks)
             yield from lenient(hooks)
+            yield from cors_twice(hooks, self.config)
             if any(hook.early for hook in hooks):
                 yield from overridden_early(self.config)
 

@@ -101,11 +101,11 @@ def make(
     if on == "middleware":
         on = "response" if swapped else "request" if takes(function, 1) else "around"
     if on in ("chunks", "events"):
-        if not inspect.isasyncgenfunction(_inner(function)):
+        if not inspect.isasyncgenfunction(called_of(function)):
             raise HookError(f"{name} is not an async generator function: `async def …` with `yield`")
         if said := [option for option in HookOptions.model_fields if option in options.model_fields_set]:
             raise HookError(f"{name} sees the body piece by piece; `{'`, `'.join(said)}` cannot be set for it")
-    elif inspect.isasyncgenfunction(_inner(function)):
+    elif inspect.isasyncgenfunction(called_of(function)):
         raise HookError(f"{name} is an async generator function; a hook returns once")
     _refuse_blocking(function, options, name)
     if early and routes is not None:
@@ -161,10 +161,10 @@ def takes_response_first(function: Function) -> bool:
 
 def is_async(function: Function) -> bool:
     """Whether calling it gives a coroutine."""
-    return any(inspect.iscoroutinefunction(one) for one in (function, _inner(function)))
+    return any(inspect.iscoroutinefunction(one) for one in (function, called_of(function)))
 
 
-def _inner(function: Any) -> Any:
+def called_of(function: Any) -> Any:
     """The function that is called in the end: behind partial arguments, or of an object that can be called."""
     while isinstance(function, functools.partial):
         function = function.func

@@ -170,13 +170,15 @@ impl RouteHooks {
         exchange: &mut Exchange,
     ) -> WorkerOutcome {
         let hook = &self.called[index];
-        let half = session.half;
+        let (half, resumed) = (session.half, parked.is_some());
         let result = {
             let _lent = session.handle.lend(exchange);
             let (guard, started) = self.executors.watchdog.begin(py, &**hook);
             let result = guarded(py, || call(py, hook, &session.handle, half, parked));
             drop(guard);
-            hook.count_call();
+            if !resumed {
+                hook.count_call();
+            }
             hook.record_duration(started.elapsed());
             result.and_then(|returned| match returned.cast::<Suspended>() {
                 Ok(suspended) => Ok(Err(suspended.clone().unbind())),
