@@ -121,7 +121,7 @@ def make_authenticator(function: Function, options: CallOptions, name: str, sour
     """The hook that the function of the authenticator `name` is. Raises HookError if it cannot be one."""
     refuse_unusable(function, "authenticate")
     called = name_of(function)
-    if inspect.isasyncgenfunction(_inner(function)) or inspect.isgeneratorfunction(_inner(function)):
+    if inspect.isasyncgenfunction(called_of(function)) or inspect.isgeneratorfunction(called_of(function)):
         raise HookError(f"{called} is a generator function; an authenticator returns once")
     _refuse_blocking(function, options, called)
     _refuse_arguments(function, "authenticate", called)

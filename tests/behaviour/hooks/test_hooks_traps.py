@@ -216,6 +216,27 @@ def test_response_headers_do_not_split_or_frame(service: FakeService, fields: di
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["response_headers", "headers"])
+def test_cookies_of_one_client_are_not_kept_for_another(service: FakeService, kind: str, way: str) -> None:
+    gateway = Gateway(listeners=["127.0.0.1:0"], workers=1)
+    gateway.add_route(Route(prefix="/", service_url=service.url, auth_required=False, cache={"ttl": "1m"}))
+
+    def after(request: Request, response: Response) -> Response:
+        name = request.headers.get("X-Name")
+        if name and way == "headers":
+            response.headers["Set-Cookie"] = name
+        elif name:
+            request["response_headers"] = {"Set-Cookie": [name]}
+        return response
+
+    wrap(gateway, kind, after)
+    with running(gateway) as address:
+        cookies = [ask(address, "/", headers=fields).headers.get("Set-Cookie") for fields in ({"X-Name": "a"}, {})]
+        cookies.append(ask(address, "/", headers={"X-Name": "b"}).headers.get("Set-Cookie"))
+    assert (cookies, len(service.requests)) == (["a", None, "b"], 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_cors_twice(service: FakeService, kind: str) -> None:
     """The dict wins, on preflights too, and nothing is there twice."""
     service.answer = Reply(200, {"Access-Control-Allow-Origin": "https://service.test", "Vary": "Origin"})
@@ -385,6 +406,7 @@ def test_an_event_stream(kind: str) -> None:
         with running(gateway) as address, Client(address).stream("GET", "/") as reply:
             lines = reply.lines()
             assert (reply.headers["X-Wrapped"], next(lines)) == ("1", "data: one")
+            # One call, though it was resumed.
             assert calls(gateway, "")[kind]["calls"] == 1
             go_on.set()
             assert [line for line in lines if line] == ["data: two"]
