@@ -74,7 +74,9 @@ def by_mypy() -> Found:
 def by_pyright() -> Found:
     command = ["basedpyright", "--outputjson", "--pythonpath", sys.executable, "--project", str(FOLDER)]
     found: dict[Path, list[tuple[int, str]]] = {}
-    for said in json.loads(checked(command))["generalDiagnostics"]:
+    out = json.loads(checked(command))
+    assert out["summary"]["filesAnalyzed"] == len((*CHECKED, *LINES, *RIGHT))
+    for said in out["generalDiagnostics"]:
         if said["severity"] == "error":
             found.setdefault(Path(said["file"]), []).append((said["range"]["start"]["line"] + 1, said["message"]))
     return found

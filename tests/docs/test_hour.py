@@ -13,6 +13,7 @@ import pytest
 
 from support.pages.blocks import ROOT, blocks
 from support.pages.sandbox import LISTENER, Sandbox
+from support.programs import program
 from support.terminal import Terminal
 
 GUIDE = ROOT / "docs" / "guide"
@@ -35,6 +36,7 @@ def changed(file: Path, old: str, new: str) -> None:
 
 def demonstrated(sandbox: Sandbox) -> None:
     """The demo, and the first of the commands that it tells to paste in another terminal."""
+    program("curl")
     said = sandbox.start("pylae demo")
     exports = "".join(f"{line}\n" for line in said.splitlines() if line.startswith("export "))
     first = re.search(r"^  1\. .*\n +(.*)$", said, re.MULTILINE)

@@ -14,9 +14,12 @@ from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
 from support.pages.blocks import ROOT, Block, WrongBlockError, commands
+from support.programs import program
 
 _RUN = {"$EDITOR", "cat", "cd", "curl", "eval", "jq", "pylae", "python", "sed", "tr", "uvicorn"}
 """Programs that a walk runs: none that would change anything outside of its folder, or ask anybody elsewhere."""
+_ABSENT = {"curl", "jq"}
+"""Those of them that a machine may lack."""
 _ELSEWHERE = re.compile(r"https?://(?!127\.0\.0\.1\b|localhost\b|10\.0\.)[^\s'\"]+")
 """Addresses that are not this machine's; services in 10.0.0.0/16 are, in the sandbox."""
 _SEPARATORS = {"|", "||", "&&", ";", "&"}
@@ -70,6 +73,8 @@ def check_harmless(block: Block) -> None:
     for command in commands(block):
         if strange := {words[0] for words in _simple(command.text)} - _RUN:
             raise WrongBlockError(f"{block.where}: calls {', '.join(sorted(strange))}, {advice}")
+        for name in {words[0] for words in _simple(command.text)} & _ABSENT:
+            program(name)
         if "curl" in command.text and (address := _ELSEWHERE.search(command.text)):
             raise WrongBlockError(f"{block.where}: asks {address[0]}, {advice}")
 
