@@ -145,6 +145,21 @@ def test_code_that_sees_a_secret_on_its_way_is_a_destination() -> None:
     assert hand_in(document)
 
 
+def test_code_of_authenticators_stays_in_its_place() -> None:
+    text = INSIDE.replace("auth: {", 'auth: {functions: {who: "debug:who"}, ')
+    document, _ = written(text)
+    document["auth"]["functions"]["who"] = {"function": "debug:who", "key": "header:X-Token", "cache": "1m"}
+    assert hand_in(document, text)
+    document["auth"]["functions"]["who"] = "os:system"
+    assert refused(document, text) == ["auth.functions.who"]
+    document["auth"]["functions"] = {"who": "debug:who", "other": "debug:dump"}
+    assert refused(document, text) == ["auth.functions.other"]
+    document, _ = written()
+    document["auth"]["functions"] = {"who": "debug:who"}
+    assert "auth.functions.who" in refused(document)
+    assert hand_in(document, f"{INSIDE}admin: {{code: ['debug:who'], references: [A, B]}}\n")
+
+
 def test_a_health_check_goes_to_the_instances() -> None:
     document, _ = written()
     document["services"]["one"]["instances"] = ["http://127.0.0.1:1", "http://thief.example:80"]
