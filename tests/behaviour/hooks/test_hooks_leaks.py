@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 
 from pylae import Gateway, Request, Response, Route, engine
-from pylae.testing import RunningGateway
+from pylae.hooks import HookTimeout
+from pylae.testing import Client, FakeService, RunningGateway
+from support.hooked import hooked, running
 from support.instance import EchoInstance
 from support.peer import Peer, wait_until
 
@@ -97,3 +100,39 @@ def counted(running: RunningGateway, work: Callable[[RunningGateway], None], tim
         work(running)
     wait_until(lambda: gc.collect() >= 0 and engine.live_requests() == 0)
     return len(gc.get_objects()), resident()
+
+
+def test_a_call_that_is_given_up_while_it_makes_its_state(service: FakeService) -> None:
+    """The exchange is over before the dict is there: it must not be kept by the request that it holds."""
+    gateway = hooked(service.url)
+    answered, over = threading.Event(), threading.Event()
+    met: list[str] = []
+    called: list[threading.Thread] = []
+
+    def collecting(phase: str, _: object) -> None:
+        # Python may collect garbage, and so run any code, where it makes a dict (up to 3.11).
+        if phase == "start" and not met and threading.current_thread() is called[0]:
+            met.append(phase)
+            with contextlib.suppress(HookTimeout):
+                answered.wait(10)
+
+    @gateway.on_request(blocking=True, timeout="50ms")
+    def keeping(request: Request) -> None:
+        called.append(threading.current_thread())
+        # None is left that was made before.
+        used = [{} for _ in range(200)]
+        gc.callbacks.append(collecting)
+        before = gc.get_threshold()
+        try:
+            gc.set_threshold(1)
+            request.state["self"] = request
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(collecting)
+            used.clear()
+            over.set()
+
+    with running(gateway) as address:
+        assert Client(address).get("/").status == 500
+        answered.set()
+        assert over.wait(10)

@@ -92,6 +92,8 @@ struct Objects {
     state: Option<Py<PyDict>>,
     /// What hooks have put under the keys of the request that stand for the answer.
     answer: Option<Py<PyDict>>,
+    /// The exchange is over. Nothing is kept from then on: a request here would keep itself.
+    over: bool,
 }
 
 /// Revokes access to the exchange when dropped.
@@ -124,7 +126,7 @@ impl ExchangeHandle {
             let copy = |object: &Py<PyAny>| object.clone_ref(py);
             (objects.state.as_ref().map(|state| state.clone_ref(py)), objects.context.as_ref().map(copy))
         };
-        let objects = Objects { request: None, context, state, answer: None };
+        let objects = Objects { context, state, ..Objects::default() };
         Arc::new(Self {
             about: Arc::clone(&self.about),
             outer: None,
@@ -191,7 +193,7 @@ impl ExchangeHandle {
             return Ok(existing.into_bound(py));
         }
         let request = Bound::new(py, PyRequest::new(Arc::clone(self)))?;
-        self.objects.lock().request = Some(request.clone().unbind());
+        self.keep(|objects| objects.request = Some(request.clone().unbind()));
         Ok(request)
     }
 
@@ -203,7 +205,7 @@ impl ExchangeHandle {
             return Ok(existing.into_bound(py));
         }
         let run = CONTEXT.import(py, "contextvars", "Context")?.call0()?.getattr(intern!(py, "run"))?;
-        self.outermost().objects.lock().context = Some(run.clone().unbind());
+        self.outermost().keep(|objects| objects.context = Some(run.clone().unbind()));
         Ok(run)
     }
 
@@ -221,7 +223,7 @@ impl ExchangeHandle {
             return existing.into_bound(py);
         }
         let state = PyDict::new(py);
-        self.outermost().objects.lock().state = Some(state.clone().unbind());
+        self.outermost().keep(|objects| objects.state = Some(state.clone().unbind()));
         state
     }
 
@@ -233,14 +235,23 @@ impl ExchangeHandle {
             return existing.map(|answer| answer.into_bound(py));
         }
         let answer = PyDict::new(py);
-        self.outermost().objects.lock().answer = Some(answer.clone().unbind());
+        self.outermost().keep(|objects| objects.answer = Some(answer.clone().unbind()));
         Some(answer)
+    }
+
+    /// Keeps an object that was created on first use. A call that has timed out may create one when the exchange is
+    /// over.
+    fn keep(&self, put: impl FnOnce(&mut Objects)) {
+        let mut objects = self.objects.lock();
+        if !objects.over {
+            put(&mut objects);
+        }
     }
 
     /// Ends access for good and drops all objects, because the exchange is over.
     pub(crate) fn end(&self) {
         let held = self.close();
-        let objects = std::mem::take(&mut *self.objects.lock());
+        let objects = std::mem::replace(&mut *self.objects.lock(), Objects { over: true, ..Objects::default() });
         drop((held, objects));
     }
 }
