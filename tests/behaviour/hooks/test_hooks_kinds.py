@@ -274,6 +274,8 @@ def test_call_next_is_called_once(gateway: Gateway, kind: str) -> None:
     assert len(errors) == 1
 
 
+# The interrupt may meet a callback of the garbage collector, which Hypothesis has, and is raised again then.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*gc_callback:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["worker", "coroutine", "loop", "pool", "around"])
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
 def test_a_hook_that_takes_too_long(
@@ -308,7 +310,9 @@ def test_a_hook_that_takes_too_long(
         await loop(request)
 
     function: Any = {"worker": worker, "pool": worker, "coroutine": coroutine, "loop": loop, "around": after}[kind]
-    gateway.add_middleware(function, timeout="50ms", on_error=on_error, blocking=kind == "pool", stage="late")
+    # On the loop long enough to begin on a busy machine: a call that has not begun in time is refused.
+    timeout = "200ms" if kind in ("loop", "around") else "50ms"
+    gateway.add_middleware(function, timeout=timeout, on_error=on_error, blocking=kind == "pool", stage="late")
     with running(gateway) as address:
         assert ask(address, "/").status == (500 if on_error == "fail" else 200)
         until(lambda: ended)
