@@ -95,6 +95,8 @@ impl RouteHooks {
                     WorkerOutcome::Submit(job) => return self.submit(job, session, exchange),
                 }
                 match self.advance(&mut session) {
+                    // Dropped here, where its objects cost least.
+                    None if self.is_over(py, &session) => return Step::Continue,
                     None => return self.finish(session, exchange, Step::Continue),
                     Some(next) if self.runs_on_worker(&next) => turn = next,
                     Some(next) => return self.call_on_executor(next, session, exchange),
@@ -242,6 +244,15 @@ impl RouteHooks {
             Some(step) => self.finish(session, exchange, step),
             None => self.run_hooks(session, exchange),
         }
+    }
+
+    /// Returns true if neither the response nor later hooks need the session of early hooks.
+    fn is_over(&self, py: Python<'_>, session: &Session) -> bool {
+        self.about.is_early()
+            && !self.sees_responses
+            && session.half == On::Request
+            && session.parked.is_empty()
+            && session.handle.holds_nothing(py).unwrap_or(false)
     }
 
     /// Stores the session if the response needs it, and drops it otherwise.

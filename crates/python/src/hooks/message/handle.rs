@@ -239,6 +239,19 @@ impl ExchangeHandle {
         Some(answer)
     }
 
+    /// Returns true if hooks have left nothing for those that come later: no state, no answer, no context variable.
+    pub(crate) fn holds_nothing(&self, py: Python<'_>) -> PyResult<bool> {
+        let run = {
+            let objects = self.objects.lock();
+            if self.outer.is_some() || objects.state.is_some() || objects.answer.is_some() {
+                return Ok(false);
+            }
+            objects.context.as_ref().map(|run| run.clone_ref(py))
+        };
+        let Some(run) = run else { return Ok(true) };
+        run.bind(py).getattr(intern!(py, "__self__"))?.is_empty()
+    }
+
     /// Keeps an object that was created on first use. A call that has timed out may create one when the exchange is
     /// over.
     fn keep(&self, put: impl FnOnce(&mut Objects)) {
