@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
@@ -17,7 +18,11 @@ from pylae.cli import main
 from pylae.hooks import Certificate, User
 from pylae.testing import FakeService, StartedGateway
 from support.exchanges import ask
+from support.frames import handshake, switching
+from support.h2servers import Shop, grpc_instance
 from support.hooked import running, until
+from support.instance import RawInstance
+from support.peer import Peer
 from support.tls import Authority, secure
 
 TOKENS = {"red": User("ada", role="user", permissions=["read"]), "blue": User("bob", role="admin")}
@@ -631,3 +636,39 @@ def test_a_client_that_leaves_ends_it(service: FakeService) -> None:
         assert entered.wait(10)
         client.close()
         assert ended.wait(10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_grpc_have_a_user(kind: str) -> None:
+    with grpc_instance(Shop()) as url:
+        gateway = Gateway(listeners=[{"address": "127.0.0.1:0", "http2": True}], workers=1)
+        gateway.add_service("shop", [url], protocol="http2")
+        gateway.add_route(Route(prefix="/shop.Shop", service="shop"))
+        add(gateway, kind, by_token, key="header:X-Token", cache="1h")
+        with running(gateway) as address, grpc.insecure_channel(address) as channel:
+            call = channel.unary_unary("/shop.Shop/Unary")
+            assert call(b"abc", metadata=[("x-token", "red")]) == b"cba"
+            assert call(b"def", metadata=[("x-token", "red")]) == b"fed"
+            with pytest.raises(grpc.RpcError) as raised:
+                call(b"abc", metadata=[("x-token", "green")])
+            assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_websockets_are_opened_for_a_user(kind: str) -> None:
+    """Browsers cannot set fields: the credential is in the query."""
+    with RawInstance() as instance:
+        gateway = Gateway(listeners=["127.0.0.1:0"], workers=1)
+        gateway.add_route(Route(prefix="/", service_url=instance.url, websocket=True))
+        add(gateway, kind, lambda request: TOKENS.get(request.query_params.get("token", "")), key="query:token")
+        with running(gateway) as address:
+            for target in ("/chat?token=green", "/chat"):
+                with Peer.connect(address) as client:
+                    client.send(handshake(target=target))
+                    assert client.read_head().status == 401
+            with Peer.connect(address) as client:
+                client.send(handshake(target="/chat?token=red"))
+                peer = instance.accept()
+                assert peer.read_head().one("X-User-ID") == "ada"
+                peer.send(switching())
+                assert client.read_head().status == 101
