@@ -160,10 +160,6 @@ def own_paths(config: Config) -> list[tuple[str, str, str]]:
     return [(f"{name}: {path}", name, path) for name, one in functions.items() for path in one.paths]
 
 
-def _count_of_routes(config: Config) -> int:
-    return len(config.routes) + len(own_paths(config))
-
-
 def _derived_name(route: Route) -> str:
     path = route.path or route.pattern or f"{(route.prefix or '').rstrip('/')}/*"
     where = ("|".join(route.host) + path)[:150]
@@ -312,8 +308,8 @@ def steps(path: str) -> tuple[Step, ...]:
 def source_path(config: Config, path: str) -> tuple[Step, ...]:
     """The path in the model of what the plan has at `path`."""
     match steps(path):
-        case ("routes", int(index), *_) if index in (behind := range(len(config.routes), _count_of_routes(config))):
-            return ("auth", "functions", own_paths(config)[behind.index(index)][1], "paths")
+        case ("routes", int(index), *_) if len(config.routes) <= index < len(config.routes) + len(own_paths(config)):
+            return ("auth", "functions", own_paths(config)[index - len(config.routes)][1], "paths")
         case ("services", int(index), *rest) if index < len(names := list(all_services(config))):
             return _service_source(config, names[index], rest)
         case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):

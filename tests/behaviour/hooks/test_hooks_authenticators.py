@@ -545,6 +545,51 @@ def test_credentials_can_be_kept_from_instances(service: FakeService) -> None:
     assert "x-token" not in service.requests[-1].headers
 
 
+@pytest.mark.parametrize("key", [None, "header:X-Token"])
+def test_what_is_changed_for_instances_does_not_concern_it(service: FakeService, key: str | None) -> None:
+    gateway = gateway_for(service, policies={"transform": {"request": {"remove": ["X-Token"]}}})
+    add(gateway, "worker", by_token, key=key)
+    with running(gateway) as address:
+        assert ask(address, "/", headers={"X-Token": "red"}).status == 200
+    assert "x-token" not in service.requests[-1].headers
+
+
+@pytest.mark.parametrize("key", [None, ["header:X-Real-IP", "header:X-Forwarded-User"]])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_trusted_proxy_is_believed(service: FakeService, key: list[str] | None, *, trusted: bool) -> None:
+    gateway = gateway_for(service, trusted_proxies=["127.0.0.1"] if trusted else [])
+
+    def who(request: Request) -> User | None:
+        user, address = (request.headers.get(name) for name in ("x-forwarded-user", "x-real-ip"))
+        return User(user) if user and address else None
+
+    add(gateway, "worker", who, key=key)
+    with running(gateway) as address:
+        answer = ask(address, "/", headers={"X-Forwarded-User": "ada", "X-Real-IP": "192.0.2.1"})
+        assert answer.status == (200 if trusted else 401)
+
+
+def test_a_module_that_changes_is_asked_anew(service: FakeService, tmp_path: Path) -> None:
+    module = tmp_path / "asked_anew.py"
+    text = "from pylae.hooks import User\n\n\ndef who(request):\n    return User('ada')\n"
+    module.write_text(text)
+    (tmp_path / "pylae.yaml").write_text(
+        "listeners: ['127.0.0.1:0']\nworkers: 1\n"
+        "auth: {functions: {token: {function: 'asked_anew:who', key: 'header:X-Token', cache: 1h}}}\n"
+        f"routes: [{{prefix: /, service: shop, service_url: '{service.url}'}}]\n"
+    )
+    one = StartedGateway(Gateway.from_file(tmp_path / "pylae.yaml"))
+    try:
+        for name in ("ada", "bob"):
+            module.write_text(text.replace("ada", name))
+            one.gateway.reload()
+            assert ask(one.address, "/", headers={"X-Token": "red"}).status == 200
+            assert service.requests[-1].headers["x-user-id"] == name
+        assert module in one.gateway.followed
+    finally:
+        one.stop()
+
+
 def test_an_early_user_is_not_asked_about(service: FakeService) -> None:
     gateway = gateway_for(service)
     asked: list[int] = []

@@ -2,6 +2,7 @@
 
 use super::HookVisit;
 use crate::exchange::Exchange;
+use crate::request::forwarding;
 
 impl Exchange {
     /// Returns a copy for hooks that run outside the worker. It takes over everything that hooks can change;
@@ -15,13 +16,14 @@ impl Exchange {
         detached
     }
 
-    /// Returns a copy of the request for the function of an authenticator, which changes nothing of it.
+    /// Returns a copy of the request for the function of an authenticator: what the client has sent, without the
+    /// changes that are made for instances.
     #[must_use]
     pub fn copy_request(&self) -> Box<Self> {
         let mut copy = self.copy_fixed();
-        copy.request.forward_path.clone_from(&self.request.forward_path);
-        copy.request.forward_query.clone_from(&self.request.forward_query);
-        copy.request.edits.clone_from(&self.request.edits);
+        if !copy.request.origin.peer_trusted {
+            forwarding::remove_untrusted(&mut copy);
+        }
         copy
     }
 

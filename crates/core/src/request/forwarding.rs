@@ -46,6 +46,15 @@ pub fn dropped_fields(exchange: &Exchange) -> NameSet {
     if exchange.request.origin.peer_trusted { IDENTITY } else { IDENTITY.with(FORWARDED) }
 }
 
+/// Returns true if no client can be believed that sends the field `name`: it may say who the user is, or where the
+/// request comes from.
+pub fn is_unbelievable(exchange: &Exchange, name: &[u8]) -> bool {
+    let id = Name::classify(name);
+    let untrusted = !exchange.request.origin.peer_trusted;
+    dropped_fields(exchange).has(id)
+        || untrusted && id == Name::Other && pylae_http::message::name::starts_with(name, FAMILY)
+}
+
 /// Adds the gateway's own fields to the request: request id, forwarding fields, identity. The client's trace context is
 /// forwarded unchanged: a context made up here would decide for the services whether they trace.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pylae_core::Exchange;
 use pylae_core::connection::certificate::Certificate;
-use pylae_core::request::{cookie, query};
+use pylae_core::request::{cookie, forwarding, query};
 use pylae_http::{HeadLimits, Method, Name};
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,8 @@ impl SentCredentials {
         [&self.head, certificate.unwrap_or_default().as_bytes()].concat()
     }
 
-    /// Returns a request that has them and nothing else of `exchange` but its id and times.
+    /// Returns a request that has them and nothing else of `exchange` but its id, its times
+    /// and whether a trusted proxy has sent it.
     pub(super) fn request(self, exchange: &Exchange) -> Option<Box<Exchange>> {
         let mut masked = Box::new(Exchange::new(0));
         let request = &mut masked.request;
@@ -129,6 +130,7 @@ impl SentCredentials {
         request.head.parse(&request.buffer, &limits).ok().filter(|whole| *whole)?;
         request.target.read(request.head.target.of(&request.buffer), Method::Get).ok()?;
         request.origin.certificate = self.certificate;
+        request.origin.peer_trusted = exchange.request.origin.peer_trusted;
         request.id.clone_from(&exchange.request.id);
         masked.times.started = exchange.times.started;
         (masked.times.now, masked.times.wall) = (exchange.times.now, exchange.times.wall);
@@ -136,11 +138,10 @@ impl SentCredentials {
     }
 }
 
-/// Returns the values of a field that the gateway has not removed.
+/// Returns the values of a field as the client has sent it, if the client can be believed.
 fn sent_values<'e>(exchange: &'e Exchange, name: &'e str) -> impl Iterator<Item = &'e [u8]> {
-    let edits = &exchange.request.edits;
-    let removed = edits.removes(Name::classify(name.as_bytes()), name.as_bytes());
-    exchange.request.values(name).filter(move |_| !removed)
+    let believed = !forwarding::is_unbelievable(exchange, name.as_bytes());
+    exchange.request.values(name).filter(move |_| believed)
 }
 
 /// Returns true if the percent-decoded parameter name is `name`.

@@ -217,10 +217,25 @@ fn what_is_no_credential_is_not_there() {
     assert_eq!(String::from_utf8_lossy(&masked.request.buffer), head);
     assert_eq!(masked.request.query(), Some(&b"%6b=2&k=3"[..]));
     assert!(masked.request.origin.certificate.is_some());
-    // What the gateway has taken away is not there either.
+    // What is taken away for instances is there.
     exchange.request.edits.remove(b"X-Token");
     let masked = SentCredentials::of(&exchange, &parts).unwrap().request(&exchange).unwrap();
-    assert_eq!(masked.request.values("x-token").count(), 0);
+    assert_eq!(masked.request.values("x-token").count(), 2);
+}
+
+#[test]
+fn what_nobody_can_be_believed_is_not_asked_about() {
+    let parts: Vec<CredentialPart> = ["header:X-User-ID", "header:X-Forwarded-For", "header:X-Forwarded-Foo"]
+        .map(|part| part.to_owned().try_into().unwrap())
+        .into();
+    let fields = ["X-User-ID: root", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Foo: 1"];
+    let mut exchange = request("/", &fields);
+    assert!(SentCredentials::of(&exchange, &parts).is_none());
+    exchange.request.origin.peer_trusted = true;
+    let masked = SentCredentials::of(&exchange, &parts).unwrap().request(&exchange).unwrap();
+    let sent = |name| masked.request.values(name).count();
+    assert_eq!((sent("x-user-id"), sent("x-forwarded-for"), sent("x-forwarded-foo")), (0, 1, 1));
+    assert!(masked.request.origin.peer_trusted);
 }
 
 fn sent() -> impl Strategy<Value = (Vec<String>, Vec<String>, Vec<String>)> {
