@@ -216,7 +216,7 @@ def test_response_headers_do_not_split_or_frame(service: FakeService, fields: di
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["response_headers", "headers"])
+@pytest.mark.parametrize("way", ["before", "response_headers", "headers"])
 def test_cookies_of_one_client_are_not_kept_for_another(service: FakeService, kind: str, way: str) -> None:
     gateway = Gateway(listeners=["127.0.0.1:0"], workers=1)
     gateway.add_route(Route(prefix="/", service_url=service.url, auth_required=False, cache={"ttl": "1m"}))
@@ -225,9 +225,14 @@ def test_cookies_of_one_client_are_not_kept_for_another(service: FakeService, ki
         name = request.headers.get("X-Name")
         if name and way == "headers":
             response.headers["Set-Cookie"] = name
-        elif name:
+        elif name and way == "response_headers":
             request["response_headers"] = {"Set-Cookie": [name]}
         return response
+
+    @gateway.on_request(stage="early")
+    def before(request: Request) -> None:
+        if way == "before" and "X-Name" in request.headers:
+            request["response_headers"] = {"Set-Cookie": [request.headers["X-Name"]]}
 
     wrap(gateway, kind, after)
     with running(gateway) as address:
