@@ -4,6 +4,7 @@
 mod early;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -103,14 +104,14 @@ impl<'a> Flow<'a> {
                 return reply;
             }
         }
-        let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
+        let (client, exchange) = (&mut *self.client, &mut *self.exchange);
+        // Here, because hooks on other threads do not see the transforms.
+        let form = if exchange.response.is_coded() { BodyForm::Coded } else { BodyForm::Plain };
         let state = exchange.hook_visit();
+        state.body_form = form;
         if let Reply::Own(answer) = &reply {
             state.response_body = Some(answer.body.clone());
         }
-        // Here, because hooks on other threads do not see the transforms.
-        let form = if exchange.response.is_coded() { BodyForm::Coded } else { BodyForm::Plain };
-        exchange.hook_visit().body_form = form;
         let status = exchange.response.status;
         let step = match call {
             ResponseCall::Refusal => hooks.on_refusal(exchange),
@@ -124,7 +125,20 @@ impl<'a> Flow<'a> {
         {
             outcome = Err(Halt::Rejected(Box::new(hook::failure())));
         }
-        let result = match (outcome, body) {
+        let result = self.reply_after_hooks(hooks, reply, outcome, body).await;
+        result.unwrap_or_else(|halt| self.fail(&halt))
+    }
+
+    /// Returns the reply after response hooks, which have come to `outcome` and may have set the body.
+    async fn reply_after_hooks(
+        &mut self,
+        hooks: &dyn Hooks,
+        mut reply: Reply<'a>,
+        outcome: Result<Option<Box<Answer>>, Halt>,
+        body: Option<Arc<[u8]>>,
+    ) -> Result<Reply<'a>, Halt> {
+        let (worker, client, exchange) = (self.worker, &mut *self.client, &mut *self.exchange);
+        match (outcome, body) {
             (Ok(None), None) => {
                 if let Reply::Own(answer) = &mut reply {
                     answer.status = exchange.response.status;
@@ -149,8 +163,7 @@ impl<'a> Flow<'a> {
                 discard_reply(worker, exchange, reply);
                 Err(halt)
             }
-        };
-        result.unwrap_or_else(|halt| self.fail(&halt))
+        }
     }
 
     /// Returns the limit for the body of an error that hooks look at: if there is one, its length is known and within
