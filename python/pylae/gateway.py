@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from pylae import privileges
-from pylae.additions import Additions, Caller
 from pylae.auth import VARIABLES, default_auth, secret_file
 from pylae.config import program
 from pylae.config.added import route_of, service_of, with_breakers
+from pylae.config.additions import Additions, Caller
 from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
 from pylae.config.checks.explain import problems_of
@@ -35,20 +34,21 @@ from pylae.config.models.service import Instance, ServiceName
 from pylae.config.models.tls import Texts
 from pylae.config.plan import Call, compile_plan, route_names, source_path
 from pylae.errors import ConfigError, EngineError, HookError, Problem, PylaeError
-from pylae.records import LOGGERS, waiting
-from pylae.serve import serve, signals
+from pylae.runtime import privileges
+from pylae.runtime.records import LOGGERS, waiting
+from pylae.runtime.serve import serve, signals
 from pylae.state import owner
 from pylae.state.local_tls import authority_file
 from pylae.units import DurationLike, parse_duration
 
 if TYPE_CHECKING:
     from pylae.admin.server import Server
-    from pylae.control import Control
     from pylae.engine import Engine, NativeSignals
     from pylae.hooks.hook import Function, Hook
     from pylae.hooks.shapes import Around, Authenticating, Middleware, OnBody, OnEvents, OnRequest, OnResponse
     from pylae.monitoring import Health
     from pylae.registry import ServiceRegistry
+    from pylae.runtime.control import Control
     from pylae.settings.fields import (
         AuthenticatorOptionsFields,
         ConfigFields,
@@ -533,7 +533,7 @@ class Gateway:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
         if self._engine is not None:
             raise EngineError("the gateway is running already")
-        from pylae.control import Control
+        from pylae.runtime.control import Control
 
         account = self._prepared()
         control = Control(self)

@@ -373,7 +373,7 @@ def test_a_second_signal_ends_it(recorder: Recorder, file: Path, beside: Callabl
 def test_a_changed_file_is_applied_and_a_bad_one_is_not(
     recorder: Recorder, file: Path, beside: Callable[[Script], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pylae.serve.LOOK", 0.01)
+    monkeypatch.setattr("pylae.runtime.serve.LOOK", 0.01)
     refused = threading.Event()
     said: list[str] = []
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pylae import records
-from pylae.records import Waiting, waiting
+from pylae.runtime.records import Waiting, waiting
 
 
 class Slow(logging.Handler):

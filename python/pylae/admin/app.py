@@ -11,7 +11,7 @@ from pylae.admin import breakers, cache, configuration, exchanges, limits, monit
 from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 # What asks the engine takes a while, since all is counted up, and the configuration may have to wait for an apply, and
 # that for a hook: such functions are no coroutines, so that they run beside the loop, which goes on with the rest.

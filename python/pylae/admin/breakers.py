@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 TAG = "breakers"
 

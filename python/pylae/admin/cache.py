@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 TAG = "cache"
 

@@ -19,11 +19,11 @@ from pylae.config.document.nodes import show_path
 from pylae.config.document.written import as_written, differences, joined, shown_reference, written
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError
-from pylae.memory import give_back
+from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
-    from pylae.control import Control
     from pylae.gateway import Gateway
+    from pylae.runtime.control import Control
 
 TAG = "configuration"
 

@@ -14,7 +14,7 @@ from pylae.admin.body import Body
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 TAG = "limits"
 

@@ -20,7 +20,7 @@ from pylae.state.local_socket import Listening, is_trusted
 
 if TYPE_CHECKING:
     from pylae.admin.loop import AdminLoop
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 log = logging.getLogger("pylae")
 

@@ -22,7 +22,7 @@ from pylae.errors import EngineError
 if TYPE_CHECKING:
     from pylae.admin.guard import Guard
     from pylae.admin.loop import AdminLoop
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 log = logging.getLogger("pylae")
 

@@ -14,7 +14,7 @@ from pylae.config.models.service import Instance as Configured
 from pylae.registry.source import authority
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 TAG = "services"
 

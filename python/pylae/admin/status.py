@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.control import Control
+    from pylae.runtime.control import Control
 
 TAG = "status"
 

@@ -17,8 +17,8 @@ from pylae.cli import log
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.control import Control
     from pylae.gateway import Gateway
+    from pylae.runtime.control import Control
 
 logger = logging.getLogger("pylae")
 

@@ -1,4 +1,4 @@
-"""Whom files belong to that a gateway makes while it is still root: the user that it becomes (`pylae.privileges`)."""
+"""Whom the files belong to that a gateway makes while it is still root: the user that it becomes."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from pylae import draft
+from pylae.config import draft
 from pylae.config.checks.check import parse_document
 from pylae.config.checks.explain import problems_of
 from pylae.config.checks.pieces import LARGE

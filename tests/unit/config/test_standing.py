@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from pylae import ConfigError, draft
+from pylae import ConfigError
+from pylae.config import draft
 from pylae.config.checks.advice import kinds
 from pylae.config.checks.audience import SEEN_BY, seen_by
 from pylae.config.checks.check import parse_document

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pylae import ConfigError, Gateway, draft
+from pylae import ConfigError, Gateway
+from pylae.config import draft
 from pylae.config.checks.check import parse_document
 from pylae.config.checks.standing import Standing
 from pylae.config.document.load import Document, parse

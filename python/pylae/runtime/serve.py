@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pylae.config.watch import Watch
 from pylae.errors import ConfigError, EngineError
-from pylae.memory import give_back
+from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
     from pylae.engine import NativeSignals

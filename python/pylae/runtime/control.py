@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pylae import auth, draft, state
+from pylae import auth, state
+from pylae.config import draft
 from pylae.config.checks.standing import Standing
 from pylae.config.document.include import held
 from pylae.config.document.load import Document, digest
 from pylae.config.document.written import as_written, written
 from pylae.errors import ConfigError, ConflictError, Problem
-from pylae.memory import give_back
 from pylae.registry import ServiceRegistry
+from pylae.runtime.memory import give_back
 from pylae.state import applied, local_tls
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class Control:
             self.admin.follow(source.config.admin, token)
 
     def drafted(self, text: str, *, trusted: bool = False) -> Gateway:
-        """The gateway with the configuration of a document, not in force (`pylae.draft.read`). Raises ConfigError."""
+        """The gateway with the configuration of a document, not in force (`draft.read`). Raises ConfigError."""
         gateway = self.gateway
         with self.changing:
             files = {path: held for path, held in self._written_in.items() if path in gateway.read_files}
