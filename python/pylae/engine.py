@@ -252,13 +252,15 @@ class Engine:
         """Counts a configuration that was refused before it became a plan."""
         self._running().count_refusal()
 
-    def purge_cache(self, purge: str) -> int:
-        """Makes the response cache forget what a JSON document names (`pylae_core::cache::Purge`).
+    def purge_cache(
+        self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
+    ) -> int:
+        """Makes the response cache forget what one of these names, or everything.
 
-        Returns how many answers that were. Raises EngineError if the document is not one.
+        Returns how many answers that were. Raises EngineError if several are given.
         """
         try:
-            return self._running().purge_cache(purge)
+            return self._running().purge_cache(purge_document(url, prefix, service, tag))
         except _native.PlanError as error:
             raise _failure(error) from None
 

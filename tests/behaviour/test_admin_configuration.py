@@ -114,16 +114,16 @@ def test_a_change_is_told_its_own_revision(admin: Start, echo: EchoInstance, mon
     """And not that of another one that comes before the answer, which it would undo then."""
     with admin(CONFIGURATION, all=echo) as api:
         document = api.get("/config")
-        control = api.running.gateway._control
-        assert control
-        apply = control.apply
+        runtime = api.running.gateway.runtime
+        assert runtime
+        apply = runtime.apply_document
 
         def followed_by_another(text: str, revision: str | None) -> Any:
             told = apply(text, revision)
             apply(json.dumps({**document, "limits": {"max_requests": 8}}))
             return told
 
-        monkeypatch.setattr(control, "apply", followed_by_another)
+        monkeypatch.setattr(runtime, "apply_document", followed_by_another)
         answer = put(api, {**document, "limits": {"max_requests": 7}})
         assert answer.json()["revision"] == answer.headers["ETag"].strip('"')
         monkeypatch.undo()

@@ -280,7 +280,7 @@ def test_reload_and_apply_in_a_program(service: FakeService, tmp_path: Path) -> 
         for _ in range(2):
             assert [ask(address, path).status for path in ("/early", "/late", "/x")] == [200, 418, 200]
             assert (names(gateway), list(gateway.config.services)) == (["all", "early", "late"], ["all", "late"])
-            assert len(gateway.functions) == 1
+            assert len(gateway.builder.functions) == 1
             gateway.reload()
     gateway.stop()
 
@@ -339,12 +339,12 @@ def test_what_is_added_to_a_program_that_was_read(service: FakeService, tmp_path
     gateway.add_route(static("since", "/since"))
     with running(gateway):
         gateway.reload()
-        assert (names(gateway), len(gateway.functions)) == (["all", "own", "since"], 1)
+        assert (names(gateway), len(gateway.builder.functions)) == (["all", "own", "since"], 1)
         program.write_text(text.replace("'own'", "'renamed'"))
         gateway.reload()
-        assert (names(gateway), len(gateway.functions)) == (["all", "renamed", "since"], 1)
-        assert gateway.locate("routes[1]").line == 3
-        assert gateway.locate("routes[2]").file == __file__
+        assert (names(gateway), len(gateway.builder.functions)) == (["all", "renamed", "since"], 1)
+        assert gateway.builder.locate(gateway.plan(), "routes[1]").line == 3
+        assert gateway.builder.locate(gateway.plan(), "routes[2]").file == __file__
         program.write_text(text.replace("'own'", "'since'"))
         with pytest.raises(ConfigError, match='two routes have the name "since"'):
             gateway.reload()
@@ -408,32 +408,32 @@ def test_a_program_without_a_file(tmp_path: Path) -> None:
     gateway = Gateway(listeners=["127.0.0.1:0"], workers=1, admin=False, state=str(tmp_path))
     gateway.add_route(static("added", "/added"))
     with running(gateway) as address:
-        control = gateway._controlled()
+        runtime = gateway.runtime
         document = {"listeners": ["127.0.0.1:0"], "workers": 1, "admin": False}
         put = {"name": "put", "path": "/put", "static_response": {"body": "put"}, "auth_required": False}
-        control.apply(json.dumps({**document, "routes": [put]}))
+        runtime.apply_document(json.dumps({**document, "routes": [put]}))
         assert [ask(address, path).status for path in ("/put", "/added")] == [200, 200]
-        assert gateway.locate("routes[1]").file == __file__
-        gateway.read_file()
+        assert gateway.builder.locate(gateway.plan(), "routes[1]").file == __file__
+        gateway.runtime.read_file()
         assert [ask(address, path).status for path in ("/put", "/added")] == [404, 200]
-        assert control.overridden is False
+        assert runtime.override.in_force is False
         with pytest.raises(ConfigError, match='two routes have the name "added"'):
-            control.apply(json.dumps({**document, "routes": [{**put, "name": "added"}]}))
+            runtime.apply_document(json.dumps({**document, "routes": [{**put, "name": "added"}]}))
 
 
 def test_the_test_kit(service: FakeService, tmp_path: Path) -> None:
     gateway = Gateway.from_file(written(tmp_path, "http://127.0.0.1:9"))
     gateway.add_route(Route(name="added", path="/added", service="all", auth_required=False))
     gateway.on_response(lambda _, response: response.headers.append("X-Added", "1"), routes="added")
-    before, functions = gateway.config, len(gateway.functions)
+    before, functions = gateway.config, len(gateway.builder.functions)
     with RunningGateway(gateway, {"all": service}) as under_test:
         assert under_test.get("/added").headers.get_all("X-Added") == ["1"]
         under_test.gateway.add_route(forwarded("of the test", "/test"))
         under_test.gateway.on_request(refuse, routes="of the test")
         under_test.gateway.apply()
         assert [under_test.get(path).status for path in ("/added", "/test")] == [200, 418]
-    assert (gateway.config, len(gateway.functions)) == (before, functions)
-    assert gateway.locate("routes[1]").file == __file__
+    assert (gateway.config, len(gateway.builder.functions)) == (before, functions)
+    assert gateway.builder.locate(gateway.plan(), "routes[1]").file == __file__
 
 
 def test_commands_on_a_program_over_a_file(

@@ -193,7 +193,7 @@ def test_an_instance_in_trouble_gives_its_share_to_all_others(
 ) -> None:
     config = configured(workers, "round_robin", three, (1, 1, 1))
     running = gateway(config)
-    engine = running.gateway._engine
+    engine = running.gateway.engine
     assert engine is not None
     engine.set_draining("shop", three[1].url, True)
     assert spread(running) == {"a": 150, "c": 150}

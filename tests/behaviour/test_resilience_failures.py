@@ -233,7 +233,7 @@ def test_checks_tell_why(gateway: Start, told: Callable[[], list[str]], answer: 
 def test_an_instance_that_drains_finishes_what_it_has(gateway: Start, told: Callable[[], list[str]]) -> None:
     with RawInstance() as one, RawInstance(OK) as other:
         running = gateway(shop=[one, other])
-        engine = running.gateway._engine
+        engine = running.gateway.engine
         assert engine is not None
         with running.connect() as client:
             client.send(get())

@@ -62,8 +62,16 @@ def test_a_folder_of_the_data_plane_knows_only_those_below_it(crates: Crates) ->
 
 
 def test_no_python_module_is_in_a_cycle() -> None:
-    graph = grimp.build_graph("pylae", exclude_type_checking_imports=True, cache_dir=None)
-    edges = {module: dict.fromkeys(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    """Imports for type checkers count. Two modules do not: they name what others define, for whom they are written."""
+    graph = grimp.build_graph("pylae", cache_dir=None)
+    modules = graph.modules - {
+        "pylae",  # public names, each from its home
+        "pylae.settings.fields",  # generated from all models, whose keywords it types
+    }
+    edges = {
+        module: dict.fromkeys(other for other in graph.find_modules_directly_imported_by(module) if other in modules)
+        for module in sorted(modules)
+    }
     assert cycles(edges) == []
 
 

@@ -358,9 +358,9 @@ def test_the_native_side_refuses_what_is_wrong(gateway: Start, echo: EchoInstanc
     running = gateway(routes({"limit": 10}), users=echo)
     plan = running.gateway.plan()
     plan["routes"][0]["policies"]["rate_limit"]["limits"][0].update(change)
-    assert running.gateway._engine is not None
+    assert running.gateway.engine is not None
     with pytest.raises(EngineError, match=re.escape(words)):
-        running.gateway._engine.apply(json.dumps(plan))
+        running.gateway.engine.apply(json.dumps(plan))
     assert running.get("/0").status == 200
 
 

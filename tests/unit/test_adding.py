@@ -24,7 +24,7 @@ def test_a_route_may_be_given_as_a_model_a_mapping_or_keywords(how: str) -> None
     )
     assert gateway.config.routes == (Route(**FIELDS),)
     gateway.plan()
-    place = gateway.locate("routes[0]")
+    place = gateway.builder.locate(gateway.plan(), "routes[0]")
     assert (place.file, place.line) == (__file__, line)
 
 

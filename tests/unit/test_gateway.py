@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import pytest
 
 import pylae
 from pylae import ConfigError, EngineError, Gateway, Route, Service
-from pylae.engine import NativeSignals
 
 TEXTBOOK = r"""
 from pylae import Gateway, Route
@@ -36,7 +34,7 @@ routes:
 
 
 class Recorder:
-    """Stands in for `pylae.engine`."""
+    """Stands in for the engine and its check."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -88,11 +86,8 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
     found.released.set()
-    module = types.ModuleType("pylae.engine")
-    vars(module).update(Engine=found.engine, NativeSignals=NativeSignals, check=found.check)
-    vars(module).update(refuse_on_worker=lambda: None, count_unhandled=lambda _: None)
-    monkeypatch.setitem(sys.modules, "pylae.engine", module)
-    monkeypatch.setattr(pylae, "engine", module, raising=False)
+    monkeypatch.setattr("pylae.runtime.runtime.Engine", found.engine)
+    monkeypatch.setattr("pylae.engine.check", found.check)
     return found
 
 
@@ -254,7 +249,7 @@ def test_native_problems_get_their_places(recorder: Recorder, file: Path, monkey
     assert [str(problem).removeprefix(f"{file}:") for problem in caught.value.problems] == [
         "3:12: routes[0].path: bad template (not shown)",
         "1:32: services.users.instances[0]: bad",
-        "1:1: bad",
+        "3:5: routes[0]: bad",
     ]
 
 
@@ -288,7 +283,7 @@ def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
     recorder.problems = []
     gateway.apply(other)
     assert gateway.config.routes[0].name == "other"
-    assert gateway.locate("routes[0]").file == __file__
+    assert gateway.builder.locate(gateway.plan(), "routes[0]").file == __file__
     assert recorder.calls[-1][0] == "apply"
     assert gateway.stats() == {"requests": 1}
     gateway.reload()
@@ -301,8 +296,8 @@ def test_own_changes_are_applied(recorder: Recorder, file: Path) -> None:
     gateway.add_route(route(path="/b"))
     gateway.apply()
     assert [item["match"]["path"]["value"] for item in recorder.calls[-1][1]["routes"]] == ["/a", "/b"]
-    assert gateway.locate("routes[0]").file == str(file)
-    assert gateway.locate("routes[1]").file == __file__
+    assert gateway.builder.locate(gateway.plan(), "routes[0]").file == str(file)
+    assert gateway.builder.locate(gateway.plan(), "routes[1]").file == __file__
 
 
 @pytest.mark.usefixtures("recorder")

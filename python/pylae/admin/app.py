@@ -11,14 +11,14 @@ from pylae.admin import breakers, cache, configuration, exchanges, limits, monit
 from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 # What asks the engine takes a while, since all is counted up, and the configuration may have to wait for an apply, and
 # that for a hook: such functions are no coroutines, so that they run beside the loop, which goes on with the rest.
 _TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, exchanges)
 
 
-def application(control: Control) -> FastAPI:
+def application(runtime: Runtime) -> FastAPI:
     """The admin API of a gateway."""
     app = FastAPI(
         title="Pylae admin API",
@@ -33,7 +33,7 @@ def application(control: Control) -> FastAPI:
     add_handlers(app)
     app.add_middleware(configuration.Lean)
     for topic in _TOPICS:
-        app.include_router(topic.router(control), tags=[topic.TAG])
+        app.include_router(topic.router(runtime), tags=[topic.TAG])
 
     @app.get("/", include_in_schema=False)
     async def documentation(_request: Request) -> HTMLResponse:

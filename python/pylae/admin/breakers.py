@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "breakers"
 
@@ -48,14 +48,14 @@ def breakers(services: list[Mapping[str, Any]]) -> Iterator[Breaker]:
                 yield Breaker(service=service["name"], instance=instance["url"], **instance["breaker"])
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/breakers")
 
     @topic.get("")
     def listed() -> list[Breaker]:
         """All breakers."""
-        return list(breakers(control.gateway.stats()["services"]))
+        return list(breakers(runtime.engine.stats()["services"]))
 
     @topic.post("/{service}/reset")
     def reset(service: str, instance: str | None = None) -> Reset:
@@ -63,10 +63,10 @@ def router(control: Control) -> APIRouter:
 
         Where each instance has a breaker of its own, `instance` (its URL) names one, and without it all are closed.
         """
-        known = {one["name"]: {each["url"] for each in one["instances"]} for one in control.gateway.stats()["services"]}
+        known = {one["name"]: {each["url"] for each in one["instances"]} for one in runtime.engine.stats()["services"]}
         if service not in known or (instance is not None and instance not in known[service]):
             raise HTTPException(404, "there is no such service or instance")
-        changed = control.engine.reset_breaker(service, instance)
+        changed = runtime.engine.reset_breaker(service, instance)
         if changed is None:
             raise HTTPException(409, "this service has no circuit breaker")
         return Reset(changed=changed)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "cache"
 
@@ -54,19 +54,19 @@ class Purged(Body):
     """Answers that were forgotten."""
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/cache")
 
     @topic.get("")
     def usage() -> Cache:
         """What the cache holds, and how it does."""
-        stats = control.gateway.stats()
+        stats = runtime.engine.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
     def purge(what: Purge) -> Purged:
         """Makes the cache forget."""
-        return Purged(purged=control.gateway.purge_cache(**what.model_dump(exclude={"everything"})))
+        return Purged(purged=runtime.engine.purge_cache(**what.model_dump(exclude={"everything"})))
 
     return topic

@@ -22,8 +22,8 @@ from pylae.errors import ConfigError
 from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
-    from pylae.runtime.control import Control
+    from pylae.config.builder import ConfigBuilder
+    from pylae.runtime.runtime import Runtime
 
 TAG = "configuration"
 
@@ -79,9 +79,9 @@ class Outcome(Body):
     """What is doubtful about it."""
 
 
-def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
-    """The configuration of a gateway as it could be written, secrets hidden; with `defaults`, and what code added."""
-    sources = gateway.sources
+def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
+    """A configuration as it could be written, secrets hidden; with `defaults`, and what code added."""
+    sources = builder.sources
 
     def reference(path: tuple[str | int, ...], secret: bool) -> str | None:
         place = sources.locate(path)
@@ -91,10 +91,10 @@ def shown(gateway: Gateway, *, defaults: bool = False) -> Any:
         made = joined(place.node) if place.path == path else None
         return made or place.node.written
 
-    return written(gateway.config if defaults else gateway.written, reference, defaults=defaults)
+    return written(builder.config if defaults else builder.written, reference, defaults=defaults)
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/config")
 
@@ -106,12 +106,12 @@ def router(control: Control) -> APIRouter:
         is laid over each configuration; to be read only.
         """
         # A configuration, its secrets and its revision belong together: none of another one.
-        with control.changing:
-            fields = {"ETag": f'"{control.revision}"'}
-            document = control.document
+        with runtime.changing:
+            fields = {"ETag": f'"{runtime.revision}"'}
+            document = runtime.builder.document
             if effective or document is None:
-                return JSONResponse(shown(control.gateway, defaults=effective), headers=fields)
-            return JSONResponse(as_written(document.root, control.gateway.written), headers=fields)
+                return JSONResponse(shown(runtime.builder, defaults=effective), headers=fields)
+            return JSONResponse(as_written(document.root, runtime.builder.written), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
     async def apply(
@@ -128,7 +128,7 @@ def router(control: Control) -> APIRouter:
         revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
         text = await _text(request)
         with _keeping():
-            applied, warnings = await run_in_threadpool(control.apply, text, revision)
+            applied, warnings = await run_in_threadpool(runtime.apply_document, text, revision)
         response.headers["ETag"] = f'"{applied}"'
         return Outcome(revision=applied, warnings=flaws(warnings))
 
@@ -137,7 +137,7 @@ def router(control: Control) -> APIRouter:
         """Everything that is wrong with a configuration. Changes nothing."""
         text = await _text(request)
         try:
-            warnings = await run_in_threadpool(lambda: control.drafted(text).check())
+            warnings = await run_in_threadpool(lambda: runtime.drafted(text).check())
         except ConfigError as error:
             return Verdict(valid=False, problems=flaws(error.problems), warnings=[])
         return Verdict(valid=True, problems=[], warnings=flaws(warnings))
@@ -148,9 +148,9 @@ def router(control: Control) -> APIRouter:
         text = await _text(request)
 
         def compared() -> Difference:
-            with control.changing:
-                revision, before = control.revision, shown(control.gateway, defaults=True)
-                after = shown(control.drafted(text), defaults=True)
+            with runtime.changing:
+                revision, before = runtime.revision, shown(runtime.builder, defaults=True)
+                after = shown(runtime.drafted(text), defaults=True)
             changes = [
                 Change(path=show_path(path), before=old, after=new) for path, old, new in differences(before, after)
             ]
@@ -162,7 +162,7 @@ def router(control: Control) -> APIRouter:
     def reload() -> Outcome | Response:
         """Reads the file of the configuration again, which ends what was applied over this API."""
         try:
-            return Outcome(revision=control.reload(), warnings=[])
+            return Outcome(revision=runtime.return_to_file(), warnings=[])
         except ConfigError as error:
             return unusable(error, files=True)
 

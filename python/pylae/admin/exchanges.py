@@ -15,7 +15,7 @@ from pylae.admin.body import Body
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "exchanges"
 
@@ -41,8 +41,8 @@ class Exchanges(Body):
 class Watchers:
     """Those who watch, each with a queue that has a bound. While there is none, nothing is asked of the engine."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
         self._missed: dict[asyncio.Queue[dict[str, Any]], int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class Watchers:
             del self._missed[queue]
 
     async def _look(self) -> None:
-        engine = self._control.engine
+        engine = self._runtime.engine
         cursors = (await asyncio.to_thread(engine.exchanges, (), 0, watch=True))["cursors"]
         while self._queues:
             await asyncio.sleep(_LOOK)
@@ -99,15 +99,15 @@ def _when(exchange: dict[str, Any]) -> str:
     return str(exchange["timestamp"])
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/exchanges")
-    watchers = Watchers(control)
+    watchers = Watchers(runtime)
 
     @topic.get("")
     def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
         """The latest exchanges. Of busy seconds only some are kept."""
-        found = control.engine.exchanges((), most)
+        found = runtime.engine.exchanges((), most)
         exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]
         return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
 

@@ -14,7 +14,7 @@ from pylae.admin.body import Body
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "limits"
 
@@ -107,21 +107,21 @@ def limits(plan: Mapping[str, Any]) -> list[Limit]:
     return found
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/limits")
 
     def ask(holder: Holder, *, forget: bool) -> Standing:
         try:
-            return Standing.model_validate(control.engine.limit(holder.question(forget=forget)))
+            return Standing.model_validate(runtime.engine.limit(holder.question(forget=forget)))
         except EngineError as error:
             raise HTTPException(404, str(error)) from None
 
     @topic.get("")
     def listed() -> Limits:
         """All limits of all routes."""
-        keys, size = control.engine.limit_usage()
-        return Limits(limits=limits(control.plan), keys=keys, bytes=size)
+        keys, size = runtime.engine.limit_usage()
+        return Limits(limits=limits(runtime.plan), keys=keys, bytes=size)
 
     @topic.post("/look")
     def look(holder: Holder) -> Standing:

@@ -20,7 +20,7 @@ from pylae.state.local_socket import Listening, is_trusted
 
 if TYPE_CHECKING:
     from pylae.admin.loop import AdminLoop
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 log = logging.getLogger("pylae")
 
@@ -28,14 +28,14 @@ _AGAIN = 0.5
 """Seconds between two looks whether another gateway has left the folder."""
 
 
-def start(control: Control) -> LocalServer | None:
+def start(runtime: Runtime) -> LocalServer | None:
     """Starts it; a folder that can hold no socket is no reason not to serve."""
     try:
-        return LocalServer(control)
+        return LocalServer(runtime)
     except OSError as error:
         log.warning(
             "no socket in the state folder %s (%s): `pylae status` and the other verbs need `--admin` and the token",
-            control.folder, error.strerror or error,
+            runtime.folder, error.strerror or error,
         )  # fmt: skip
         return None
 
@@ -43,9 +43,9 @@ def start(control: Control) -> LocalServer | None:
 class LocalServer:
     """Listens from the start. What serves is imported when somebody asks for the first time."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self._listening = Listening(control.folder)
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._listening = Listening(runtime.folder)
         self._announced: Path | None = None
         self._woken, self._wake = os.pipe()
         self._lock = threading.Lock()
@@ -60,25 +60,30 @@ class LocalServer:
         if not taken:
             log.warning(
                 "another gateway has the state folder %s: `pylae status` and the other verbs speak to that one until "
-                "it ends; `state` gives this one a folder of its own", control.folder,
+                "it ends; `state` gives this one a folder of its own", runtime.folder,
             )  # fmt: skip
         self.lasting.start()
+
+    @property
+    def restarts(self) -> int:
+        """How often the thread had ended and was started again."""
+        return self.lasting.restarts
 
     def _take(self) -> bool:
         if not self._listening.take():
             return False
         try:
-            self._announced = running.announce(self._origins(), self._control.folder)
+            self._announced = running.announce(self._origins(), self._runtime.folder)
         except OSError as error:
             log.info(
-                "where the gateway runs could not be noted (%s): `--state %s` finds it", error, self._control.folder
+                "where the gateway runs could not be noted (%s): `--state %s` finds it", error, self._runtime.folder
             )
         return True
 
     def _origins(self) -> list[Path]:
         """What a person may name it by: the file or program, what such a program has read, the program that runs."""
         main = getattr(sys.modules.get("__main__"), "__file__", None)
-        files = [self._control.origin, *self._control.gateway.written_in, *([Path(main)] if main else [])]
+        files = [self._runtime.origin, *self._runtime.builder.written_in, *([Path(main)] if main else [])]
         return list(dict.fromkeys(file.absolute() for file in files if not isinstance(file, Pattern)))
 
     def _run(self) -> None:
@@ -92,7 +97,7 @@ class LocalServer:
             if self.lasting.stopped.wait(_AGAIN):
                 return None
             if self._take():
-                log.info("this gateway has the state folder now: %s", self._control.folder)
+                log.info("this gateway has the state folder now: %s", self._runtime.folder)
         return self._listening.socket
 
     def _wait_for_somebody(self, listening: socket.socket) -> bool:
@@ -123,7 +128,7 @@ class LocalServer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return None
 
-        guard = Guard(application(self._control), None, frozenset(), unix=True)
+        guard = Guard(application(self._runtime), None, frozenset(), unix=True)
         loop = AdminLoop(guard, LocalConnection, listening.fileno(), accepted)
         with self._lock:
             if self.lasting.stopped.is_set():

@@ -11,7 +11,7 @@ from pylae.admin.body import Body
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "monitoring"
 
@@ -59,24 +59,24 @@ class State(Body):
     """What it is doing."""
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter()
 
     @topic.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """All figures in the text format of Prometheus."""
-        return Response(control.gateway.metrics(), media_type=_PROMETHEUS)
+        return Response(runtime.metrics(), media_type=_PROMETHEUS)
 
     @topic.get("/metrics/summary")
     def summary() -> dict[str, Any]:
         """Counts, errors, durations and states per service and route; durations are in seconds."""
-        return control.gateway.summary()
+        return runtime.engine.summary()
 
     @topic.get("/health", responses={503: {"model": Health, "description": "Unhealthy"}})
     def health(always: bool = False) -> Response:
         """How good the service of the last minute was. 503 if it is unhealthy; 200 `always` for those who read it."""
-        verdict = control.gateway.health()
+        verdict = runtime.health()
         return JSONResponse(verdict.as_dict(), 503 if verdict.status == "unhealthy" and not always else 200)
 
     # No function that waits: probes are answered whatever else is under way. The engine answers them itself where it
@@ -95,7 +95,7 @@ def router(control: Control) -> APIRouter:
 
     def told(response: Response, which: int) -> State:
         try:
-            state = State.model_validate({"status": control.engine.liveness()[which]})
+            state = State.model_validate({"status": runtime.engine.liveness()[which]})
         except EngineError:
             state = State(status="stopped")
         response.status_code = 200 if state.status in ("live", "ready") else 503

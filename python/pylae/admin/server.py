@@ -22,29 +22,29 @@ from pylae.errors import EngineError
 if TYPE_CHECKING:
     from pylae.admin.guard import Guard
     from pylae.admin.loop import AdminLoop
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 log = logging.getLogger("pylae")
 
 
-def start(control: Control) -> Server | None:
+def start(runtime: Runtime) -> Server | None:
     """Starts the admin API of a gateway, unless it is switched off.
 
     Where nothing is said about it, an address that is in use or a folder that cannot be written is no reason not to
     serve: it is left out with a warning. Raises ConfigError or EngineError.
     """
-    said = control.gateway.config.admin
+    said = runtime.builder.config.admin
     try:
         settings = said or default_admin()
     except ValueError as error:
         raise EngineError(f"the environment variable {VARIABLE} is wrong: {error}") from None
     if settings is None:
         return None
-    if not said and next(admin_instances(control.gateway.config, settings.address), None):
+    if not said and next(admin_instances(runtime.builder.config, settings.address), None):
         log.warning("%s is an instance: the admin API is left out (`admin` gives it another address)", settings.address)
         return None
     try:
-        server = Server(control, settings)
+        server = Server(runtime, settings)
     except OSError as error:
         text = f"the admin API cannot listen on {settings.address}: {error.strerror or error}"
         if said or os.environ.get(VARIABLE):
@@ -58,13 +58,13 @@ def start(control: Control) -> Server | None:
 class Server:
     """The running admin API. Its address is the engine's, which answers probes and hands over the other connections."""
 
-    def __init__(self, control: Control, settings: Admin) -> None:
-        self._control, self._settings = control, settings
-        self._file = token_file(settings, control.folder, control.origin.parent)
+    def __init__(self, runtime: Runtime, settings: Admin) -> None:
+        self._runtime, self._settings = runtime, settings
+        self._file = token_file(settings, runtime.folder, runtime.origin.parent)
         state.sweep(self._file.parent, self._file.name)
         self.token = token_of(settings, self._file, create=True) or ""
         self._path = settings.address.removeprefix("unix:") if settings.address.startswith("unix:") else None
-        self._engine = control.engine
+        self._engine = runtime.engine
         hosts = None if self._path else settings.hosts
         with _unix(self._path) if self._path else _tcp(settings.address) as listening:
             self.address = settings.address if self._path else "{}:{}".format(*_shown(listening.getsockname()))
@@ -87,7 +87,7 @@ class Server:
         from pylae.admin.guard import Guard
         from pylae.admin.loop import AdminLoop
 
-        app = application(self._control)
+        app = application(self._runtime)
         with self._lock:
             if self.lasting.stopped.is_set():
                 return
@@ -102,6 +102,11 @@ class Server:
             os.close(watched)
 
     @property
+    def restarts(self) -> int:
+        """How often the thread had ended and was started again."""
+        return self.lasting.restarts
+
+    @property
     def token_file(self) -> Path | None:
         """The file that holds the token; None where the configuration gives it."""
         return None if self._settings.token is not None else self._file
@@ -111,7 +116,7 @@ class Server:
         settings = self._following(said)
         if settings is None:
             return self.token
-        file = token_file(settings, self._control.folder, self._control.origin.parent)
+        file = token_file(settings, self._runtime.folder, self._runtime.origin.parent)
         return token_of(settings, file, create=True) or self.token
 
     def _following(self, said: Admin | bool | None) -> Admin | None:

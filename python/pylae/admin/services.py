@@ -14,7 +14,7 @@ from pylae.config.models.service import Instance as Configured
 from pylae.registry.source import authority
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "services"
 
@@ -86,10 +86,10 @@ class Registered(Body):
     """Seconds that it stays from now on without a beat. Three beats in this time are a good measure."""
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter(prefix="/services")
-    registry = control.registry
+    registry = runtime.registry
 
     def shown(service: str, stats: Mapping[str, Any]) -> Instance:
         name = authority(stats["url"])
@@ -108,7 +108,7 @@ def router(control: Control) -> APIRouter:
 
     def find(service: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] | None = next(
-            (one for one in control.gateway.stats()["services"] if one["name"] == service), None
+            (one for one in runtime.engine.stats()["services"] if one["name"] == service), None
         )
         if found is None:
             raise HTTPException(404, "there is no such service")
@@ -118,13 +118,13 @@ def router(control: Control) -> APIRouter:
         found = next((one for one in find(service)["instances"] if authority(one["url"]) == instance), None)
         if found is None:
             raise HTTPException(404, "the service has no such instance")
-        changed = control.engine.set_draining(service, found["url"], wanted)
+        changed = runtime.engine.set_draining(service, found["url"], wanted)
         return Draining(changed=changed, in_flight=found["in_flight"])
 
     @topic.get("")
     def listed() -> list[Service]:
         """All services with their instances."""
-        return [described(one) for one in control.gateway.stats()["services"]]
+        return [described(one) for one in runtime.engine.stats()["services"]]
 
     @topic.get("/{service}")
     def one(service: str) -> Service:
@@ -170,7 +170,7 @@ def router(control: Control) -> APIRouter:
         return drain(service, instance, False)
 
     def known(service: str) -> None:
-        if service not in control.gateway.config.services:
+        if service not in runtime.builder.config.services:
             raise HTTPException(404, "there is no such service")
 
     return topic

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pylae.admin.body import Body
 
 if TYPE_CHECKING:
-    from pylae.runtime.control import Control
+    from pylae.runtime.runtime import Runtime
 
 TAG = "status"
 
@@ -40,7 +40,7 @@ class Status(Body):
     """Counts over all workers since the start."""
 
 
-def router(control: Control) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """Its paths."""
     topic = APIRouter()
     pid = os.getpid()
@@ -52,16 +52,16 @@ def router(control: Control) -> APIRouter:
     @topic.get("/status")
     def status() -> Status:
         """The gateway at a glance."""
-        stats = control.gateway.stats()
+        stats = runtime.engine.stats()
         return Status(
             version=installed,
             pid=pid,
-            started=control.started,
-            revision=control.revision,
+            started=runtime.started,
+            revision=runtime.revision,
             applied=stats["applied"],
-            source=str(control.origin),
-            overridden=control.overridden,
-            listeners=control.engine.addresses(),
+            source=str(runtime.origin),
+            overridden=runtime.override.in_force,
+            listeners=runtime.engine.addresses(),
             totals=stats["totals"],
         )
 

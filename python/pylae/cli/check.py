@@ -10,7 +10,7 @@ from pylae.cli import report
 from pylae.cli.run import default_file
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
+    from pylae.config.document.load import Document
 
 
 @click.command(short_help="Find every mistake in a configuration.")
@@ -27,22 +27,22 @@ def check(file: str | None) -> None:
     from pylae.units import counted
 
     file = file or default_file()
-    gateway = Gateway.from_file(file)
-    warnings = gateway.check()
+    builder = Gateway.from_file(file).builder
+    plan = builder.plan()
+    warnings = builder.check(plan)
     report.problems(warnings, "warning")
-    plan = gateway.plan()
     counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
     ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""
-    included = included_files(gateway)
+    included = included_files(builder.document)
     also = f" and {counted(len(included), 'files')} that it includes" if included else ""
     click.echo(f"{click.style('ok', fg='green')} {file}{also}: {', '.join(counts)}{ending}")
     for name in included:
         click.echo(f"   {name}")
 
 
-def included_files(gateway: Gateway) -> list[str]:
+def included_files(document: Document | None) -> list[str]:
     """The files that a configuration includes."""
     from pylae.config.document.include import Pattern
 
-    included = gateway.document.included if gateway.document else ()
+    included = document.included if document else ()
     return [str(name) for name in included if not isinstance(name, Pattern)]

@@ -60,10 +60,10 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
     method, url = what[-2:]
     request = _request(method, url, headers, client)
     file = what[0] if len(what) == 3 else default_file()
-    gateway = Gateway.from_file(file)
-    plan = gateway.plan()
+    builder = Gateway.from_file(file).builder
+    plan = builder.plan()
     answer = engine.explain(json.dumps(plan), json.dumps(request))
-    complete = explanation.complete(answer, plan, gateway)
+    complete = explanation.complete(answer, plan, builder)
     request = _without_credentials(request, plan)
     if as_json:
         click.echo(json.dumps({"request": request, **complete}, indent=2))

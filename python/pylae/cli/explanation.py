@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylae.cli import shown
+from pylae.cli.shown import Compiled
 from pylae.cli.table import columns
-from pylae.config.document.nodes import show_path
 from pylae.config.document.written import was_written
-from pylae.config.plan import source_path
+from pylae.config.origin import origin_of
 
 if TYPE_CHECKING:
+    from pylae.config.builder import ConfigBuilder
     from pylae.config.document.sources import Place
-    from pylae.gateway import Gateway
     from pylae.hooks.hook import Hook
 
 Document = dict[str, Any]
@@ -49,17 +49,20 @@ BEHIND = {
 }
 
 
-def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
+def complete(answer: Document, plan: Document, builder: ConfigBuilder) -> Document:
     """Adds to the native answer the settings from the plan and the places from the file."""
+    compiled = Compiled(builder, plan)
     names = {route["name"]: (index, route) for index, route in enumerate(plan["routes"])}
-    matches = {name: shown.match(gateway, f"routes[{index}]", route["match"]) for name, (index, route) in names.items()}
+    matches = {
+        name: shown.match(compiled, f"routes[{index}]", route["match"]) for name, (index, route) in names.items()
+    }
     completed = {
         **answer,
         "considered": [{**considered, "match": matches[considered["route"]]} for considered in answer["considered"]],
     }
     hidden: dict[str, str] = {}
     completed["early"] = [
-        _with_settings(policy, f"early.{policy['name']}", plan["early"], gateway, hidden) for policy in answer["early"]
+        _with_settings(policy, f"early.{policy['name']}", plan["early"], compiled, hidden) for policy in answer["early"]
     ]
     if chosen := answer["route"]:
         index, route = names[chosen["name"]]
@@ -68,31 +71,31 @@ def complete(answer: Document, plan: Document, gateway: Gateway) -> Document:
             **chosen,
             "match": matches[chosen["name"]],
             **of_route,
-            "defaults": [key for key in of_route if _is_default(gateway, f"routes[{index}].{key}")],
-            "place": _place(gateway, f"routes[{index}]"),
+            "defaults": [key for key in of_route if _is_default(compiled, f"routes[{index}].{key}")],
+            "place": _place(compiled, f"routes[{index}]"),
         }
         policies = [
-            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], gateway, hidden)
+            _with_settings(policy, f"routes[{index}].policies.{policy['name']}", route["policies"], compiled, hidden)
             for policy in answer["policies"]
         ]
         completed["policies"] = [{**policy, "decision": shown.text(policy["decision"], hidden)} for policy in policies]
         if split := answer.get("split"):
             completed["split"] = _with_members(
-                split, route["split"]["members"], _place(gateway, f"routes[{index}].split")
+                split, route["split"]["members"], _place(compiled, f"routes[{index}].split")
             )
     if (page := answer.get("page")) and page["key"]:
         path = f"errors.{page['key']}.{page['format']}"
-        file = gateway.config.errors[page["key"]][page["format"]]
-        completed["page"] = {**page, "file": file, "place": _place(gateway, path)}
+        file = compiled.builder.config.errors[page["key"]][page["format"]]
+        completed["page"] = {**page, "file": file, "place": _place(compiled, path)}
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
         path = f"services[{number}]"
         # A service that a route declares has nothing but an address.
-        chosen_by_default = service["name"] not in gateway.config.services or _is_default(
-            gateway, f"{path}.load_balancer"
+        chosen_by_default = service["name"] not in compiled.builder.config.services or _is_default(
+            compiled, f"{path}.load_balancer"
         )
         defaults = ["load_balancer"] if chosen_by_default else []
-        completed["service"] = {**service, "defaults": defaults, "place": _place(gateway, path)}
+        completed["service"] = {**service, "defaults": defaults, "place": _place(compiled, path)}
     return completed
 
 
@@ -114,7 +117,7 @@ def _with_members(split: Document, members: list[Document], place: str | None) -
 
 
 def _with_settings(
-    policy: Document, path: str, policies: Document, gateway: Gateway, hidden: dict[str, str]
+    policy: Document, path: str, policies: Document, compiled: Compiled, hidden: dict[str, str]
 ) -> Document:
     """A policy with its settings, each with its value and the place that says so.
 
@@ -122,17 +125,17 @@ def _with_settings(
     """
     settings = []
     for name, value in _leaves(policies.get(policy["name"])):
-        told = shown.setting(gateway, f"{path}.{name}", name, value)
+        told = shown.setting(compiled, f"{path}.{name}", name, value)
         of_hook = _HOOK_SETTING.fullmatch(name) if policy["name"] == "hooks" else None
         if of_hook:
-            hook = gateway.hooks[policies["hooks"]["calls"][int(of_hook[1])]["hook"]]
-            origin = _origin_of_hook(gateway, hook, of_hook[2])
+            hook = compiled.builder.hooks[policies["hooks"]["calls"][int(of_hook[1])]["hook"]]
+            origin = _origin_of_hook(compiled, hook, of_hook[2])
         else:
-            origin = _origin(gateway, path, name)
+            origin = _origin(compiled, path, name)
         settings.append({"name": name, "value": told, "from": origin})
         pairs = zip(value, told, strict=True) if isinstance(value, list) and isinstance(told, list) else [(value, told)]
         hidden.update({text: str(mark) for text, mark in pairs if isinstance(text, str) and text and text != mark})
-    return {**policy, "place": _place(gateway, path), "settings": settings}
+    return {**policy, "place": _place(compiled, path), "settings": settings}
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
@@ -147,30 +150,30 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
         yield name, value
 
 
-def _origin(gateway: Gateway, policy: str, setting: str) -> str | None:
+def _origin(compiled: Compiled, policy: str, setting: str) -> str | None:
     """`file:line` of a setting, or `default` for one that nobody wrote."""
     path = f"{policy}.{setting}"
-    place = gateway.locate(path, key=True)
+    place = compiled.locate(path, key=True)
     last = setting.rpartition(".")[2].partition("[")[0]
     # What a model makes of other settings is in the model, and not in the mapping of the file.
     derived = place.node is not None and isinstance(place.node.value, dict) and last not in place.path
-    return "default" if derived or _is_default(gateway, path) else _line(place)
+    return "default" if derived or _is_default(compiled, path) else _line(place)
 
 
-def _is_default(gateway: Gateway, path: str) -> bool:
-    return not was_written(gateway.config, source_path(gateway.config, path))
+def _is_default(compiled: Compiled, path: str) -> bool:
+    return not was_written(compiled.builder.config, origin_of(compiled.plan, path))
 
 
-def _origin_of_hook(gateway: Gateway, hook: Hook, setting: str) -> str | None:
+def _origin_of_hook(compiled: Compiled, hook: Hook, setting: str) -> str | None:
     options = type(hook.options).model_fields
     if setting in options and setting not in hook.options.model_fields_set:
         return "default"
-    return _line(gateway.locate(show_path(hook.source), key=True))
+    return _line(compiled.builder.sources.locate(hook.source, key=True))
 
 
-def _place(gateway: Gateway, path: str) -> str | None:
+def _place(compiled: Compiled, path: str) -> str | None:
     """`file:line` of what the plan has at a path; none if it was built in Python."""
-    return _line(gateway.locate(path, key=True))
+    return _line(compiled.locate(path, key=True))
 
 
 def _line(place: Place) -> str | None:

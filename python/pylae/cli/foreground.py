@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -17,8 +17,8 @@ from pylae.cli import log
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
-    from pylae.gateway import Gateway
-    from pylae.runtime.control import Control
+    from pylae.engine import Engine
+    from pylae.runtime.runtime import Runtime
 
 logger = logging.getLogger("pylae")
 
@@ -51,6 +51,14 @@ def at(exchange: Mapping[str, Any]) -> str:
     return datetime.fromisoformat(exchange["timestamp"]).astimezone().strftime("%H:%M:%S")
 
 
+class Serving(Protocol):
+    """What runs: a gateway, or its runtime."""
+
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
+
+
 class RequestLines:
     """Prints each exchange of a running gateway, on a thread of its own that ends with the gateway.
 
@@ -60,13 +68,13 @@ class RequestLines:
 
     def __init__(
         self,
-        gateway: Gateway,
+        serving: Serving,
         write: Callable[[str], None],
         line: Callable[[Mapping[str, Any]], str],
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """`wanted` is asked at each look whether anything is to be printed."""
-        self._gateway, self._write, self._line, self._wanted = gateway, write, line, wanted
+        self._serving, self._write, self._line, self._wanted = serving, write, line, wanted
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pylae-request-lines", daemon=True)
 
@@ -86,7 +94,7 @@ class RequestLines:
         while not last:
             last = self._stopped.wait(_LOOK)
             try:
-                found = self._gateway.engine.exchanges(cursors)
+                found = self._serving.engine.exchanges(cursors)
             except EngineError:
                 return
             more, left_out = found["passed_over"] + found["missed"] - left_out, found["passed_over"]
@@ -109,32 +117,32 @@ def log_to_standard_error() -> None:
 
 
 @contextmanager
-def shown(control: Control | None) -> Iterator[None]:
+def shown(runtime: Runtime | None) -> Iterator[None]:
     """Says what runs, and on a terminal prints a line for each request, as long as it does.
 
     There is nothing to be shown of a gateway that was stopped meanwhile.
     """
-    if control is None:
+    if runtime is None:
         yield
         return
-    _tell(control)
-    with _request_lines(control):
+    _tell(runtime)
+    with _request_lines(runtime):
         yield
 
 
-def _tell(control: Control) -> None:
+def _tell(runtime: Runtime) -> None:
     """Says what runs, where its secrets lie and how it is stopped; where it listens was said."""
     from pylae.units import counted
 
-    admin, plan = control.admin, control.plan
+    admin, plan = runtime.admin, runtime.plan
     if admin is not None and admin.token_file is not None:
         logger.info("the token of the admin API is in %s", admin.token_file)
-    logger.info("state, secrets included, is kept in %s", control.folder)
+    logger.info("state, secrets included, is kept in %s", runtime.folder)
     what = " and ".join(counted(len(plan[key]), key) for key in ("routes", "services"))
-    drain = control.gateway.config.limits.drain_timeout.total_seconds()
+    drain = runtime.builder.config.limits.drain_timeout.total_seconds()
     logger.info(
         "serving %s of %s; Ctrl-C or SIGTERM stops it, and lets exchanges under way finish for up to %g s",
-        what, _short(str(control.origin)), drain,
+        what, _short(str(runtime.origin)), drain,
     )  # fmt: skip
 
 
@@ -145,7 +153,7 @@ def _short(path: str) -> str:
 
 
 @contextmanager
-def _request_lines(control: Control) -> Iterator[None]:
+def _request_lines(runtime: Runtime) -> Iterator[None]:
     """Prints a line for each request meanwhile if standard error is a terminal, and no access log says the same there.
 
     `pylae.cli.log` has standard error written by a native thread, so that a terminal that is stopped stops nobody.
@@ -153,7 +161,7 @@ def _request_lines(control: Control) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    lines = RequestLines(control.gateway, _print, _line, _Wanted(control))
+    lines = RequestLines(runtime, _print, _line, _Wanted(runtime))
     lines.start()
     try:
         yield
@@ -172,13 +180,13 @@ def _print(text: str) -> None:
 class _Wanted:
     """Whether the plan in force has no access log that a person at this terminal reads already."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._plan: Mapping[str, Any] | None = None
         self._known = True
 
     def __call__(self) -> bool:
-        plan = self._control.plan
+        plan = self._runtime.plan
         if plan is not self._plan:
             self._plan, self._known = plan, not any(map(_is_seen, _access_logs(plan)))
         return self._known

@@ -23,9 +23,10 @@ def routes(file: str | None, as_json: bool) -> None:
     """
     from pylae.gateway import Gateway
 
-    gateway = Gateway.from_file(file or default_file())
-    listed = gateway.plan()["routes"]
-    places = [gateway.locate(f"routes[{index}]", key=True) for index in range(len(listed))]
+    builder = Gateway.from_file(file or default_file()).builder
+    plan = builder.plan()
+    listed = plan["routes"]
+    places = [builder.locate(plan, f"routes[{index}]", key=True) for index in range(len(listed))]
     if as_json:
         told = [{**route, "place": str(place)} for route, place in zip(listed, places, strict=True)]
         click.echo(json.dumps(told, indent=2))

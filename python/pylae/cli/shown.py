@@ -6,14 +6,15 @@ What came from the environment or a file is shown as the reference to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pylae.config.document.written import is_credential, shown_reference
-from pylae.config.plan import steps
+from pylae.config.origin import steps
 
 if TYPE_CHECKING:
+    from pylae.config.builder import ConfigBuilder
     from pylae.config.document.nodes import Node
-    from pylae.gateway import Gateway
+    from pylae.config.document.sources import Place
 
 SHORTEST = 4
 """Characters of a secret that is looked for within other texts."""
@@ -21,9 +22,20 @@ HIDDEN = "(hidden)"
 """Stands for a secret that is written out in the configuration."""
 
 
-def setting(gateway: Gateway, path: str, name: str, value: object) -> object:
+class Compiled(NamedTuple):
+    """A configuration and its plan."""
+
+    builder: ConfigBuilder
+    plan: Mapping[str, Any]
+
+    def locate(self, path: str, *, key: bool = False) -> Place:
+        """Where what the plan has at `path` was written; see `ConfigBuilder.locate`."""
+        return self.builder.locate(self.plan, path, key=key)
+
+
+def setting(compiled: Compiled, path: str, name: str, value: object) -> object:
     """A setting of the plan at `path`, whose name is `name`."""
-    place = gateway.locate(path)
+    place = compiled.locate(path)
     own = place.path[-1:] == steps(path)[-1:]
     return _shown(value, place.node, own, is_credential(name))
 
@@ -44,11 +56,11 @@ def _shown(value: object, node: Node | None, own: bool, secret: bool) -> object:
     return value
 
 
-def match(gateway: Gateway, route: str, clauses: Mapping[str, Any]) -> dict[str, Any]:
+def match(compiled: Compiled, route: str, clauses: Mapping[str, Any]) -> dict[str, Any]:
     """What a route asks for. Values of fields and parameters are shown as `setting` does."""
     tests = {
         key: [
-            {**test, "value": _test(gateway, f'{route}.{key}["{test["name"]}"]', test["name"], test["value"])}
+            {**test, "value": _test(compiled, f'{route}.{key}["{test["name"]}"]', test["name"], test["value"])}
             for test in clauses[key]
         ]
         for key in ("headers", "query")
@@ -56,10 +68,10 @@ def match(gateway: Gateway, route: str, clauses: Mapping[str, Any]) -> dict[str,
     return {**clauses, **tests}
 
 
-def _test(gateway: Gateway, path: str, name: str, test: object) -> object:
+def _test(compiled: Compiled, path: str, name: str, test: object) -> object:
     if not isinstance(test, dict):
         return test
-    return {kind: setting(gateway, path, name, value) for kind, value in test.items()}
+    return {kind: setting(compiled, path, name, value) for kind, value in test.items()}
 
 
 def text(said: str, hidden: Mapping[str, str]) -> str:

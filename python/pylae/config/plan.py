@@ -1,23 +1,24 @@
 """Compiles a configuration into the plan, the one document that the native side is given.
 
-The plan's shape is `crates/core/src/plan.rs`; nothing there has a default, so all of it is written out here.
+The plan's shape is `crates/core/src/plan.rs`; nothing there has a default, so all of it is written out here. Parts that
+come from another path of the configuration than their own say so: see `pylae.config.origin`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pylae.config.document.nodes import Step
-from pylae.config.models.auth import ApiKey, AuthConfig, FunctionAuthenticator, Jwt
+from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Listener, available_cores
 from pylae.config.models.route import Route
 from pylae.config.models.service import Instance, LoadBalancer, Service
+from pylae.config.models.split import When
 from pylae.config.models.tls import Texts
+from pylae.config.origin import Origin, PlanPart
 from pylae.config.pages import Pages
 from pylae.policies import POLICIES, PolicySet
 from pylae.policies.authentication import Authentication
@@ -64,7 +65,8 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     ]
     for name, authenticator, path in own_paths(config):
         call = Call((name,), False, asked[authenticator])
-        routes.append(_own_path(name, path, config, [*late, call], early))
+        origin = Origin(("auth", "functions", authenticator, "paths"), from_root=True, whole=True)
+        routes.append(PlanPart(_own_path(name, path, config, [*late, call], early), origin))
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -74,13 +76,20 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "via": config.via,
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan(asked) if config.auth else None,
-        "services": [service_plan(name, service, texts) for name, service in all_services(config).items()],
+        "services": [
+            PlanPart(service_plan(name, service, texts), _origin_of_service(name, config))
+            for name, service in all_services(config).items()
+        ],
         "errors": errors,
         "routes": routes,
         "early": early,
         "unrouted": unrouted,
         "unused": _unused(config, unrouted, early),
     }
+
+
+_HOOKS = Origin(("hooks",), from_root=True, whole=True)
+_GATEWAY_WIDE = Origin(("policies",), entries={"hooks": _HOOKS})
 
 
 def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def _early(config: Config, calls: Sequence[Call]) -> dict[str, Any]:
         return {}
     chosen = {name: getattr(config.policies, name) for name in EARLY_POLICIES}
     written = {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
-    return {**written, "hooks": {"calls": hooks}}
+    return PlanPart({**written, "hooks": {"calls": hooks}}, _GATEWAY_WIDE)
 
 
 def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,18 +118,19 @@ def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
     possible = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
     names = [name for name in possible if name not in early]
     chosen = {name: getattr(config.policies, name) for name in names}
-    return {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
+    return PlanPart({name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}, _GATEWAY_WIDE)
 
 
 def _unused(config: Config, unrouted: Mapping[str, Any], early: Mapping[str, Any]) -> dict[str, Any]:
     """Gateway-wide policies that every route overrides or switches off: they are checked all the same."""
     run = {*unrouted, *early}
     used = {name for route in config.routes for name in PolicySet.model_fields if getattr(route, name) is None}
-    return {
+    unused = {
         name: policy.model_dump(mode="json")
         for name in PolicySet.model_fields
         if name not in used and name not in run and (policy := getattr(config.policies, name))
     }
+    return PlanPart(unused, _GATEWAY_WIDE)
 
 
 def all_services(config: Config) -> dict[str, Service]:
@@ -171,7 +181,22 @@ def service_plan(name: str, service: Service, texts: Texts | None = None) -> dic
     plan = service.model_dump(mode="json", exclude={"tls", "discovery", "app", "instances", "load_balancer"})
     switched_off = {key: None for key, value in plan.items() if value is False and key != "preserve_host"}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
+    tls = tls and PlanPart(tls, _SERVICE_TLS)
     return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
+
+
+_SERVICE_TLS = Origin(("tls",), entries={"certificate": Origin(("tls",))})
+
+
+def _origin_of_service(name: str, config: Config) -> Origin:
+    """Where a service is written: under `services`, or at the routes that declare it."""
+    if name in config.services:
+        return Origin(("services", name), from_root=True)
+    declared = [index for index, route in enumerate(config.routes) if route.service_url and route.service_key == name]
+    first = declared[0]
+    with_breaker = next((index for index in declared if config.routes[index].circuit_breaker is not None), first)
+    breaker = Origin(("routes", with_breaker, "circuit_breaker"), from_root=True)
+    return Origin(("routes", first, "service_url"), from_root=True, whole=True, entries={"circuit_breaker": breaker})
 
 
 def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str, Any]:
@@ -195,23 +220,66 @@ def _route(name: str, route: Route, config: Config, calls: Sequence[Call], early
     )
     return {
         "name": name,
-        "match": {
-            "path": _path(route),
-            "methods": list(route.method),
-            "hosts": list(route.host),
-            "headers": _tests(route.headers),
-            "query": _tests(route.query),
-        },
+        "match": _match(route),
         "service": route.service_key or None,
         "split": _split(route) if route.split else None,
         **route.model_dump(mode="json", include=set(kept)),
         "strip_prefix": route.prefix if route.strip_prefix is True else route.strip_prefix or None,
         "websocket": route.websocket.model_dump(mode="json") if route.websocket else None,
-        "policies": {
-            **{policy: settings.model_dump(mode="json") for policy, settings in policies.items()},
-            **({"hooks": {"calls": own_calls}} if own_calls else {}),
-        },
+        "policies": _policies(route, policies, own_calls),
     }
+
+
+def _match(route: Route) -> PlanPart:
+    kind = next((kind for kind in ("prefix", "pattern") if getattr(route, kind) is not None), "path")
+    clauses = {
+        "path": _path(route),
+        "methods": list(route.method),
+        "hosts": list(route.host),
+        "headers": _tests(route.headers),
+        "query": _tests(route.query),
+    }
+    return PlanPart(clauses, _MATCH[kind])
+
+
+_MATCH = {
+    kind: Origin(
+        entries={"path": Origin((kind,), whole=True), "methods": Origin(("method",)), "hosts": Origin(("host",))}
+    )
+    for kind in ("path", "prefix", "pattern")
+}
+"""A match stands in the route itself, by which of these its path is given."""
+
+
+def _policies(route: Route, policies: Mapping[str, Settings], calls: Sequence[dict[str, Any]]) -> PlanPart:
+    """The policies of a route: its own, those that follow from other keys, and those of the gateway."""
+    plan: dict[str, Any] = {}
+    for name, settings in policies.items():
+        written = settings.model_dump(mode="json")
+        is_own = name not in _DERIVED and getattr(route, name) is not None
+        plan[name] = written if is_own else PlanPart(written, _ELSEWHERE[name])
+    return PlanPart({**plan, **({"hooks": {"calls": list(calls)}} if calls else {})}, _ROUTE_POLICIES)
+
+
+_ROUTE_POLICIES = Origin(entries={"hooks": _HOOKS})
+_ELSEWHERE = {
+    **{name: Origin(("policies", name), from_root=True) for name in PolicySet.model_fields},
+    "authentication": Origin(
+        ("auth_required",),
+        whole=True,
+        entries={"authenticators": Origin(("auth",)), "required": Origin(("auth_required",))},
+    ),
+    "authorization": Origin(
+        ("permissions",),
+        whole=True,
+        entries={
+            "permissions": Origin(("permissions",)),
+            "roles": Origin(("roles",)),
+            "admin_role": Origin(("auth", "admin_role"), from_root=True),
+        },
+    ),
+}
+"""Where policies come from that are not a key of their own of the route."""
 
 
 def _own_path(name: str, path: str, config: Config, calls: Sequence[Call], early: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,23 +301,39 @@ def _path(route: Route) -> dict[str, str]:
     return {"kind": "template" if "{" in path or "}" in path else "exact", "value": path}
 
 
-def _split(route: Route) -> dict[str, Any]:
+def _split(route: Route) -> PlanPart:
     members = [
         {
             "service": member.service,
             "weight": member.share,
-            "when": {"headers": _tests(member.when.header), "cookies": _tests(member.when.cookie)}
-            if member.when
-            else None,
+            "when": _when(member.when) if member.when else None,
             "headers": member.headers.model_dump(mode="json"),
         }
         for member in route.split
     ]
-    return {"members": members, "sticky": route.sticky.model_dump(mode="json") if route.sticky else None}
+    sticky = route.sticky.model_dump(mode="json") if route.sticky else None
+    return PlanPart({"members": members, "sticky": sticky}, _SPLIT)
 
 
-def _tests(tests: dict[str, ValueTest]) -> list[dict[str, Any]]:
-    return [{"name": name, "value": _test(test)} for name, test in tests.items()]
+_SPLIT = Origin(("split",), entries={"members": Origin(("split",)), "sticky": Origin(("sticky",))})
+
+
+def _when(when: When) -> PlanPart:
+    return PlanPart({"headers": _tests(when.header), "cookies": _tests(when.cookie)}, _WHEN)
+
+
+_WHEN = Origin(("when",), entries={"headers": Origin(("when", "header")), "cookies": Origin(("when", "cookie"))})
+
+
+def _tests(tests: dict[str, ValueTest]) -> list[PlanPart]:
+    """Tests of values by their names, under which they stand in the configuration."""
+    found = []
+    for name, test in tests.items():
+        own = Origin((name,))
+        found.append(
+            PlanPart({"name": name, "value": _test(test)}, Origin((name,), entries={"name": own, "value": own}))
+        )
+    return found
 
 
 def _test(test: ValueTest) -> str | dict[str, str]:
@@ -276,7 +360,6 @@ _DERIVED: dict[str, Callable[[Route, AuthConfig], Settings | None]] = {
     "authorization": _authorization,
 }
 """How policies that have no key of their own follow from others."""
-_DERIVED_FROM = {"authentication": "auth_required", "authenticators": "auth", "authorization": "permissions"}
 
 
 def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
@@ -295,90 +378,3 @@ def effective_policies(route: Route, config: Config) -> dict[str, Settings]:
         if settings is not None and settings is not False:
             policies[name] = settings
     return policies
-
-
-_STEP = re.compile(r'\[(\d+)\]|\["([^"]*)"\]|\.?([^.\[]+)')
-
-
-def steps(path: str) -> tuple[Step, ...]:
-    """`routes[2].match.path` as its steps."""
-    return tuple(int(part[1]) if part[1] is not None else part[2] or part[3] for part in _STEP.finditer(path))
-
-
-def source_path(config: Config, path: str) -> tuple[Step, ...]:
-    """The path in the model of what the plan has at `path`."""
-    match steps(path):
-        case ("routes", int(index), *_) if len(config.routes) <= index < len(config.routes) + len(own_paths(config)):
-            return ("auth", "functions", own_paths(config)[index - len(config.routes)][1], "paths")
-        case ("services", int(index), *rest) if index < len(names := list(all_services(config))):
-            return _service_source(config, names[index], rest)
-        case ("routes", int(index), "match", str(clause), *rest) if index < len(config.routes):
-            return ("routes", index, *_clause_source(config.routes[index], clause, rest))
-        case ("routes", int(index), "split", *rest) if index < len(config.routes):
-            return ("routes", index, *_split_source(config.routes[index], rest))
-        case ("routes", int(index), "policies", "authentication" | "authorization" as policy, *rest):
-            if rest[:1] == ["admin_role"]:
-                return ("auth", "admin_role")
-            key = rest[0] if rest and rest[0] in ("permissions", "roles", "authenticators") else policy
-            return ("routes", index, _DERIVED_FROM.get(str(key), str(key)))
-        case ("auth", "authenticators", int(index), *rest) if config.auth:
-            return ("auth", *_authenticator_source(config.auth, index, rest))
-        case ("routes", int(), "policies", "hooks", *_) | ("early", "hooks", *_):
-            return ("hooks",)
-        case ("routes", int(index), "policies", str(policy), *rest) if index < len(config.routes):
-            own = getattr(config.routes[index], policy, None) is not None
-            return ("routes", index, policy, *rest) if own else ("policies", policy, *rest)
-        case ("unrouted" | "unused" | "early", *rest):
-            return ("policies", *rest)
-        case other:
-            return tuple(other)
-
-
-def _authenticator_source(auth: AuthConfig, index: int, rest: list[Step]) -> tuple[Step, ...]:
-    one = auth.authenticators[index]
-    if isinstance(one, FunctionAuthenticator):
-        return ("functions", auth.names[index], *rest)
-    if isinstance(one, Jwt):
-        given = next(name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(one, name) is not None)
-        return ("jwt", index, *((given, *rest[2:]) if rest[:1] == ["keys"] else rest))
-    names = list(one.consumers if isinstance(one, ApiKey) else one.users or ())
-    kind = str(one.plan()["kind"])
-    if len(rest) > 1 and isinstance(rest[1], int):
-        rest = [rest[0], names[rest[1]], *rest[2:]]
-    return (kind, *rest)
-
-
-def _service_source(config: Config, name: str, rest: list[Step]) -> tuple[Step, ...]:
-    if name in config.services:
-        if rest[:2] == ["tls", "certificate"]:
-            rest = ["tls", *rest[2:]]
-        return ("services", name, *rest)
-    declared = [index for index, route in enumerate(config.routes) if route.service_url and route.service_key == name]
-    if rest[:1] == ["circuit_breaker"]:
-        said = [index for index in declared if config.routes[index].circuit_breaker is not None]
-        return ("routes", (said or declared)[0], *rest)
-    return ("routes", declared[0], "service_url")
-
-
-def _split_source(route: Route, rest: list[Step]) -> tuple[Step, ...]:
-    match rest:
-        case ["members", int(place), "when", "headers" | "cookies" as key, int(number), *more] if place < len(
-            route.split
-        ) and (when := route.split[place].when):
-            names = list(when.header if key == "headers" else when.cookie)
-            return ("split", place, "when", str(key).removesuffix("s"), *names[number : number + 1], *more[1:])
-        case ["members", *more]:
-            return ("split", *more)
-        case ["sticky", *more]:
-            return ("sticky", *more)
-        case _:
-            return ("split",)
-
-
-def _clause_source(route: Route, clause: str, rest: list[Step]) -> tuple[Step, ...]:
-    if clause == "path":
-        return (next((kind for kind in ("prefix", "pattern") if getattr(route, kind) is not None), "path"),)
-    if clause in ("headers", "query") and rest and isinstance(rest[0], int):
-        names = list(getattr(route, clause))
-        return (clause, *names[rest[0] : rest[0] + 1], *rest[2:])
-    return ({"methods": "method", "hosts": "host"}.get(clause, clause), *rest)

@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -20,10 +20,7 @@ from pylae.config.models.route import Route
 from pylae.config.models.service import Service
 from pylae.errors import ConfigError, Problem, PylaeError
 
-if TYPE_CHECKING:
-    from pylae.gateway import Gateway
-
-G = TypeVar("G", bound="Gateway")
+G = TypeVar("G")
 
 _loading: ContextVar[bool] = ContextVar("pylae_loading", default=False)
 _MODELS = {model.__name__: model for model in (Config, Route, Service)}
@@ -35,7 +32,7 @@ def loading() -> bool:
 
 
 def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
-    """The `gateway` of a program, and the program's hash for a watcher.
+    """The `gateway` of a program, which must be of this kind, and the program's hash for a watcher.
 
     Raises ConfigError, also for whatever the program raises.
     """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pylae import auth, state
+from pylae.config.builder import ConfigBuilder
 from pylae.config.models.address import is_loopback
 from pylae.config.models.config import Config
 from pylae.doctor.result import Result, amount, failure, ok, warning
@@ -42,17 +44,17 @@ def configuration(file: Path | None) -> Found:
         text = "there is neither pylae.yaml nor gateway.py in this directory; what follows is for the defaults"
         return Found(None, Config(), (warning(name, text, "pylae new gateway makes one"),), {})
     try:
-        gateway = Gateway.from_file(file)
-        warnings = gateway.check()
+        builder = Gateway.from_file(file).builder
+        plan = builder.plan()
+        warnings = builder.check(plan)
     except ConfigError as error:
         return Found(file, Config(), tuple(_problems(file, error)), {"problems": str(len(error.problems))})
     except (PylaeError, OSError) as error:
         return Found(file, Config(), (failure(name, f"{file}: {error}"),), {})
-    plan = gateway.plan()
     counts = ", ".join(counted(len(plan[key]), key) for key in ("routes", "services"))
     said = ok(name, f"{file}: {counts}")
     told = (warning(name, str(problem)) for problem in warnings)
-    return Found(file, gateway.config, (said, *told), _shape(gateway, len(warnings)))
+    return Found(file, builder.config, (said, *told), _shape(builder, plan, len(warnings)))
 
 
 def _problems(file: Path, error: ConfigError) -> Iterator[Result]:
@@ -62,16 +64,15 @@ def _problems(file: Path, error: ConfigError) -> Iterator[Result]:
     yield failure("configuration", f"{first}{further}", hint)
 
 
-def _shape(gateway: Gateway, warnings: int) -> dict[str, str]:
-    config, plan = gateway.config, gateway.plan()
+def _shape(builder: ConfigBuilder, plan: Mapping[str, Any], warnings: int) -> dict[str, str]:
     policies = sorted({name for route in plan["routes"] for name in route["policies"]})
     listeners = [
         f"{'https' if one.tls else 'http'} on {'loopback' if is_loopback(one.address) else 'other addresses'}"
-        for one in config.listeners
+        for one in builder.config.listeners
     ]
     return {
-        "written in": "Python" if gateway.origin.suffix == ".py" else "YAML",
-        "files": str(len(gateway.written_in)),
+        "written in": "Python" if builder.origin.suffix == ".py" else "YAML",
+        "files": str(len(builder.written_in)),
         "warnings": str(warnings),
         "listeners": ", ".join(listeners),
         "routes": str(len(plan["routes"])),
@@ -80,7 +81,7 @@ def _shape(gateway: Gateway, warnings: int) -> dict[str, str]:
         "authenticators": ", ".join(sorted({one["kind"] for one in plan["auth"]["authenticators"]}))
         if plan["auth"]
         else "none",
-        "hooks": str(len(gateway.hooks)),
+        "hooks": str(len(builder.hooks)),
         "workers": str(plan["workers"]),
     }
 

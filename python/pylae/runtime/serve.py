@@ -16,7 +16,7 @@ from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
     from pylae.engine import NativeSignals
-    from pylae.gateway import Gateway
+    from pylae.runtime.runtime import Runtime
 
 log = logging.getLogger("pylae")
 
@@ -26,52 +26,52 @@ HANDLED = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Signals that a gateway handles, as `docs/guide/service.md` says."""
 
 
-def serve(gateway: Gateway, events: NativeSignals) -> None:
+def serve(runtime: Runtime, events: NativeSignals) -> None:
     """Does what the events say, and reads files again that have changed, until the event `stopped`.
 
     On a signal to stop, the data plane stops by itself: what is done here is the rest.
     """
     # What the first configuration was read with.
     give_back()
-    followed = gateway.followed
+    followed = runtime.builder.followed
     watch, stopping = Watch(followed), False
     while True:
         event = events.wait(LOOK)
-        if followed != gateway.followed:
+        if followed != runtime.builder.followed:
             # Another configuration was applied from elsewhere.
-            watch.follow(followed := gateway.followed)
+            watch.follow(followed := runtime.builder.followed)
         if event == "stopped":
             return
         if event == "stop_at_once":
             log.warning("stopping at once")
-            gateway.stop(drain=False)
+            runtime.stop(drain=False)
         elif event == "stop":
             stopping = True
             log.info("stopping; exchanges in flight may finish")
             # On a thread, because this one must hear a second signal.
-            threading.Thread(target=gateway.stop, name="pylae-stop", daemon=True).start()
+            threading.Thread(target=runtime.stop, name="pylae-stop", daemon=True).start()
         elif event == "upgrade":
             log.warning("SIGUSR2 is for an upgrade, which this version does not have: start another gateway instead")
         elif not stopping and event == "reload":
-            _try(gateway, watch, gateway.read_file)
+            _try(runtime, watch, runtime.read_file)
         elif not stopping and followed and watch.changed():
-            _try(gateway, watch, gateway.read_again)
+            _try(runtime, watch, runtime.read_again)
 
 
-def _try(gateway: Gateway, watch: Watch, read: Callable[[], None]) -> None:
+def _try(runtime: Runtime, watch: Watch, read: Callable[[], None]) -> None:
     try:
         read()
-        watch.follow(gateway.followed)
+        watch.follow(runtime.builder.followed)
     except ConfigError as error:
         log.error("the configuration was not applied, the old one stays in force:\n%s", error)
-        watch.follow({**gateway.followed, **error.files})
+        watch.follow({**runtime.builder.followed, **error.files})
     except EngineError as error:
         log.error("the configuration was not applied, the old one stays in force: %s", error)
-        watch.follow(gateway.followed)
+        watch.follow(runtime.builder.followed)
     except Exception:
         # A fault in reading must not end what is serving.
         log.exception("the configuration was not applied, the old one stays in force")
-        watch.follow(gateway.followed)
+        watch.follow(runtime.builder.followed)
     give_back()
 
 

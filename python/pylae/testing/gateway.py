@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from pylae import Gateway
 from pylae.auth import TOKEN_LIFE, issue_token
+from pylae.config.builder import ConfigBuilder
 from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import Below, CallSources, calling, shown
 from pylae.config.models.auth import AuthConfig, Jwt
@@ -59,7 +60,8 @@ def prepared(
     Raises ConfigError.
     """
     gateway = _read(configuration)
-    gateway.take(gateway.with_config(_for_test(gateway.config, services or {}).model_copy(update={"state": state})))
+    config = _for_test(gateway.config, services or {}).model_copy(update={"state": state})
+    gateway.builder.take(gateway.builder.with_config(config))
     return gateway
 
 
@@ -214,10 +216,10 @@ class RunningGateway(StartedGateway, Client):
         *,
         timeout: float = PATIENCE,
     ) -> None:
-        self._before: Gateway | None = None
+        self._before: ConfigBuilder | None = None
         if isinstance(configuration, Gateway):
-            self._before = Gateway()
-            self._before.take(configuration)
+            self._before = Gateway().builder
+            self._before.take(configuration.builder)
         self._state = TemporaryDirectory(prefix="pylae-")
         try:
             gateway = prepared(configuration, services, state=self._state.name)
@@ -248,7 +250,7 @@ class RunningGateway(StartedGateway, Client):
     def _clean_up(self, configuration: Configuration) -> None:
         self._state.cleanup()
         if self._before is not None and isinstance(configuration, Gateway):
-            configuration.take(self._before)
+            configuration.builder.take(self._before)
             self._before = None
 
     def __enter__(self) -> Self:

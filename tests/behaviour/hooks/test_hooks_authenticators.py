@@ -585,7 +585,7 @@ def test_a_module_that_changes_is_asked_anew(service: FakeService, tmp_path: Pat
             one.gateway.reload()
             assert ask(one.address, "/", headers={"X-Token": "red"}).status == 200
             assert service.requests[-1].headers["x-user-id"] == name
-        assert module in one.gateway.followed
+        assert module in one.gateway.builder.followed
     finally:
         one.stop()
 

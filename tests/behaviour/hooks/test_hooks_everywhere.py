@@ -107,7 +107,7 @@ def test_a_hook_ends_when_its_stream_is_reset(gateway: Gateway, service: FakeSer
 
 def _http2(gateway: Gateway) -> Gateway:
     listener = Listener(address="127.0.0.1:0", http2=True)
-    gateway.take(gateway.with_config(gateway.config.model_copy(update={"listeners": (listener,)})))
+    gateway.builder.take(gateway.builder.with_config(gateway.config.model_copy(update={"listeners": (listener,)})))
     return gateway
 
 

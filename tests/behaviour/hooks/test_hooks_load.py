@@ -197,7 +197,7 @@ def test_hooks_reload_live(service: FakeService, tmp_path: Path) -> None:
     module.write_text("def sign(request, response): response.headers['X-Version'] = '1'\n")
     file = written(tmp_path, service.url, "hooks: [{on_response: 'loaded_live:sign'}]\n")
     gateway = Gateway.from_file(file)
-    assert module in gateway.read_files
+    assert module in gateway.builder.read_files
     with running(gateway) as address:
         assert ask(address, "/a").headers["X-Version"] == "1"
         # Same length, same second: the bytes count.
@@ -348,10 +348,10 @@ def test_code_cannot_be_named_over_the_admin_api(service: FakeService, tmp_path:
     named = "hooks: [{on_request: 'loaded_named:check', timeout: 1}]\nadmin: false\n"
     gateway = Gateway.from_file(written(tmp_path, service.url, named))
     with running(gateway):
-        control = gateway._controlled()
+        runtime = gateway.runtime
         text = BASE.format(url=service.url)
-        control.apply(text + named.replace("timeout: 1", "timeout: 2"))
+        runtime.apply_document(text + named.replace("timeout: 1", "timeout: 2"))
         with pytest.raises(ConfigError, match="cannot be named here"):
-            control.apply(text + named.replace(":check", ":other"))
+            runtime.apply_document(text + named.replace(":check", ":other"))
         with pytest.raises(ConfigError, match="cannot be named here"):
-            control.apply(text + "plugins: [{use: 'loaded_named:Plugin'}]\nadmin: false\n")
+            runtime.apply_document(text + "plugins: [{use: 'loaded_named:Plugin'}]\nadmin: false\n")

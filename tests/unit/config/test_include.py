@@ -63,10 +63,10 @@ def test_services_and_routes_of_all_files_count(write: Write) -> None:
 def test_places_are_those_of_the_file_that_a_setting_stands_in(write: Write, tmp_path: Path) -> None:
     gateway = Gateway.from_file(write(orders=ORDERS))
     orders = tmp_path / "routes" / "orders.yaml"
-    assert str(gateway.locate("routes[1].timeout")) == f"{orders}:8:14"
-    assert str(gateway.locate("services[1]", key=True)) == f"{orders}:2:3"
-    assert str(gateway.locate("routes[0]")) == f"{tmp_path / 'pylae.yaml'}:6:5"
-    assert str(gateway.locate("listeners[0].address")) == f"{tmp_path / 'pylae.yaml'}:2:13"
+    assert str(gateway.builder.locate(gateway.plan(), "routes[1].timeout")) == f"{orders}:8:14"
+    assert str(gateway.builder.locate(gateway.plan(), "services[1]", key=True)) == f"{orders}:2:3"
+    assert str(gateway.builder.locate(gateway.plan(), "routes[0]")) == f"{tmp_path / 'pylae.yaml'}:6:5"
+    assert str(gateway.builder.locate(gateway.plan(), "listeners[0].address")) == f"{tmp_path / 'pylae.yaml'}:2:13"
 
 
 def test_a_main_file_may_have_nothing_else(write: Write) -> None:
@@ -176,7 +176,7 @@ def test_files_of_secrets_are_relative_to_the_main_file(write: Write, tmp_path: 
     (tmp_path / "url").write_text("http://127.0.0.1:9002\n")
     gateway = Gateway.from_file(write(a=ORDERS.replace("http://127.0.0.1:9002", "${file:url}")))
     assert gateway.config.services["orders"].instances[0].url == "http://127.0.0.1:9002"
-    assert tmp_path / "url" in gateway.followed
+    assert tmp_path / "url" in gateway.builder.followed
 
 
 def test_bounds_are_of_all_files_together(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,13 +196,13 @@ def test_nothing_else_includes() -> None:
 
 def test_a_new_file_is_a_change(write: Write, tmp_path: Path) -> None:
     gateway = Gateway.from_file(write(a=ORDERS))
-    watch = Watch(gateway.followed)
+    watch = Watch(gateway.builder.followed)
     assert [watch.changed(), watch.changed()] == [False, False]
     (tmp_path / "routes" / ".b.yaml.swp").write_text("")
     assert [watch.changed(), watch.changed()] == [False, False]
     (tmp_path / "routes" / "b.yaml").write_text(ORDERS.replace("orders", "invoices"))
     assert [watch.changed(), watch.changed()] == [False, True]
-    watch.follow(Gateway.from_file(tmp_path / "pylae.yaml").followed)
+    watch.follow(Gateway.from_file(tmp_path / "pylae.yaml").builder.followed)
     assert [watch.changed(), watch.changed()] == [False, False]
     (tmp_path / "routes" / "a.yaml").unlink()
     assert [watch.changed(), watch.changed()] == [False, True]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pylae.config.models.config import Config, available_cores
-from pylae.config.plan import compile_plan, route_names, source_path, steps
+from pylae.config.origin import origin_of, steps
+from pylae.config.plan import compile_plan, route_names
 from pylae.policies import POLICIES
 
 
@@ -223,7 +224,7 @@ def test_splits() -> None:
     assert route(path="/")["split"] is None
 
 
-def test_source_paths() -> None:
+def test_origins() -> None:
     config = Config.model_validate(
         {
             "services": {"a.b": {"instances": ["http://a"]}},
@@ -264,7 +265,8 @@ def test_source_paths() -> None:
         'routes[2].split.members[1].headers.set["Host"]': ("routes", 2, "split", 1, "headers", "set", "Host"),
         "routes[2].split.sticky.cookie": ("routes", 2, "sticky", "cookie"),
     }
-    assert {path: source_path(config, path) for path in expected} == expected
+    plan = compile_plan(config)
+    assert {path: origin_of(plan, path) for path in expected} == expected
 
 
 def test_steps() -> None:

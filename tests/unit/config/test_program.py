@@ -60,4 +60,4 @@ def test_modules_beside_the_program_can_be_imported(tmp_path: Path) -> None:
     )
     gateway = Gateway.from_file(program)
     assert gateway.config.routes[0].path == "/x"
-    assert str(gateway.locate("routes[0]")) == f"{program}:3"
+    assert str(gateway.builder.locate(gateway.plan(), "routes[0]")) == f"{program}:3"

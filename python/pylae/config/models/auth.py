@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, model_validator
 
+from pylae.config.document.nodes import Step
 from pylae.config.models.application import name_of
 from pylae.config.models.base import Settings, Switch, as_json, refusal, split_words
 from pylae.config.models.hooks import CallOptions, import_path
 from pylae.config.models.route import Template
 from pylae.config.models.service import field_name
+from pylae.config.origin import Origin, PlanPart
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
 if TYPE_CHECKING:
@@ -188,14 +190,24 @@ class Jwt(Settings):
             "audiences": list(self.audience),
         }
 
-    def _keys(self) -> dict[str, Any]:
+    def _keys(self) -> PlanPart:
         if self.secret is not None:
-            return {"from": "secret", "value": [secret.get_secret_value() for secret in self.secret]}
+            return _keys_from("secret", "secret", [secret.get_secret_value() for secret in self.secret])
         if self.public_key is not None:
-            return {"from": "pem", "value": list(self.public_key)}
+            return _keys_from("public_key", "pem", list(self.public_key))
         if self.jwks is not None:
-            return {"from": "jwks", "value": self.jwks.get_secret_value()}
-        return {"from": "url", "value": self.jwks_url}
+            return _keys_from("jwks", "jwks", self.jwks.get_secret_value())
+        return _keys_from("jwks_url", "url", self.jwks_url)
+
+
+def _keys_from(setting: str, kind: str, value: object) -> PlanPart:
+    origin = Origin((setting,))
+    return PlanPart({"from": kind, "value": value}, Origin((setting,), entries={"from": origin, "value": origin}))
+
+
+def _by_name(name: str, plan: Mapping[str, Any]) -> PlanPart:
+    """One of a list of the plan, which stands under its name in the configuration."""
+    return PlanPart({"id": name, **plan}, Origin((name,)))
 
 
 class Consumer(Settings):
@@ -261,7 +273,7 @@ class ApiKey(Settings):
 
     def plan(self) -> dict[str, Any]:
         """Its part of the plan."""
-        consumers = [{"id": name, **one.model_dump(mode="json")} for name, one in self.consumers.items()]
+        consumers = [_by_name(name, one.model_dump(mode="json")) for name, one in self.consumers.items()]
         return {
             "kind": "api_key",
             "header": self.header or None,
@@ -318,11 +330,13 @@ class Basic(Settings):
     def plan(self) -> dict[str, Any]:
         """Its part of the plan."""
         users = [
-            {
-                "id": name,
-                **account.model_dump(mode="json", exclude={"password_hash"}),
-                "password_hash": account.password_hash.get_secret_value(),
-            }
+            _by_name(
+                name,
+                {
+                    **account.model_dump(mode="json", exclude={"password_hash"}),
+                    "password_hash": account.password_hash.get_secret_value(),
+                },
+            )
             for name, account in self.users.items()
         ]
         return {"kind": "basic", "users": users, **self.model_dump(mode="json", exclude={"users"})}
@@ -368,7 +382,7 @@ class ClientCertificate(Settings):
         """Its part of the plan."""
         users = None
         if self.users is not None:
-            users = [{"id": name, **user.model_dump(mode="json")} for name, user in self.users.items()]
+            users = [_by_name(name, user.model_dump(mode="json")) for name, user in self.users.items()]
         return {"kind": "client_certificate", "id": list(self.id), "users": users}
 
 
@@ -538,11 +552,14 @@ class AuthConfig(Settings):
         """Its part of the plan; none without any authenticator. `calls` are those of functions, by name."""
         if not self.authenticators:
             return None
-        functions = [one.plan(name, calls[name]) for name, one in self.functions.items()]
-        single = [one.plan() for one in (*self.jwt, self.api_key, self.basic, self.client_certificate) if one]
+        plans: list[tuple[tuple[Step, ...], dict[str, Any]]]
+        plans = [(("jwt", index), jwt.plan()) for index, jwt in enumerate(self.jwt)]
+        single = (("api_key", self.api_key), ("basic", self.basic), ("client_certificate", self.client_certificate))
+        plans += [((kind,), one.plan()) for kind, one in single if one]
+        plans += [(("functions", name), one.plan(name, calls[name])) for name, one in self.functions.items()]
         return {
             **self.model_dump(mode="json", include={"realm", "failure_limit"}),
-            "authenticators": [*single, *functions],
+            "authenticators": [PlanPart(plan, Origin(("auth", *path), from_root=True)) for path, plan in plans],
         }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pylae import records
+from pylae.runtime import records
 from pylae.runtime.records import Waiting, waiting
 
 

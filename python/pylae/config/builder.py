@@ -1,0 +1,395 @@
+"""What a gateway is made of, and the plan that is made of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pylae.auth import default_auth
+from pylae.config.added import Caller, route_of, service_of, with_breakers
+from pylae.config.additions import Additions
+from pylae.config.checks.check import check_config, parse_document
+from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
+from pylae.config.checks.explain import problems_of
+from pylae.config.checks.rights import changeable, readable
+from pylae.config.document.include import read_whole
+from pylae.config.document.load import Document
+from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.sources import CallSources, DocumentSources, Place, calling
+from pylae.config.models.config import Config, has_authenticator, requires_users
+from pylae.config.models.hooks import HookOptions
+from pylae.config.models.service import ServiceName
+from pylae.config.models.tls import Texts
+from pylae.config.origin import origin_of
+from pylae.config.plan import Call, compile_plan, route_names
+from pylae.errors import ConfigError, Problem
+from pylae.runtime import privileges
+
+if TYPE_CHECKING:
+    from pylae.hooks.hook import Function, Hook
+
+F = TypeVar("F", bound="Function")
+
+
+class ConfigBuilder:
+    """A configuration from a file, a document or keywords, and what code adds to it.
+
+    It compiles the plan, finds mistakes, and knows the place of each setting. It opens no socket and starts nothing.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Raises ConfigError for wrong settings, with the place of the call."""
+        caller = calling()
+        self._program = Path(caller[0])
+        self.path: Path | None = None
+        """The file that the configuration is read from, YAML or a program."""
+        self.document: Document | None = None
+        """The document that the configuration was read from, if it was."""
+        self.read_files: Mapping[Path, str | None] = {}
+        """The files that the configuration was read from, with the hashes of their contents."""
+        self._named: Mapping[Path, str | None] = {}
+        self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
+        self._loaded: list[Hook] | None = None
+        self._given = Additions()
+        """What the program at `path` added, and adds again when it is read again."""
+        self._added = Additions()
+        """What code added since."""
+        self._aside = Additions()
+        """What code added to the configuration of `path`, while another configuration stands in its place."""
+        try:
+            written = Config.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, CallSources(self._calls), Config)) from None
+        routes = with_breakers(written.routes, written.model_copy(update={"routes": ()}))
+        self.written = written.model_copy(update={"routes": routes}) if routes else written
+        """The configuration without what code added."""
+        self._keywords: tuple[Config, Mapping[tuple[Step, ...], Caller]] = self.written, self._calls
+        """The configuration of a program without a file, and its calls."""
+
+    def read(self, path: Path) -> None:
+        """Reads a YAML file in the place of the configuration. Raises ConfigError with every problem."""
+        document = read_whole(path)
+        self.written = parse_document(document)
+        self._calls, self.document, self.read_files = {}, document, document.files
+        self._import_named(path.parent)
+        self.path = path
+
+    def read_from_program(self, path: Path, files: Mapping[Path, str | None]) -> None:
+        """Notes that the program at `path` has built this, and that `files` are to be read again with it."""
+        self._given, self._added = self._additions, Additions()
+        self.read_files = {**self.read_files, **files}
+        self.path = path
+
+    def read_again(self, read: Callable[[Path], ConfigBuilder]) -> ConfigBuilder:
+        """What the file holds now, read by `read`, with what code added to what it held before. Raises ConfigError."""
+        path = self.origin
+        before = Additions() + self._given, Additions() + self._added
+        other: ConfigBuilder | None = None
+        try:
+            other = read(path)
+        finally:
+            grown = len(self._additions) != sum(map(len, before))
+            if other is self or (other is None and grown):
+                self._given, self._added = before
+        if other is self and grown:
+            message = "the program adds to a gateway of a module that is not executed again, and has done so before"
+            hint = "make the gateway in the program itself, or start it again to have its changes applied"
+            raise ConfigError([Problem(str(path), None, None, "", message, hint)], other.read_files)
+        if other is not self:
+            other._added = self._aside + self._added
+        return other
+
+    def take(self, other: ConfigBuilder) -> None:
+        """Makes this the same as `other`, without putting it in force."""
+        for name in _MADE_OF:
+            value = getattr(other, name)
+            # What is added to one of them later is not added to both.
+            setattr(self, name, value + Additions() if isinstance(value, Additions) else value)
+
+    def become(self, other: ConfigBuilder) -> None:
+        """As `take`. If `other` has no file, a reload brings back this one's file and what code added to it."""
+        path, aside = self.path, self._aside + self._added
+        self.take(other)
+        if self.path is None and path is not None:
+            self._given, self._added = self._additions, Additions()
+            self.path, self._aside = path, aside
+
+    def with_document(self, document: Document, config: Config) -> ConfigBuilder:
+        """The same with the configuration of a document. What code added stays."""
+        other = self._with(config)
+        other._calls, other.document, other.read_files = {}, document, document.files
+        return other
+
+    def with_config(self, config: Config) -> ConfigBuilder:
+        """The same with another configuration, which includes what code added, except for its hooks."""
+        other = self._with(config)
+        other._calls = self.sources.calls
+        other._given, other._added = Additions(hooks=self._additions.hooks), Additions()
+        other._keywords = config, other._calls
+        return other
+
+    def as_built(self) -> ConfigBuilder:
+        """The same without the document that was put in the place of the program's own configuration."""
+        config, calls = self._keywords
+        other = self._with(config)
+        other._calls, other.document, other.read_files = calls, None, {}
+        return other
+
+    def _with(self, written: Config) -> ConfigBuilder:
+        other = copy.copy(self)
+        other.written, other._loaded = written, None
+        return other
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it stands now."""
+        return self._additions.over(self.written)
+
+    def over(self, written: Config) -> Config:
+        """Another configuration with what code added."""
+        return self._additions.over(written)
+
+    @property
+    def _additions(self) -> Additions:
+        return self._given + self._added
+
+    @property
+    def origin(self) -> Path:
+        """The file or program that the configuration comes from."""
+        return self.path or self._program
+
+    @property
+    def written_in(self) -> Sequence[Path]:
+        """The file or program that the configuration comes from, and the document that such a program has read.
+
+        What the document includes is among them, and the patterns of the names of what it includes.
+        """
+        document = [Path(self.document.file), *self.document.included] if self.document else []
+        return list(dict.fromkeys([self.origin, *document]))
+
+    @property
+    def followed(self) -> Mapping[Path, str | None]:
+        """The files that the configuration was read from and those that it names, with the hashes of their contents."""
+        return {**self.read_files, **self._named}
+
+    def add_route(self, route: object, fields: Mapping[str, Any]) -> None:
+        """Adds a route after those that are there. Raises ConfigError."""
+        caller = calling()
+        self._added.routes.append((route_of(route, fields, caller), caller))
+
+    def add_service(self, name: str, service: object, fields: Mapping[str, Any]) -> None:
+        """Adds a service. Raises ConfigError, also if the name is taken or not a name."""
+        caller = calling()
+        try:
+            name = TypeAdapter(ServiceName).validate_python(name)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, CallSources({(): caller}), Config)) from None
+        if name in self.written.services or self._given.has_service(name) or self._added.has_service(name):
+            raise ConfigError([Problem(*caller, None, f"services.{name}", "a service of this name is there already")])
+        self._added.services.append((name, service_of(name, service, fields, caller), caller))
+
+    def add_authenticator(self, name: str, options: Mapping[str, Any]) -> Callable[[F], F]:
+        """A decorator that adds a function as an authenticator. Raises HookError if it cannot be one."""
+        from pylae.hooks.authenticator import authenticator_of
+
+        caller = calling()
+
+        def add(function: F) -> F:
+            self._added.authenticators.append((name, authenticator_of(name, function, options), caller))
+            return function
+
+        return add
+
+    def add_hook(self, on: Any, function: Any, routes: Sequence[str] | str | None, settings: Mapping[str, Any]) -> Any:
+        """Adds a function as a hook, or returns a decorator that does. Raises HookError if it cannot be one."""
+        from pylae.hooks.hook import make, options_of, route_names_of
+        from pylae.hooks.usable import refuse_unusable
+
+        caller = calling()
+        if function is not None:
+            # Before its options, which may be those of what it is mistaken for.
+            refuse_unusable(function, on)
+        names = route_names_of(routes)
+        options = options_of(settings, HookOptions, further=("routes",))
+
+        def add(function: F) -> F:
+            self._added.hooks.append((make(function, on, options, names), caller))
+            return function
+
+        return add if function is None else add(function)
+
+    def _import_named(self, folder: Path) -> None:
+        """Imports what the configuration names, and notes the files of that."""
+        named = any(isinstance(service.app, str) for service in self.written.services.values())
+        asked = self.written.auth is not None and bool(self.written.auth.functions)
+        if not (self.written.hooks or self.written.plugins or named or asked):
+            return
+        from pylae.hooks.load import importable
+
+        importable(folder)
+        files = self.read_files
+        try:
+            _ = self.hooks, self.applications
+        except ConfigError as error:
+            raise ConfigError(error.problems, {**files, **error.files}) from None
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """The hooks in the order of the plan's numbers.
+
+        First those that the configuration names, then those that code added, then the functions of authenticators.
+        Raises ConfigError.
+        """
+        if self._loaded is None and (self.written.hooks or self.written.plugins):
+            from pylae.hooks.load import load
+
+            self._loaded, files = load(self.written, self.sources)
+            self.read_files = {**self.read_files, **files}
+        return [*(self._loaded or ()), *self._additions.hooks_over(self.written), *self._authenticators()]
+
+    def _authenticators(self) -> list[Hook]:
+        config = self.config
+        if config.auth is None or not config.auth.functions:
+            return []
+        from pylae.hooks.load import authenticators
+
+        found, files = authenticators(config, self.sources)
+        self.read_files = {**self.read_files, **files}
+        return found
+
+    @property
+    def functions(self) -> list[Function]:
+        """The callables that the plan refers to by their numbers. Raises ConfigError."""
+        return [hook.called for hook in self.hooks]
+
+    @property
+    def applications(self) -> Mapping[str, Any]:
+        """The ASGI applications that services run, by the names of the services. Raises ConfigError."""
+        config = self.config
+        if all(service.app is None for service in config.services.values()):
+            return {}
+        from pylae.hooks.load import applications
+
+        found, files = applications(config, self.sources)
+        self.read_files = {**self.read_files, **files}
+        return found
+
+    def plan(self, *, create: bool = False) -> dict[str, Any]:
+        """The plan: the configuration as the native side is given it. Raises ConfigError with every problem.
+
+        `create` allows it to generate secrets and certificates that last, where there are none yet.
+        """
+        try:
+            return self._compiled(create=create)
+        except ConfigError as error:
+            # Whoever watches the files waits for another content than the one that was refused.
+            raise ConfigError(error.problems, {**self.followed, **error.files}) from None
+
+    def _compiled(self, *, create: bool) -> dict[str, Any]:
+        config = self.config
+        check_config(config, self.sources, self._additions.clashes(self.written, self._sources_of(Additions())))
+        if isinstance(account := privileges.account(config), Finding):
+            raise ConfigError([self.problem_at(account)])
+        texts = Texts(self.path.parent if self.path else None, create=create)
+        calls = self._calls_of(self.hooks, config)
+        _ = self.applications
+        plan = compile_plan(_with_auth(config, create=create), texts, calls)
+        self._named = texts.files
+        if texts.findings or texts.problems:
+            raise ConfigError([*map(self.problem_at, texts.findings), *texts.problems])
+        return plan
+
+    def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
+        """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
+        if not hooks:
+            return []
+        from pylae.hooks.load import unknown_routes
+
+        if problems := unknown_routes(hooks, route_names(config), self.sources):
+            raise ConfigError(problems)
+        calls = enumerate(hooks)
+        return [Call(hook.routes, hook.early, hook.call(index), hook.authenticator) for index, hook in calls]
+
+    def check(self, plan: Mapping[str, Any] | None = None) -> list[Problem]:
+        """Warnings about the configuration, such as routes that can never match. Opens no socket.
+
+        `plan` is its plan, if it has been compiled already. Raises ConfigError with every problem.
+        """
+        from pylae import engine
+
+        plan = self.plan() if plan is None else plan
+        answer = engine.check(json.dumps(plan))
+        if answer["problems"]:
+            raise ConfigError([self._native_problem(plan, item) for item in answer["problems"]], self.followed)
+        weak = [*self.document.warnings] if self.document else []
+        weak += [self.problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
+        weak += self._weak_rights()
+        bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
+        return [*weak, *(self._native_problem(plan, item) for item in (*bypassed, *answer["warnings"]))]
+
+    def _weak_rights(self) -> Iterator[Problem]:
+        account = privileges.account(self.config)
+        own = account.ids.groups if isinstance(account, privileges.Account) else [os.getegid(), *os.getgroups()]
+        folder = self.path.parent if self.path else Path()
+        yield from changeable(self.followed)
+        yield from map(self.problem_at, readable(self.config, self.sources, folder, own))
+
+    def _doubtful_hooks(self) -> Iterator[Finding]:
+        if hooks := self.hooks:
+            from pylae.hooks.cors import cors_twice
+            from pylae.hooks.hook import lenient, misannotated
+
+            yield from misannotated(hooks)
+            yield from lenient(hooks)
+            yield from cors_twice(hooks, self.config)
+            if any(hook.early for hook in hooks):
+                yield from overridden_early(self.config)
+
+    def problem_at(self, finding: Finding) -> Problem:
+        """The problem with the place where the setting is written."""
+        return self.sources.locate(finding.path).problem(finding.message, finding.hint)
+
+    def _native_problem(self, plan: Mapping[str, Any], item: Mapping[str, str]) -> Problem:
+        place = self.locate(plan, item["path"])
+        message = item["message"]
+        if place.node is not None and place.node.interpolated:
+            message = message.replace(str(place.node.value), "(not shown)")
+        return place.problem(message)
+
+    def locate(self, plan: Mapping[str, Any], path: str, *, key: bool = False) -> Place:
+        """Where the setting was written that the plan has at `path`, or what it is a part or default of.
+
+        `key` asks for the place of its key instead of its value.
+        """
+        return self.sources.locate(origin_of(plan, path), key=key)
+
+    @property
+    def sources(self) -> CallSources:
+        """Where each setting was written, or added."""
+        return self._sources_of(self._additions)
+
+    def _sources_of(self, additions: Additions) -> CallSources:
+        calls = {**self._calls, **additions.calls_over(self.written)}
+        return CallSources(calls, DocumentSources(self.document) if self.document else None)
+
+
+def _with_auth(config: Config, *, create: bool) -> Config:
+    """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
+    if has_authenticator(config) or not requires_users(config):
+        return config
+    found = default_auth(create=create)
+    settings = config.auth.model_copy(update={"jwt": found.jwt}) if config.auth else found
+    return config.model_copy(update={"auth": settings})
+
+
+_MADE_OF = (
+    *("path", "document", "read_files", "written"),
+    *("_named", "_calls", "_loaded", "_keywords", "_given", "_added", "_aside"),
+)
+"""What makes one builder the same as another."""

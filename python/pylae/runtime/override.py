@@ -1,0 +1,121 @@
+"""The configuration that was applied over the admin API, in the place of the node's own file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pylae.config import draft
+from pylae.config.builder import ConfigBuilder
+from pylae.config.checks.standing import Standing
+from pylae.config.document.include import held
+from pylae.config.document.load import digest
+from pylae.config.document.written import as_written, written
+from pylae.errors import ConfigError
+from pylae.state import applied
+
+log = logging.getLogger("pylae")
+
+
+class Override:
+    """Reads documents that are handed in, and keeps the one in force over a restart until the file changes."""
+
+    def __init__(self, builder: ConfigBuilder, folder: Path, origin: Path) -> None:
+        self._builder, self._folder, self._origin = builder, folder, origin
+        self._written_in = self._files_of(builder)
+        self._own: Standing | None = None
+        self.in_force = False
+        """Whether there is one, so that the file does not count."""
+
+    def _files_of(self, builder: ConfigBuilder) -> Mapping[Path, str | None]:
+        """The files that a configuration is written in, with the hashes of their contents."""
+        files = {path: builder.read_files[path] for path in builder.written_in if path in builder.read_files}
+        return files or {path: _digest_of(path) for path in self._builder.written_in}
+
+    @property
+    def _base(self) -> str | None:
+        """The hash of the file that it replaces."""
+        return _digest_of_all(self._written_in.values())
+
+    def _own_file(self) -> Standing:
+        """What stands in the node's own file: asked for before another configuration takes its place."""
+        if self._own is None:
+            config, document = self._builder.written, self._builder.document
+            raw = [as_written(document.root)] if document else []
+            self._own = Standing(config, self._builder.over).with_also(config, *raw)
+        return self._own
+
+    def _standing(self) -> Standing:
+        """What stands in the node's own file and in the configuration in force."""
+        config, document = self._builder.written, self._builder.document
+        shown = [as_written(document.root), as_written(document.root, config)] if document else [written(config)]
+        return self._own_file().with_also(config, *shown)
+
+    def drafted(self, text: str, *, trusted: bool = False) -> ConfigBuilder:
+        """The gateway's configuration as a document has it, not in force (`draft.read`). Raises ConfigError.
+
+        A `trusted` document was accepted before, so nothing is asked about what it takes from the node.
+        """
+        builder = self._builder
+        files = {path: held for path, held in self._written_in.items() if path in builder.read_files}
+        self._own_file()
+        standing = None if trusted else self._standing()
+        origin = Path(builder.document.file) if builder.document else builder.origin
+        document, config = draft.read(text, origin, files, standing, builder.written)
+        return builder.with_document(document, config)
+
+    def resume(self) -> None:
+        """Goes on with the document that was in force before a restart, if the file has not changed since."""
+        found = applied.usable(self._folder, self._base, self._origin)
+        if found is None:
+            return
+        try:
+            # With what code adds, which may be something else by now.
+            drafted = self.drafted(found.text(), trusted=True)
+            drafted.check()
+        except ConfigError as error:
+            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
+            return
+        self._builder.become(drafted)
+        self.in_force = True
+        log.info("going on with the configuration that was applied over the admin API at %s", found.at)
+
+    def drafted_again(self) -> ConfigBuilder | None:
+        """The document in force with the files that it refers to read again.
+
+        None if there is no such document, or if the node's own file has changed.
+        """
+        kept = applied.kept(self._folder) if self.in_force else None
+        if kept is None or _digest_of_all(map(_digest_of, self._written_in)) != kept.base:
+            return None
+        return self.drafted(kept.text(), trusted=True)
+
+    def keeping(self, source: ConfigBuilder) -> AbstractContextManager[Callable[[], None]] | None:
+        """Keeps the document of `source` over a restart, once it is committed. None if it has no document."""
+        return applied.keeping(self._folder, source.document, self._base) if source.document else None
+
+    def drop(self) -> None:
+        """Keeps nothing over a restart any more."""
+        applied.drop(self._folder)
+
+    def follow(self, source: ConfigBuilder, *, kept: bool) -> None:
+        """Notes what is in force now, and whether it is a document that is kept."""
+        if not kept:
+            self._written_in, self._own = self._files_of(source), None
+        self.in_force = kept
+
+
+def _digest_of(file: Path) -> str | None:
+    """As `held`; None if it cannot be read."""
+    try:
+        return held(file)
+    except OSError:
+        return None
+
+
+def _digest_of_all(digests: Iterable[str | None]) -> str | None:
+    """One hash for all: the only one, or one of those that there are."""
+    first, *more = digests
+    return digest(f"{[first, *more]}".encode()) if more else first

@@ -1,0 +1,369 @@
+"""A running gateway: its engine, the configuration in force, and what surrounds both, from start to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pylae import auth, state
+from pylae.config.builder import ConfigBuilder
+from pylae.config.document.nodes import Finding
+from pylae.config.models.admin import Admin
+from pylae.config.models.config import has_authenticator, requires_users
+from pylae.engine import Engine, NativeSignals
+from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.monitoring import Health
+from pylae.registry import ServiceRegistry
+from pylae.runtime import privileges
+from pylae.runtime.memory import give_back
+from pylae.runtime.override import Override
+from pylae.state import local_tls, owner
+
+log = logging.getLogger("pylae")
+
+
+class Attendant(Protocol):
+    """What serves the admin API beside the engine."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it had ended and was started again."""
+
+    def stop(self) -> None:
+        """Ends it. May be called again."""
+
+
+class AdminApi(Attendant, Protocol):
+    """The admin API at an address (`pylae.admin.server`)."""
+
+    address: str
+    token: str
+
+    @property
+    def token_file(self) -> Path | None:
+        """The file that holds the token; None where the configuration gives it."""
+
+    def token_by(self, said: Admin | bool | None) -> str:
+        """The token that a new configuration gives it. Raises ConfigError or OSError."""
+
+    def follow(self, said: Admin | bool | None, token: str) -> None:
+        """Takes over what a new configuration says, and its token."""
+
+
+class Runtime:
+    """One run of a gateway. It serves what `builder` has built, and can be started once."""
+
+    def __init__(
+        self, builder: ConfigBuilder, read: Callable[[Path], ConfigBuilder], events: NativeSignals | None = None
+    ) -> None:
+        """`read` reads a file of the configuration; `events` are the signals that a stop is told to, if any.
+
+        Raises ConfigError if the gateway cannot become the user that the configuration names.
+        """
+        self.builder = builder
+        """The configuration in force, and what code adds to it for the next time."""
+        self._read, self._events = read, events
+        self._engine: Engine | None = None
+        # First, so that it owns what is made from now on.
+        self._account = self._prepared()
+        self._named = {"user": builder.config.user, "group": builder.config.group}
+        self.origin = builder.origin.absolute()
+        """File or program that the configuration comes from."""
+        self.folder = state.folder_of(self.origin, builder.config.state)
+        """The state folder, which keeps what outlives a restart."""
+        state.sweep(state.home(), auth.FILE, *local_tls.FILES)
+        self.changing = threading.RLock()
+        """Held while a configuration is put in force: changes follow each other."""
+        self.plan: Mapping[str, Any] = {}
+        """The plan in force, without the instances that were found."""
+        self._stopping = False
+        self.started = datetime.now(UTC)
+        """When it was started."""
+        self.attendants: list[Attendant] = []
+        """What serves the admin API, and stops with the engine."""
+        self.admin: AdminApi | None = None
+        """The admin API, if there is one."""
+        self.registry = ServiceRegistry(
+            self.folder,
+            self.origin.parent,
+            self._hand_over,
+            plan=lambda: self.plan,
+            states=lambda: self.engine.stats()["services"],
+        )
+        """Where instances come from."""
+        self._start, self._count = secrets.token_hex(4), 0
+        self.override = Override(builder, self.folder, self.origin)
+        """What was applied over the admin API."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine serves."""
+        return self._engine is not None
+
+    @property
+    def engine(self) -> Engine:
+        """The running native side. Raises EngineError if it is not running."""
+        if self._engine is None:
+            raise EngineError("the gateway is not running")
+        return self._engine
+
+    @property
+    def revision(self) -> str:
+        """The name of the configuration in force. Each configuration that is put in force has another one."""
+        return f"{self._start}-{self._count}"
+
+    def start(self) -> list[str]:
+        """Starts the engine and returns the addresses of the listeners. Raises ConfigError or EngineError."""
+        account = self._account
+        if account is not None and (trouble := privileges.unusable(account, self.folder)):
+            raise EngineError(f"the state folder cannot be used: {trouble}")
+        with owner.acting():
+            # It is that user who has written what was applied.
+            self.override.resume()
+        plan = self.builder.plan(create=True)
+        for warning in self.builder.check(plan):
+            log.warning("%s", warning)
+        if account is None and os.geteuid() == 0:
+            log.warning("this runs as root, and so do all hooks; `user: NAME` has it give that up once it listens")
+        self._tell_how_to_sign()
+        self._tell_what_to_trust()
+        try:
+            # Instances that are found meanwhile are handed over once there is an engine.
+            with self.changing:
+                self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
+                self.plan = plan
+                engine = Engine(json.dumps(self.registry.filled(plan)), self.builder.functions)
+                addresses = engine.start(lambda: privileges.drop(account))
+                if self._events is not None:
+                    engine.attach(self._events)
+                self._engine = engine
+        except BaseException:
+            self._stop_surroundings()
+            raise
+        return addresses
+
+    def _prepared(self) -> privileges.Account | None:
+        """The user that the gateway becomes; what is made from now on is that user's. Raises ConfigError."""
+        config = self.builder.config
+        account = privileges.account(config)
+        if account is None:
+            return None
+        found = [account] if isinstance(account, Finding) else []
+        if isinstance(account, privileges.Account):
+            impossible = privileges.impossible(account)
+            found = [impossible] if impossible else list(privileges.prepare(account, config))
+        if found or isinstance(account, Finding):
+            raise ConfigError([self.builder.problem_at(finding) for finding in found])
+        return account
+
+    def _tell_what_to_trust(self) -> None:
+        """Says what clients must trust where a certificate was made for this machine."""
+        if any(listener.tls and listener.tls.auto for listener in self.builder.written.listeners):
+            log.info(
+                "TLS with a certificate for localhost, for development; clients trust it by %s: "
+                "curl --cacert FILE, or add it to the authorities of the browser or the system",
+                local_tls.authority_file(),
+            )
+
+    def _tell_how_to_sign(self) -> None:
+        """Says with what tokens are signed where the program leaves that open."""
+        config = self.builder.config
+        if has_authenticator(config) or not requires_users(config):
+            return
+        name = next((name for name in auth.VARIABLES if os.environ.get(name)), None)
+        whence = f"the environment variable {name}" if name else str(auth.secret_file())
+        log.info(
+            "no authenticator is configured: tokens are accepted that are signed with the secret in %s; "
+            "`pylae token --user ID --role ROLE` makes one",
+            whence,
+        )
+
+    def attend(self, attendant: Attendant) -> None:
+        """Stops `attendant` with the engine."""
+        self.attendants.append(attendant)
+
+    def administer(self, admin: AdminApi) -> None:
+        """Notes the admin API: it follows changes of the configuration, and instances register themselves there."""
+        self.attend(admin)
+        self.admin = admin
+        before = self.registry.filled(self.plan)
+        self.registry.admin = admin.address
+        if before != self.registry.filled(self.plan):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Has the engine use the instances that are found by now. Raises EngineError."""
+        with self.changing:
+            if not self._stopping:
+                self.engine.apply(json.dumps(self.registry.filled(self.plan)))
+
+    def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False) -> None:
+        """Puts `other`, or own changes, in force; with `keep` a document outlives a restart.
+
+        All or nothing. Raises ConfigError, EngineError or OSError.
+        """
+        source = other or self.builder
+        with self.changing:
+            with self._refusals():
+                self._refuse_other_account(source, partial=keep)
+                plan = source.plan(create=True)
+                warnings = source.check(plan)
+            for warning in warnings:
+                log.warning("%s", warning)
+            self._put(source, plan, keep=keep)
+            if other is not None:
+                self.builder.become(other)
+        self._tell_how_to_sign()
+        log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
+
+    def _refuse_other_account(self, source: ConfigBuilder, *, partial: bool) -> None:
+        """Raises ConfigError if a configuration names another user or group than the gateway was started with.
+
+        A `partial` one, which comes over the admin API, may leave them out: they are of this node.
+        """
+        problems = []
+        for key, started in self._named.items():
+            named = getattr(source.config, key)
+            if named != started and not (partial and named is None):
+                place = source.sources.locate((key,))
+                text = f"stays {started or 'as it is'} until the gateway is started again"
+                problems.append(Problem(place.file, place.line, place.column, key, text))
+        if problems:
+            raise ConfigError(problems, source.followed)
+
+    def _put(self, source: ConfigBuilder, plan: Mapping[str, Any], *, keep: bool) -> None:
+        """Has the engine serve by `plan`, all or nothing. Raises ConfigError, EngineError or OSError."""
+        token = self.admin.token_by(source.config.admin) if self.admin else ""
+        sources = self.registry.prepared(source.config, source.applications)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.registry.discard, sources)
+            keeping = self.override.keeping(source) if keep else None
+            commit = stack.enter_context(keeping) if keeping is not None else None
+            hooks = self.engine.hooks
+            self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
+            # Killed before this, it starts again with what was in force before.
+            if commit is None:
+                self.override.drop()
+            else:
+                try:
+                    commit()
+                except OSError:
+                    self.engine.apply(json.dumps(self.registry.filled(self.plan)), hooks)
+                    raise
+            self.registry.adopt(sources)
+        self.override.follow(source, kept=commit is not None)
+        self.plan = plan
+        self._count += 1
+        if self.admin is not None:
+            self.admin.follow(source.config.admin, token)
+
+    def drafted(self, text: str) -> ConfigBuilder:
+        """The gateway's configuration as a document has it, not in force. Raises ConfigError."""
+        with self.changing:
+            return self.override.drafted(text)
+
+    def apply_document(self, text: str, revision: str | None = None) -> tuple[str, list[Problem]]:
+        """Puts a document in force and keeps it; returns its revision and warnings.
+
+        Raises as `apply` does, and ConflictError if another revision than the given one is in force by now.
+        """
+        with self.changing:
+            if revision is not None and revision != self.revision:
+                raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
+            other = self.drafted(text)
+            # The most is needed next: what reading took is not to lie beside it.
+            give_back()
+            warnings = other.check()
+            self.apply(other, keep=True)
+            return self.revision, warnings
+
+    def reload(self) -> None:
+        """Reads the file again and puts it in force. Raises as `apply` does, and EngineError if there is no file."""
+        if self.builder.path is None:
+            raise EngineError("the gateway was not read from a file")
+        # What was read first is not put in force last.
+        with self.changing:
+            with self._refusals():
+                other = self.builder.read_again(self._read)
+            self.apply(other)
+
+    def read_file(self) -> None:
+        """Puts in force what the files hold now. Raises as `apply` does."""
+        if self.builder.path is not None:
+            self.reload()
+        elif self.builder.document is None:
+            # Built by a program: only the files that it names can have changed.
+            self.apply()
+        else:
+            self.apply(self.builder.as_built())
+
+    def read_again(self) -> None:
+        """Puts in force what the files hold that have changed. Raises as `apply` does.
+
+        While a document of the admin API is in force, that one counts, unless the node's own file has changed.
+        """
+        with self.changing:
+            drafted = self.override.drafted_again()
+            if drafted is not None:
+                self.apply(drafted, keep=True)
+                return
+        self.read_file()
+
+    def return_to_file(self) -> str:
+        """Puts the file of the configuration in force; returns its revision. Raises as `reload` does.
+
+        A program without a file goes back to what it has said.
+        """
+        with self.changing:
+            (self.read_file if self.override.in_force else self.reload)()
+            return self.revision
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Counts a configuration that is refused here."""
+        try:
+            yield
+        except ConfigError:
+            self.engine.count_refusal()
+            raise
+
+    def metrics(self) -> str:
+        """All figures as a page for Prometheus (text format 0.0.4). Raises EngineError."""
+        name = "pylae_admin_restarts_total"
+        restarts = sum(attendant.restarts for attendant in self.attendants)
+        what = "Times that what serves the admin API had ended and was started again."
+        own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
+        return f"{self.engine.metrics()}{own}{self.registry.metrics()}"
+
+    def health(self) -> Health:
+        """How good the service of the last minute was, and where instances cannot be looked up. Raises EngineError."""
+        return self.engine.health(self.builder.config.health, self.registry.troubles())
+
+    def stop(self, *, drain: bool = True) -> None:
+        """Stops; with `drain`, once exchanges in flight are over or `drain_timeout` has passed.
+
+        A second call without `drain`, from another thread, cuts that short.
+        """
+        self._stopping = True
+        try:
+            if self._engine is not None:
+                self._engine.stop(drain)
+        finally:
+            self._engine = None
+            self._stop_surroundings()
+            if self._events is not None:
+                self._events.stopped()
+
+    def _stop_surroundings(self) -> None:
+        self._stopping = True
+        for attendant in self.attendants:
+            attendant.stop()
+        self.registry.stop()
