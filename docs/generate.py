@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pylae.config.docstrings import docstrings
 from pylae.policies import PolicySet
 
 WIDTH = 120
@@ -28,9 +29,7 @@ NOTE = "<!-- Written by docs/generate.py from the docstrings in python/pylae/pol
 def pages() -> dict[str, str]:
     """The text of every page by file name."""
     written = {f"{name}.md": page(name) for name in PolicySet.model_fields}
-    rows = [
-        f"| [`{name}`]({name}.md) | {PolicySet.model_fields[name].description} |" for name in PolicySet.model_fields
-    ]
+    rows = [f"| [`{name}`]({name}.md) | {docstrings(PolicySet)[name]} |" for name in PolicySet.model_fields]
     table = "\n".join(["| policy | what it is for |", "|---|---|", *rows])
     written["README.md"] = f"{NOTE}\n# The policies\n\nIn the order in which a request meets them.\n\n{table}\n"
     return written
@@ -51,13 +50,14 @@ def _section(model: type[BaseModel]) -> list[str]:
     parts = [before.strip() + "\n"]
     if example:
         parts.append(inspect.cleandoc(example) + "\n")
-    parts += [_field(field.alias or name, field) for name, field in model.model_fields.items()]
+    told = docstrings(model)
+    parts += [_field(field.alias or name, field, told.get(name, "")) for name, field in model.model_fields.items()]
     return parts
 
 
-def _field(name: str, field: FieldInfo) -> str:
+def _field(name: str, field: FieldInfo, told: str) -> str:
     facts = ", ".join(fact for fact in (_kind(field.annotation), _default(field)) if fact)
-    return f"### `{name}`\n\n{_wrapped(field.description or '')}\n\n{_wrapped(f'*{facts}*')}\n"
+    return f"### `{name}`\n\n{_wrapped(told)}\n\n{_wrapped(f'*{facts}*')}\n"
 
 
 def _wrapped(text: str) -> str:

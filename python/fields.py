@@ -22,6 +22,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, PlainValidator, S
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pylae.config.docstrings import docstrings
 from pylae.config.document.nodes import ALIASES
 from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
@@ -136,7 +137,7 @@ def _fields(model: type[BaseModel]) -> str:
 def _field(model: type[BaseModel], name: str, info: FieldInfo, *, required: bool = True) -> Iterator[str]:
     kind = " | ".join(WIDER.get((model, name)) or _in_order(written(info.annotation, info.metadata)))
     yield f"    {name}: {f'Required[{kind}]' if required and info.is_required() else kind}"
-    yield _docstring(info.description or "")
+    yield _docstring(docstrings(model).get(name, ""))
     if isinstance(info.validation_alias, AliasChoices):
         for alias in (alias for alias, of in ALIASES.items() if of == name):
             yield f"    {alias}: {kind}"

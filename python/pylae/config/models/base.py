@@ -23,6 +23,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pylae.config.checks.explain import problems_of
+from pylae.config.docstrings import docstrings
 from pylae.config.document.nodes import ALIASES
 from pylae.config.document.sources import CallSources, calling
 from pylae.errors import ConfigError
@@ -42,7 +43,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         # Values may be secrets: messages describe them through `pylae.config.checks.explain`, which knows which are.
         hide_input_in_errors=True,
         allow_inf_nan=False,
@@ -67,6 +67,9 @@ class Settings(BaseModel):
         written = handler(schema)
         full = handler.resolve_ref_schema(written)
         fields = full.get("properties", {})
+        for name, text in docstrings(cls).items():
+            if name in fields:
+                fields[name]["description"] = text
         for alias, name in ALIASES.items():
             if name in fields:
                 fields[alias] = {**fields[name], "description": f"The same as `{name}`."}
