@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pylae.config.added import with_breakers
 from pylae.config.document.nodes import Finding, Step
@@ -13,9 +13,7 @@ from pylae.config.models.auth import AuthConfig, FunctionAuthenticator
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
-
-if TYPE_CHECKING:
-    from pylae.hooks.hook import Hook
+from pylae.hooks.hook import Hook
 
 Caller = tuple[str, int]
 """File and line of a call."""

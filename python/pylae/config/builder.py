@@ -7,10 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pylae import engine
 from pylae.auth import default_auth
 from pylae.config.added import Caller, route_of, service_of, with_breakers
 from pylae.config.additions import Additions
@@ -29,12 +30,14 @@ from pylae.config.models.tls import Texts
 from pylae.config.origin import origin_of
 from pylae.config.plan import Call, compile_plan, route_names
 from pylae.errors import ConfigError, Problem
+from pylae.hooks import load
+from pylae.hooks.authenticator import authenticator_of
+from pylae.hooks.cors import cors_twice
+from pylae.hooks.hook import Function, Hook, lenient, make, misannotated, options_of, route_names_of
+from pylae.hooks.usable import refuse_unusable
 from pylae.runtime import privileges
 
-if TYPE_CHECKING:
-    from pylae.hooks.hook import Function, Hook
-
-F = TypeVar("F", bound="Function")
+F = TypeVar("F", bound=Function)
 
 
 class ConfigBuilder:
@@ -196,8 +199,6 @@ class ConfigBuilder:
 
     def add_authenticator(self, name: str, options: Mapping[str, Any]) -> Callable[[F], F]:
         """A decorator that adds a function as an authenticator. Raises HookError if it cannot be one."""
-        from pylae.hooks.authenticator import authenticator_of
-
         caller = calling()
 
         def add(function: F) -> F:
@@ -208,9 +209,6 @@ class ConfigBuilder:
 
     def add_hook(self, on: Any, function: Any, routes: Sequence[str] | str | None, settings: Mapping[str, Any]) -> Any:
         """Adds a function as a hook, or returns a decorator that does. Raises HookError if it cannot be one."""
-        from pylae.hooks.hook import make, options_of, route_names_of
-        from pylae.hooks.usable import refuse_unusable
-
         caller = calling()
         if function is not None:
             # Before its options, which may be those of what it is mistaken for.
@@ -230,9 +228,7 @@ class ConfigBuilder:
         asked = self.written.auth is not None and bool(self.written.auth.functions)
         if not (self.written.hooks or self.written.plugins or named or asked):
             return
-        from pylae.hooks.load import importable
-
-        importable(folder)
+        load.importable(folder)
         files = self.read_files
         try:
             _ = self.hooks, self.applications
@@ -247,9 +243,7 @@ class ConfigBuilder:
         Raises ConfigError.
         """
         if self._loaded is None and (self.written.hooks or self.written.plugins):
-            from pylae.hooks.load import load
-
-            self._loaded, files = load(self.written, self.sources)
+            self._loaded, files = load.load(self.written, self.sources)
             self.read_files = {**self.read_files, **files}
         return [*(self._loaded or ()), *self._additions.hooks_over(self.written), *self._authenticators()]
 
@@ -257,9 +251,7 @@ class ConfigBuilder:
         config = self.config
         if config.auth is None or not config.auth.functions:
             return []
-        from pylae.hooks.load import authenticators
-
-        found, files = authenticators(config, self.sources)
+        found, files = load.authenticators(config, self.sources)
         self.read_files = {**self.read_files, **files}
         return found
 
@@ -274,9 +266,7 @@ class ConfigBuilder:
         config = self.config
         if all(service.app is None for service in config.services.values()):
             return {}
-        from pylae.hooks.load import applications
-
-        found, files = applications(config, self.sources)
+        found, files = load.applications(config, self.sources)
         self.read_files = {**self.read_files, **files}
         return found
 
@@ -309,9 +299,7 @@ class ConfigBuilder:
         """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
         if not hooks:
             return []
-        from pylae.hooks.load import unknown_routes
-
-        if problems := unknown_routes(hooks, route_names(config), self.sources):
+        if problems := load.unknown_routes(hooks, route_names(config), self.sources):
             raise ConfigError(problems)
         calls = enumerate(hooks)
         return [Call(hook.routes, hook.early, hook.call(index), hook.authenticator) for index, hook in calls]
@@ -321,8 +309,6 @@ class ConfigBuilder:
 
         `plan` is its plan, if it has been compiled already. Raises ConfigError with every problem.
         """
-        from pylae import engine
-
         plan = self.plan() if plan is None else plan
         answer = engine.check(json.dumps(plan))
         if answer["problems"]:
@@ -342,9 +328,6 @@ class ConfigBuilder:
 
     def _doubtful_hooks(self) -> Iterator[Finding]:
         if hooks := self.hooks:
-            from pylae.hooks.cors import cors_twice
-            from pylae.hooks.hook import lenient, misannotated
-
             yield from misannotated(hooks)
             yield from lenient(hooks)
             yield from cors_twice(hooks, self.config)
