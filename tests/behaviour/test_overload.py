@@ -217,6 +217,19 @@ def keep():
 """A hook that takes all descriptors, also those that become free, and closes them once the test says so."""
 
 
+def hoarded(client: Peer, kind: str) -> Message:
+    """The answer to a request whose hook takes all descriptors.
+
+    A health check that ends right then gives its own one back, and the request may get that: then it is sent again.
+    """
+    for _ in range(100):
+        client.send(handshake(target="/hoard") if kind == "websocket" else get("/hoard"))
+        answer = client.read_answer()
+        if answer.status == 503 or kind == "mirror":
+            break
+    return answer
+
+
 @pytest.mark.parametrize("kind", ["http1", "http2", "websocket", "by name", "mirror"])
 def test_a_hook_that_takes_all_descriptors(limited: Callable[..., Limited], tmp_path: Path, kind: str) -> None:
     """Requests and health checks fail for want of them, and the instance is not to blame."""
@@ -233,7 +246,9 @@ def test_a_hook_that_takes_all_descriptors(limited: Callable[..., Limited], tmp_
         "routes": [hoard, {"name": "rest", "prefix": "/", "service": "shop"}],
         "hooks": [{"on_request": "hoarder:hoard", "routes": "hoard"}],
     }
-    with RawInstance(OK) as instance:
+    # Without kept connections every request needs a descriptor; for the mirror only the copy shall.
+    closing = OK.replace(b"Content-Length", b"Connection: close\r\nContent-Length")
+    with RawInstance(OK if kind == "mirror" else closing) as instance:
         url = instance.url.replace("127.0.0.1", "localhost") if kind == "by name" else instance.url
         copies = {"copies": instance} if kind == "mirror" else {}
         running = limited(config, files={"hoarder.py": HOARD}, shop=url, **copies)
@@ -243,8 +258,7 @@ def test_a_hook_that_takes_all_descriptors(limited: Callable[..., Limited], tmp_
                 # From now on there is a kept connection for all but the copy.
                 client.send(get())
                 assert client.read_answer().status == 200
-            client.send(handshake(target="/hoard") if kind == "websocket" else get("/hoard"))
-            answer = client.read_answer()
+            answer = hoarded(client, kind)
             if kind == "mirror":
                 assert answer.status == 200
             else:
