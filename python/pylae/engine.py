@@ -65,15 +65,15 @@ Url = _native.Url
 User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
-"""How many native requests Python holds, over the whole process: none when no exchange is in flight."""
+"""Counts the native requests that Python holds in this process: 0 when no exchange is in flight."""
 write_stderr = _native.write_stderr
-"""Writes whole lines to standard error, by a thread of its own."""
+"""Writes whole lines to standard error on a thread of its own."""
 flush_stderr = _native.flush_stderr
-"""Waits until that thread has written everything, for at most so many seconds."""
+"""Waits until that thread has written everything, for at most the given number of seconds."""
 count_unhandled = _native.count_unhandled
 """Counts records that handlers of `logging` did not take in time."""
 refuse_on_worker = _native.refuse_on_worker
-"""Raises HookError in a hook that keeps a worker busy, for what waits for all workers."""
+"""Raises HookError in a hook that runs on a worker. Called by whatever waits for all workers."""
 NativeCache = _native.Cache
 NativeCircuitBreaker = _native.CircuitBreaker
 NativeKeyedLimiter = _native.KeyedLimiter
@@ -131,7 +131,7 @@ class Engine:
         return self._native.addresses()
 
     def _serve_hooks(self) -> None:
-        """Starts the asyncio loop of the hooks, once there are any, and has threads take turns in time for them."""
+        """Starts the asyncio loop once there are hooks, and makes Python switch threads often enough for them."""
         if self._loop is not None or not self._hooks:
             return
         from pylae.hooks.loop import serve
@@ -162,7 +162,7 @@ class Engine:
         return self._running().addresses()
 
     def attach(self, signals: NativeSignals) -> None:
-        """Has signals stop the data plane, whether Python code runs or not."""
+        """Lets signals stop the data plane even while no Python code can run."""
         signals.attach(self._running())
 
     def stop(self, drain: bool) -> None:
@@ -175,7 +175,7 @@ class Engine:
             self._loop.join(_FAREWELL)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
-        """Lets an instance finish what it has and gives it nothing more, or uses it again; it stays so over reloads.
+        """Drains an instance, so that it gets no new exchanges, or uses it again. Reloads do not change that.
 
         `instance` is its URL as in the plan, `http://host:port`. Returns whether that is a change. Raises EngineError
         if there is no such instance.
@@ -205,25 +205,25 @@ class Engine:
             raise EngineError(str(error)) from None
 
     def limit(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """How a limit stands for a key (`pylae_proxy::LimitQuestion`). Raises EngineError if there is no such limit."""
+        """Returns the state of a limit for a key (`pylae_proxy::LimitQuestion`). Raises EngineError."""
         try:
             return cast("dict[str, Any]", json.loads(self._running().limit(json.dumps(question))))
         except _native.PlanError as error:
             raise _failure(error) from None
 
     def limit_usage(self) -> tuple[int, int]:
-        """Keys that rate limits hold, and the bytes that they take."""
+        """Returns how many keys the rate limits hold, and how many bytes these take."""
         return self._running().limit_usage()
 
     def exchanges(self, cursors: Sequence[int] = (), most: int = 1024, *, watch: bool = False) -> dict[str, Any]:
-        """The latest exchanges behind the `cursors` of an earlier call, at most `most` of each worker.
+        """Returns the exchanges since the `cursors` of an earlier call, at most `most` of each worker.
 
         `watch` has nearly all be kept for some seconds, not just a few of each.
         """
         return cast("dict[str, Any]", json.loads(self._running().exchanges(list(cursors), most, watch)))
 
     def stats(self) -> dict[str, Any]:
-        """What the data plane has counted since it was started."""
+        """Returns what the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
 
     def metrics(self) -> str:
@@ -238,14 +238,14 @@ class Engine:
         return cast("dict[str, Any]", json.loads(self._running().summary()))
 
     def health(self, thresholds: Thresholds | None = None, troubles: Mapping[str, str | None] | None = None) -> Health:
-        """Whether what was served within the last minute was good, and if not, why.
+        """Judges the last minute: healthy, or why not.
 
         `troubles` say what keeps the instances of services from being looked up.
         """
         return judge(self.summary(), thresholds or Thresholds(), troubles or {})
 
     def reopen_logs(self) -> None:
-        """Has the files of access logs opened again, as after a rotation."""
+        """Opens the files of access logs again, as after a rotation."""
         self._running().reopen_logs()
 
     def count_refusal(self) -> None:
@@ -255,7 +255,7 @@ class Engine:
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
     ) -> int:
-        """Makes the response cache forget what one of these names, or everything.
+        """Removes answers from the response cache: those that one argument names, or all.
 
         Returns how many answers that were. Raises EngineError if several are given.
         """
@@ -274,7 +274,7 @@ class Engine:
         patience: float,
         token: str | None,
     ) -> int:
-        """Has the engine accept from the socket of the admin API, of which it keeps a copy until it has stopped.
+        """Lets the engine accept connections from the socket of the admin API. It keeps a copy of it until it stops.
 
         It answers `/live` and `/ready` for `hosts` (any if None), whatever Python does, and `/health` to who has
         `token` (anybody if None) while Python cannot. Of `connections` at most the head is awaited, for `head_time`
@@ -288,15 +288,15 @@ class Engine:
             raise EngineError(f"the admin API cannot be served: {error}") from None
 
     def set_admin_token(self, token: str) -> None:
-        """Has the engine ask for another token."""
+        """Changes the token of the admin API."""
         self._running().set_admin_token(token)
 
     def set_admin_hosts(self, hosts: Sequence[str]) -> None:
-        """Has the engine answer probes for other hosts."""
+        """Changes the hosts for which the engine answers probes."""
         self._running().set_admin_hosts(list(hosts))
 
     def next_admin_connection(self) -> socket.socket | None:
-        """A connection to the admin API that waits to be served; None if there is none."""
+        """Returns a connection to the admin API that waits to be served, or None."""
         descriptor = self._running().next_admin_connection()
         if descriptor is None:
             return None
@@ -305,7 +305,7 @@ class Engine:
         return taken
 
     def liveness(self) -> tuple[str, str]:
-        """What `/live` and `/ready` say: `live` or `stuck`, and `ready`, `stopping` or `stuck`."""
+        """Returns the answers of `/live` (`live` or `stuck`) and `/ready` (`ready`, `stopping` or `stuck`)."""
         return self._running().liveness()
 
     def _running(self) -> _native.Engine:
@@ -315,17 +315,17 @@ class Engine:
 
 
 def build() -> dict[str, str]:
-    """How the native module was built: its `version`, `profile`, and the version of `rustls`."""
+    """Returns how the native module was built: its `version`, its `profile`, and the version of `rustls`."""
     return {"version": _native.__version__, "profile": _native.PROFILE, "rustls": _native.RUSTLS}
 
 
 def check(plan: str) -> dict[str, list[dict[str, str]]]:
-    """`problems` and `warnings` of a plan, each with `path` and `message`. Opens no socket."""
+    """Returns the `problems` and `warnings` of a plan, each with `path` and `message`. Opens no socket."""
     return cast("dict[str, list[dict[str, str]]]", json.loads(_native.check(plan)))
 
 
 def explain(plan: str, request: str) -> dict[str, Any]:
-    """What a plan would do with a request. Opens no socket. Raises EngineError if the request is not one."""
+    """Returns what a plan would do with a request. Opens no socket. Raises EngineError for a malformed request."""
     try:
         return cast("dict[str, Any]", json.loads(_native.explain(plan, request)))
     except _native.PlanError as error:
@@ -333,12 +333,12 @@ def explain(plan: str, request: str) -> dict[str, Any]:
 
 
 def local_certificate() -> tuple[str, str, str]:
-    """An authority, a certificate for `localhost` that it made, and the key of that, in PEM; good for 397 days."""
+    """Makes an authority and a certificate for `localhost`. Returns both and the key, in PEM; valid for 397 days."""
     return _native.local_certificate()
 
 
 def echo_policy(name: str, settings: str) -> str:
-    """A policy's settings as the native side understands them. Raises EngineError."""
+    """Returns the settings of a policy as the native side understands them. Raises EngineError."""
     try:
         return _native.echo_policy(name, settings)
     except _native.PlanError as error:
@@ -346,7 +346,10 @@ def echo_policy(name: str, settings: str) -> str:
 
 
 def purge_document(url: str | None, prefix: str | None, service: str | None, tag: str | None) -> str:
-    """What the cache is to forget: one of these, or everything. Raises EngineError if several are given."""
+    """Returns the document that tells the cache what to remove: what one argument names, or everything.
+
+    Raises EngineError if several are given.
+    """
     named = {"target": url, "prefix": prefix, "service": service, "tag": tag}
     given = {kind: name for kind, name in named.items() if name is not None}
     if len(given) > 1:
@@ -361,7 +364,7 @@ def purge_document(url: str | None, prefix: str | None, service: str | None, tag
 
 
 def shift_clock(nanoseconds: int) -> None:
-    """Moves the time that every running engine of this process goes by; for `pylae.testing`."""
+    """Moves the clock of every engine in this process. For `pylae.testing`."""
     _native.shift_clock(nanoseconds)
 
 

@@ -38,30 +38,31 @@ if TYPE_CHECKING:
 log = logging.getLogger("pylae")
 
 _BY_KEYWORDS: Final[RouteFields] = {}
-"""In the place of a route that is said by keywords."""
+"""Stands for the route where the call gives its fields as keywords."""
 _SERVICE_BY_KEYWORDS: Final[ServiceFields] = {}
-"""The same of a service."""
+"""Stands for the service in the same way."""
 
 
 class Gateway:
-    """An API gateway. `with gateway:` and `async with gateway:` start it, and stop it as `stop` does.
+    """An API gateway, to build, run and change from Python.
 
-    Its keywords are the fields of `pylae.settings.Config`, as models or as plain values; wrong ones raise ConfigError.
-    A change of a running gateway takes effect with `apply()`.
+    The keywords are the fields of `pylae.settings.Config`, as models or as plain values. Wrong ones raise ConfigError.
+    `with gateway:` and `async with gateway:` start the gateway, and stop it at the end as `stop` does. Call `apply` to
+    put changes of a running gateway in force.
     """
 
     def __init__(self, **settings: Unpack[ConfigFields]) -> None:
         self.builder = ConfigBuilder(settings)
         """What it is made of: the configuration, what code adds to it, and the place of each setting."""
         self.local_socket = True
-        """Whether `pylae status` and the other verbs find it while it runs, by a socket in its state folder."""
+        """If true, the gateway listens on a socket in its state folder, where `pylae status` and the like find it."""
         self._runtime: Runtime | None = None
         self._events: NativeSignals | None = None
-        """What `run` waits for."""
+        """The signals that `run` waits for."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """The gateway that a file describes: YAML, or a Python program with a module-level `gateway`.
+        """Reads a gateway from a file: YAML, or a Python program with a module-level `gateway`.
 
         Raises ConfigError with every problem.
         """
@@ -76,18 +77,18 @@ class Gateway:
 
     @property
     def config(self) -> Config:
-        """The configuration as it stands now."""
+        """The configuration as it is now, including what code has added."""
         return self.builder.config
 
     @property
     def admin(self) -> AdminApi | None:
-        """The running admin API with its address and token, if there is one."""
+        """The admin API with its address and token. None if the gateway does not run or has none."""
         return self._runtime.admin if self._runtime is not None and self._runtime.running else None
 
     def add_route(self, route: Route | RouteFields = _BY_KEYWORDS, **fields: Unpack[RouteFields]) -> None:
-        """Adds a route after those that are there: a Route, or its fields as keywords or as a mapping.
+        """Adds a route after the others: a Route, or its fields as keywords or as a mapping.
 
-        It stays when the file of the configuration is read again. Raises ConfigError.
+        The route stays when the file of the configuration is read again. Raises ConfigError.
         """
         self.builder.add_route(route, fields)
 
@@ -97,10 +98,10 @@ class Gateway:
         service: ServiceLike | str | Instance | Sequence[InstanceLike] = _SERVICE_BY_KEYWORDS,
         **fields: Unpack[ServiceFields],
     ) -> None:
-        """Adds a service, which stays as a route does.
+        """Adds a service: a Service, its instances (`["http://…"]` or one URL), or its fields as keywords or a mapping.
 
-        It is a Service, its instances (`["http://…"]` or one URL), or its fields as keywords or as a mapping. Raises
-        ConfigError, also if the name is taken or not a name.
+        The service stays when the file of the configuration is read again. Raises ConfigError if a field is wrong, or
+        if the name is taken or malformed.
         """
         self.builder.add_service(name, service, fields)
 
@@ -111,9 +112,9 @@ class Gateway:
         self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
     ) -> Callable[[OnRequest], OnRequest]: ...
     def on_request(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
-        """Has a function called before requests are forwarded: `@gateway.on_request`, or with `routes=[…]` behind it.
+        """Calls a function before requests are forwarded: `@gateway.on_request` or `@gateway.on_request(routes=[…])`.
 
-        It is called as `function(request)`; a Response that it returns is the answer. `options` are the fields of
+        The gateway calls `function(request)`. If it returns a Response, that is the answer. `options` are the fields of
         `pylae.settings.HookOptions`. Raises HookError if the function cannot be a hook.
         """
         return self.builder.add_hook("request", function, routes, options)
@@ -125,10 +126,10 @@ class Gateway:
         self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
     ) -> Callable[[OnResponse], OnResponse]: ...
     def on_response(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
-        """Has a function called before responses are sent, as `function(request, response)`; see `on_request`.
+        """Calls a function before each response is sent, as `function(request, response)`. Use it as `on_request`.
 
-        It runs for every answer to a request that came as far as the hooks; a Response that it returns is sent instead.
-        If its first parameter is called `response`, it is called as `function(response, request)`.
+        The function sees every answer to a request that reached the hooks. If it returns a Response, that is sent
+        instead. If its first parameter is called `response`, the gateway calls `function(response, request)`.
         """
         return self.builder.add_hook("response", function, routes, options)
 
@@ -139,10 +140,10 @@ class Gateway:
     def on_response_body(
         self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
     ) -> Any:
-        """Has bodies of services' responses pass an async generator function, `function(request, response, chunks)`.
+        """Passes response bodies of services through an async generator, `function(request, response, chunks)`.
 
-        It gets the pieces as they come, and what it yields is sent, no faster than the client reads. See `on_request`;
-        there are no options besides `routes`.
+        The generator gets the chunks as they arrive and yields what is sent, no faster than the client reads. Use it as
+        `on_request`; `routes` is the only option.
         """
         return self.builder.add_hook("chunks", function, routes, options)
 
@@ -153,7 +154,7 @@ class Gateway:
     def on_response_events(
         self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any
     ) -> Any:
-        """The same by server-sent events (`pylae.hooks.Event`), where a response is `text/event-stream`."""
+        """As `on_response_body`, by server-sent event (`pylae.hooks.Event`), for responses of `text/event-stream`."""
         return self.builder.add_hook("events", function, routes, options)
 
     @overload
@@ -163,10 +164,10 @@ class Gateway:
         self, *, routes: Sequence[str] | str | None = None, **options: Unpack[HookOptionsFields]
     ) -> Callable[[Around], Around]: ...
     def middleware(self, function: Any = None, *, routes: Sequence[str] | str | None = None, **options: Any) -> Any:
-        """Has a function called around exchanges: `@gateway.middleware`, or with `routes=[…]` behind it.
+        """Calls a function around exchanges: `@gateway.middleware` or `@gateway.middleware(routes=[…])`.
 
-        It is called as `function(request)`, which is `on_request` in other words, or `function(request, call_next)`. If
-        its first parameter is called `response`, it is called as `function(response, request)`: `on_response`.
+        The function takes `(request, call_next)`. With `(request)` alone it is the same as `on_request`, and with
+        `(response, request)` the same as `on_response`.
         """
         return self.builder.add_hook("middleware", function, routes, options)
 
@@ -177,7 +178,7 @@ class Gateway:
         routes: Sequence[str] | str | None = None,
         **options: Unpack[HookOptionsFields],
     ) -> None:
-        """The same as `middleware`, for a function that is there already. Raises HookError."""
+        """Adds a function as `middleware` does, without a decorator. Raises HookError."""
         if function is None:
             raise HookError("add_middleware takes a function; found None")
         self.builder.add_hook("middleware", function, routes, options)
@@ -185,20 +186,23 @@ class Gateway:
     def authenticator(
         self, name: str, **options: Unpack[AuthenticatorOptionsFields]
     ) -> Callable[[Authenticating], Authenticating]:
-        """Has a function say who the client is, as the authenticators under `auth` do: `@gateway.authenticator("…")`.
+        """Makes a function an authenticator: `@gateway.authenticator("ldap")`.
 
-        It is called as `function(request)` and returns a User, None if it knows nobody, or a Response, which is the
-        answer. Routes choose it by its name (`auth=`). `options` are the fields of
-        `pylae.settings.AuthenticatorOptions`. Raises HookError if the function cannot be one.
+        The gateway calls `function(request)`. It returns a User, or None if it does not know the client, or a Response,
+        which is the answer. Routes choose it by its name (`auth="ldap"`). `options` are the fields of
+        `pylae.settings.AuthenticatorOptions`. Raises HookError if the function cannot be an authenticator.
         """
         return self.builder.add_authenticator(name, options)
 
     def plan(self) -> dict[str, Any]:
-        """The configuration as the native side is given it. Raises ConfigError."""
+        """Compiles the configuration into the plan that the native side runs. Raises ConfigError."""
         return self.builder.plan()
 
     def check(self) -> list[Problem]:
-        """Warnings, such as routes that can never match. Raises ConfigError with every problem. Opens no socket."""
+        """Checks the configuration and returns warnings, such as a route that can never match. Opens no socket.
+
+        Raises ConfigError with every problem.
+        """
         return self.builder.check()
 
     def start(self) -> list[str]:
@@ -237,11 +241,12 @@ class Gateway:
                 runtime.administer(admin)
 
     def apply(self, other: Gateway | None = None) -> None:
-        """Puts the configuration of `other`, or own changes, in force without dropping a request.
+        """Puts the configuration of `other`, or changes of this one, in force without dropping a request.
 
-        What was added to `other` in code takes the place of what was added here, until a reload of the own file.
-        All or nothing: raises ConfigError, EngineError or OSError, and then what was in force stays in force. Raises
-        HookError in a hook that runs on a worker, which would wait for itself.
+        What code added to `other` replaces what code added here, until this gateway's own file is reloaded.
+
+        Raises ConfigError, EngineError or OSError; then the configuration in force stays in force. Raises HookError in
+        a hook that runs on a worker, because it would wait for itself.
         """
         if not isinstance(other, Gateway | None):
             raise TypeError(f"apply takes a Gateway; found {shown(other, hidden=False)}")
@@ -250,10 +255,7 @@ class Gateway:
         self.runtime.apply(None if other is None else other.builder)
 
     def reload(self) -> None:
-        """Reads the file again and applies it, with what was added in code laid over it.
-
-        Raises as `apply` does, and then nothing has changed.
-        """
+        """Reads the file again and puts it in force, together with what code added. Raises as `apply` does."""
         refuse_on_worker()
         self.runtime.reload()
 
@@ -264,11 +266,11 @@ class Gateway:
     def revoke(
         self, *, jti: str | None = None, user: str | None = None, ttl: DurationLike = timedelta(days=30)
     ) -> None:
-        """Refuses a token by its `jti`, or all that was issued to a user so far, from now on and for `ttl`.
+        """Refuses a token by its `jti`, or all tokens that a user has been issued so far, for `ttl` from now on.
 
-        It takes effect at once, also for what is remembered, and is forgotten when the gateway stops. Raises
-        EngineError if the gateway is not running, or if there are too many revocations to add one, and ValueError for a
-        `ttl` that is no duration.
+        A revocation takes effect at once, also for tokens that were accepted before. It ends when the gateway stops.
+        Raises EngineError if the gateway is not running or has no room for another revocation, and ValueError if `ttl`
+        is not a duration.
         """
         seconds = parse_duration(ttl).total_seconds()
         for kind, value in (("jti", jti), ("user", user)):
@@ -288,20 +290,20 @@ class Gateway:
         return self.engine.summary()
 
     def health(self) -> Health:
-        """How good the service of the last minute was, by the thresholds in `health`. Raises EngineError.
+        """Judges the last minute by the thresholds in `health`. Raises EngineError if the gateway is not running.
 
-        A service whose instances cannot be looked up is a reason, too.
+        A service whose instances cannot be looked up makes the gateway degraded, too.
         """
         return self.runtime.health()
 
     @property
     def registry(self) -> ServiceRegistry:
-        """Where instances come from while it runs; instances can be registered here. Raises EngineError."""
+        """The instances of all services, to look up and to register. Raises EngineError if it is not running."""
         return self.runtime.registry
 
     @property
     def service_registry(self) -> ServiceRegistry:
-        """The same: `gateway.service_registry.get_healthy_instances("orders")`. Raises EngineError."""
+        """The same as `registry`: `gateway.service_registry.get_healthy_instances("orders")`."""
         return self.registry
 
     @property
@@ -319,17 +321,17 @@ class Gateway:
     def purge_cache(
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
     ) -> int:
-        """Makes the response cache forget what one of these names, or everything, and returns how many answers went.
+        """Removes answers from the response cache: those that one argument names, or all. Returns how many.
 
-        `url` and `prefix` are written like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers
-        that are being fetched at this moment are not kept either. Raises EngineError.
+        Write `url` and `prefix` like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that are
+        being fetched at this moment are not stored either. Raises EngineError.
         """
         return self.engine.purge_cache(url=url, prefix=prefix, service=service, tag=tag)
 
     def stop(self, drain: bool = True) -> None:
-        """Stops. With `drain`, exchanges in flight may finish within `drain_timeout`.
+        """Stops the gateway. With `drain`, exchanges in flight may finish within `drain_timeout`.
 
-        Raises HookError in a hook that runs on a worker, which would wait for itself.
+        Raises HookError in a hook that runs on a worker, because it would wait for itself.
         """
         refuse_on_worker()
         if self._runtime is not None and self._runtime.running:
@@ -357,14 +359,17 @@ class Gateway:
         await to_thread(self.stop)
 
     def run(self) -> None:
-        """Serves until SIGTERM, SIGINT or SIGQUIT, or `stop()` from another thread.
+        """Serves until SIGTERM, SIGINT or SIGQUIT, or until another thread calls `stop`.
 
-        SIGTERM and SIGINT end the process at most two seconds after `drain_timeout`, whatever hooks do, and a second
-        one at once; SIGQUIT waits for all exchanges. Reloads on SIGHUP and when a file of the configuration changes.
-        Does nothing while `from_file` reads the program that calls it. Where it cannot start, a program that is run by
-        its own name (`python gateway.py`) ends as `pylae run` does, with every problem on standard error and its exit
-        code; elsewhere it raises ConfigError or EngineError. Like `pylae run`, such a program says where everything is,
-        and on a terminal prints a line for each request.
+        SIGTERM and SIGINT end the process within `drain_timeout` plus two seconds, whatever hooks do; a second one ends
+        it at once. SIGQUIT waits for all exchanges. The gateway reloads its files on SIGHUP and when one of them
+        changes.
+
+        A program that is run by its own name (`python gateway.py`) behaves like `pylae run`: it says where everything
+        is and prints a line for each request on a terminal. If it cannot start, it prints every problem and exits with
+        the same code. Elsewhere this raises ConfigError or EngineError.
+
+        Does nothing while `from_file` reads the program that calls it.
         """
         if program.loading():
             return

@@ -1,4 +1,4 @@
-"""Routes and services that a program adds: as a model, as its fields, or as what is short for it."""
+"""Reads the arguments of `add_route` and `add_service`: a model, its fields, or a short form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SERVICE = 'add_service("{}", ["http://127.0.0.1:9001"])'
 
 
 def route_of(given: object, fields: Mapping[str, Any], caller: Caller) -> Route:
-    """The route that `add_route` is given. Raises ConfigError with every problem and the place of the call."""
+    """The route that `add_route` describes. Raises ConfigError with every problem and the place of the call."""
     if given is None or isinstance(given, Route | Mapping):
         return _model(Route, given, fields, (), caller)
     hint = f"write {_ROUTE}"
@@ -38,7 +38,7 @@ def route_of(given: object, fields: Mapping[str, Any], caller: Caller) -> Route:
 
 
 def service_of(name: str, given: object, fields: Mapping[str, Any], caller: Caller) -> Service:
-    """The service that `add_service` is given. Raises ConfigError with every problem and the place of the call."""
+    """The service that `add_service` describes. Raises ConfigError with every problem and the place of the call."""
     path: tuple[Step, ...] = ("services", name)
     if given is None or isinstance(given, Service | Mapping):
         return _model(Service, given, fields, path, caller)

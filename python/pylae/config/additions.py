@@ -1,4 +1,4 @@
-"""What a program adds to a gateway in code: it is laid over each configuration that the gateway is given."""
+"""What a program adds to a gateway in code. It is added to every configuration that the gateway gets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Additions:
     authenticators: list[tuple[str, FunctionAuthenticator, Caller]] = field(default_factory=list)
 
     def __add__(self, later: Additions) -> Additions:
-        """Both, as others that do not change with them."""
+        """A copy with both."""
         return Additions(
             [*self.routes, *later.routes],
             [*self.services, *later.services],
@@ -45,7 +45,7 @@ class Additions:
         return any(known == name for known, _, _ in self.services)
 
     def over(self, config: Config) -> Config:
-        """The configuration with these routes, services and authenticators behind its own."""
+        """The configuration with these routes, services and authenticators after its own."""
         services = {name: service for name, service, _ in self.services}
         own: dict[str, Any] = {"services": {**config.services, **services}}
         routes = with_breakers((route for route, _ in self.routes), config.model_copy(update=own))
@@ -57,12 +57,12 @@ class Additions:
         return config.model_copy(update=own)
 
     def hooks_over(self, config: Config) -> list[Hook]:
-        """The hooks, with the places that they have behind those of the configuration."""
+        """The hooks, numbered after those of the configuration."""
         first = len(config.hooks)
         return [replace(hook, source=("hooks", first + index)) for index, (hook, _) in enumerate(self.hooks)]
 
     def calls_over(self, config: Config) -> dict[tuple[Step, ...], Caller]:
-        """The calls by the paths that they set in what `over` gives."""
+        """The calls by the path of what each added, in the configuration that `over` returns."""
         calls: dict[tuple[Step, ...], Caller] = {("services", name): caller for name, _, caller in self.services}
         calls |= {("auth", "functions", name): caller for name, _, caller in self.authenticators}
         for what, first, added in (
@@ -73,7 +73,7 @@ class Additions:
         return calls
 
     def clashes(self, config: Config, sources: Sources) -> Iterator[Finding]:
-        """Services and authenticators that the configuration, whose places `sources` knows, or an earlier call has."""
+        """Services and authenticators whose names the configuration or an earlier call has already."""
         callers: dict[str, Caller] = {}
         for name, _, caller in self.services:
             if name in callers:

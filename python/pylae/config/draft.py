@@ -1,4 +1,4 @@
-"""Reads a configuration that was handed in, for a gateway that has one already."""
+"""Reads a configuration that was handed in to a gateway, such as over the admin API."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _refuse(document: Document, refusals: Iterable[Refusal]) -> None:
 
 
 def _parsed(document: Document, secrets: Sequence[str]) -> Config:
-    """The configuration in a document. Raises ConfigError, in whose problems none of `secrets` stands."""
+    """The configuration in a document. Raises ConfigError, which does not show any of `secrets`."""
     try:
         return parse_document(document)
     except ConfigError as error:

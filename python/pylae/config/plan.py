@@ -35,7 +35,7 @@ EARLY_POLICIES = ("ip_access", "address_limit")
 
 
 class Call(NamedTuple):
-    """A hook that goes into a plan."""
+    """A hook as it goes into the plan."""
 
     routes: tuple[str, ...] | None
     """The names of the routes that have it; None stands for all."""
@@ -104,7 +104,7 @@ def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> d
 
 
 def _early(config: Config, calls: Sequence[Call]) -> dict[str, Any]:
-    """What runs before a route is looked for: nothing without early hooks."""
+    """What runs before routing. Without early hooks, nothing does."""
     hooks = [call.hook for call in calls if call.early]
     if not hooks:
         return {}
@@ -114,7 +114,7 @@ def _early(config: Config, calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
-    """Policies of exchanges that no route takes: those that decide by the address alone, or shape every answer."""
+    """Policies for requests that match no route: they need no route to decide, or shape every answer."""
     possible = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
     names = [name for name in possible if name not in early]
     chosen = {name: getattr(config.policies, name) for name in names}
@@ -122,7 +122,7 @@ def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unused(config: Config, unrouted: Mapping[str, Any], early: Mapping[str, Any]) -> dict[str, Any]:
-    """Gateway-wide policies that every route overrides or switches off: they are checked all the same."""
+    """Gateway-wide policies that every route overrides or switches off. They are in the plan to be checked."""
     run = {*unrouted, *early}
     used = {name for route in config.routes for name in PolicySet.model_fields if getattr(route, name) is None}
     unused = {
@@ -165,7 +165,7 @@ def route_names(config: Config) -> list[str]:
 
 
 def own_paths(config: Config) -> list[tuple[str, str, str]]:
-    """The paths that belong to authenticators: the name of the route that each becomes, the authenticator, the path."""
+    """The paths that authenticators own. Each is given as the name of its route, the authenticator, and the path."""
     functions = config.auth.functions if config.auth else {}
     return [(f"{name}: {path}", name, path) for name, one in functions.items() for path in one.paths]
 
@@ -200,7 +200,7 @@ def _origin_of_service(name: str, config: Config) -> Origin:
 
 
 def with_instances(service: Service, instances: Sequence[Instance]) -> dict[str, Any]:
-    """What of the plan of a service follows from its instances."""
+    """The entries of a service that depend on its instances."""
     weighted = any(instance.weight != 1 for instance in instances)
     balancer = service.load_balancer or LoadBalancer(kind="weighted_round_robin" if weighted else "round_robin")
     listed = [{"url": instance.url, "weight": instance.weight} for instance in instances]
@@ -248,7 +248,7 @@ _MATCH = {
     )
     for kind in ("path", "prefix", "pattern")
 }
-"""A match stands in the route itself, by which of these its path is given."""
+"""Where the clauses of a match are written, by the key that gives the path."""
 
 
 def _policies(route: Route, policies: Mapping[str, Settings], calls: Sequence[dict[str, Any]]) -> PlanPart:
@@ -279,11 +279,11 @@ _ELSEWHERE = {
         },
     ),
 }
-"""Where policies come from that are not a key of their own of the route."""
+"""Where policies come from that the route does not have as keys of its own."""
 
 
 def _own_path(name: str, path: str, config: Config, calls: Sequence[Call], early: Mapping[str, Any]) -> dict[str, Any]:
-    """The route that a path of an authenticator becomes. It has no service: the function answers."""
+    """The route of a path that an authenticator owns. It has no service, because the function answers."""
     off: dict[str, Any] = dict.fromkeys(("cache", "mirror", "static_response"), False)
     # Without the rules of a route, which ask for a service.
     plan = _route(name, Route.model_construct(path=path, priority=FIRST, **off), config, calls, early)
@@ -326,7 +326,7 @@ _WHEN = Origin(("when",), entries={"headers": Origin(("when", "header")), "cooki
 
 
 def _tests(tests: dict[str, ValueTest]) -> list[PlanPart]:
-    """Tests of values by their names, under which they stand in the configuration."""
+    """Tests of fields, parameters or cookies. The configuration has each under its name."""
     found = []
     for name, test in tests.items():
         own = Origin((name,))
@@ -359,7 +359,7 @@ _DERIVED: dict[str, Callable[[Route, AuthConfig], Settings | None]] = {
     "authentication": _authentication,
     "authorization": _authorization,
 }
-"""How policies that have no key of their own follow from others."""
+"""Policies without a key of their own, and how they follow from other keys of a route."""
 
 
 def effective_policies(route: Route, config: Config) -> dict[str, Settings]:

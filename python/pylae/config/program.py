@@ -27,7 +27,7 @@ _MODELS = {model.__name__: model for model in (Config, Route, Service)}
 
 
 def loading() -> bool:
-    """Whether a program is being read right now, so that its `gateway.run()` must not start anything."""
+    """True while a program is being read. Its `gateway.run()` must not start anything then."""
     return _loading.get()
 
 

@@ -1,4 +1,4 @@
-"""Memory that nobody uses any more goes back to the system, where the C library would keep it for the next time."""
+"""Gives freed memory back to the system. The C library would keep it for the next time."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Override:
         self._written_in = self._files_of(builder)
         self._own: Standing | None = None
         self.in_force = False
-        """Whether there is one, so that the file does not count."""
+        """True while an applied document is in force instead of the file."""
 
     def _files_of(self, builder: ConfigBuilder) -> Mapping[Path, str | None]:
         """The files that a configuration is written in, with the hashes of their contents."""
@@ -40,7 +40,7 @@ class Override:
         return _digest_of_all(self._written_in.values())
 
     def _own_file(self) -> Standing:
-        """What stands in the node's own file: asked for before another configuration takes its place."""
+        """What the node's own file contains. Read before another configuration replaces it."""
         if self._own is None:
             config, document = self._builder.written, self._builder.document
             raw = [as_written(document.root)] if document else []
@@ -48,13 +48,13 @@ class Override:
         return self._own
 
     def _standing(self) -> Standing:
-        """What stands in the node's own file and in the configuration in force."""
+        """What the node's own file and the configuration in force contain."""
         config, document = self._builder.written, self._builder.document
         shown = [as_written(document.root), as_written(document.root, config)] if document else [written(config)]
         return self._own_file().with_also(config, *shown)
 
     def drafted(self, text: str, *, trusted: bool = False) -> ConfigBuilder:
-        """The gateway's configuration as a document has it, not in force (`draft.read`). Raises ConfigError.
+        """Reads a document as a configuration of this gateway (`draft.read`). Raises ConfigError.
 
         A `trusted` document was accepted before, so nothing is asked about what it takes from the node.
         """
@@ -97,11 +97,11 @@ class Override:
         return applied.keeping(self._folder, source.document, self._base) if source.document else None
 
     def drop(self) -> None:
-        """Keeps nothing over a restart any more."""
+        """Forgets the document that was kept."""
         applied.drop(self._folder)
 
     def follow(self, source: ConfigBuilder, *, kept: bool) -> None:
-        """Notes what is in force now, and whether it is a document that is kept."""
+        """Notes that `source` is in force now, and whether its document is kept."""
         if not kept:
             self._written_in, self._own = self._files_of(source), None
         self.in_force = kept

@@ -1,4 +1,4 @@
-"""`user` and `group`: whom a gateway that was started as root becomes once its sockets are bound."""
+"""`user` and `group`: the account that a gateway started as root switches to once its sockets are bound."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOG_MODE = 0o640
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user whom the gateway is to be, and its home."""
+    """The account that the gateway switches to."""
 
     name: str
     ids: Owner
@@ -31,7 +31,7 @@ class Account:
 
     @property
     def is_root(self) -> bool:
-        """Whether there is nothing to give up."""
+        """True if the account is root, so that there are no rights to give up."""
         return self.ids.uid == 0
 
 
@@ -90,7 +90,7 @@ def _name(uid: int) -> str:
 
 
 def prepare(account: Account, config: Config) -> Iterator[Finding]:
-    """Has all that is made from now on belong to the user, log files too; what that user cannot write is told."""
+    """Lets the user own all files made from now on, logs included. Yields what the user cannot write."""
     if os.geteuid() != 0 or account.is_root:
         return
     owner.be(account.ids)
@@ -110,7 +110,7 @@ def prepare(account: Account, config: Config) -> Iterator[Finding]:
 
 
 def _unreadable(account: Account) -> Iterator[Finding]:
-    """Python and this package, of which more is imported as it is needed."""
+    """The folders of Python and of this package. The user must be able to read them for later imports."""
     with owner.acting():
         for file in (os.__file__, __file__):
             if not os.access(file, os.R_OK, effective_ids=True):
@@ -128,7 +128,7 @@ def _outputs(config: Config) -> Iterator[tuple[tuple[Step, ...], str]]:
 
 
 def unusable(account: Account, folder: Path) -> str | None:
-    """What keeps the user from using a state folder, which is made for that user if it is not there."""
+    """Why the user cannot use a state folder. Makes the folder if it does not exist."""
     if os.geteuid() != 0 or account.is_root:
         return None
     try:

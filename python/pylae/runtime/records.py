@@ -1,4 +1,4 @@
-"""Log records that wait for a thread of their own, so that nobody waits for whoever reads the log."""
+"""Hands log records to a thread of their own, so that a slow reader of the log delays nothing else."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 CAPACITY = 4096
-"""Most records that wait. Those that come when so many do are dropped and counted."""
+"""Most records that wait. More are dropped and counted."""
 FAREWELL = 0.5
-"""Seconds that the end waits for those that are left."""
+"""Seconds that the end waits for the remaining records."""
 
 
 LOGGERS = ("pylae", "asyncio", "uvicorn.error", "uvicorn.asgi")
-"""What a running gateway logs by: its own logger, and those of what serves the admin API and asynchronous hooks."""
+"""The loggers of a running gateway: its own, and those of the admin API and of asynchronous hooks."""
 _COMPLAINING = logging.Handler()
-"""Says on standard error what a handler has raised, as `logging` has it."""
+"""Reports exceptions of handlers on standard error, as `logging` does."""
 
 
 class Waiting(logging.Filter):
@@ -75,7 +75,7 @@ class Waiting(logging.Filter):
         return self._logger.makeRecord(self._logger.name, logging.WARNING, __file__, 0, text, (dropped,), None)
 
     def end(self) -> None:
-        """Waits for what is left, for a bounded time, and has the thread end once it has nothing more."""
+        """Waits for the remaining records, for a bounded time, and ends the thread."""
         self.flush()
         self._ended = True
         with suppress(queue.Full):
@@ -83,7 +83,7 @@ class Waiting(logging.Filter):
             self._records.put_nowait(None)
 
     def flush(self, patience: float = FAREWELL) -> bool:
-        """Waits until handlers have everything, for at most `patience` seconds; whether they have."""
+        """Waits until handlers have all records, for at most `patience` seconds. Returns whether they have."""
         end = time.monotonic() + patience
         with self._records.all_tasks_done:
             while self._records.unfinished_tasks:
@@ -96,7 +96,7 @@ class Waiting(logging.Filter):
 
 @contextmanager
 def waiting(names: Sequence[str], count_dropped: Callable[[int], Any]) -> Iterator[None]:
-    """Nobody who logs by one of these loggers waits for handlers meanwhile."""
+    """While the context lasts, logging by one of these loggers does not wait for handlers."""
     taking, loggers = Waiting(names[0], count_dropped), [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addFilter(taking)

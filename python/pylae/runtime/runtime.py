@@ -35,7 +35,7 @@ class Attendant(Protocol):
 
     @property
     def restarts(self) -> int:
-        """How often it had ended and was started again."""
+        """How often it ended and was started again."""
 
     def stop(self) -> None:
         """Ends it. May be called again."""
@@ -55,7 +55,7 @@ class AdminApi(Attendant, Protocol):
         """The token that a new configuration gives it. Raises ConfigError or OSError."""
 
     def follow(self, said: Admin | bool | None, token: str) -> None:
-        """Takes over what a new configuration says, and its token."""
+        """Takes over the settings of a new configuration, and its token."""
 
 
 class Runtime:
@@ -165,7 +165,7 @@ class Runtime:
         return account
 
     def _tell_what_to_trust(self) -> None:
-        """Says what clients must trust where a certificate was made for this machine."""
+        """Logs what clients must trust if a certificate was made for this machine."""
         if any(listener.tls and listener.tls.auto for listener in self.builder.written.listeners):
             log.info(
                 "TLS with a certificate for localhost, for development; clients trust it by %s: "
@@ -174,7 +174,7 @@ class Runtime:
             )
 
     def _tell_how_to_sign(self) -> None:
-        """Says with what tokens are signed where the program leaves that open."""
+        """Logs which secret signs tokens if the configuration names none."""
         config = self.builder.config
         if has_authenticator(config) or not requires_users(config):
             return
@@ -200,13 +200,13 @@ class Runtime:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Has the engine use the instances that are found by now. Raises EngineError."""
+        """Gives the engine the instances that were found by now. Raises EngineError."""
         with self.changing:
             if not self._stopping:
                 self.engine.apply(json.dumps(self.registry.filled(self.plan)))
 
     def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False) -> None:
-        """Puts `other`, or own changes, in force; with `keep` a document outlives a restart.
+        """Puts `other`, or changes of its own configuration, in force. With `keep`, a document outlives a restart.
 
         All or nothing. Raises ConfigError, EngineError or OSError.
         """
@@ -240,7 +240,7 @@ class Runtime:
             raise ConfigError(problems, source.followed)
 
     def _put(self, source: ConfigBuilder, plan: Mapping[str, Any], *, keep: bool) -> None:
-        """Has the engine serve by `plan`, all or nothing. Raises ConfigError, EngineError or OSError."""
+        """Makes the engine serve by `plan`, all or nothing. Raises ConfigError, EngineError or OSError."""
         token = self.admin.token_by(source.config.admin) if self.admin else ""
         sources = self.registry.prepared(source.config, source.applications)
         with contextlib.ExitStack() as stack:
@@ -266,7 +266,7 @@ class Runtime:
             self.admin.follow(source.config.admin, token)
 
     def drafted(self, text: str) -> ConfigBuilder:
-        """The gateway's configuration as a document has it, not in force. Raises ConfigError."""
+        """Reads a document as a configuration of this gateway, without putting it in force. Raises ConfigError."""
         with self.changing:
             return self.override.drafted(text)
 
@@ -320,7 +320,7 @@ class Runtime:
     def return_to_file(self) -> str:
         """Puts the file of the configuration in force; returns its revision. Raises as `reload` does.
 
-        A program without a file goes back to what it has said.
+        A program without a file returns to the configuration that it was built with.
         """
         with self.changing:
             (self.read_file if self.override.in_force else self.reload)()
@@ -344,7 +344,7 @@ class Runtime:
         return f"{self.engine.metrics()}{own}{self.registry.metrics()}"
 
     def health(self) -> Health:
-        """How good the service of the last minute was, and where instances cannot be looked up. Raises EngineError."""
+        """Judges the last minute and whether instances can be looked up. Raises EngineError."""
         return self.engine.health(self.builder.config.health, self.registry.troubles())
 
     def stop(self, *, drain: bool = True) -> None:

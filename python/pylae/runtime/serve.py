@@ -1,4 +1,4 @@
-"""What happens to a gateway that runs: signals, files that change, the end."""
+"""Handles what happens to a running gateway: signals, changed files, the end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ HANDLED = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 def serve(runtime: Runtime, events: NativeSignals) -> None:
-    """Does what the events say, and reads files again that have changed, until the event `stopped`.
+    """Handles events and reloads changed files until the event `stopped`.
 
-    On a signal to stop, the data plane stops by itself: what is done here is the rest.
+    On a signal to stop, the data plane stops by itself; this does the rest.
     """
     # What the first configuration was read with.
     give_back()
@@ -77,7 +77,7 @@ def _try(runtime: Runtime, watch: Watch, read: Callable[[], None]) -> None:
 
 @contextmanager
 def signals(events: NativeSignals) -> Iterator[None]:
-    """Has a native thread handle signals, so that they count while no Python code can run.
+    """Lets a native thread handle signals, so that they work while no Python code can run.
 
     Python's own handlers do nothing but write to its socket. Only the main thread can set them.
     """
@@ -102,11 +102,11 @@ _handling: list[int] = []
 
 
 def _ignore(*_: object) -> None:
-    """The native thread has been told."""
+    """Does nothing: the native thread handles the signal."""
 
 
 def _forget() -> None:
-    """In a child that a hook has forked, signals are not for the gateway."""
+    """Restores the signals in a child that a hook has forked."""
     if _handling:
         signal.set_wakeup_fd(-1)
         for number in _handling:
