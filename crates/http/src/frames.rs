@@ -22,7 +22,7 @@ pub mod kind {
     pub const RST_STREAM: u8 = 3;
     /// The continuation of a header section.
     pub const CONTINUATION: u8 = 9;
-    /// A type that nobody knows (RFC 9113 section 11.2: for experiments).
+    /// An unassigned type (RFC 9113 section 11.2: for experiments).
     pub const UNKNOWN: u8 = 0xF0;
 }
 

@@ -72,7 +72,7 @@ pub struct WebSocketFrames {
     message: Option<u64>,
     /// True if the frame is a Close.
     closing: bool,
-    /// True if Close frames are to be held back.
+    /// True if Close frames are held back.
     holds_close: bool,
 }
 

@@ -100,7 +100,7 @@ impl Overload {
         }
     }
 
-    /// Waits until idle connections are to be closed. Returns how many by each worker.
+    /// Waits until idle connections must be closed. Returns how many by each worker.
     pub(crate) async fn wait_for_shedding(&self) -> usize {
         self.shed.notified().await;
         self.quota.load(Ordering::Relaxed)

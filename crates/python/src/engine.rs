@@ -250,7 +250,7 @@ impl PyEngine {
     }
 }
 
-/// Writes whole lines to standard error. Never waits for whoever reads it.
+/// Writes whole lines to standard error. Never waits for its reader.
 #[pyfunction]
 pub(crate) fn write_stderr(lines: &str) {
     pylae_proxy::write_stderr(lines);

@@ -81,7 +81,7 @@ mod tests {
         let mut pace = Pace::new(100, Duration::from_secs(10));
         pace.start_waiting(at(0));
         pace.transferred(at(4), 300);
-        // A long pause in which nobody waited for the client costs it nothing.
+        // A long pause costs the client nothing if nothing waited for it.
         pace.start_waiting(at(1000));
         assert_eq!(pace.due(), Some(at(1009)));
     }

@@ -79,7 +79,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, &'static str> {
     let client = match (fixed[12], fixed[13]) {
         (0x21, 0x11) => Some(client::<4>(values)?),
         (0x21, 0x21) => Some(client::<16>(values)?),
-        // The proxy itself, or neither TCP over IPv4 nor over IPv6: the address is to be ignored.
+        // The proxy itself, or neither TCP over IPv4 nor over IPv6: ignore the address.
         (0x20 | 0x21, _) => None,
         _ => return Err("the PROXY header has an unknown version or command"),
     };

@@ -51,7 +51,7 @@ pub enum Halt {
     PolicyTimeout,
     /// The route has no service, and no policy answered.
     NoService,
-    /// The client disconnected, so there is nobody to answer.
+    /// The client disconnected, so no answer can be sent.
     ClientGone,
 }
 

@@ -232,7 +232,7 @@ impl Member {
             edits.remove(name.as_bytes());
         }
         for (name, value) in &self.set {
-            // Cannot fail: whoever builds the snapshot has checked every name and value.
+            // Cannot fail: every name and value was checked when the snapshot was built.
             let _ = edits.set(name.as_bytes(), value.as_bytes());
         }
     }

@@ -77,7 +77,7 @@ impl ServiceState {
 }
 
 impl<'s> QueueTicket<'s> {
-    /// Ready once this exchange is admitted; then the ticket is to be dropped.
+    /// Ready once this exchange is admitted; then the ticket must be dropped.
     pub fn poll_enter(&mut self, cx: &Context<'_>) -> Poll<AdmissionPermit<'s>> {
         let mut queue = self.service.shared.gate.queue.lock();
         if let Ok(at) = queue.waiting.binary_search_by_key(&self.ticket, |(ticket, _)| *ticket) {

@@ -85,7 +85,7 @@ impl Edits {
         self.forget(name, b"");
     }
 
-    /// Returns true if a received line is to be dropped.
+    /// Returns true if a received line must be dropped.
     pub fn removes(&self, id: Name, name: &[u8]) -> bool {
         if id == Name::Other { self.removes_other(name) } else { self.removed.has(id) }
     }

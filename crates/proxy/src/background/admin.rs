@@ -37,7 +37,7 @@ pub struct AdminSettings {
     pub head_time: Duration,
     /// Time that a connection waits for Python.
     pub patience: Duration,
-    /// What it must present; None if whoever can connect may do everything.
+    /// What it must present; None if everyone who can connect may do everything.
     pub token: Option<String>,
 }
 

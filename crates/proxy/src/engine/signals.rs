@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(10);
 const END_STUCK: Duration = Duration::from_millis(200);
 /// The same after a second signal.
 const END_AT_ONCE: Duration = Duration::from_millis(500);
-/// How long the end waits for whoever reads standard error.
+/// How long the end waits until standard error is read.
 const FLUSH: Duration = Duration::from_millis(100);
 /// Most events that wait for the interpreter. Further ones are dropped.
 const MAX_EVENTS: usize = 64;

@@ -37,7 +37,7 @@ pub(crate) struct Sink {
     /// The writer was woken since it last checked.
     notified: AtomicBool,
     finishing: AtomicBool,
-    /// The output is to be opened again.
+    /// The output must be opened again.
     reopening: AtomicBool,
     written: AtomicU64,
     loss: Loss,

@@ -1,4 +1,4 @@
-//! Standard error: text waits in a bounded queue for a thread of its own, so that nobody waits for whoever reads it.
+//! Standard error: a thread of its own writes the text from a bounded queue, so that a slow reader delays nothing else.
 //! What finds the queue full is dropped and counted, and a line says so once there is room again.
 
 use std::io;
@@ -16,7 +16,7 @@ const MAX_PENDING: usize = 1 << 20;
 /// The queue of the process.
 static QUEUE: TextQueue = TextQueue::new(MAX_PENDING);
 
-/// Writes whole lines to standard error. Never waits for whoever reads it.
+/// Writes whole lines to standard error. Never waits for its reader.
 pub fn write_stderr(lines: &str) {
     QUEUE.push(lines.as_bytes());
 }

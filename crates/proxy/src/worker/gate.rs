@@ -153,7 +153,7 @@ impl InterpreterGate {
     }
 }
 
-/// A number that nobody else has.
+/// A number that no other waiter has.
 fn ticket() -> u64 {
     NEXT.with(|next| {
         next.set(next.get() + 1);
@@ -172,12 +172,12 @@ impl Drop for Pass {
 pub struct GateOpen<F> {
     gate: &'static InterpreterGate,
     ticket: u64,
-    /// True while nobody may pass for another reason.
+    /// True while the gate is closed for another reason.
     is_closed: F,
 }
 
 impl<F: Fn() -> bool> GateOpen<F> {
-    /// `is_closed` tells whether nobody may pass for another reason.
+    /// `is_closed` tells whether the gate is closed for another reason.
     pub fn new(gate: &'static InterpreterGate, is_closed: F) -> Self {
         Self { gate, ticket: ticket(), is_closed }
     }

@@ -226,6 +226,6 @@ async fn finish(socket: AsyncFd<Socket>, answer: &str) {
             }
         }
     };
-    // Whoever does not close is closed.
+    // Close connections that their clients leave open.
     let _ = timeout(LINGER, rest).await;
 }

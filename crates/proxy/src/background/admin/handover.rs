@@ -98,7 +98,7 @@ impl Handover {
                 queue.waiting.front().map(|(since, _)| *since + patience)
             };
             match due {
-                // Elapsed or changed: there is to be looked again.
+                // Elapsed or changed: look again.
                 Some(due) => drop(timeout_at(due, self.changed.notified()).await),
                 None => self.changed.notified().await,
             }

@@ -10,7 +10,7 @@ pub(crate) type HealthSource = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Who may be told, and what.
 pub(super) struct AdminHealth {
-    /// Hash of the token; None if whoever can connect may know all.
+    /// Hash of the token; None if everyone who can connect may see all.
     token: Mutex<Option<Vec<u8>>>,
     source: HealthSource,
 }
