@@ -207,9 +207,6 @@ class Gateway:
 
     def start(self) -> list[str]:
         """Starts serving and returns the addresses of the listeners. Raises ConfigError or EngineError."""
-        return self._started()[1]
-
-    def _started(self) -> tuple[Runtime, list[str]]:
         if self._runtime is not None and self._runtime.running:
             raise EngineError("the gateway is running already")
         # Here, because `pylae check` does without: it takes 40 ms, and what serves the admin API 30 ms more.
@@ -223,7 +220,7 @@ class Gateway:
         except BaseException:
             runtime.stop(drain=False)
             raise
-        return runtime, addresses
+        return addresses
 
     def _attend(self, runtime: Runtime, addresses: Sequence[str]) -> None:
         """Starts what serves the admin API of a gateway that runs, and says where it listens."""
@@ -385,15 +382,17 @@ class Gateway:
         try:
             with waiting(LOGGERS, count_unhandled), signals(events):
                 try:
-                    runtime, _ = self._started()
+                    self.start()
                 except (PylaeError, OSError) as error:
                     if caller != "__main__":
                         raise
                     from pylae.cli.report import failure
 
                     raise SystemExit(failure(error)) from error
-                with foreground.shown(runtime if runtime.running else None) if is_program else nullcontext():
-                    serve(runtime, events)
+                # It may have been stopped again by now: then the events say so.
+                if (runtime := self._runtime) is not None:
+                    with foreground.shown(runtime if runtime.running else None) if is_program else nullcontext():
+                        serve(runtime, events)
         finally:
             self._events = None
             # What is run as a program ends in time, even if a thread of a hook keeps Python from ending.
