@@ -206,7 +206,7 @@ def test_a_document_may_leave_it_out_and_not_change_it(admin: Callable[..., Admi
 def test_root_is_said(start: Start) -> None:
     process = start()
     process.read_until("admin API on")
-    assert any("warning: this runs as root, and so do all hooks" in line for line in process.printed)
+    assert any("warning: the gateway and all hooks run as root" in line for line in process.printed)
     said = start(user="root")
     said.read_until("admin API on")
-    assert not any("this runs as root" in line for line in said.printed)
+    assert not any("all hooks run as root" in line for line in said.printed)

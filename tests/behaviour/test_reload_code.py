@@ -237,7 +237,7 @@ def test_an_applied_configuration_that_code_now_contradicts_is_left(program: Cal
     first.process.wait()
     added = 'gateway.add_route(Route(name="later", path="/later", service="more", auth_required=False))\n'
     again = program("main.py", program=PROGRAM + added + RUN)
-    assert any("cannot be used now, the file counts" in line for line in again.process.printed)
+    assert any("is no longer valid; using the file" in line for line in again.process.printed)
     assert again.admin.get("/status").json()["overridden"] is False
     assert again.get("/of-the-file", "right").status_code == 200
 

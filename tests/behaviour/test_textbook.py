@@ -101,5 +101,5 @@ def test_it_runs_and_routes(tmp_path: Path, origin: str) -> None:
             process.send_signal(signal.SIGTERM)
             rest = process.communicate(timeout=20)[1]
         assert process.returncode == 0, rest
-        assert f"tokens are accepted that are signed with the secret in {secret}; `pylae token" in said + rest
+        assert f"the gateway accepts tokens that are signed with the secret in {secret}; `pylae token" in said + rest
         assert secret.read_text().strip() not in said + rest

@@ -76,7 +76,7 @@ class Override:
             drafted = self.drafted(found.text(), trusted=True)
             drafted.check()
         except ConfigError as error:
-            log.error("what was applied over the admin API cannot be used now, the file counts:\n%s", error)
+            log.error("the configuration applied over the admin API is no longer valid; using the file:\n%s", error)
             return
         self._builder.become(drafted)
         self.in_force = True

@@ -132,7 +132,7 @@ class Runtime:
         for warning in self.builder.check(plan):
             log.warning("%s", warning)
         if account is None and os.geteuid() == 0:
-            log.warning("this runs as root, and so do all hooks; `user: NAME` has it give that up once it listens")
+            log.warning("the gateway and all hooks run as root; set `user: NAME` to drop root once the listeners are open")
         self._tell_how_to_sign()
         self._tell_what_to_trust()
         try:
@@ -181,7 +181,7 @@ class Runtime:
         name = next((name for name in auth.VARIABLES if os.environ.get(name)), None)
         whence = f"the environment variable {name}" if name else str(auth.secret_file())
         log.info(
-            "no authenticator is configured: tokens are accepted that are signed with the secret in %s; "
+            "no authenticator is configured: the gateway accepts tokens that are signed with the secret in %s; "
             "`pylae token --user ID --role ROLE` makes one",
             whence,
         )
