@@ -1,9 +1,9 @@
 """Writes python/pylae/settings/fields.py: what may be written for each setting, as types for editors and type checkers.
 
-The models are the truth: this reads their fields, second names, short forms and docstrings. Run it after a change of
-one of them; a test compares.
+And settings/sources.py, which has the models of all kinds of sources of instances. The models are the truth: this reads
+their fields, second names, short forms and docstrings. Run it after a change of one of them; a test compares.
 
-python python/fields.py [FILE]
+python python/fields.py
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, PlainValidator, S
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pylae.config.checks.advice import fields
 from pylae.config.docstrings import docstrings
 from pylae.config.document.nodes import ALIASES
 from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
@@ -34,9 +35,11 @@ from pylae.policies.address_limit import AddressLimit, AddressLimits
 from pylae.policies.cache import Cache
 from pylae.policies.rate_limit import RateLimit, RateLimits
 from pylae.policies.static_response import StaticResponse
+from pylae.registry import kinds
 from pylae.units import ByteSize, Duration, Rate, RequestRate, Wait
 
 FILE = Path(__file__).parent / "pylae" / "settings" / "fields.py"
+SOURCES = FILE.with_name("sources.py")
 WIDTH = 120
 ROOTS = (Config, CallOptions, HookOptions, AuthenticatorOptions)
 
@@ -103,6 +106,21 @@ def text() -> str:
     return _formatted("\n".join(parts))
 
 
+def sources() -> str:
+    """The module that has the settings of every kind of source, and what they are made of."""
+    models = dict.fromkeys(model for name in kinds.KINDS for model in _reachable(kinds.kind(name).Settings))
+    known = sorted(model.__name__ for model in models if model.__module__.startswith("pylae.registry."))
+    imports = sorted(f"from {model.__module__} import {model.__name__}" for model in models if model.__name__ in known)
+    lines = (
+        '"""The settings of sources of instances. Written by python/fields.py from the table of kinds."""\n',
+        "from __future__ import annotations\n",
+        *imports,
+        "",
+        f"__all__ = {json.dumps(known)}",
+    )
+    return _formatted("\n".join(lines))
+
+
 def _formatted(source: str) -> str:
     command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(FILE), "-"]
     return subprocess.run(command, input=source, capture_output=True, check=True, text=True).stdout  # noqa: S603
@@ -110,7 +128,7 @@ def _formatted(source: str) -> str:
 
 def _reachable(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """A model behind all that it is made of."""
-    for info in model.model_fields.values():
+    for info in fields(model).values():
         for inner in _models(info.annotation):
             yield from _reachable(inner)
     yield model
@@ -125,7 +143,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _fields(model: type[BaseModel]) -> str:
     lines = [f"class {model.__name__}Fields(TypedDict, total=False):", f'    """Fields of `{model.__name__}`."""', ""]
-    for name, info in model.model_fields.items():
+    for name, info in fields(model).items():
         lines += _field(model, name, info)
     if inlined := INLINE.get(model):
         for name, info in inlined.model_fields.items():
@@ -137,7 +155,7 @@ def _fields(model: type[BaseModel]) -> str:
 def _field(model: type[BaseModel], name: str, info: FieldInfo, *, required: bool = True) -> Iterator[str]:
     kind = " | ".join(WIDER.get((model, name)) or _in_order(written(info.annotation, info.metadata)))
     yield f"    {name}: {f'Required[{kind}]' if required and info.is_required() else kind}"
-    yield _docstring(docstrings(model).get(name, ""))
+    yield _docstring(docstrings(model).get(name) or info.description or "")
     if isinstance(info.validation_alias, AliasChoices):
         for alias in (alias for alias, of in ALIASES.items() if of == name):
             yield f"    {alias}: {kind}"
@@ -251,5 +269,5 @@ def _in_order(kinds: Iterable[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else FILE
-    file.write_text(text(), encoding="utf-8")
+    FILE.write_text(text(), encoding="utf-8")
+    SOURCES.write_text(sources(), encoding="utf-8")

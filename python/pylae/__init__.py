@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pylae.hooks.authorization import AuthorizationMiddleware
     from pylae.monitoring import MetricsCollector
     from pylae.primitives import AuthenticationService, HealthChecker, RateLimiter, SlidingWindowRateLimiter
-    from pylae.registry import ServiceRegistry
+    from pylae.registry.registry import ServiceRegistry
 
 __all__ = [
     "APIGateway",
@@ -70,7 +70,7 @@ _HOMES = {
     "Response": "pylae.hooks",
     "Route": "pylae.config.models.route",
     "Service": "pylae.config.models.service",
-    "ServiceRegistry": "pylae.registry",
+    "ServiceRegistry": "pylae.registry.registry",
     "SlidingWindowRateLimiter": "pylae.primitives",
 }
 _ALSO = {"APIGateway": "Gateway"}

@@ -14,8 +14,8 @@ from pylae.config import program
 from pylae.config.builder import ConfigBuilder
 from pylae.config.document.sources import shown
 from pylae.config.models.config import Config
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
-from pylae.config.models.service import Instance
 from pylae.engine import Engine, NativeSignals, count_unhandled, refuse_on_worker
 from pylae.errors import EngineError, HookError, Problem, PylaeError
 from pylae.units import DurationLike, parse_duration
@@ -23,7 +23,7 @@ from pylae.units import DurationLike, parse_duration
 if TYPE_CHECKING:
     from pylae.hooks.shapes import Around, Authenticating, Middleware, OnBody, OnEvents, OnRequest, OnResponse
     from pylae.monitoring import Health
-    from pylae.registry import ServiceRegistry
+    from pylae.registry.registry import ServiceRegistry
     from pylae.runtime.runtime import AdminApi, Runtime
     from pylae.settings.fields import (
         AuthenticatorOptionsFields,

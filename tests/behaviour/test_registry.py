@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pylae.config.models.service import Instance
+from pylae.config.models.instance import Instance
+from pylae.registry.kinds import KINDS
 from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.names import NameServer
@@ -25,6 +26,8 @@ from support.traffic import Traffic
 
 Start = Callable[..., Admin]
 
+UNUSED = {place.partition(":")[0] for place in KINDS.values()}
+"""The modules of the kinds of sources."""
 HEARTBEAT = "services: {all: {discovery: {heartbeat: {ttl: 30s, max_instances: 600}}}}"
 
 
@@ -272,7 +275,12 @@ def test_a_source_that_is_taken_away_is_followed_no_more(
     assert not [thread for thread in threading.enumerate() if "registry" in thread.name and not thread.is_alive()]
 
 
-def test_dns_costs_nothing_where_it_is_not_used() -> None:
-    program = "import sys, pylae.gateway; print(sorted({'dns', 'fastapi', 'uvicorn'} & set(sys.modules)))"
+def test_what_is_not_used_costs_nothing() -> None:
+    program = f"""
+import sys, pylae
+pylae.Gateway(services={{"users": {{"instances": ["http://127.0.0.1:1"]}}}})
+unused = {{"dns", "fastapi", "uvicorn", "asyncio", "http.client", *{sorted(UNUSED)}}}
+print(sorted(unused & set(sys.modules)))
+"""
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
     assert found.stdout.strip() == "[]"

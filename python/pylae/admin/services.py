@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
 from pylae.admin.body import Body
-from pylae.config.models.service import Instance as Configured
+from pylae.config.models.instance import Instance as Configured
 from pylae.registry.source import authority
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Instance(Body):
     """Where it is."""
     weight: int
     """Share of load relative to the others."""
-    source: Literal["static", "dns", "file", "heartbeat", "app"]
+    source: str
     """Where it was found; `static` is the configuration."""
     expires_in: float | None
     """Seconds that it stays without a beat, if it has registered itself."""

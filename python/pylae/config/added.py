@@ -11,8 +11,9 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, CallSources, shown
 from pylae.config.models.config import Config
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
-from pylae.config.models.service import CircuitBreaker, Instance, Service
+from pylae.config.models.service import CircuitBreaker, Service
 from pylae.errors import ConfigError, Problem
 
 Caller = tuple[str, int]

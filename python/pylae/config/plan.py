@@ -14,8 +14,9 @@ from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Listener, available_cores
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
-from pylae.config.models.service import Instance, LoadBalancer, Service
+from pylae.config.models.service import LoadBalancer, Service
 from pylae.config.models.split import When
 from pylae.config.models.tls import Texts
 from pylae.config.origin import Origin, PlanPart

@@ -13,7 +13,8 @@ from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 
-from pylae.config.models.service import Instance, Service, instance_url
+from pylae.config.models.instance import Instance, instance_url
+from pylae.config.models.service import Service
 from pylae.config.plan import service_plan
 from pylae.engine import NativeLoadBalancer, NativePick
 from pylae.errors import UnavailableError

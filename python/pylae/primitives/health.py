@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from pylae.config.models.service import instance_url
+from pylae.config.models.instance import instance_url
 from pylae.primitives.given import Clock, nanoseconds, now
 from pylae.units import DurationLike
 

@@ -6,10 +6,11 @@ import asyncio
 import math
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pylae.config.models.service import Instance
+from pylae.config.models.instance import Instance
 from pylae.errors import EngineError
+from pylae.registry.source import Source, SourceContext, SourceSettings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -93,16 +94,16 @@ class ApplicationServer:
             self._thread.join(2 * _DRAIN)
 
 
-class ApplicationSource:
+class ApplicationSource(Source[SourceSettings]):
     """The one instance that an application is."""
 
-    kind: Literal["app"] = "app"
+    Settings = SourceSettings
 
-    def __init__(self, service: str, application: Any) -> None:
+    def __init__(self, application: Any, context: SourceContext) -> None:
+        super().__init__(SourceSettings(), context)
         self.application = application
-        self.instances: tuple[Instance, ...] = ()
         self.due = math.inf
-        self._server = ApplicationServer(f"the application of the service {service}", application)
+        self._server = ApplicationServer(f"the application of the service {context.service}", application)
 
     @property
     def trouble(self) -> str | None:

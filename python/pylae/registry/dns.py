@@ -4,93 +4,139 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import Literal
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
-import dns.asyncresolver
-import dns.exception
-import dns.nameserver
-import dns.resolver
+from pydantic import AfterValidator, Field, model_validator
 
-from pylae.config.models.discovery import MOST_INSTANCES, DnsDiscovery
-from pylae.config.models.service import Instance
-from pylae.registry.source import Complaint, in_order
+from pylae.config.models.address import listen_address
+from pylae.config.models.base import refusal
+from pylae.config.models.instance import Instance
+from pylae.registry.source import Source, SourceContext, SourceSettings
+from pylae.units import Duration, Wait
+
+if TYPE_CHECKING:
+    import dns.resolver
+
+    from pylae.settings.fields import DnsDiscoveryFields
 
 _MOST_TARGETS = 256
 """Names in SRV records whose addresses are looked up."""
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise refusal("is not a domain name", 'write it like "users.internal"')
+    return text.lower()
+
+
+def _resolver(text: str) -> str:
+    return listen_address(
+        text if re.search(r"\]:\d+\Z|\A[^:]*:\d+\Z", text) else f"[{text}]:53" if ":" in text else f"{text}:53"
+    )
+
+
+class DnsDiscovery(SourceSettings):
+    """Every address of a name is an instance. `name:port`, or the name of SRV records, is short for it."""
+
+    short = {"type": "string"}
+
+    name: Annotated[str, AfterValidator(_name)]
+    """Domain name."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of the instances, whose addresses A and AAAA records give. Without it SRV records are asked for, which have
+    ports and weights of their own; of several priorities the lowest number counts."""
+    scheme: Literal["http", "https"] = "http"
+    """What is spoken to them."""
+    family: Literal["any", "ipv4", "ipv6"] = "any"
+    """Which addresses are used."""
+    resolvers: tuple[Annotated[str, AfterValidator(_resolver)], ...] = ()
+    """Name servers, `ip` or `ip:port`; those of the system if none are given."""
+    timeout: Duration = timedelta(seconds=5)
+    """Longest wait for an answer."""
+    min_ttl: Duration = timedelta(seconds=1)
+    """Shortest time between two look-ups, whatever the records say."""
+    max_ttl: Duration = timedelta(hours=1)
+    """Longest time between two look-ups, whatever the records say."""
+    retry: Duration = timedelta(seconds=5)
+    """Time until the next look-up after one that failed. Until then, and however often it fails, the instances stay."""
+    gone_after: Wait = timedelta(minutes=1)
+    """How long the name servers must say that there is no such name, or nothing of it, before the instances leave."""
+
+    @property
+    def secure(self) -> bool:
+        """As `SourceSettings.secure`: the setting says what is spoken."""
+        return self.scheme == "https"
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[DnsDiscoveryFields]) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, colon, port = value.rpartition(":")
+        return {"name": name, "port": int(port)} if colon and port.isascii() and port.isdigit() else {"name": value}
 
 
 class _NothingThere(Exception):  # noqa: N818 (an answer, if not a welcome one)
     """The name servers say that there is nothing."""
 
 
-class DnsSource:
+class DnsSource(Source[DnsDiscovery]):
     """Looks a name up again when its records have expired."""
 
-    kind: Literal["dns"] = "dns"
+    Settings = DnsDiscovery
 
-    def __init__(self, service: str, settings: DnsDiscovery) -> None:
-        self.instances: tuple[Instance, ...] = ()
-        self.due = 0.0
-        self._settings = settings
-        self._complaint = Complaint(service)
-        self._gone_since: float | None = None
+    def __init__(self, settings: DnsDiscovery, context: SourceContext) -> None:
+        # Here, where names are looked up: whoever checks a configuration does not wait for it (0.15 s).
+        import dns.asyncresolver
+        import dns.nameserver
+
+        super().__init__(settings, context)
         self._resolver = dns.asyncresolver.Resolver(configure=not settings.resolvers)
         if settings.resolvers:
             servers = (one.rpartition(":") for one in settings.resolvers)
             self._resolver.nameservers = [
                 dns.nameserver.Do53Nameserver(host.strip("[]"), int(port)) for host, _, port in servers
             ]
-        self._kinds = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}[settings.family]
-
-    @property
-    def trouble(self) -> str | None:
-        """As `Source.trouble`."""
-        return self._complaint.said
+        self._records = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}[settings.family]
 
     async def look(self, now: float) -> bool:
         """As `Source.look`."""
-        settings = self._settings
+        import dns.exception
+
+        settings = self.settings
         try:
             found, ttl = await (
                 self._services() if settings.port is None else self._hosts(settings.name, settings.port)
             )
         except _NothingThere as error:
-            return self._gone(now, str(error))
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            # The text of some of these errors is long and names the servers.
-            self._complaint.say(f"{settings.name} cannot be looked up ({type(error).__name__})")
             self.due = now + settings.retry.total_seconds()
-            return False
-        self._gone_since = None
-        self._complaint.over()
+            return self.gone(str(error), now, settings.gone_after.total_seconds())
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            self.due = now + settings.retry.total_seconds()
+            # The text of some of these errors is long and names the servers.
+            return self.failed(f"{settings.name} cannot be looked up ({type(error).__name__})")
         self.due = now + min(max(ttl, settings.min_ttl.total_seconds()), settings.max_ttl.total_seconds())
-        return self._become(in_order(found)[:MOST_INSTANCES])
-
-    def _gone(self, now: float, text: str) -> bool:
-        self._gone_since = now if self._gone_since is None else self._gone_since
-        left = self._gone_since + self._settings.gone_after.total_seconds() - now
-        self.due = now + self._settings.retry.total_seconds()
-        if left > 0:
-            self._complaint.say(text)
-            self.due = min(self.due, now + left)
-            return False
-        self._complaint.say(text, "it has no instances from there any more")
-        return self._become(())
-
-    def _become(self, instances: tuple[Instance, ...]) -> bool:
-        changed, self.instances = instances != self.instances, instances
-        return changed
+        return self.found(found)
 
     async def _services(self) -> tuple[list[Instance], float]:
         """The instances of SRV records, and how long that holds."""
-        answer = await self._resolve(self._settings.name, "SRV")
+        answer = await self._resolve(self.settings.name, "SRV")
         if answer.rrset is None:
-            raise _NothingThere(f"{self._settings.name} has no SRV records")
+            raise _NothingThere(f"{self.settings.name} has no SRV records")
         first = min(record.priority for record in answer.rrset)
         # A target of "." says that the service is decidedly not there.
         records = [one for one in answer.rrset if one.priority == first and str(one.target) != "."][:_MOST_TARGETS]
         if not records:
-            raise _NothingThere(f"{self._settings.name} is said not to be there")
+            raise _NothingThere(f"{self.settings.name} is said not to be there")
         hosts = await asyncio.gather(
             *(self._hosts(str(one.target), one.port, max(one.weight, 1)) for one in records), return_exceptions=True
         )
@@ -104,12 +150,14 @@ class DnsSource:
             found += one[0]
             ttl = min(ttl, one[1])
         if not found:
-            raise _NothingThere(f"no target of {self._settings.name} has an address")
+            raise _NothingThere(f"no target of {self.settings.name} has an address")
         return found, ttl
 
     async def _hosts(self, name: str, port: int, weight: int = 1) -> tuple[list[Instance], float]:
         """The addresses of a name as instances, and how long that holds."""
-        answers = await asyncio.gather(*(self._resolve(name, kind) for kind in self._kinds), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(self._resolve(name, record) for record in self._records), return_exceptions=True
+        )
         found, ttls = [], []
         for answer in answers:
             if isinstance(answer, _NothingThere):
@@ -118,15 +166,17 @@ class DnsSource:
                 raise answer
             if answer.rrset is not None:
                 ttls.append(float(answer.chaining_result.minimum_ttl))
-                found += [_instance(self._settings.scheme, record.address, port, weight) for record in answer.rrset]
+                found += [_instance(self.settings.scheme, record.address, port, weight) for record in answer.rrset]
         if not found:
             raise _NothingThere(f"{name} has no address")
         return found, min(ttls)
 
     async def _resolve(self, name: str, kind: str) -> dns.resolver.Answer:
+        import dns.resolver
+
         try:
             return await self._resolver.resolve(
-                name, kind, raise_on_no_answer=False, lifetime=self._settings.timeout.total_seconds()
+                name, kind, raise_on_no_answer=False, lifetime=self.settings.timeout.total_seconds()
             )
         except dns.resolver.NXDOMAIN:
             raise _NothingThere(f"there is no name {name}") from None

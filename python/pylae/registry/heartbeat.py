@@ -6,15 +6,37 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from pylae.config.models.discovery import HeartbeatDiscovery
-from pylae.config.models.service import Instance
+from pydantic import Field
+
+from pylae.config.models.base import Positive
+from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.errors import RegistryError
-from pylae.registry.source import authority, in_order, log
+from pylae.registry.source import Source, SourceContext, SourceSettings, authority, in_order, log
+from pylae.units import Duration
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import HeartbeatDiscoveryFields
 
 _LATE = 1.0
 """Seconds by which a look may be late before it is the gateway that is believed to have stood still."""
+
+
+class HeartbeatDiscovery(SourceSettings):
+    """Instances register themselves over the admin API, and leave when they stop beating. `{}` takes the defaults."""
+
+    ttl: Duration = timedelta(seconds=30)
+    """How long an instance stays without a beat, unless it asks for another time."""
+    max_ttl: Duration = timedelta(hours=1)
+    """Longest time that it may ask for."""
+    max_instances: Annotated[Positive, Field(le=MOST_INSTANCES)] = 1000
+    """Instances that may be registered."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HeartbeatDiscoveryFields]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -28,34 +50,27 @@ class Registration:
     """When it leaves if it does not beat, by the clock of `look`."""
 
 
-class HeartbeatSource:
+class HeartbeatSource(Source[HeartbeatDiscovery]):
     """Keeps the registrations of one service. Every method may be called from any thread."""
 
-    kind: Literal["heartbeat"] = "heartbeat"
+    Settings = HeartbeatDiscovery
+    lasting = True
 
-    def __init__(self, service: str, settings: HeartbeatDiscovery, *, secure: bool) -> None:
-        self.instances: tuple[Instance, ...] = ()
+    def __init__(self, settings: HeartbeatDiscovery, context: SourceContext) -> None:
+        super().__init__(settings, context)
         self.due = math.inf
-        self.trouble: str | None = None
-        """Nothing: it is told, and asks nobody."""
         self.beaten = False
         """Whether anything has happened since this was last set to False."""
-        self._service = service
         self._known: dict[str, Registration] = {}
         self._lock = threading.Lock()
-        self.use(settings, secure=secure)
-
-    def use(self, settings: HeartbeatDiscovery, *, secure: bool) -> None:
-        """Takes over other settings; who is registered stays."""
-        self._settings, self._secure = settings, secure
 
     def register(self, instance: Instance, ttl: float | None, now: float) -> tuple[Registration, bool]:
         """Registers an instance, or takes note of a beat and of what it says anew; and whether that changes anything.
 
         Raises RegistryError if there is no room for another one, or its TTL or scheme is not allowed.
         """
-        settings, name = self._settings, authority(instance.url)
-        if instance.url.startswith("https:") and not self._secure:
+        settings, name = self.settings, authority(instance.url)
+        if instance.url.startswith("https:") and not self.context.secure:
             raise RegistryError("the service speaks no TLS; it takes `tls: {}`")
         with self._lock:
             known = self._known.get(name)
@@ -107,7 +122,9 @@ class HeartbeatSource:
                     one.until = max(one.until, now + one.ttl)
             gone = [name for name, one in self._known.items() if one.until <= now]
             for name in gone:
-                log.warning("%s: %s has stopped beating and leaves", self._service, self._known.pop(name).instance.url)
+                log.warning(
+                    "%s: %s has stopped beating and leaves", self.context.service, self._known.pop(name).instance.url
+                )
             self.due = min((one.until for one in self._known.values()), default=math.inf)
             if gone:
                 self.beaten = True
@@ -130,19 +147,19 @@ class HeartbeatSource:
     def restore(self, listed: Iterable[dict[str, Any]], now: float, wall: float) -> None:
         """Takes back what `kept` gave, but for what has run out. Raises ValueError, TypeError or KeyError."""
         with self._lock:
-            for item in list(listed)[: self._settings.max_instances]:
+            for item in list(listed)[: self.settings.max_instances]:
                 instance = Instance.model_validate({"url": item["url"], "weight": item["weight"]})
-                ttl = min(float(item["ttl"]), self._settings.max_ttl.total_seconds())
+                ttl = min(float(item["ttl"]), self.settings.max_ttl.total_seconds())
                 left = min(float(item["until"]) - wall, ttl)
-                if left > 0 and (self._secure or not instance.url.startswith("https:")):
+                if left > 0 and (self.context.secure or not instance.url.startswith("https:")):
                     self._known[authority(instance.url)] = Registration(instance, ttl, now + left)
                     self.due = min(self.due, now + left)
             self._list()
 
     def _lasting(self, ttl: float | None, known: Registration | None) -> float:
-        longest = self._settings.max_ttl.total_seconds()
+        longest = self.settings.max_ttl.total_seconds()
         if ttl is None:
-            return known.ttl if known else min(self._settings.ttl.total_seconds(), longest)
+            return known.ttl if known else min(self.settings.ttl.total_seconds(), longest)
         if not 0 < ttl <= longest:
             raise RegistryError(f"a TTL is more than 0 and at most {longest:g} seconds")
         return ttl

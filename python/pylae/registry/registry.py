@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -21,14 +21,13 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import CallSources
 from pylae.config.models.admin import is_at
 from pylae.config.models.config import Config
-from pylae.config.models.discovery import MOST_INSTANCES
-from pylae.config.models.service import Instance, Service
+from pylae.config.models.instance import MOST_INSTANCES, Instance
+from pylae.config.models.service import Service
 from pylae.config.plan import with_instances
-from pylae.errors import PylaeError, RegistryError
+from pylae.errors import EngineError, PylaeError, RegistryError
 from pylae.registry.application import ApplicationSource
-from pylae.registry.file import FileSource
 from pylae.registry.heartbeat import HeartbeatSource, Registration
-from pylae.registry.source import Source, authority, in_order
+from pylae.registry.source import Source, SourceContext, authority, in_order
 
 log = logging.getLogger("pylae")
 
@@ -41,12 +40,14 @@ _AGAIN = 1.0
 """Seconds after which changes that could not be handed over are tried again."""
 _KEEP = 1.0
 """Least seconds between two times that registrations are written down."""
+_FAILED = 5.0
+"""Seconds until a source that raised an error looks again."""
 _LAST = 5.0
 """Seconds that the end waits for the thread."""
 _PATIENCE = 3.0
 """Seconds that a new source may take before the gateway goes on without its instances."""
 
-Sources = Mapping[str, tuple[Service, Source]]
+Sources = Mapping[str, tuple[Service, Source[Any]]]
 
 
 class ServiceRegistry:
@@ -71,8 +72,8 @@ class ServiceRegistry:
         self._now, self._wall, self._plan, self._states = now, wall, plan, states
         self.admin: str | None = None
         """Address of the admin API, which is never an instance."""
-        self._sources: dict[str, tuple[Service, Source]] = {}
-        self._tasks: dict[Source, asyncio.Task[None]] = {}
+        self._sources: dict[str, tuple[Service, Source[Any]]] = {}
+        self._tasks: dict[Source[Any], asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._changed: asyncio.Event | None = None
@@ -85,17 +86,18 @@ class ServiceRegistry:
         EngineError if one does not start.
         """
         applications = applications or {}
-        sources = {
-            name: (service, self._source(name, service, applications.get(name)))
-            for name, service in config.services.items()
-            if service.discovery or name in applications
-        }
         known = {source for _, source in self._sources.values()}
-        fresh = [source for _, source in sources.values() if source not in known]
+        sources: dict[str, tuple[Service, Source[Any]]] = {}
+        fresh: list[Source[Any]] = []
         try:
-            for source in fresh:
-                if isinstance(source, ApplicationSource):
-                    source.start()
+            for name, service in config.services.items():
+                if service.discovery or name in applications:
+                    source = self._source(name, service, applications.get(name))
+                    sources[name] = service, source
+                    if source not in known:
+                        fresh.append(source)
+                        if isinstance(source, ApplicationSource):
+                            source.start()
         except BaseException:
             self.discard(sources)
             raise
@@ -107,40 +109,54 @@ class ServiceRegistry:
 
     def discard(self, sources: Sources) -> None:
         """Ends what was prepared and will not be followed."""
+        known = {source for _, source in self._sources.values()}
         for _, source in sources.values():
-            if isinstance(source, ApplicationSource) and source not in {one for _, one in self._sources.values()}:
-                source.stop()
+            if source not in known:
+                if isinstance(source, ApplicationSource):
+                    source.stop()
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(source.close)
 
-    def _source(self, name: str, service: Service, application: Any) -> Source:
-        """The source that a service has already, or a new one."""
-        discovery = service.discovery
+    def _source(self, name: str, service: Service, application: Any) -> Source[Any]:
+        """The source that a service has already, or a new one. Raises EngineError."""
+        discovery, context = service.discovery, self._context(name, service)
         known, source = self._sources.get(name, (None, None))
-        if application is not None:
+        if application is not None or discovery is None:
             same = isinstance(source, ApplicationSource) and source.application is application
-            return source if source is not None and same else ApplicationSource(name, application)
-        if isinstance(source, HeartbeatSource) and discovery and discovery.heartbeat:
-            return source
-        if source is not None and known and (known.discovery, known.secure) == (discovery, service.secure):
-            return source
-        if discovery and discovery.heartbeat:
-            return self._restored(name, HeartbeatSource(name, discovery.heartbeat, secure=service.secure))
-        if discovery and discovery.file:
-            return FileSource(name, discovery.file, self._base, secure=service.secure)
-        # Only those who use it pay for it.
-        from pylae.registry.dns import DnsSource
+            return source if source is not None and same else ApplicationSource(application, context)
+        if source is not None and known and known.discovery:
+            if source.lasting and known.discovery.kind == discovery.kind:
+                return source
+            if (known.discovery, known.secure) == (discovery, service.secure):
+                return source
+        try:
+            made = discovery.source(discovery.settings, context)
+        except Exception as error:
+            # The code of a distribution may raise anything.
+            raise EngineError(f"the source `{discovery.kind}` of the service {name} cannot be made: {error}") from error
+        return self._restored(name, made) if isinstance(made, HeartbeatSource) else made
 
-        assert discovery and discovery.dns  # noqa: S101 (one of the three is there)
-        return DnsSource(name, discovery.dns)
+    def _context(self, name: str, service: Service) -> SourceContext:
+        return SourceContext(name, self._base, service.secure)
 
-    async def _look_at_all(self, sources: list[Source]) -> None:
+    async def _look_at_all(self, sources: list[Source[Any]]) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(source.look(self._now()) for source in sources)), _PATIENCE)
+            await asyncio.wait_for(asyncio.gather(*(self._look(source) for source in sources)), _PATIENCE)
+
+    async def _look(self, source: Source[Any]) -> bool:
+        """Has a source look, and says whether it has other instances; one that raises has failed to look."""
+        try:
+            return await source.look(self._now())
+        except Exception as error:
+            log.exception("%s: the source of its instances has failed", source.context.service)
+            source.due = self._now() + _FAILED
+            return source.failed(f"its source raised {type(error).__name__}: {error}")
 
     def adopt(self, sources: Sources) -> None:
         """Follows these sources from now on, and no others."""
-        for service, source in sources.values():
-            if isinstance(source, HeartbeatSource) and service.discovery and service.discovery.heartbeat:
-                source.use(service.discovery.heartbeat, secure=service.secure)
+        for name, (service, source) in sources.items():
+            if source.lasting and service.discovery:
+                source.use(service.discovery.settings, self._context(name, service))
         before, self._sources = self._sources, dict(sources)
         kept = {source for _, source in sources.values()}
         for _, source in before.values():
@@ -156,16 +172,15 @@ class ServiceRegistry:
         for fresh in wanted - set(self._tasks):
             self._tasks[fresh] = asyncio.create_task(self._follow(fresh))
 
-    async def _follow(self, source: Source) -> None:
-        while True:
-            # A registration may fall due earlier than the one that is waited for; a second is precise enough for it.
-            await asyncio.sleep(min(max(source.due - self._now(), 0.01), 1.0))
-            try:
-                if self._now() >= source.due and await source.look(self._now()):
+    async def _follow(self, source: Source[Any]) -> None:
+        try:
+            while True:
+                # A registration may fall due earlier than the one that is waited for; a second is precise enough.
+                await asyncio.sleep(min(max(source.due - self._now(), 0.01), 1.0))
+                if self._now() >= source.due and await self._look(source):
                     self._tell()
-            except Exception:
-                log.exception("a source of instances has failed")
-                source.due = self._now() + 5
+        finally:
+            source.close()
 
     def _tell(self) -> None:
         """Has the changes handed over soon. From any thread."""
@@ -263,7 +278,7 @@ class ServiceRegistry:
             raise self._unknown(service_name)
         return [_described(service_name, one) for one in found["instances"] if one["state"] == "up"]
 
-    def _found(self, service: Service, source: Source) -> tuple[Instance, ...]:
+    def _found(self, service: Service, source: Source[Any]) -> tuple[Instance, ...]:
         listed = {authority(instance.url) for instance in service.instances}
         further = (
             instance
@@ -281,12 +296,12 @@ class ServiceRegistry:
         listed = f"there are {', '.join(known)}" if known else "there are none"
         return RegistryError(f"there is no service `{name}`; {listed}{f'; did you mean `{near[0]}`?' if near else ''}")
 
-    def kind(self, name: str, url: str) -> Literal["static", "dns", "file", "heartbeat", "app"]:
-        """Where an instance of a service comes from: `static`, `dns`, `file`, `heartbeat` or `app`."""
-        service, source = self._sources.get(name, (None, None))
-        if source is None or service is None or url in {instance.url for instance in service.instances}:
+    def kind(self, name: str, url: str) -> str:
+        """Where an instance of a service comes from: `static`, `app`, or the kind of the service's source."""
+        service = self._sources.get(name, (None, None))[0]
+        if service is None or url in {instance.url for instance in service.instances}:
             return "static"
-        return source.kind
+        return _kind(service)
 
     def troubles(self) -> dict[str, str | None]:
         """What keeps the source of each service that has one from being read now; None where nothing does."""
@@ -297,10 +312,10 @@ class ServiceRegistry:
         name = "pylae_discovery_failing"
         what = "1 while the source of a service's instances cannot be read: they stay as they are; else 0."
         lines = [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
-        for service, (_, source) in self._sources.items():
+        for service, (settings, source) in self._sources.items():
             # Names of services have nothing that would have to be escaped.
             failing = int(source.trouble is not None)
-            lines.append(f'{name}{{service="{service}",source="{source.kind}"}} {failing}')
+            lines.append(f'{name}{{service="{service}",source="{_kind(settings)}"}} {failing}')
         return "".join(f"{line}\n" for line in lines)
 
     def register(self, service: str, instance: Instance | str, ttl: float | None = None) -> Registration:
@@ -369,6 +384,10 @@ class ServiceRegistry:
             state.write(self._folder / _NAME, data.encode(), durable=False)
         except OSError as error:
             log.error("registrations cannot be written down: %s", error.strerror)
+
+
+def _kind(service: Service) -> str:
+    return service.discovery.kind if service.discovery else "app"
 
 
 def _instance(given: object) -> Instance:

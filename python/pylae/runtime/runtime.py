@@ -21,7 +21,7 @@ from pylae.config.models.config import has_authenticator, requires_users
 from pylae.engine import Engine, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.monitoring import Health
-from pylae.registry import ServiceRegistry
+from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import privileges
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override

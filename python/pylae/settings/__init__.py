@@ -23,13 +23,12 @@ from pylae.config.models.auth import (
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
-from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
 from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
     HealthCheck,
-    Instance,
     LoadBalancer,
     PassiveHealth,
     Queue,
@@ -55,6 +54,9 @@ from pylae.policies.security_headers import Hsts, SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Changes, Transform
 from pylae.policies.validation import JsonBody, Validation
+from pylae.registry.kinds import Discovery
+from pylae.settings import sources
+from pylae.settings.sources import *  # noqa: F403 (one for each kind that there is)
 
 __all__ = [
     "AccessLog",
@@ -82,11 +84,8 @@ __all__ = [
     "Consumer",
     "Cors",
     "Discovery",
-    "DnsDiscovery",
-    "FileDiscovery",
     "FunctionAuthenticator",
     "HealthCheck",
-    "HeartbeatDiscovery",
     "HookOptions",
     "HookSettings",
     "Hsts",
@@ -125,3 +124,4 @@ __all__ = [
     "WebSocket",
     "When",
 ]
+__all__ += sources.__all__

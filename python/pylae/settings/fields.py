@@ -27,13 +27,12 @@ from pylae.config.models.auth import (
 )
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
-from pylae.config.models.discovery import Discovery, DnsDiscovery, FileDiscovery, HeartbeatDiscovery
 from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
     HealthCheck,
-    Instance,
     LoadBalancer,
     PassiveHealth,
     Queue,
@@ -59,6 +58,12 @@ from pylae.policies.security_headers import Hsts, SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Changes, Transform
 from pylae.policies.validation import JsonBody, Validation
+from pylae.registry.consul import ConsulDiscovery
+from pylae.registry.dns import DnsDiscovery
+from pylae.registry.docker import DockerDiscovery
+from pylae.registry.file import FileDiscovery
+from pylae.registry.heartbeat import HeartbeatDiscovery
+from pylae.registry.kinds import Discovery
 from pylae.units import DurationLike, RateLike, SizeLike
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -444,15 +449,97 @@ class HeartbeatDiscoveryFields(TypedDict, total=False):
     """Instances that may be registered."""
 
 
+class ConsulDiscoveryFields(TypedDict, total=False):
+    """Fields of `ConsulDiscovery`."""
+
+    address: str
+    """The agent or server: `http://host:port`, `https://host:port` or `unix:/path`."""
+    ca: str | None
+    """Authorities that are believed where the address is `https`; those of the system if none is given."""
+    cert: str | None
+    """The gateway's own certificate for an API that asks for one, and those between it and its authority."""
+    key: str | None
+    """The key of `cert`."""
+    timeout: DurationLike
+    """Longest wait for an answer that can be given at once."""
+    retry: DurationLike
+    """Time until the next try after one that failed, twice as long after each further one. The instances stay."""
+    max_retry: DurationLike
+    """Longest time between two tries."""
+    service: Required[str]
+    """Name of the service in Consul."""
+    token: str | SecretStr | None
+    """What Consul is to know the gateway by, if it is not empty; it needs `service:read` and `node:read`."""
+    passing: bool
+    """Whether only instances count whose checks all pass. Otherwise those with a warning are taken too, by the weight
+    that Consul has for it. An instance with a critical check never is."""
+    tags: Texts
+    """Tags that an instance must have, all of them."""
+    filter: str | None
+    """An expression of Consul's that instances must fulfil, such as `Service.Meta.version == "2"`."""
+    datacenter: str | None
+    """The datacenter that is asked for; that of the agent if none is given."""
+    namespace: str | None
+    """The namespace, in Consul Enterprise."""
+    partition: str | None
+    """The admin partition, in Consul Enterprise."""
+    stale: bool
+    """Whether any server may answer, not the leader alone: with less load, and possibly with what was true before."""
+    scheme: Literal["http", "https"]
+    """What is spoken to the instances."""
+    wait: DurationLike
+    """How long Consul keeps a query for which nothing changes. Changes are told at once."""
+    gone_after: DurationLike
+    """How long Consul must say that there are no instances before they leave: at once, since it knows."""
+
+
+class DockerDiscoveryFields(TypedDict, total=False):
+    """Fields of `DockerDiscovery`."""
+
+    address: str
+    """The engine: `unix:/path`, `http://host:port` or `https://host:port`."""
+    ca: str | None
+    """Authorities that are believed where the address is `https`; those of the system if none is given."""
+    cert: str | None
+    """The gateway's own certificate for an API that asks for one, and those between it and its authority."""
+    key: str | None
+    """The key of `cert`."""
+    timeout: DurationLike
+    """Longest wait for an answer that can be given at once."""
+    retry: DurationLike
+    """Time until the next try after one that failed, twice as long after each further one. The instances stay."""
+    max_retry: DurationLike
+    """Longest time between two tries."""
+    labels: Required[str | Texts]
+    """Labels that a container must have, all of them: `name=value`, or a name with whatever value."""
+    port: int | None
+    """Port in the container; else that in its label `pylae.port`, else the only one that it exposes."""
+    network: str | None
+    """The network in which containers are connected to; else that in the label `pylae.network`, else their only one."""
+    host: str | None
+    """Where the machine of the engine is reached: instances are then the ports that it publishes, not the containers'
+    own addresses, which not everybody can reach."""
+    healthy: bool
+    """Whether a container that has a health check counts only while it is healthy."""
+    scheme: Literal["http", "https"]
+    """What is spoken to the instances."""
+    interval: DurationLike
+    """Time between two looks for which no event asks."""
+
+
 class DiscoveryFields(TypedDict, total=False):
     """Fields of `Discovery`."""
 
     dns: DnsDiscoveryLike | None
-    """Names."""
+    """Every address of a name is an instance."""
     file: FileDiscoveryLike | None
-    """A file."""
+    """A file, YAML or JSON, that lists the instances of each service."""
     heartbeat: HeartbeatDiscoveryLike | None
-    """The instances themselves."""
+    """Instances register themselves over the admin API, and leave when they stop beating."""
+    consul: ConsulDiscoveryLike | None
+    """The instances that Consul has of a service."""
+    docker: DockerDiscoveryLike | None
+    """The running containers that have these labels."""
 
 
 class LoadBalancerFields(TypedDict, total=False):
@@ -1439,6 +1526,10 @@ FileDiscoveryLike: TypeAlias = FileDiscovery | FileDiscoveryFields | str
 """What stands for `FileDiscovery`, and that itself."""
 HeartbeatDiscoveryLike: TypeAlias = HeartbeatDiscovery | HeartbeatDiscoveryFields
 """What stands for `HeartbeatDiscovery`, and that itself."""
+ConsulDiscoveryLike: TypeAlias = ConsulDiscovery | ConsulDiscoveryFields | str
+"""What stands for `ConsulDiscovery`, and that itself."""
+DockerDiscoveryLike: TypeAlias = DockerDiscovery | DockerDiscoveryFields | str
+"""What stands for `DockerDiscovery`, and that itself."""
 DiscoveryLike: TypeAlias = Discovery | DiscoveryFields
 """What stands for `Discovery`, and that itself."""
 LoadBalancerLike: TypeAlias = (

@@ -19,8 +19,9 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import Below, CallSources, calling, shown
 from pylae.config.models.auth import AuthConfig, Jwt
 from pylae.config.models.config import Config, Listener, has_authenticator
+from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
-from pylae.config.models.service import Instance, Service
+from pylae.config.models.service import Service
 from pylae.engine import shift_clock
 from pylae.errors import ConfigError, Problem
 from pylae.testing.client import PATIENCE, Client, Who

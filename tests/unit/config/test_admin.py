@@ -4,7 +4,7 @@ import pytest
 
 from pylae import ConfigError, Gateway
 from pylae.config.models.admin import is_at
-from pylae.config.models.service import instance_url
+from pylae.config.models.instance import instance_url
 
 LOCAL = [
     "127.0.0.1",

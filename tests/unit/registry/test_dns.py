@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dns.rcode
 import pytest
 
 from pylae import ConfigError, Gateway
-from pylae.config.models.discovery import DnsDiscovery
-from pylae.registry.dns import DnsSource
+from pylae.registry import SourceContext
+from pylae.registry.dns import DnsDiscovery, DnsSource
 from support.names import NameServer
 
 
@@ -23,7 +24,8 @@ def names() -> Iterator[NameServer]:
 
 def source(names: NameServer, **settings: Any) -> DnsSource:
     defaults = {"name": "users.test", "port": 8000, "resolvers": [names.address], "timeout": 1}
-    return DnsSource("users", DnsDiscovery.model_validate({**defaults, **settings}))
+    found = DnsDiscovery.model_validate({**defaults, **settings})
+    return DnsSource(found, SourceContext("users", Path(), found.secure))
 
 
 def look(source: DnsSource, now: float) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pylae.config.models.discovery import FileDiscovery
-from pylae.registry.file import FileSource
+from pylae.registry import SourceContext
+from pylae.registry.file import FileDiscovery, FileSource
 
 
 def look(source: FileSource, now: float = 0) -> bool:
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> FileSource:
-    return FileSource("users", FileDiscovery(path="instances.yaml"), tmp_path, secure=False)
+    return FileSource(FileDiscovery(path="instances.yaml"), SourceContext("users", tmp_path, False))
 
 
 def replace(file: Path, text: str) -> None:

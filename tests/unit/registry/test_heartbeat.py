@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pylae import RegistryError
-from pylae.config.models.discovery import HeartbeatDiscovery
-from pylae.config.models.service import Instance
-from pylae.registry.heartbeat import HeartbeatSource
+from pylae.config.models.instance import Instance
+from pylae.registry import SourceContext
+from pylae.registry.heartbeat import HeartbeatDiscovery, HeartbeatSource
 
 
 def source(**settings: Any) -> HeartbeatSource:
-    return HeartbeatSource("users", HeartbeatDiscovery(**settings), secure=False)
+    return HeartbeatSource(HeartbeatDiscovery(**settings), SourceContext("users", Path(), False))
 
 
 def look(source: HeartbeatSource, now: float) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pylae import EngineError, Gateway, RegistryError
-from pylae.config.models.service import Instance
-from pylae.registry import ServiceRegistry
+from pylae.config.models.instance import Instance
 from pylae.registry import registry as module
+from pylae.registry.registry import ServiceRegistry
 from pylae.testing import RunningGateway
 
 CONFIG = Gateway(services={"all": {"discovery": {"heartbeat": {}}}}).config

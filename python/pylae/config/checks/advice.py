@@ -6,10 +6,11 @@ import difflib
 import json
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 
 from pylae.config.document.nodes import ALIASES, Step
 from pylae.config.document.sources import shown
@@ -31,7 +32,7 @@ def nearest(value: object, known: list[str]) -> str | None:
 
 def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | None]:
     """Message and hint for a key that these models do not have."""
-    names = [name for model in models for name in model.model_fields]
+    names = [name for model in models for name in fields(model)]
     if key in names or ALIASES.get(key) in names:
         same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
         return f"`{key}` and `{same}` are the same setting; give it once", None
@@ -47,9 +48,9 @@ def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | Non
 
 def _elsewhere(key: str, models: list[type[BaseModel]]) -> str | None:
     for model in models:
-        for name, info in model.model_fields.items():
+        for name, info in fields(model).items():
             for kind in _leaves(info.annotation):
-                if is_model(kind) and key in kind.model_fields:
+                if is_model(kind) and key in fields(kind):
                     return f"`{key}` belongs under `{name}`"
     return None
 
@@ -77,7 +78,7 @@ def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, 
     main: tuple[str, ...] = getattr(model, "main", ())
     if main and not isinstance(value, dict | list | tuple):
         return "write " + " or ".join(f"`{key}{{{name}: {_filled(model, name, text)}}}`" for name in main)
-    names = list(model.model_fields)
+    names = list(fields(model))
     keys = ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])}, …"
     return f"write `{key}{{KEY: VALUE}}`; the keys are {keys}"
 
@@ -86,7 +87,7 @@ def _place_of(value: object, model: type[BaseModel]) -> str | None:
     """The field of a model that is of this value's kind, where that is a model itself."""
     if not isinstance(value, BaseModel):
         return None
-    return next((name for name, info in model.model_fields.items() if _holds(info.annotation, type(value))), None)
+    return next((name for name, info in fields(model).items() if _holds(info.annotation, type(value))), None)
 
 
 def _holds(annotation: Any, kind: type[BaseModel]) -> bool:
@@ -94,7 +95,7 @@ def _holds(annotation: Any, kind: type[BaseModel]) -> bool:
 
 
 def _filled(model: type[BaseModel], name: str, text: str) -> str:
-    several = any(get_origin(kind) in (tuple, list) for kind in _leaves(model.model_fields[name].annotation))
+    several = any(get_origin(kind) in (tuple, list) for kind in _leaves(fields(model)[name].annotation))
     return f"[{text}]" if several else text
 
 
@@ -109,6 +110,12 @@ def is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def fields(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """What may be written in a model: its fields, unless it has others to name (`Settings.known_fields`)."""
+    known: Callable[[], Mapping[str, FieldInfo]] | None = getattr(model, "known_fields", None)
+    return model.model_fields if known is None else known()
+
+
 def kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
     """The types that the model may have at a path."""
     found: list[Any] = [root]
@@ -118,7 +125,7 @@ def kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
             if is_model(kind):
                 inner += [
                     leaf
-                    for name, info in kind.model_fields.items()
+                    for name, info in fields(kind).items()
                     if step == name
                     or (isinstance(info.validation_alias, AliasChoices) and step in info.validation_alias.choices)
                     for leaf in _leaves(info.annotation)

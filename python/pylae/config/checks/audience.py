@@ -19,6 +19,7 @@ from pylae.config.models.tls import ServiceTls
 from pylae.config.plan import route_names
 from pylae.policies import PolicySet
 from pylae.policies.mirror import Mirror
+from pylae.registry.kinds import is_loaded, kind
 
 At = tuple[Step, ...]
 Audience = Literal["instances", "clients", "plugin", "admin"]
@@ -92,7 +93,6 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("services", "*", "*"): _NOBODY,
     **{("services", "*", key): _NOBODY for key in _TUNING_OF_SERVICES},
     **{("services", "*", key): _INSTANCES for key in ("discovery", "tls", "health_check")},
-    ("services", "*", "discovery", "file"): _NOBODY,
     ("services", "*", "tls", "ca"): _NOBODY,
     **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
     # Paths, and the fields that conditions ask for, go on with the request.
@@ -111,10 +111,20 @@ What has no row is seen by everybody, so that a new setting is not taken for a h
 
 def seen_by(path: At) -> frozenset[Audience]:
     """Who sees what stands at a path of a configuration."""
+    if path[:1] == ("services",) and path[2:3] == ("discovery",) and _stays(path[3:5]):
+        return _NOBODY
     steps = ["*" if isinstance(step, int) or path[:place] == ("services",) else step for place, step in enumerate(path)]
     steps.append("")
     rows = (SEEN_BY.get(tuple(steps[:length])) for length in range(len(steps), 0, -1))
     return next((row for row in rows if row is not None), _EVERYBODY)
+
+
+def _stays(path: At) -> bool:
+    """Whether what stands there in `discovery` is sent to nobody, not even to whoever is asked for instances."""
+    if not path or not is_loaded(str(path[0])):
+        return False
+    settings = kind(str(path[0])).Settings
+    return set(path[1:] or settings.model_fields) <= set(settings.private)
 
 
 class Audiences:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from pylae.config.checks.standing import FILES, file_settings
+from pylae.config.checks.standing import FILES, file_settings, source_files
 from pylae.config.document.load import referred
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
@@ -53,6 +53,9 @@ def _secret_files(config: Config, sources: Sources) -> Iterator[tuple[tuple[Step
     for row, what in _NAMING.items():
         for path, file in file_settings(config, row):
             yield path, file, what
+    for path, file in source_files(config):
+        if path[-1] in _NAMED:
+            yield path, file, _NAMED[str(path[-1])]
     for leaf in leaves(config):
         node = sources.locate(leaf.path).node if leaf.secret else None
         for name in referred((node.written if node else None) or ""):

@@ -21,6 +21,7 @@ from pylae.config.document.nodes import ALIASES
 from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import Config
+from pylae.registry.kinds import KINDS, installed
 
 Kind = Literal["reference", "mark", "file", "code"]
 
@@ -31,14 +32,13 @@ FILES: tuple[At, ...] = (
     ("services", "*", "tls", "ca"),
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
-    ("services", "*", "discovery", "file", "path"),
     ("errors", "*", "*"),
     ("routes", "*", "errors", "*", "*"),
     ("admin", "token_file"),
     ("policies", "access_log", "output"),
     ("routes", "*", "access_log", "output"),
 )
-"""Settings that name a file."""
+"""Settings that name a file, besides those of sources of instances (`SourceSettings.files`)."""
 _NO_FILES = ("stdout", "stderr")
 _WORDS: Mapping[Kind, str] = {
     "reference": "a reference counts only where the configuration has it already",
@@ -79,12 +79,24 @@ class Refusal:
 
 
 def takings(document: Any) -> Iterator[Taking]:
-    """The references and marks in a document as it was written."""
+    """The references and marks in a document as it was written, and the code that is imported to read it."""
+    for path, name in _installed_sources(document):
+        yield Taking("code", path, path, name, (name,))
     for path, place, text in _texts(document, (), ()):
         if names := tuple(referred(text)):
             yield Taking("reference", path, place, text, names)
         if has_mark(text):
             yield Taking("mark", path, place, text, ())
+
+
+def _installed_sources(document: Any) -> Iterator[tuple[At, str]]:
+    """Where a document names sources of instances that distributions have: reading their settings imports them."""
+    services = document.get("services") if isinstance(document, Mapping) else None
+    for name, service in services.items() if isinstance(services, Mapping) else ():
+        found = service.get("discovery") if isinstance(service, Mapping) else None
+        for kind in found if isinstance(found, Mapping) else ():
+            if kind not in KINDS and kind in installed():
+                yield ("services", name, "discovery", kind), kind
 
 
 def _texts(value: Any, path: At, place: At) -> Iterator[tuple[At, At, str]]:
@@ -111,6 +123,8 @@ def named(config: Config) -> Iterator[Taking]:
         for path, place, name in _settings(config, row, (), ()):
             if isinstance(name, str) and not (row[-1] == "output" and name in _NO_FILES):
                 yield Taking("file", path, place, name, (f"file:{name}",))
+    for path, name in source_files(config):
+        yield Taking("file", path, path, name, (f"file:{name}",))
     for index, hook in enumerate(config.hooks):
         yield Taking("code", ("hooks", index), ("hooks",), hook.path, (hook.path,))
     for name, one in (config.auth.functions if config.auth else {}).items():
@@ -130,6 +144,16 @@ def file_settings(config: Config, row: At) -> Iterator[tuple[At, str]]:
     for path, _, name in _settings(config, row, (), ()):
         if isinstance(name, str):
             yield path, name
+
+
+def source_files(config: Config) -> Iterator[tuple[At, str]]:
+    """Where the settings of sources of instances name a file, and which."""
+    for name, service in config.services.items():
+        discovery = service.discovery
+        for field in discovery.settings.files if discovery else ():
+            file = getattr(discovery.settings, field) if discovery else None
+            if discovery and isinstance(file, str):
+                yield ("services", name, "discovery", discovery.kind, field), file
 
 
 def _settings(value: Any, row: At, path: At, place: At) -> Iterator[tuple[At, At, Any]]:
@@ -189,7 +213,7 @@ class Standing:
         audiences = Audiences(self._over(config))
         for taking in found:
             standing = self._ends.get((taking.kind, taking.place, taking.text))
-            if standing is None or self._is_free(taking):
+            if standing is None or taking.kind == "code" or self._is_free(taking):
                 continue
             ends = audiences.of(taking.path)
             if not any(all(self._is_known(end, before) for end in ends) for before in standing):

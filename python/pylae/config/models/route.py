@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 from pylae.config.models.base import Count, Switch, also, refusal, split_words
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.errors import ErrorPages
-from pylae.config.models.service import CircuitBreaker, InstanceUrl, ServiceName, field_name
+from pylae.config.models.instance import InstanceUrl
+from pylae.config.models.service import CircuitBreaker, ServiceName, field_name
 from pylae.config.models.split import SplitMember, SplitSticky
 from pylae.config.models.websocket import WebSocket
 from pylae.policies import PolicySet

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, SerializeAsAny, model_validator
 
 from pylae.config.models.application import Application
 from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
-from pylae.config.models.discovery import Discovery
+from pylae.config.models.instance import Instance
 from pylae.config.models.tls import ServiceTls
+from pylae.registry.kinds import Discovery
 from pylae.units import Duration, Wait
 
 if TYPE_CHECKING:
     from pylae.settings.fields import (
         CircuitBreakerFields,
         HealthCheckFields,
-        InstanceFields,
         LoadBalancerFields,
         PassiveHealthFields,
         QueueFields,
@@ -28,33 +27,8 @@ if TYPE_CHECKING:
         StickyFields,
     )
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
-_PORTS = {"http": 80, "https": 443}
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,199}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-
-def instance_url(text: str) -> str:
-    """The canonical `http://host:port` or `https://host:port` of an instance; port 80 or 443 where none is written."""
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        raise refusal("is not a valid URL", 'write it like "http://host:8000"') from None
-    host = url.netloc.rpartition(":")[0] if port is not None else url.netloc.removesuffix(":")
-    if "@" in url.netloc:
-        raise refusal("the URL of an instance has no user or password", secret=True)
-    if url.scheme not in _PORTS or not _HOST.fullmatch(host) or port == 0:
-        raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
-    if url.path not in ("", "/") or url.query or url.fragment:
-        raise refusal(
-            "the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path"
-        )
-    return f"{url.scheme}://{host.lower()}:{port or _PORTS[url.scheme]}"
-
-
-InstanceUrl = Annotated[str, AfterValidator(instance_url)]
-"""`http://host:port` or `https://host:port`."""
 
 
 def _service_name(text: str) -> str:
@@ -72,26 +46,6 @@ def field_name(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise refusal("must be letters, digits and hyphens")
     return text
-
-
-class Instance(Settings):
-    """One address of a service. A text is short for `url`."""
-
-    short = {"type": "string"}
-
-    url: InstanceUrl
-    """`http://host:port`, or `https://host:port` for TLS."""
-    weight: Positive = 1
-    """Share of load relative to the others."""
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **fields: Unpack[InstanceFields]) -> None: ...
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
 
 
 BALANCERS = (
@@ -280,7 +234,7 @@ class Service(Settings):
 
     instances: tuple[Instance, ...] = ()
     """Instances that are always there."""
-    discovery: Discovery | None = None
+    discovery: SerializeAsAny[Discovery] | None = None
     """Where further instances come from."""
     app: Application = None
     """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
@@ -325,9 +279,7 @@ class Service(Settings):
     @property
     def secure(self) -> bool:
         """Whether TLS is spoken to any instance."""
-        found = self.discovery and (
-            "tls" in self.model_fields_set or (self.discovery.dns is not None and self.discovery.dns.scheme == "https")
-        )
+        found = self.discovery and ("tls" in self.model_fields_set or self.discovery.settings.secure)
         return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
 
     @model_validator(mode="after")
