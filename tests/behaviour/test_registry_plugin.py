@@ -13,7 +13,7 @@ from pylae import ConfigError, EngineError, Gateway
 from pylae.config.checks.check import parse_document
 from pylae.config.document.load import parse
 from pylae.config.document.written import mark, written
-from pylae.registry.kinds import Discovery
+from pylae.registry.kinds import KINDS, Discovery
 from support.admin import Admin
 from support.instance import EchoInstance
 from support.peer import wait_until
@@ -125,11 +125,11 @@ def test_its_secrets_are_hidden(install: Callable[..., None]) -> None:
 def test_a_kind_that_there_is_not(install: Callable[..., None], tmp_path: Path) -> None:
     install("src-near", SOURCE, src_near="src_near:ListedSource")
     assert problems("src_neer: {url: x}", tmp_path) == (
-        ":4:7: services.users.discovery.src_neer: there is no source of this kind; there are dns, file, heartbeat, "
-        'consul, docker, src_near; found "src_neer" (did you mean `src_near`?)'
+        f":4:7: services.users.discovery.src_neer: there is no source of this kind; there are {', '.join(KINDS)}, "
+        'src_near; found "src_neer" (did you mean `src_near`?)'
     )
     assert "(did you mean `consul`?)" in problems("consull: users", tmp_path)
-    assert "needs exactly one of `dns`, `file`, `heartbeat`, `consul`, `docker`, `src_near`" in problems("{}", tmp_path)
+    assert f"needs exactly one of {', '.join(f'`{name}`' for name in KINDS)}, `src_near`" in problems("{}", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,3 @@
+from typing import TYPE_CHECKING, Unpack
+
+from pylae.registry import SourceSettings
