@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, model_validator
@@ -50,7 +50,7 @@ class ApiSettings(SourceSettings):
     """What a person writes about an HTTP API."""
 
     files = ("ca", "cert", "key")
-    private = ("ca", "timeout", "retry", "max_retry")
+    private: ClassVar[tuple[str, ...]] = ("ca", "timeout", "retry", "max_retry")
 
     address: ApiAddress
     """Where it is."""

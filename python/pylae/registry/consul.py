@@ -48,6 +48,7 @@ class ConsulDiscovery(ApiSettings):
 
     short = {"type": "string"}
     main = ("service",)
+    private = (*ApiSettings.private, "gone_after")
 
     address: ApiAddress = "http://127.0.0.1:8500"
     """The agent or server: `http://host:port`, `https://host:port` or `unix:/path`."""

@@ -44,6 +44,7 @@ class DnsDiscovery(SourceSettings):
     """Every address of a name is an instance. `name:port`, or the name of SRV records, is short for it."""
 
     short = {"type": "string"}
+    private = ("timeout", "min_ttl", "max_ttl", "retry", "gone_after")
 
     name: Annotated[str, AfterValidator(_name)]
     """Domain name."""

@@ -56,6 +56,7 @@ class DockerDiscovery(ApiSettings):
 
     short = {"type": "string"}
     main = ("labels",)
+    private = (*ApiSettings.private, "interval")
 
     address: ApiAddress = "unix:/var/run/docker.sock"
     """The engine: `unix:/path`, `http://host:port` or `https://host:port`."""

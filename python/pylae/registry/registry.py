@@ -115,7 +115,9 @@ class ServiceRegistry:
                 if isinstance(source, ApplicationSource):
                     source.stop()
                 if self._loop is not None:
-                    self._loop.call_soon_threadsafe(source.close)
+                    # The loop may have ended with the gateway meanwhile, and all connections with it.
+                    with contextlib.suppress(RuntimeError):
+                        self._loop.call_soon_threadsafe(source.close)
 
     def _source(self, name: str, service: Service, application: Any) -> Source[Any]:
         """The source that a service has already, or a new one. Raises EngineError."""
@@ -147,7 +149,7 @@ class ServiceRegistry:
         """Has a source look, and says whether it has other instances; one that raises has failed to look."""
         try:
             return await source.look(self._now())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("%s: the source of its instances has failed", source.context.service)
             source.due = self._now() + _FAILED
             return source.failed(f"its source raised {type(error).__name__}: {error}")
@@ -169,6 +171,8 @@ class ServiceRegistry:
         wanted = {source for _, source in self._sources.values()}
         for gone in set(self._tasks) - wanted:
             self._tasks.pop(gone).cancel()
+            # One that was cancelled before it began does not.
+            gone.close()
         for fresh in wanted - set(self._tasks):
             self._tasks[fresh] = asyncio.create_task(self._follow(fresh))
 

@@ -24,7 +24,8 @@ class SourceSettings(Settings):
     files: ClassVar[tuple[str, ...]] = ()
     """Settings that name a file. Over the admin API they can only name those that the configuration names already."""
     private: ClassVar[tuple[str, ...]] = ()
-    """Settings that nobody is sent, neither themselves nor what is in the file that they name."""
+    """Settings that nobody is sent, neither themselves nor what is in the file that they name. Those that name no file
+    do not decide either who is asked, or which instances there are."""
 
     @property
     def secure(self) -> bool:

@@ -237,6 +237,34 @@ def test_other_words_are_another_reference(text: str) -> None:
     assert refused(document) == ["routes[2].transform.request.set.X-Key"]
 
 
+CONSUL = """
+listeners: [{address: "127.0.0.1:1"}]
+services:
+  one:
+    discovery:
+      consul: {service: one, address: "https://127.0.0.1:2", token: "${A}", ca: ca.pem, cert: c.pem, key: k.pem}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        ({"retry": "2s"}, []),
+        ({"address": "https://127.0.0.1:3"}, ["token", "cert", "key"]),
+        ({"service": "other"}, ["token", "cert", "key"]),
+        ({"token": "${B}"}, ["token"]),
+        ({"ca": "/etc/shadow"}, ["ca"]),
+        ({"cert": None, "key": None}, ["token"]),
+    ],
+)
+def test_what_a_source_is_sent_counts_only_for_whom_it_is_asked_from(change: dict[str, Any], places: list[str]) -> None:
+    document, _ = written(CONSUL)
+    consul = document["services"]["one"]["discovery"]["consul"]
+    consul |= change
+    expected = [f"services.one.discovery.consul.{place}" for place in places]
+    assert (refused(document, CONSUL) if expected else hand_in(document, CONSUL) and []) == expected
+
+
 def test_what_only_looks_like_a_reference_is_a_text() -> None:
     document, _ = written()
     document["routes"][1]["static_response"] = "$${A} $A"

@@ -19,7 +19,7 @@ from pylae.config.models.tls import ServiceTls
 from pylae.config.plan import route_names
 from pylae.policies import PolicySet
 from pylae.policies.mirror import Mirror
-from pylae.registry.kinds import is_loaded, kind
+from pylae.registry.kinds import Discovery, is_loaded, kind
 
 At = tuple[Step, ...]
 Audience = Literal["instances", "clients", "plugin", "admin"]
@@ -215,7 +215,7 @@ class Audiences:
         for instance in service.instances:
             yield ("instance", instance.url, said)
         if service.discovery is not None:
-            yield ("discovery", _json(service.discovery), said)
+            yield ("discovery", _json(_deciding(service.discovery)), said)
         if service.app is not None:
             yield ("application", name_of(service.app), said)
 
@@ -262,6 +262,13 @@ def _door(listener: Listener) -> str:
 def _said(model: Route | Service | ServiceTls, apart: Collection[str]) -> str:
     """All settings of a model, those that are new to this module too, but some."""
     return _json({name: getattr(model, name) for name in type(model).model_fields if name not in apart})
+
+
+def _deciding(discovery: Discovery) -> tuple[str, dict[str, Any]]:
+    """What says who is asked for instances, and which these are; not how often, for example."""
+    settings = discovery.settings
+    apart = set(settings.private) - set(settings.files)
+    return discovery.kind, {name: getattr(settings, name) for name in type(settings).model_fields if name not in apart}
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,115 @@
+"""What asks HTTP APIs, where the names of the system or a server that says nothing would keep it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pylae import ConfigError
+from pylae.registry import client
+from pylae.registry.client import ApiClient, ApiError
+from pylae.registry.consul import ConsulDiscovery
+
+
+def trouble(one: ApiClient, **more: Any) -> str:
+    async def ask() -> None:
+        await one.get("/", **{"patience": 10.0, **more})
+
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(ask())
+    return str(caught.value)
+
+
+def test_a_name_that_is_looked_up_for_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a thread that nobody waits for: the loop ends although the system still asks its name servers."""
+    asked, goes_on = threading.Semaphore(0), threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        asked.release()
+        assert goes_on.wait(30)
+        return []
+
+    monkeypatch.setattr(client, "socket", SimpleNamespace(getaddrinfo=look_up, SOCK_STREAM=socket.SOCK_STREAM))
+    one = ApiClient("http://slow.test:1")
+    try:
+        assert trouble(one, patience=0.01) == "http://slow.test:1 does not answer in time"
+        assert trouble(one) == "http://slow.test:1 cannot be reached (its name is still being looked up)"
+        assert asked.acquire(timeout=10)
+        assert not asked.acquire(blocking=False)
+    finally:
+        goes_on.set()
+
+
+def test_a_name_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(client, "socket", SimpleNamespace(getaddrinfo=look_up, SOCK_STREAM=socket.SOCK_STREAM))
+    assert (
+        trouble(ApiClient("http://none.test:1")) == "http://none.test:1 cannot be reached (Name or service not known)"
+    )
+
+
+def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = [(0, 0, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+        names = SimpleNamespace(getaddrinfo=lambda *_, **__: found, SOCK_STREAM=socket.SOCK_STREAM)
+        monkeypatch.setattr(client, "socket", names)
+        one = ApiClient(f"http://two.test:{port}")
+
+        async def ask() -> bytes:
+            loop = asyncio.get_running_loop()
+            asking = asyncio.create_task(one.get("/a", [("b", "c d")], {"X": "y"}, patience=10))
+            server.setblocking(False)
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                head = await loop.sock_recv(connection, 1000)
+                await loop.sock_sendall(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                # It has all that it was promised, and does not wait for the end of the connection.
+                assert (await asking).body == b"ok"
+            return head
+
+        lines = ["GET /a?b=c+d HTTP/1.1", f"Host: two.test:{port}", "User-Agent: pylae", "Connection: close", "X: y"]
+        assert asyncio.run(ask()).decode().splitlines() == [*lines, ""]
+
+
+def test_a_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert trouble(ApiClient(url), patience=0.01) == f"{url} does not answer in time"
+
+
+def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no PEM")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        assert "has no PEM in it" in trouble(ApiClient(url, ca=tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("http://Consul:8500/", "http://consul:8500"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]:443"),
+        ("tcp://127.0.0.1:2375", "http://127.0.0.1:2375"),
+        ("unix:///run/a.sock", "unix:/run/a.sock"),
+        ("unix:/run/a.sock", "unix:/run/a.sock"),
+    ],
+)
+def test_addresses(written: str, address: str) -> None:
+    assert ConsulDiscovery(service="a", address=written).address == address
+
+
+@pytest.mark.parametrize(
+    "written", ["", "ftp://a", "http://", "http://a b", "http://a?b", "unix:", "unix:/" + "a" * 200]
+)
+def test_addresses_that_are_none(written: str) -> None:
+    with pytest.raises(ConfigError):
+        ConsulDiscovery(service="a", address=written)
