@@ -43,6 +43,8 @@ class ListedSource(Source[Listed]):
         self.due = now + 0.01
         if self.settings.url == "broken":
             raise RuntimeError("no list")
+        if self.settings.url == "leaving":
+            raise SystemExit(3)
         return self.found([Instance(url=self.settings.url, weight=self.settings.weight)])
 """
 
@@ -176,15 +178,14 @@ def test_two_distributions_of_one_name(install: Callable[..., None], tmp_path: P
     ) in problems("src_twice: {url: x}", tmp_path)
 
 
+@pytest.mark.parametrize(("url", "error"), [("broken", "RuntimeError: no list"), ("leaving", "SystemExit: 3")])
 def test_one_that_raises_while_it_looks_has_failed_to_look(
-    gateway: Callable[..., Running], install: Callable[..., None], echo: EchoInstance
+    gateway: Callable[..., Running], install: Callable[..., None], echo: EchoInstance, url: str, error: str
 ) -> None:
-    install("src-broken", SOURCE, src_broken="src_broken:ListedSource")
-    running = gateway(
-        {"services": {"users": {"instances": [echo.url], "discovery": {"src_broken": {"url": "broken"}}}}}
-    )
+    install(f"src-{url}", SOURCE, **{f"src_{url}": f"src_{url}:ListedSource"})
+    running = gateway({"services": {"users": {"instances": [echo.url], "discovery": {f"src_{url}": {"url": url}}}}})
     assert running.get("/").status == 200
-    why = "its source raised RuntimeError: no list; its instances stay as they are"
+    why = f"its source raised {error}; its instances stay as they are"
     assert running.gateway.registry.troubles() == {"users": why}
 
 

@@ -9,7 +9,9 @@ from pylae.settings import (
     Cache,
     CircuitBreaker,
     Compression,
+    ConsulDiscovery,
     Cors,
+    Discovery,
     HealthCheck,
     Instance,
     Jwt,
@@ -46,6 +48,9 @@ Service(instances=["http://127.0.0.1:9001", {"url": "http://127.0.0.1:9002", "we
 Service(instances=[Instance(url="http://127.0.0.1:9001")], load_balancer=LoadBalancer(kind="random"), sticky=True)
 Service(instances=("http://127.0.0.1:9001",), health_check={"path": "/up", "interval": 10}, circuit_breaker=True)
 Service(discovery={"dns": "users.internal:8000"}, health_check=HealthCheck(timeout=timedelta(seconds=1)))
+Service(discovery={"consul": "users"})
+Service(discovery=Discovery(consul=ConsulDiscovery(service="users", address="https://127.0.0.1:8501", wait="5m")))
+Service(discovery={"docker": {"labels": ["pylae.service=users"], "port": 8000}})
 Service(discovery={"file": "instances.yaml"}, circuit_breaker=CircuitBreaker(timeout="1m"), queue={"size": 10})
 
 Gateway(listeners="127.0.0.1:8080")
