@@ -1,4 +1,4 @@
-"""Where instances come from. What a source of instances imports is here; `ServiceRegistry` follows the sources."""
+"""Where instances come from. This has what a kind of source imports; `pylae.ServiceRegistry` follows the sources."""
 
 from __future__ import annotations
 

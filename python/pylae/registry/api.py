@@ -1,4 +1,4 @@
-"""What sources have in common that ask an HTTP API: where it is, TLS, patience, and what happens when it fails."""
+"""The base classes of sources that ask an HTTP API: address, TLS, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ ApiAddress = Annotated[str, AfterValidator(_api_address)]
 
 
 class ApiSettings(SourceSettings):
-    """What a person writes about an HTTP API."""
+    """The settings of an HTTP API."""
 
     files = ("ca", "cert", "key")
     private: ClassVar[tuple[str, ...]] = ("ca", "timeout", "retry", "max_retry")
 
     address: ApiAddress
-    """Where it is."""
+    """Where the API is."""
     ca: PemFile | None = None
-    """Authorities that are believed where the address is `https`; those of the system if none is given."""
+    """Authorities to trust if the address is `https`; those of the system by default."""
     cert: PemFile | None = None
-    """The gateway's own certificate for an API that asks for one, and those between it and its authority."""
+    """The gateway's own certificate and the intermediate ones, for an API that asks for a certificate."""
     key: PemFile | None = None
     """The key of `cert`."""
     timeout: Duration = timedelta(seconds=5)
-    """Longest wait for an answer that can be given at once."""
+    """Longest wait for an answer that needs no change to happen."""
     retry: Duration = timedelta(seconds=1)
-    """Time until the next try after one that failed, twice as long after each further one. The instances stay."""
+    """Time until the next try after a failure. It doubles with each further failure. The instances stay."""
     max_retry: Duration = timedelta(seconds=30)
     """Longest time between two tries."""
 
@@ -80,7 +80,7 @@ A = TypeVar("A", bound=ApiSettings)
 
 
 class ApiSource(Source[A]):
-    """Asks an API, and later and later again while that fails."""
+    """Asks an API, and retries ever more slowly while that fails."""
 
     def __init__(self, settings: A, context: SourceContext) -> None:
         super().__init__(settings, context)
@@ -96,7 +96,7 @@ class ApiSource(Source[A]):
         except ApiError as error:
             self.close()
             retry, longest = self.settings.retry.total_seconds(), self.settings.max_retry.total_seconds()
-            # Gateways that have lost it together do not come back together.
+            # Gateways that lost the API together must not retry together.
             self.due = now + min(retry * 2 ** min(self._failures, 20), longest) * random.uniform(0.5, 1)  # noqa: S311
             self._failures += 1
             return self.failed(str(error))

@@ -1,6 +1,6 @@
-"""Asks HTTP APIs for instances, on the loop of the registry: a request that waits holds no thread and ends at once.
+"""A client for HTTP APIs. A request that waits holds no thread, and can be cancelled at once.
 
-Each request has a connection of its own. Heads and bodies are parsed by `http.client`.
+Each request has its own connection. `http.client` parses heads and bodies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_TEXT = 200
 
 
 class ApiError(Exception):
-    """An API that cannot be asked, or gives no answer that can be used. The text says which and why."""
+    """An API cannot be asked, or its answer cannot be used. The text says which API, and why."""
 
 
 class RefusedError(ApiError):
@@ -56,7 +56,7 @@ class Reply:
             raise ValueError("it is nested too deeply") from None
 
     def said(self) -> str:
-        """What it says about an error, on one line, and not all of it."""
+        """What it says about an error, shortened to one line."""
         text = self.body[: 4 * _MOST_TEXT].decode("utf-8", "replace")
         with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(text)
@@ -100,7 +100,7 @@ class ApiClient:
             return reply
 
     async def stream(self, path: str, query: Sequence[tuple[str, str]] = (), *, patience: float) -> Stream:
-        """A reply that does not end, once its head has come, within `patience` seconds. It is to be closed."""
+        """A reply without an end, once its head is here, within `patience` seconds. Close it. Raises ApiError."""
         with self._told():
             async with asyncio.timeout(patience):
                 reader, writer = await self._connection()
@@ -109,7 +109,7 @@ class ApiClient:
                     head = await reader.readuntil(b"\r\n\r\n")
                     reply = _parsed(head)
                     if reply.status != 200:
-                        # Errors end, and say what is wrong.
+                        # An error has an end, and says what is wrong.
                         raise RefusedError(self.address, _whole(head + await reader.read(_PIECE)))
                 except BaseException:
                     writer.transport.abort()
@@ -118,7 +118,7 @@ class ApiClient:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Tells what goes wrong inside as an ApiError with the address."""
+        """Turns what goes wrong inside into an ApiError with the address."""
         address = self.address
         try:
             yield
@@ -159,7 +159,7 @@ class ApiClient:
         raise failure or OSError(f"{host} has no address")
 
     def _tls(self) -> ssl.SSLContext:
-        # Made anew for each connection: files that are replaced count from the next one on.
+        # Anew for each connection, so that replaced files take effect.
         try:
             context = ssl.create_default_context(cafile=self._ca)
             if self._cert and self._key:
@@ -171,7 +171,7 @@ class ApiClient:
         return context
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of a name. The system looks it up on a thread that nobody waits for when the gateway ends."""
+        """The addresses of a name. No thread that the end of the gateway waits for looks it up."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[str]] = loop.create_future()
 
@@ -198,13 +198,16 @@ class ApiClient:
 
 
 class Stream:
-    """A reply that goes on: it rings when something comes. What comes is not looked at."""
+    """A reply without an end. It rings when something arrives, and ignores what it is."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     async def rings(self, patience: float) -> bool:
-        """Waits until something comes, for `patience` seconds at most; whether it did. Raises ApiError at the end."""
+        """Waits `patience` seconds at most until something arrives, and returns whether it did.
+
+        Raises ApiError when the connection ends.
+        """
         try:
             async with asyncio.timeout(patience):
                 heard = await self._reader.read(_PIECE)
@@ -217,12 +220,12 @@ class Stream:
         return True
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._writer.transport.abort()
 
 
 class _Bytes:
-    """What has come, in the place of the socket that it came from."""
+    """Bytes in the place of the socket that they came from."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -243,7 +246,7 @@ def _whole(data: bytes) -> Reply:
 
 
 async def _reply(reader: asyncio.StreamReader, most: int) -> Reply:
-    """A reply up to the end of the connection, or as long as it says: not all servers end it as they are asked to."""
+    """Reads to the end of the connection or of `Content-Length`: not every server closes when it is asked to."""
     data = bytearray()
     end: int | None = None
     while end is None or len(data) < end:

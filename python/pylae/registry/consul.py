@@ -1,6 +1,6 @@
-"""Instances from Consul: `/v1/health/service/NAME` by blocking queries, which answer when something has changed.
+"""Instances from Consul: blocking queries of `/v1/health/service/NAME`, which Consul answers when something changes.
 
-The rules for them: https://developer.hashicorp.com/consul/api-docs/features/blocking
+Their rules: https://developer.hashicorp.com/consul/api-docs/features/blocking
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pylae.settings.fields import ConsulDiscoveryFields
 
 _SELDOM = 0.1
-"""Least seconds from one query to the next: an index may change all the time, although no instance does."""
+"""Least seconds between two queries: an index may change all the time although no instance does."""
 
 
 def _token(secret: SecretStr) -> SecretStr:
@@ -44,7 +44,7 @@ Word = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class ConsulDiscovery(ApiSettings):
-    """The instances that Consul has of a service. Its name there is short for `service`."""
+    """The instances of a service in Consul. The name of the service there is short for `service`."""
 
     short = {"type": "string"}
     main = ("service",)
@@ -55,28 +55,29 @@ class ConsulDiscovery(ApiSettings):
     service: Word
     """Name of the service in Consul."""
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    """What Consul is to know the gateway by, if it is not empty; it needs `service:read` and `node:read`."""
+    """The token to send, unless it is empty. It needs `service:read` and `node:read`."""
     passing: bool = True
-    """Whether only instances count whose checks all pass. Otherwise those with a warning are taken too, by the weight
-    that Consul has for it. An instance with a critical check never is."""
+    """Whether all checks of an instance must pass. Otherwise instances with a warning count too, by their weight for
+    warnings. An instance with a critical check never counts."""
     tags: tuple[Word, ...] = ()
     """Tags that an instance must have, all of them."""
     filter: Word | None = None
-    """An expression of Consul's that instances must fulfil, such as `Service.Meta.version == "2"`."""
+    """A filter expression of Consul, such as `Service.Meta.version == "2"`."""
     datacenter: Word | None = None
-    """The datacenter that is asked for; that of the agent if none is given."""
+    """The datacenter to ask for; that of the agent by default."""
     namespace: Word | None = None
     """The namespace, in Consul Enterprise."""
     partition: Word | None = None
     """The admin partition, in Consul Enterprise."""
     stale: bool = False
-    """Whether any server may answer, not the leader alone: with less load, and possibly with what was true before."""
+    """Whether servers other than the leader may answer. That costs Consul less, and answers may be out of date."""
     scheme: Literal["http", "https"] = "http"
-    """What is spoken to the instances."""
+    """The scheme of the instances."""
     wait: Annotated[Duration, AfterValidator(_longest)] = timedelta(minutes=1)
-    """How long Consul keeps a query for which nothing changes. Changes are told at once."""
+    """How long Consul holds a query while nothing changes. It answers at once when something does."""
     gone_after: Wait = timedelta(0)
-    """How long Consul must say that there are no instances before they leave: at once, since it knows."""
+    """How long Consul must answer that there are no instances before they leave. By default they leave at once, because
+    Consul's servers agree on that answer."""
 
     @property
     def secure(self) -> bool:
@@ -114,7 +115,7 @@ class _Check(BaseModel):
 
 
 class _Entry(BaseModel):
-    """What is needed of an item of Consul's answer."""
+    """The part of an item in Consul's answer that is needed."""
 
     Node: _Node = _Node()
     Service: _Service
@@ -125,7 +126,7 @@ _ENTRIES = TypeAdapter(list[_Entry])
 
 
 class ConsulSource(ApiSource[ConsulDiscovery]):
-    """Has Consul answer when something changes."""
+    """Waits for Consul to answer that something changed."""
 
     Settings = ConsulDiscovery
 
@@ -135,7 +136,7 @@ class ConsulSource(ApiSource[ConsulDiscovery]):
         token = settings.token.get_secret_value() if settings.token else ""
         self._fields = {"X-Consul-Token": token} if token else {}
         self._index = 0
-        """What Consul called the state that is known; 0 asks for an answer at once."""
+        """Consul's index of the state that is known; 0 asks for an answer at once."""
         self._asked = 0.0
 
     async def ask(self, now: float) -> bool:
@@ -151,7 +152,7 @@ class ConsulSource(ApiSource[ConsulDiscovery]):
             self._index = 0
             raise
         index = self._index_of(reply)
-        # It goes back when Consul was restored or restarted, and then says nothing about what is known.
+        # An index goes back if Consul was restored. Then it does not tell any more what is known.
         self._index = index if index >= self._index else 0
         return self._take(entries, reply, now + clock() - began)
 
@@ -163,7 +164,7 @@ class ConsulSource(ApiSource[ConsulDiscovery]):
             if self._gone_since is not None and self.instances:
                 wait = min(wait, max(self._gone_since + settings.gone_after.total_seconds() - now, 0.001))
             query += [("index", str(self._index)), ("wait", f"{max(round(wait * 1000), 1)}ms")]
-            # Consul adds up to a sixteenth, so that not all come at once.
+            # Consul adds up to a sixteenth, so that not all queries end at once.
             patience += wait * 17 / 16
         try:
             return await self.client.get(self._path, query, self._fields, patience=patience)
@@ -217,7 +218,7 @@ class ConsulSource(ApiSource[ConsulDiscovery]):
         which = "passing instance" if settings.passing else "instance without a critical check"
         text = f"{settings.address} has no {which} of {settings.service}"
         if reply.fields.get("X-Consul-Results-Filtered-By-ACLs", "").lower() == "true":
-            # What the token may not see may be there.
+            # There may be instances that the token may not see.
             return self.failed(f"{text} that `token` lets it see (it needs service:read and node:read)")
         return self.gone(text, now, settings.gone_after.total_seconds())
 

@@ -1,4 +1,4 @@
-"""Instances from Docker: the containers with a label, as the Engine API lists them whenever its events ring.
+"""Instances from Docker: the containers with a label. The Engine API lists them, and its events say when to ask again.
 
 The API: https://docs.docker.com/reference/api/engine/
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pylae.settings.fields import DockerDiscoveryFields
 
 _CROWD = 0.1
-"""Seconds in which events are taken for one: they come in crowds."""
+"""Seconds to wait after an event for those that come with it."""
 _EVENTS = ("start", "die", "pause", "unpause", "health_status")
-"""What may change which containers are instances, or where they are."""
+"""The events after which other containers may be instances."""
 _VERSION = re.compile(r"[1-9][0-9]?\.[0-9]{1,3}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
 
@@ -52,7 +52,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class DockerDiscovery(ApiSettings):
-    """The running containers that have these labels. A label is short for `labels`."""
+    """The running containers with these labels. A label is short for `labels`."""
 
     short = {"type": "string"}
     main = ("labels",)
@@ -63,20 +63,20 @@ class DockerDiscovery(ApiSettings):
     labels: Annotated[
         tuple[Label, ...], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])
     ]
-    """Labels that a container must have, all of them: `name=value`, or a name with whatever value."""
+    """Labels that a container must have, all of them: `name=value`, or `name` for any value."""
     port: Port | None = None
-    """Port in the container; else that in its label `pylae.port`, else the only one that it exposes."""
+    """Port in the container; by default that in its label `pylae.port`, else the only one that it exposes."""
     network: Annotated[str, Field(min_length=1)] | None = None
-    """The network in which containers are connected to; else that in the label `pylae.network`, else their only one."""
+    """Network of the container's address; by default that in its label `pylae.network`, else its only one."""
     host: Annotated[str, AfterValidator(_host)] | None = None
-    """Where the machine of the engine is reached: instances are then the ports that it publishes, not the containers'
-    own addresses, which not everybody can reach."""
+    """Address of the engine's machine. If given, instances are the ports that it publishes, for a gateway that cannot
+    reach the containers' own addresses."""
     healthy: bool = True
-    """Whether a container that has a health check counts only while it is healthy."""
+    """Whether a container with a health check counts only while it is healthy."""
     scheme: Literal["http", "https"] = "http"
-    """What is spoken to the instances."""
+    """The scheme of the instances."""
     interval: Duration = timedelta(seconds=30)
-    """Time between two looks for which no event asks."""
+    """Time between two looks without an event."""
 
     @property
     def secure(self) -> bool:
@@ -113,7 +113,7 @@ class _Networks(BaseModel):
 
 
 class _Container(BaseModel):
-    """What is needed of an item of the engine's list."""
+    """The part of an item in the engine's list that is needed."""
 
     Id: str
     Names: list[str] | None = None
@@ -130,7 +130,7 @@ _CONTAINERS = TypeAdapter(list[_Container])
 
 
 class DockerSource(ApiSource[DockerDiscovery]):
-    """Lists the containers when an event says that something may have changed, and now and then without one."""
+    """Lists the containers after each event, and now and then without one."""
 
     Settings = DockerDiscovery
 
@@ -139,7 +139,7 @@ class DockerSource(ApiSource[DockerDiscovery]):
         self._version: str | None = None
         self._events: Stream | None = None
         self._deaf = False
-        """Whether the engine, or what stands before it, tells no events."""
+        """Whether the engine, or a proxy before it, refuses to send events."""
 
     def close(self) -> None:
         """As `Source.close`."""
@@ -157,12 +157,12 @@ class DockerSource(ApiSource[DockerDiscovery]):
             if await self._events.rings(interval):
                 await asyncio.sleep(_CROWD)
         elif not self._deaf:
-            # Before the list, so that nothing happens between them.
+            # Before the list, so that no event is missed in between.
             await self._listen()
         return self._take(await self._containers(), now)
 
     async def _negotiated(self) -> str:
-        """The version that the engine speaks: paths without one are deprecated, and an old one is refused some day."""
+        """The version that the engine speaks. Paths without one are deprecated, and engines stop speaking old ones."""
         reply = await self.client.get("/_ping", patience=self.patience)
         version = reply.fields.get("Api-Version", "")
         if not _VERSION.fullmatch(version):
@@ -177,7 +177,7 @@ class DockerSource(ApiSource[DockerDiscovery]):
         except RefusedError as error:
             if error.reply.status not in (403, 404, 405, 501):
                 raise
-            # A proxy before the engine may let lists through, and no events.
+            # A proxy before the engine may allow lists and refuse events.
             self._deaf = True
 
     async def _containers(self) -> list[_Container]:

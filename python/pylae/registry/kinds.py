@@ -1,6 +1,6 @@
-"""The kinds of sources: those of Pylae, those that are installed, and `Discovery`, by which a configuration names one.
+"""The kinds of sources, Pylae's own and installed ones, and `Discovery`, which names one in a configuration.
 
-A kind is imported when a configuration names it, so nobody pays for what is not used.
+A kind is imported when a configuration names it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ KINDS = {
     "consul": "pylae.registry.consul:ConsulSource",
     "docker": "pylae.registry.docker:DockerSource",
 }
-"""The kinds that Pylae has: what they are called in a configuration, and their classes."""
+"""Pylae's own kinds: their names in a configuration, and their classes."""
 
 GROUP = "pylae.sources"
-"""The entry point group of those that distributions add."""
+"""The entry point group of installed kinds."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def installed() -> dict[str, list[EntryPoint]]:
-    """The kinds that distributions add, by name; of one name there may be several by mistake."""
+    """The installed kinds by name. By mistake there may be several of one name."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
         if point.name not in KINDS and point not in found.get(point.name, ()):
@@ -49,13 +49,13 @@ def installed() -> dict[str, list[EntryPoint]]:
 
 
 def names() -> list[str]:
-    """All kinds that a configuration may name."""
+    """The names of all kinds."""
     return [*KINDS, *sorted(installed())]
 
 
 @cache
 def kind(name: str) -> type[Source[Any]]:
-    """The class of a kind, imported now. Raises what `refusal` makes if there is none, or none that can be used."""
+    """The class of a kind, which this imports. Raises what `refusal` makes if there is none that can be used."""
     if name in KINDS:
         module, _, attribute = KINDS[name].partition(":")
         own: type[Source[Any]] = getattr(importlib.import_module(module), attribute)
@@ -72,7 +72,7 @@ def kind(name: str) -> type[Source[Any]]:
 
 
 def is_loaded(name: str) -> bool:
-    """Whether a kind is one of Pylae, or one that a configuration has named."""
+    """Whether a kind is Pylae's own, or a configuration has named it."""
     return name in KINDS or name in _models
 
 
@@ -99,6 +99,7 @@ def _distribution(point: EntryPoint) -> str:
 class Discovery(Settings):
     """Where instances come from: exactly one of these."""
 
+    # What is validated becomes an instance of a subclass, which has the field of its kind alone.
     kind: ClassVar[str]
     """Which kind it names."""
     source: ClassVar[type[Source[Any]]]
@@ -109,7 +110,7 @@ class Discovery(Settings):
         def __init__(self, **fields: Unpack[DiscoveryFields]) -> None: ...
 
     def __new__(cls, /, **fields: Any) -> Self:
-        """One of the kind that is named; what is wrong with the keywords, `__init__` says."""
+        """Makes one of the kind that the keywords name. `__init__` says what is wrong with them."""
         given, wanted = _given(fields), cls
         if cls is Discovery and len(given) == 1:
             with contextlib.suppress(PydanticCustomError):
@@ -124,7 +125,7 @@ class Discovery(Settings):
 
     @classmethod
     def known_fields(cls) -> Mapping[str, FieldInfo]:
-        """The kinds as fields; those that are installed, and nobody has named, take anything."""
+        """The kinds as fields. Installed ones that nobody has named take anything."""
         if cls is not Discovery:
             return cls.model_fields
         unnamed = FieldInfo(annotation=Any, default=None)
@@ -157,7 +158,7 @@ class Discovery(Settings):
         try:
             model = _model(str(name))
         except PydanticCustomError as error:
-            # About the key, not about what it has.
+            # The key is wrong, not its value.
             wrong = InitErrorDetails(type=error, loc=(name, "[key]"), input=given[name])
             raise ValidationError.from_exception_data(cls.__name__, [wrong]) from None
         return model.model_validate(given)
@@ -168,7 +169,7 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _models: dict[str, type[Discovery]] = {}
-"""What names each kind that was named."""
+"""The models of the kinds that were named."""
 
 
 def _model(name: str) -> type[Discovery]:
@@ -184,7 +185,7 @@ def _model(name: str) -> type[Discovery]:
 
 @cache
 def _all() -> type[Settings]:
-    """A model with a field for every kind of Pylae: what tells editors and messages what may be written."""
+    """A model with a field for each of Pylae's own kinds, for schemas and messages."""
     fields: dict[str, Any] = {}
     for name in KINDS:
         settings = kind(name).Settings

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -134,7 +135,7 @@ class ServiceRegistry:
         try:
             made = discovery.source(discovery.settings, context)
         except Exception as error:
-            # The code of a distribution may raise anything.
+            # The code of a package may raise anything.
             raise EngineError(f"the source `{discovery.kind}` of the service {name} cannot be made: {error}") from error
         return self._restored(name, made) if isinstance(made, HeartbeatSource) else made
 
@@ -146,7 +147,7 @@ class ServiceRegistry:
             await asyncio.wait_for(asyncio.gather(*(self._look(source) for source in sources)), _PATIENCE)
 
     async def _look(self, source: Source[Any]) -> bool:
-        """Has a source look, and says whether it has other instances; one that raises has failed to look."""
+        """Has a source look, and returns whether its instances changed. An exception is a failed look."""
         try:
             return await source.look(self._now())
         except (Exception, SystemExit) as error:
@@ -191,14 +192,14 @@ class ServiceRegistry:
         if self._loop is not None and self._changed is not None:
             self._loop.call_soon_threadsafe(self._changed.set)
 
-    async def _hand_over_changes(self, changed: asyncio.Event) -> None:
+    async def _hand_over_changes(self, changed: asyncio.Event, thread: Executor) -> None:
         said: str | None = None
         while True:
             await changed.wait()
             changed.clear()
             began, pause = time.monotonic(), _SELDOM
             try:
-                await asyncio.to_thread(self._hand_over)
+                await asyncio.get_running_loop().run_in_executor(thread, self._hand_over)
                 said = None
             except Exception as error:
                 # They are still to be handed over, with those that are found meanwhile.
@@ -228,12 +229,17 @@ class ServiceRegistry:
             return
         asyncio.set_event_loop(loop)
         self._changed = asyncio.Event()
-        chores = (loop.create_task(self._hand_over_changes(self._changed)), loop.create_task(self._keep_going()))
-        loop.call_soon(ready.set)
-        loop.run_forever()
-        for task in (*chores, *self._tasks.values()):
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*chores, *self._tasks.values(), return_exceptions=True))
+        # Its own thread: sources may keep all those of the loop busy.
+        with ThreadPoolExecutor(1, "pylae-registry-changes") as thread:
+            chores = [
+                loop.create_task(self._hand_over_changes(self._changed, thread)),
+                loop.create_task(self._keep_going()),
+            ]
+            loop.call_soon(ready.set)
+            loop.run_forever()
+            for task in (*chores, *self._tasks.values()):
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*chores, *self._tasks.values(), return_exceptions=True))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 

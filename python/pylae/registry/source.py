@@ -1,6 +1,6 @@
-"""What a kind of source is made of: its settings, and a class that looks for the instances of one service.
+"""The base classes of a kind of source: its settings, and the class that finds the instances of one service.
 
-Each kind is one file here, or a distribution of its own (docs/adding-a-registry-source.md).
+Each kind is one file here, or a package of its own (docs/adding-a-registry-source.md).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ log = logging.getLogger("pylae")
 
 
 class SourceSettings(Settings):
-    """What a person writes for a kind of source. Its first sentence, and those of its settings, are their reference."""
+    """The settings of a kind of source. Editors show the docstrings."""
 
     files: ClassVar[tuple[str, ...]] = ()
-    """Settings that name a file. Over the admin API they can only name those that the configuration names already."""
+    """Settings that name a file. The admin API accepts only files that the configuration names already."""
     private: ClassVar[tuple[str, ...]] = ()
-    """Settings that nobody is sent, neither themselves nor what is in the file that they name. Those that name no file
-    do not decide either who is asked, or which instances there are."""
+    """Settings that nobody is sent, nor the content of a file that they name. The others of them must not decide who is
+    asked or which instances there are: whoever changes them keeps the secrets of the source."""
 
     @property
     def secure(self) -> bool:
-        """Whether instances may have `https://` although the service does not say `tls`."""
+        """Whether instances may use `https://` even if the service has no `tls`."""
         return False
 
 
@@ -38,33 +38,30 @@ S = TypeVar("S", bound=SourceSettings)
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What a source is told besides its settings."""
+    """What a source knows besides its settings."""
 
     service: str
     """Name of the service."""
     folder: Path
-    """The folder of the configuration, which names of files are relative to."""
+    """The folder of the configuration. File names are relative to it."""
     secure: bool
-    """Whether TLS can be spoken to instances: `https://` is refused otherwise."""
+    """Whether instances may use `https://`."""
 
 
 class Source(ABC, Generic[S]):
-    """Looks for the instances of one service, on the loop of the registry, which all sources share.
-
-    `settings` are the validated ones. All methods are called on that loop.
-    """
+    """Finds the instances of one service. All sources share one event loop, which calls their methods."""
 
     Settings: ClassVar[type[SourceSettings]]
     """The model of its settings."""
     lasting: ClassVar[bool] = False
-    """Whether it goes on when its settings change, and is told so by `use`. Else a new one takes its place."""
+    """Whether it stays when its settings change, and gets the new ones by `use`. Otherwise a new source replaces it."""
 
     def __init__(self, settings: S, context: SourceContext) -> None:
         self.settings, self.context = settings, context
         self.instances: tuple[Instance, ...] = ()
         """Those that it found last."""
         self.due = 0.0
-        """When to look again, by the clock of `look`: not before, and as soon as `look` has returned at the latest."""
+        """When to look again, by the clock of `look`."""
         self._trouble: str | None = None
         self._gone_since: float | None = None
 
@@ -75,22 +72,21 @@ class Source(ABC, Generic[S]):
 
     @abstractmethod
     async def look(self, now: float) -> bool:
-        """Looks for instances, and says whether they are others than before; `found`, `gone` and `failed` say so.
+        """Looks for instances and returns whether they changed, as `found`, `gone` and `failed` return it.
 
-        It may wait until something happens, but for the first time it must come back as soon as it can. It is cancelled
-        when the source is followed no more, or the first look takes too long. `now` are seconds of a clock that never
-        goes back.
+        It may wait for a change, except for the first time. It is cancelled when the source is no longer needed, or if
+        the first look takes too long. `now` is in seconds, of a clock that never goes back.
         """
 
     def use(self, settings: S, context: SourceContext) -> None:
-        """Takes over other settings, if it is `lasting`."""
+        """Takes new settings, if it is `lasting`."""
         self.settings, self.context = settings, context
 
     def close(self) -> None:
-        """Ends what it keeps open between two looks. It may be called again."""
+        """Closes what it keeps open between two looks. May be called again."""
 
     def found(self, instances: Iterable[Instance], but: str | None = None) -> bool:
-        """These are its instances now, `but` something is wrong; whether they are others than before."""
+        """Takes these instances, and reports `but` as trouble if it is given. Returns whether they changed."""
         listed = in_order(instances)
         if not self.context.secure and any(instance.url.startswith("https:") for instance in listed):
             name = self.context.service
@@ -105,12 +101,12 @@ class Source(ABC, Generic[S]):
         return self._become(listed[:MOST_INSTANCES])
 
     def failed(self, text: str) -> bool:
-        """It could not look: its instances stay, and `text` is told to whoever asks for the state of the service."""
+        """Keeps the instances, because it could not look, and reports `text` as trouble. Returns False."""
         self._say(text, "its instances stay as they are")
         return False
 
     def gone(self, text: str, now: float, after: float = 0.0) -> bool:
-        """Whom it asks says that there are none: `after` so many seconds of that they leave."""
+        """Drops the instances once `after` seconds have passed since the first call, if no `found` came in between."""
         self._gone_since = now if self._gone_since is None else self._gone_since
         left = self._gone_since + after - now
         if left > 0:
@@ -124,7 +120,7 @@ class Source(ABC, Generic[S]):
         return changed
 
     def _say(self, text: str, outcome: str) -> None:
-        """Something is wrong, with this outcome: the log says it once."""
+        """Reports something wrong and its outcome. The log says it once."""
         if (whole := f"{text}; {outcome}") != self._trouble:
             self._trouble = whole
             log.warning("%s: %s", self.context.service, whole)

@@ -455,42 +455,43 @@ class ConsulDiscoveryFields(TypedDict, total=False):
     address: str
     """The agent or server: `http://host:port`, `https://host:port` or `unix:/path`."""
     ca: str | None
-    """Authorities that are believed where the address is `https`; those of the system if none is given."""
+    """Authorities to trust if the address is `https`; those of the system by default."""
     cert: str | None
-    """The gateway's own certificate for an API that asks for one, and those between it and its authority."""
+    """The gateway's own certificate and the intermediate ones, for an API that asks for a certificate."""
     key: str | None
     """The key of `cert`."""
     timeout: DurationLike
-    """Longest wait for an answer that can be given at once."""
+    """Longest wait for an answer that needs no change to happen."""
     retry: DurationLike
-    """Time until the next try after one that failed, twice as long after each further one. The instances stay."""
+    """Time until the next try after a failure. It doubles with each further failure. The instances stay."""
     max_retry: DurationLike
     """Longest time between two tries."""
     service: Required[str]
     """Name of the service in Consul."""
     token: str | SecretStr | None
-    """What Consul is to know the gateway by, if it is not empty; it needs `service:read` and `node:read`."""
+    """The token to send, unless it is empty. It needs `service:read` and `node:read`."""
     passing: bool
-    """Whether only instances count whose checks all pass. Otherwise those with a warning are taken too, by the weight
-    that Consul has for it. An instance with a critical check never is."""
+    """Whether all checks of an instance must pass. Otherwise instances with a warning count too, by their weight for
+    warnings. An instance with a critical check never counts."""
     tags: Texts
     """Tags that an instance must have, all of them."""
     filter: str | None
-    """An expression of Consul's that instances must fulfil, such as `Service.Meta.version == "2"`."""
+    """A filter expression of Consul, such as `Service.Meta.version == "2"`."""
     datacenter: str | None
-    """The datacenter that is asked for; that of the agent if none is given."""
+    """The datacenter to ask for; that of the agent by default."""
     namespace: str | None
     """The namespace, in Consul Enterprise."""
     partition: str | None
     """The admin partition, in Consul Enterprise."""
     stale: bool
-    """Whether any server may answer, not the leader alone: with less load, and possibly with what was true before."""
+    """Whether servers other than the leader may answer. That costs Consul less, and answers may be out of date."""
     scheme: Literal["http", "https"]
-    """What is spoken to the instances."""
+    """The scheme of the instances."""
     wait: DurationLike
-    """How long Consul keeps a query for which nothing changes. Changes are told at once."""
+    """How long Consul holds a query while nothing changes. It answers at once when something does."""
     gone_after: DurationLike
-    """How long Consul must say that there are no instances before they leave: at once, since it knows."""
+    """How long Consul must answer that there are no instances before they leave. By default they leave at once, because
+    Consul's servers agree on that answer."""
 
 
 class DockerDiscoveryFields(TypedDict, total=False):
@@ -499,32 +500,32 @@ class DockerDiscoveryFields(TypedDict, total=False):
     address: str
     """The engine: `unix:/path`, `http://host:port` or `https://host:port`."""
     ca: str | None
-    """Authorities that are believed where the address is `https`; those of the system if none is given."""
+    """Authorities to trust if the address is `https`; those of the system by default."""
     cert: str | None
-    """The gateway's own certificate for an API that asks for one, and those between it and its authority."""
+    """The gateway's own certificate and the intermediate ones, for an API that asks for a certificate."""
     key: str | None
     """The key of `cert`."""
     timeout: DurationLike
-    """Longest wait for an answer that can be given at once."""
+    """Longest wait for an answer that needs no change to happen."""
     retry: DurationLike
-    """Time until the next try after one that failed, twice as long after each further one. The instances stay."""
+    """Time until the next try after a failure. It doubles with each further failure. The instances stay."""
     max_retry: DurationLike
     """Longest time between two tries."""
     labels: Required[str | Texts]
-    """Labels that a container must have, all of them: `name=value`, or a name with whatever value."""
+    """Labels that a container must have, all of them: `name=value`, or `name` for any value."""
     port: int | None
-    """Port in the container; else that in its label `pylae.port`, else the only one that it exposes."""
+    """Port in the container; by default that in its label `pylae.port`, else the only one that it exposes."""
     network: str | None
-    """The network in which containers are connected to; else that in the label `pylae.network`, else their only one."""
+    """Network of the container's address; by default that in its label `pylae.network`, else its only one."""
     host: str | None
-    """Where the machine of the engine is reached: instances are then the ports that it publishes, not the containers'
-    own addresses, which not everybody can reach."""
+    """Address of the engine's machine. If given, instances are the ports that it publishes, for a gateway that cannot
+    reach the containers' own addresses."""
     healthy: bool
-    """Whether a container that has a health check counts only while it is healthy."""
+    """Whether a container with a health check counts only while it is healthy."""
     scheme: Literal["http", "https"]
-    """What is spoken to the instances."""
+    """The scheme of the instances."""
     interval: DurationLike
-    """Time between two looks for which no event asks."""
+    """Time between two looks without an event."""
 
 
 class DiscoveryFields(TypedDict, total=False):
@@ -537,9 +538,9 @@ class DiscoveryFields(TypedDict, total=False):
     heartbeat: HeartbeatDiscoveryLike | None
     """Instances register themselves over the admin API, and leave when they stop beating."""
     consul: ConsulDiscoveryLike | None
-    """The instances that Consul has of a service."""
+    """The instances of a service in Consul."""
     docker: DockerDiscoveryLike | None
-    """The running containers that have these labels."""
+    """The running containers with these labels."""
 
 
 class LoadBalancerFields(TypedDict, total=False):
