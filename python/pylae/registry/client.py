@@ -24,6 +24,7 @@ from pylae.units import size
 MOST_BYTES = 16 * 1024 * 1024
 """Longest reply."""
 _PIECE = 64 * 1024
+_LONGEST_HEAD = 128 * 1024
 _MOST_TEXT = 200
 """Characters of what an API says about an error."""
 
@@ -110,7 +111,7 @@ class ApiClient:
                     reply = _parsed(head)
                     if reply.status != 200:
                         # An error has an end, and says what is wrong.
-                        raise RefusedError(self.address, _whole(head + await reader.read(_PIECE)))
+                        raise RefusedError(self.address, await _reply(reader, MOST_BYTES, head))
                 except BaseException:
                     writer.transport.abort()
                     raise
@@ -245,21 +246,22 @@ def _whole(data: bytes) -> Reply:
     return Reply(response.status, response.headers, response.read())
 
 
-async def _reply(reader: asyncio.StreamReader, most: int) -> Reply:
+async def _reply(reader: asyncio.StreamReader, most: int, begun: bytes = b"") -> Reply:
     """Reads to the end of the connection or of `Content-Length`: not every server closes when it is asked to."""
-    data = bytearray()
-    end: int | None = None
+    data, end = bytearray(begun), None
     while end is None or len(data) < end:
+        if end is None and (head := data.find(b"\r\n\r\n")) >= 0:
+            length = _parsed(bytes(data[: head + 4])).length
+            end = most + 1 if length is None else head + 4 + length
+            continue
+        if end is None and len(data) > _LONGEST_HEAD:
+            raise ApiError("does not answer as HTTP has it")
         piece = await reader.read(_PIECE)
         if not piece:
             break
-        sought = max(len(data) - 3, 0)
         data += piece
         if len(data) > most:
             raise ApiError(f"answers with more than {size(most)}")
-        if end is None and (head := data.find(b"\r\n\r\n", sought)) >= 0:
-            length = _parsed(bytes(data[: head + 4])).length
-            end = most + 1 if length is None else head + 4 + length
     if not data:
         raise ApiError("ends the connection without an answer")
     return _whole(bytes(data))

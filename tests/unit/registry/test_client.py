@@ -13,7 +13,7 @@ import pytest
 
 from pylae import ConfigError
 from pylae.registry import client
-from pylae.registry.client import ApiClient, ApiError
+from pylae.registry.client import ApiClient, ApiError, RefusedError
 from pylae.registry.consul import ConsulDiscovery
 
 
@@ -78,6 +78,45 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
 
         lines = ["GET /a?b=c+d HTTP/1.1", f"Host: two.test:{port}", "User-Agent: pylae", "Connection: close", "X: y"]
         assert asyncio.run(ask()).decode().splitlines() == [*lines, ""]
+
+
+def test_a_stream_that_is_refused_says_why_in_pieces() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        async def ask() -> str:
+            loop = asyncio.get_running_loop()
+            asking = asyncio.create_task(ApiClient(url).stream("/events", patience=10))
+            connection, _ = await loop.sock_accept(server)
+            with connection:
+                await loop.sock_recv(connection, 1000)
+                for piece in (b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nnot\r\n", b"0\r\n\r\n"):
+                    await loop.sock_sendall(connection, piece)
+                    # So that it has this piece before the next one.
+                    await asyncio.sleep(0)
+            with pytest.raises(RefusedError) as caught:
+                await asking
+            return str(caught.value)
+
+        assert asyncio.run(ask()) == f"{url} refuses with 403: not"
+
+
+def test_a_head_without_an_end_is_read_no_further() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        async def ask() -> str:
+            loop = asyncio.get_running_loop()
+            asking = asyncio.create_task(ApiClient(url).get("/", patience=10))
+            connection, _ = await loop.sock_accept(server)
+            with connection, pytest.raises(ApiError) as caught:
+                await loop.sock_sendall(connection, b"HTTP/1.1 200 OK\r\nA: " + b"b" * 300_000)
+                await asking
+            return str(caught.value)
+
+        assert asyncio.run(ask()) == f"{url} does not answer as HTTP has it"
 
 
 def test_a_server_that_says_nothing() -> None:
