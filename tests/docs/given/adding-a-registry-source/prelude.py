@@ -1,3 +1,0 @@
-from typing import TYPE_CHECKING, Unpack
-
-from pylae.registry import SourceSettings
