@@ -25,6 +25,11 @@ MOST_BYTES = 16 * 1024 * 1024
 """Longest reply."""
 _PIECE = 64 * 1024
 _LONGEST_HEAD = 128 * 1024
+# `http.client` reads as many bytes as a chunk says that it has, up to more than there can be.
+_NO_HTTP = (
+    *(http.client.HTTPException, asyncio.IncompleteReadError, asyncio.LimitOverrunError),
+    *(ValueError, OverflowError),
+)
 _MOST_TEXT = 200
 """Characters of what an API says about an error."""
 
@@ -133,7 +138,7 @@ class ApiClient:
             raise ApiError(f"{address} cannot prove who it is ({error.verify_message})") from None
         except OSError as error:
             raise ApiError(f"{address} cannot be reached ({error.strerror or type(error).__name__})") from None
-        except (http.client.HTTPException, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+        except _NO_HTTP:
             raise ApiError(f"{address} does not answer as HTTP has it") from None
 
     def _head(self, path: str, query: Sequence[tuple[str, str]], fields: Mapping[str, str]) -> bytes:

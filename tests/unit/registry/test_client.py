@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pylae import ConfigError
 from pylae.registry import client
@@ -152,3 +155,36 @@ def test_addresses(written: str, address: str) -> None:
 def test_addresses_that_are_none(written: str) -> None:
     with pytest.raises(ConfigError):
         ConsulDiscovery(service="a", address=written)
+
+
+HEADS = (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 403 No\r\n", b"HTTP/1.1 100 Go on\r\n\r\n", b"HTTP/9 x\r\n")
+FIELDS = (
+    *(b"Content-Length: 3\r\n", b"Content-Length: -1\r\n", b"Content-Length: 9223372036854775808\r\n"),
+    *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n", b" folded\r\n", b"\xff: \x00\r\n"),
+)
+BODIES = (b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"-1\r\n", b"ffffffffffffffff\r\n")
+
+
+def replies() -> st.SearchStrategy[bytes]:
+    fields = st.lists(st.sampled_from(FIELDS), max_size=3).map(b"".join)
+    parts = st.tuples(st.sampled_from(HEADS), fields, st.just(b"\r\n"), st.sampled_from(BODIES))
+    return st.binary(max_size=200) | parts.map(b"".join)
+
+
+@given(replies(), st.integers(1, 50))
+def test_whatever_comes_is_a_reply_or_an_error(data: bytes, size: int) -> None:
+    """In pieces of any size."""
+
+    async def read() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        one = ApiClient("http://127.0.0.1:1")
+        with contextlib.suppress(ApiError), one._told():
+            found = await client._reply(reader, 100)
+            assert len(found.body) <= 100
+            assert found.said().isprintable()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "_PIECE", size)
+        asyncio.run(read())
