@@ -1352,7 +1352,8 @@ class AdminFields(TypedDict, total=False):
     `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
     is of this node alone: only the node's own file changes it."""
     code: str | Texts
-    """Hooks (`module:function`) and plugins that they may use besides those that the configuration has already."""
+    """Hooks (`module:function`), plugins and sources of packages that they may use besides those that the configuration
+    has already."""
 
 
 class ConfigFields(TypedDict, total=False):

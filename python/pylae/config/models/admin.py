@@ -85,7 +85,8 @@ class Admin(Settings):
     `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
     is of this node alone: only the node's own file changes it."""
     code: Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])] = ()
-    """Hooks (`module:function`) and plugins that they may use besides those that the configuration has already."""
+    """Hooks (`module:function`), plugins and sources of packages that they may use besides those that the configuration
+    has already."""
 
     if TYPE_CHECKING:
 
