@@ -54,7 +54,7 @@ _Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 __version__: str
 PROFILE: str
 RUSTLS: str
-POLICIES: list[str]
+POLICIES: tuple[tuple[str, tuple[str, ...]], ...]
 
 class PlanError(ValueError): ...
 class HookTimeout(BaseException): ...

@@ -1,4 +1,4 @@
-"""The running native side: the only module that imports `pylae._native`."""
+"""The running native side. Its tables are in `pylae.config.tables`; nothing else imports `pylae._native`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pylae.errors import EngineError
 from pylae.monitoring import Health, Thresholds, judge
 
 __all__ = [
-    "POLICIES",
     "Certificate",
     "Engine",
     "Headers",
@@ -52,9 +51,6 @@ __all__ = [
     "shift_clock",
     "write_stderr",
 ]
-
-POLICIES: tuple[str, ...] = tuple(_native.POLICIES)
-"""Names of the policies that the native side knows, in order of execution."""
 
 Headers = _native.Headers
 Request = _native.Request

@@ -13,14 +13,27 @@ from typing import get_args
 import pytest
 
 from pylae import Gateway, engine
+from pylae.config import plan as compiler
 from pylae.config.plan import effective_policies
-from pylae.policies import POLICIES, PolicySet
+from pylae.config.tables import POLICIES, policies_with
+from pylae.policies import PolicySet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def test_both_sides_have_the_same_policies_in_the_same_order() -> None:
-    assert engine.POLICIES == POLICIES
+def test_every_policy_of_the_native_table_has_a_model_or_is_derived() -> None:
+    assert tuple(PolicySet.model_fields) == tuple(name for name in POLICIES if name not in policies_with("derived"))
+
+
+def test_every_derived_policy_is_derived() -> None:
+    # Hooks follow from what is registered, not from settings.
+    assert set(policies_with("derived")) == {*compiler._DERIVED, "hooks"}
+
+
+@pytest.mark.parametrize("role", ["unrouted", "early"])
+def test_roles_are_of_policies_that_the_gateway_can_have(role: str) -> None:
+    assert set(policies_with(role)) <= set(PolicySet.model_fields)
+    assert policies_with(role)
 
 
 @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.yaml")), ids=lambda file: file.stem)

@@ -5,23 +5,26 @@ use std::collections::BTreeMap;
 use pylae_core::{Exchange, Problem, Resume, Verdict};
 use serde_json::Value;
 
-use crate::access_log::AccessLog;
 use crate::admission::RouteAccess;
-use crate::hooks::Hooked;
-use crate::mirror::Mirror;
 use crate::policy::Parts;
 use crate::rate_limit::RateLimit;
-use crate::table::AnyPolicy;
+use crate::table::{AnyPolicy, Outlet, TABLE};
+
+/// In [`Chain::indices`] a policy that the chain does not have.
+const ABSENT: u8 = u8::MAX;
 
 /// The compiled policies of one route.
-#[derive(Default)]
 pub struct Chain {
     policies: Box<[AnyPolicy]>,
     body_limit: Option<usize>,
-    /// Index of the hooks policy.
-    hooks: Option<usize>,
-    /// Index of the mirror policy.
-    mirror: Option<usize>,
+    /// Index of each policy of the table.
+    indices: [u8; TABLE.len()],
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { policies: Box::default(), body_limit: None, indices: [ABSENT; TABLE.len()] }
+    }
 }
 
 impl Chain {
@@ -38,11 +41,13 @@ impl Chain {
         if !problems.is_empty() {
             return Err(problems);
         }
-        built.sort_by_key(|policy| AnyPolicy::position(policy.name()));
+        built.sort_by_key(AnyPolicy::position);
         let body_limit = built.iter().filter_map(AnyPolicy::body_limit).max();
-        let mirror = built.iter().position(|policy| matches!(policy, AnyPolicy::mirror(_)));
-        let hooks = built.iter().position(|policy| matches!(policy, AnyPolicy::hooks(_)));
-        Ok(Self { policies: built.into_boxed_slice(), body_limit, hooks, mirror })
+        let mut indices = [ABSENT; TABLE.len()];
+        for (index, policy) in built.iter().enumerate() {
+            indices[policy.position()] = index as u8;
+        }
+        Ok(Self { policies: built.into_boxed_slice(), body_limit, indices })
     }
 
     /// Returns true if the route has no policies.
@@ -118,13 +123,16 @@ impl Chain {
         self.policies.get(next.checked_sub(1)?).map(AnyPolicy::name)
     }
 
-    /// Returns the route's access log policy.
-    pub fn access_log(&self) -> Option<&AccessLog> {
-        // It is the first row of the table.
-        match self.policies.first() {
-            Some(AnyPolicy::access_log(log)) => Some(log),
-            _ => None,
-        }
+    /// Returns the route's policy of this type, for the part of it that is outside of this crate.
+    #[inline]
+    pub fn outlet<P: Outlet>(&self) -> Option<&P> {
+        P::of(self.policies.get(usize::from(self.indices[P::POSITION]))?)
+    }
+
+    /// Returns true once the policy of this type has been entered.
+    #[inline]
+    pub fn has_reached<P: Outlet>(&self, exchange: &Exchange) -> bool {
+        exchange.entered > usize::from(self.indices[P::POSITION])
     }
 
     /// Returns the rate limits configured under `name`: `rate_limit` or `address_limit`.
@@ -134,29 +142,6 @@ impl Chain {
             AnyPolicy::address_limit(limits) => Some(&limits.0),
             _ => None,
         })
-    }
-
-    /// Returns the route's mirror policy.
-    #[inline]
-    pub fn mirror(&self) -> Option<&Mirror> {
-        match &self.policies[self.mirror?] {
-            AnyPolicy::mirror(mirror) => Some(mirror),
-            _ => None,
-        }
-    }
-
-    /// Returns the route's hooks policy.
-    pub fn hooks(&self) -> Option<&Hooked> {
-        match &self.policies[self.hooks?] {
-            AnyPolicy::hooks(hooks) => Some(hooks),
-            _ => None,
-        }
-    }
-
-    /// Returns true once the hooks policy has been entered.
-    #[inline]
-    pub fn has_reached_hooks(&self, exchange: &Exchange) -> bool {
-        self.hooks.is_some_and(|index| exchange.entered > index)
     }
 
     /// Summarizes which clients the policies admit.

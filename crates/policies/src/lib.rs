@@ -27,4 +27,4 @@ pub mod validation;
 pub use admission::RouteAccess;
 pub use chain::Chain;
 pub use policy::{Parts, Policy, PolicyShared};
-pub use table::TABLE;
+pub use table::{AnyPolicy, Outlet, PolicyRole, PolicyRow, TABLE};

@@ -1,4 +1,5 @@
-//! The registry of all policies, in order of execution.
+//! The registry of all policies, in order of execution. A row says all that there is to know about a policy from outside;
+//! Python reads it too.
 
 use pylae_core::{Exchange, Problem, Verdict};
 use serde_json::Value;
@@ -6,22 +7,89 @@ use serde_json::Value;
 use crate::config;
 use crate::policy::{Parts, Policy};
 
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyRow {
+    /// Name of the policy.
+    pub name: &'static str,
+    /// What sets it apart from others.
+    pub roles: &'static [PolicyRole],
+}
+
+/// What sets a policy apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyRole {
+    /// It has no settings of its own: Python derives it from others.
+    Derived,
+    /// It also shapes answers to requests that no route takes.
+    Unrouted,
+    /// With early hooks, the gateway-wide policy runs before them.
+    Early,
+    /// It has a part outside of this crate, which needs a socket, a task or the interpreter: see [`Outlet`].
+    Outlet,
+}
+
+impl PolicyRole {
+    /// The role as Python knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Derived => "derived",
+            Self::Unrouted => "unrouted",
+            Self::Early => "early",
+            Self::Outlet => "outlet",
+        }
+    }
+}
+
+/// A policy that has a part outside of this crate. That part finds it by its type: [`Chain::outlet`](crate::Chain::outlet).
+pub trait Outlet: Policy {
+    /// Its position in the table.
+    const POSITION: usize;
+
+    /// Returns the policy if it is of this type.
+    fn of(policy: &AnyPolicy) -> Option<&Self>;
+}
+
+/// Implements [`Outlet`] for a policy with that role.
+macro_rules! outlet {
+    ($name:ident: $policy:ty [Outlet $(, $role:ident)*]) => {
+        impl Outlet for $policy {
+            const POSITION: usize = Position::$name as usize;
+
+            #[inline]
+            fn of(policy: &AnyPolicy) -> Option<&Self> {
+                if let AnyPolicy::$name(policy) = policy { Some(policy) } else { None }
+            }
+        }
+    };
+    ($name:ident: $policy:ty [$other:ident $(, $role:ident)*]) => { outlet!($name: $policy [$($role),*]); };
+    ($name:ident: $policy:ty []) => {};
+}
+
 /// Declares [`AnyPolicy`], with one variant per row of the table, and its dispatch by name.
 macro_rules! policy_table {
-    ($($(#[$why:meta])* $name:ident: $policy:ty),+ $(,)?) => {
-        /// Names of all policies, in order of execution.
-        pub const TABLE: &[&str] = &[$(stringify!($name)),+];
+    ($($(#[$why:meta])* $name:ident: $policy:ty $([$($role:ident),+])?),+ $(,)?) => {
+        /// All policies, in order of execution.
+        pub const TABLE: &[PolicyRow] = &[
+            $(PolicyRow { name: stringify!($name), roles: &[$($(PolicyRole::$role),+)?] }),+
+        ];
+
+        /// Positions in the table by name.
+        #[allow(non_camel_case_types)] // the variant is the policy's name, spelt as everywhere else
+        enum Position { $($name),+ }
 
         /// A compiled policy of any kind.
-        #[allow(non_camel_case_types)] // the variant is the policy's name, spelt as everywhere else
-        pub(crate) enum AnyPolicy {
+        #[allow(non_camel_case_types)] // as above
+        pub enum AnyPolicy {
             $($(#[$why])* $name($policy)),+
         }
 
+        $(outlet!($name: $policy [$($($role),+)?]);)+
+
         impl AnyPolicy {
             /// Returns the policy's position in the table, which sets its position in every chain.
-            pub(crate) fn position(name: &str) -> Option<usize> {
-                TABLE.iter().position(|row| *row == name)
+            pub(crate) fn position(&self) -> usize {
+                match self { $(Self::$name(_) => Position::$name as usize),+ }
             }
 
             /// Builds policy `name`. Paths of problems are relative to `config`.
@@ -29,7 +97,7 @@ macro_rules! policy_table {
                 match name {
                     $(stringify!($name) => config::read(config)
                         .and_then(|config| <$policy as Policy>::build(config, parts)).map(Self::$name),)+
-                    _ => Err(vec![Problem::at("", format!("unknown policy; known are {}", TABLE.join(", ")))]),
+                    _ => Err(unknown()),
                 }
             }
 
@@ -37,7 +105,7 @@ macro_rules! policy_table {
             pub(crate) fn echo(name: &str, config: &Value) -> Result<Value, Vec<Problem>> {
                 match name {
                     $(stringify!($name) => config::read::<<$policy as Policy>::Config>(config).and_then(config::write),)+
-                    _ => Err(vec![Problem::at("", format!("unknown policy; known are {}", TABLE.join(", ")))]),
+                    _ => Err(unknown()),
                 }
             }
 
@@ -78,27 +146,32 @@ macro_rules! policy_table {
     };
 }
 
+fn unknown() -> Vec<Problem> {
+    let names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
+    vec![Problem::at("", format!("unknown policy; known are {}", names.join(", ")))]
+}
+
 // Request halves run in this order, response halves in reverse.
 policy_table! {
     /// Outermost. It decides nothing and writes its line when the exchange is over.
-    access_log: crate::access_log::AccessLog,
+    access_log: crate::access_log::AccessLog [Unrouted, Outlet],
     /// Outermost, so that every response carries the headers, including the gateway's own answers.
-    security_headers: crate::security_headers::SecurityHeaders,
+    security_headers: crate::security_headers::SecurityHeaders [Unrouted],
     /// Before everything that changes bodies, so that its response half runs after theirs.
     compression: crate::compression::Compression,
     /// Before everything that may answer, so that its response half sees those answers.
-    transform: crate::transform::Transform,
+    transform: crate::transform::Transform [Unrouted],
     /// Before everything else that decides, so that a refused client learns nothing.
-    ip_access: crate::ip_access::IpAccess,
+    ip_access: crate::ip_access::IpAccess [Unrouted, Early],
     /// Before everything that may refuse a page's request: pages must be able to read refusals, and preflights carry no
     /// credentials.
-    cors: crate::cors::Cors,
+    cors: crate::cors::Cors [Unrouted],
     /// Before authentication, which it protects. Its keys do not need a user.
-    address_limit: crate::address_limit::AddressLimit,
+    address_limit: crate::address_limit::AddressLimit [Unrouted, Early],
     /// Before everything that depends on the user.
-    authentication: crate::authentication::Authentication,
+    authentication: crate::authentication::Authentication [Derived],
     /// As soon as the user is known.
-    authorization: crate::authorization::Authorization,
+    authorization: crate::authorization::Authorization [Derived],
     /// After authentication: its keys may be users, and `auto` is the user where there is one. All its limits are
     /// checked here together, because a refusal by one must not consume the others.
     rate_limit: crate::rate_limit::RateLimit,
@@ -111,7 +184,7 @@ policy_table! {
     /// After everything that may refuse a request, so that stored responses reach only clients who may have them.
     cache: crate::cache::Caching,
     /// After everything else that decides, so that Python sees only requests that would be forwarded.
-    hooks: crate::hooks::Hooked,
+    hooks: crate::hooks::Hooked [Derived, Outlet],
     /// Last. It decides nothing, and only requests that passed all other policies are copied.
-    mirror: crate::mirror::Mirror,
+    mirror: crate::mirror::Mirror [Outlet],
 }

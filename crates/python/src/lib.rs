@@ -8,6 +8,7 @@ mod hooks;
 mod plan;
 mod primitives;
 mod signals;
+mod tables;
 mod tls;
 
 use pyo3::prelude::*;
@@ -22,7 +23,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("PROFILE", if cfg!(debug_assertions) { "development" } else { "release" })?;
     module.add("RUSTLS", env!("PYLAE_RUSTLS"))?;
-    module.add("POLICIES", pylae_policies::TABLE.to_vec())?;
+    tables::register(module)?;
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;

@@ -21,7 +21,8 @@ from pylae.config.models.split import When
 from pylae.config.models.tls import Texts
 from pylae.config.origin import Origin, PlanPart
 from pylae.config.pages import Pages
-from pylae.policies import POLICIES, PolicySet
+from pylae.config.tables import POLICIES, policies_with
+from pylae.policies import PolicySet
 from pylae.policies.authentication import Authentication
 from pylae.policies.authorization import Authorization
 
@@ -30,9 +31,6 @@ VERSION = 1
 
 FIRST = 2**31 - 1
 """Priority of the paths that belong to authenticators: the highest there is."""
-
-EARLY_POLICIES = ("ip_access", "address_limit")
-"""Gateway-wide policies that run before early hooks, where there are some."""
 
 
 class Call(NamedTuple):
@@ -109,15 +107,14 @@ def _early(config: Config, calls: Sequence[Call]) -> dict[str, Any]:
     hooks = [call.hook for call in calls if call.early]
     if not hooks:
         return {}
-    chosen = {name: getattr(config.policies, name) for name in EARLY_POLICIES}
+    chosen = {name: getattr(config.policies, name) for name in policies_with("early")}
     written = {name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}
     return PlanPart({**written, "hooks": {"calls": hooks}}, _GATEWAY_WIDE)
 
 
 def _unrouted(config: Config, early: Mapping[str, Any]) -> dict[str, Any]:
     """Policies for requests that match no route: they need no route to decide, or shape every answer."""
-    possible = ("access_log", "security_headers", "transform", "ip_access", "cors", "address_limit")
-    names = [name for name in possible if name not in early]
+    names = [name for name in policies_with("unrouted") if name not in early]
     chosen = {name: getattr(config.policies, name) for name in names}
     return PlanPart({name: policy.model_dump(mode="json") for name, policy in chosen.items() if policy}, _GATEWAY_WIDE)
 

@@ -22,11 +22,12 @@ from pylae.policies.validation import Validation
 if TYPE_CHECKING:
     from pylae.settings.fields import PolicySetFields
 
-__all__ = ["POLICIES", "PolicySet"]
+__all__ = ["PolicySet"]
 
 
 class PolicySet(Settings):
-    """Policies by name: settings, `true` for the defaults, `false` for off. One line each, in the native order."""
+    """Policies by name: settings, `true` for the defaults, `false` for off. One line each, as the native
+    table orders them."""
 
     access_log: Switch[AccessLog] = None
     """One line per exchange."""
@@ -58,12 +59,3 @@ class PolicySet(Settings):
     if TYPE_CHECKING:
 
         def __init__(self, **fields: Unpack[PolicySetFields]) -> None: ...
-
-
-_DERIVED = {"rate_limit": ("authentication", "authorization"), "mirror": ("hooks",)}
-"""Policies that follow from other keys, by the policy that they stand before."""
-
-POLICIES: tuple[str, ...] = tuple(
-    name for policy in PolicySet.model_fields for name in (*_DERIVED.get(policy, ()), policy)
-)
-"""Names of all policies in the order in which a request meets them."""

@@ -8,7 +8,7 @@ import pytest
 from pylae.config.models.config import Config, available_cores
 from pylae.config.origin import origin_of, steps
 from pylae.config.plan import compile_plan, route_names
-from pylae.policies import POLICIES
+from pylae.config.tables import POLICIES
 
 
 def plan(**settings: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ use pylae_core::service::{AdmissionPermit, AffinityKey, AttemptOutcome, PickInpu
 use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::{Framing, Name};
 use pylae_policies::hooks::Hooked;
+use pylae_policies::mirror::Mirror;
 use tracing::debug;
 
 use crate::client::Client;
@@ -102,7 +103,7 @@ fn prepare(route: &Route, service: &Service, client: &mut Client, exchange: &mut
     }
     forwarding::add_fields(exchange, &client.info.peer_text, &mut client.scratch)
         .map_err(|_| Halt::Malformed("a forwarded field has a value that may not be sent"))?;
-    if let Some(mirror) = route.chain.mirror() {
+    if let Some(mirror) = route.chain.outlet::<Mirror>() {
         client.body.buffer_at_least(mirror.max_body());
     }
     Ok(())
@@ -126,7 +127,7 @@ fn take_branch(route: &Route, split: &RouteSplit, service: &Service, exchange: &
         cache::forgo(exchange);
     }
     split.apply_changes(service, exchange);
-    if route.chain.hooks().is_some_and(Hooked::reads_response_body) {
+    if route.chain.outlet().is_some_and(Hooked::reads_response_body) {
         // As before the hooks: they read what the service sends. Cannot fail: the value is a constant.
         let _ = exchange.request.edits.set_known(Name::AcceptEncoding, b"identity");
     }

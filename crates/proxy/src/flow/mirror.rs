@@ -9,6 +9,7 @@ use std::task::ready;
 use pylae_core::service::{PickInput, Tried};
 use pylae_http::body::framing;
 use pylae_http::{Framing, HeadLimits, Method, ResponseHead};
+use pylae_policies::mirror::Mirror;
 
 use crate::flow::Flow;
 use crate::io::body_reader::BodyReader;
@@ -29,7 +30,7 @@ impl Flow<'_> {
     pub(super) fn mirror(&self) {
         let Some(route) = self.route else { return };
         let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
-        let (Some(mirror), Some(service)) = (route.chain.mirror(), &route.mirror) else { return };
+        let (Some(mirror), Some(service)) = (route.chain.outlet::<Mirror>(), &route.mirror) else { return };
         // Only requests that were forwarded and whose body is still buffered completely. Never a WebSocket.
         let complete =
             client.body.is_done() && client.body.is_replayable() && client.body.buffered().len() <= mirror.max_body();

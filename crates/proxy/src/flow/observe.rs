@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pylae_core::request::admit;
-use pylae_policies::access_log::Completion;
+use pylae_policies::access_log::{AccessLog, Completion};
 use tracing::debug;
 
 use crate::flow::Flow;
@@ -55,7 +55,7 @@ impl Flow<'_> {
         let Self { worker, snapshot, route, exchange, .. } = self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
         worker.recent.keep(|out| snapshot.description.write(exchange, &self.completion(ended), out));
-        if let (Some(access_log), Some(sink)) = (chain.access_log(), sink) {
+        if let (Some(access_log), Some(sink)) = (chain.outlet::<AccessLog>(), sink) {
             worker.log_buffer.write(sink, |out| access_log.write(exchange, &self.completion(ended), out));
         }
     }

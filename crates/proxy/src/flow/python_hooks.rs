@@ -42,8 +42,8 @@ impl<'a> Flow<'a> {
     /// Calls the request hooks of the route. Returns the response if one of them answers the request.
     pub(super) async fn request_hooks(&mut self, route: &Route) -> Result<Option<Box<Answer>>, Halt> {
         let Some(hooks) = route.hooks.as_deref() else { return Ok(None) };
-        self.ask_for_uncoded(route.chain.hooks());
-        self.call_request_hooks(hooks, route.chain.hooks()).await
+        self.ask_for_uncoded(route.chain.outlet());
+        self.call_request_hooks(hooks, route.chain.outlet()).await
     }
 
     /// Asks the instance for a body that hooks can read, if they do. What the client accepts stays what it is.
@@ -76,8 +76,8 @@ impl<'a> Flow<'a> {
     /// Calls the response hooks of the route if the exchange reached them. Returns the reply to send.
     pub(super) async fn response_hooks(&mut self, route: &Route, reply: Reply<'a>) -> Reply<'a> {
         match route.hooks.as_deref() {
-            Some(hooks) if route.chain.has_reached_hooks(self.exchange) => {
-                self.call_response_hooks(hooks, route.chain.hooks(), ResponseCall::Request, reply).await
+            Some(hooks) if route.chain.has_reached::<Hooked>(self.exchange) => {
+                self.call_response_hooks(hooks, route.chain.outlet(), ResponseCall::Request, reply).await
             }
             _ => reply,
         }

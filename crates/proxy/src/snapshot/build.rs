@@ -73,7 +73,7 @@ impl Snapshot {
             .unwrap_or_default();
         check_unused(&plan, &services, &auth, &mut problems);
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
-        let description = AccessLog::plain(&parts, chains.filter_map(Chain::access_log));
+        let description = AccessLog::plain(&parts, chains.filter_map(Chain::outlet));
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = pool_keys;
         let limits = &plan.limits;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use pylae_core::Problem;
 use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
 use pylae_policies::Chain;
+use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::IdentityFunction;
+use pylae_policies::hooks::Hooked;
 
 use super::Snapshot;
 use super::authenticator::HookedFunction;
@@ -46,7 +48,7 @@ impl Snapshot {
     fn connect_logs(&mut self, mut open: impl FnMut(&str) -> Result<Arc<Sink>, String>) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut connect = |chain: &Chain, path: &dyn Fn() -> String| {
-            let log = chain.access_log()?;
+            let log = chain.outlet::<AccessLog>()?;
             open(log.output()).map_err(|what| problems.push(Problem::at(path(), what))).ok()
         };
         self.sink = connect(&self.unrouted, &|| "unrouted.access_log.output".to_owned());
@@ -64,14 +66,14 @@ impl Snapshot {
             found.map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under(&path())))).ok()
         };
         for (index, route) in self.routes.iter_mut().enumerate() {
-            let Some(hooked) = route.chain.hooks() else { continue };
+            let Some(hooked) = route.chain.outlet::<Hooked>() else { continue };
             let stage = HookStage::Route { name: &route.name, params: self.router.params(index) };
             let hooks: Option<Arc<dyn Hooks>> =
                 compile(stage, hooked.calls(), &|| format!("routes[{index}].policies.hooks"));
             route.hooks = hooks;
         }
         if let Some(early) = &mut self.early
-            && let Some(hooked) = early.chain.hooks()
+            && let Some(hooked) = early.chain.outlet::<Hooked>()
         {
             early.hooks = compile(HookStage::Early, hooked.calls(), &|| "early.hooks".to_owned());
         }

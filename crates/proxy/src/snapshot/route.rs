@@ -8,6 +8,7 @@ use pylae_core::plan;
 use pylae_core::route::Split;
 use pylae_core::route::rewrite::PathEdit;
 use pylae_core::{Exchange, Problem};
+use pylae_policies::mirror::Mirror;
 use pylae_policies::{Chain, Parts};
 
 use super::service::{Service, Services};
@@ -126,7 +127,7 @@ impl Route {
 
 /// The service that receives copies of requests.
 pub(super) fn mirror_of(chain: &Chain, services: &Services) -> Result<Option<Arc<Service>>, Problem> {
-    let Some(mirror) = chain.mirror() else { return Ok(None) };
+    let Some(mirror) = chain.outlet::<Mirror>() else { return Ok(None) };
     let unknown = || Problem::at("mirror.service", format!("there is no service `{}`", mirror.service()));
     services.get(mirror.service()).cloned().map(Some).ok_or_else(unknown)
 }

@@ -18,7 +18,8 @@ from pylae.config.models.auth import WEAK_SECRET
 from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
-from pylae.config.plan import EARLY_POLICIES, effective_policies
+from pylae.config.plan import effective_policies
+from pylae.config.tables import policies_with
 from pylae.policies.rate_limit import RateLimits
 from pylae.units import size
 
@@ -360,7 +361,7 @@ def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
 
 def overridden_early(config: Config) -> Iterator[Finding]:
     """Policies that a route overrides although they have run by then, where there are early hooks."""
-    for name in EARLY_POLICIES:
+    for name in policies_with("early"):
         for index, route in enumerate(config.routes):
             if getattr(config.policies, name) and getattr(route, name) is not None:
                 text = f"the gateway-wide `{name}` holds here all the same: with early hooks it runs before routing"

@@ -3,6 +3,7 @@
 use pylae_core::request::readmit;
 use pylae_core::{Halt, Verdict, hook};
 use pylae_policies::Policy;
+use pylae_policies::hooks::Hooked;
 use tracing::debug;
 
 use super::ResponseCall;
@@ -38,7 +39,7 @@ impl<'a> Flow<'a> {
         }
         let Some(hooks) = early.hooks.as_deref() else { return Ok(None) };
         // The bodies of a call are a protocol of their own.
-        let policy = early.chain.hooks().filter(|_| !self.exchange.is_call());
+        let policy = early.chain.outlet::<Hooked>().filter(|_| !self.exchange.is_call());
         if let Some(limit) = policy.and_then(Policy::body_limit) {
             self.buffer_body(limit).await?;
         }
@@ -70,7 +71,7 @@ impl<'a> Flow<'a> {
             true if self.exchange.response.status == 101 || self.exchange.is_call() => ResponseCall::Fixed,
             true => ResponseCall::Request,
         };
-        let policy = early.chain.hooks().filter(|_| call != ResponseCall::Fixed);
+        let policy = early.chain.outlet::<Hooked>().filter(|_| call != ResponseCall::Fixed);
         self.call_response_hooks(hooks, policy, call, reply).await
     }
 }
