@@ -1,5 +1,5 @@
-//! The registry of all policies, in order of execution. A row says all that there is to know about a policy from outside;
-//! Python reads it too.
+//! The registry of all policies, in order of execution. A row says all that others must know about a policy; Python
+//! reads it too.
 
 use pylae_core::{Exchange, Problem, Verdict};
 use serde_json::Value;
@@ -41,7 +41,7 @@ impl PolicyRole {
     }
 }
 
-/// A policy that has a part outside of this crate. That part finds it by its type: [`Chain::outlet`](crate::Chain::outlet).
+/// A policy that has a part outside of this crate, which finds it by its type: [`Chain::outlet`](crate::Chain::outlet).
 pub trait Outlet: Policy {
     /// Its position in the table.
     const POSITION: usize;
