@@ -31,7 +31,7 @@ use retry::budget::RetryAllowance;
 
 pub use admission::{Admission, AdmissionPermit, QueueTicket};
 pub use affinity::AffinityKey;
-pub use balance::Tried;
+pub use balance::{BALANCERS, BalancerRole, BalancerRow, Tried};
 pub use explain::{BreakerStats, Candidate, InstanceStats, PickExplanation, ServiceStats};
 pub use hashing::hash;
 pub use health::{Change, Changes, Event};

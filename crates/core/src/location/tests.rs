@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use pylae_http::HeadLimits;
 
 use super::*;
-use crate::plan::{self, LoadBalancer};
+use crate::plan::{self};
 use crate::request::admit::admit;
 use crate::service::fixture;
 
@@ -35,7 +35,7 @@ const PLAIN: Case = Case {
 const STRIPPED: Case = Case { stripped: "/api", ..PLAIN };
 
 fn service(instances: &[&str]) -> ServiceState {
-    let mut plan = fixture::plan(LoadBalancer::RoundRobin, &vec![1; instances.len()]);
+    let mut plan = fixture::plan("round_robin", &vec![1; instances.len()]);
     for (instance, url) in plan.instances.iter_mut().zip(instances) {
         instance.url = (*url).to_owned();
     }

@@ -88,28 +88,16 @@ pub struct ServiceTls {
 
 /// How an instance is picked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LoadBalancer {
-    /// Round robin.
-    RoundRobin,
-    /// Smooth weighted round robin.
-    WeightedRoundRobin,
-    /// The instance with the fewest exchanges in flight for its weight.
-    LeastConnections,
-    /// At random, by weight.
-    Random,
-    /// By consistent hashing of the client address.
-    IpHash,
-    /// By consistent hashing of a property of the request.
-    ConsistentHash {
-        /// The property to hash.
-        on: HashOn,
-    },
-    /// The less loaded of two random instances, by latency and exchanges in flight.
-    P2c,
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Name of the balancer, of [`BALANCERS`](crate::service::BALANCERS).
+    pub kind: String,
+    /// The property of the request to hash, for balancers that go by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<HashOn>,
 }
 
-/// The key of consistent hashing. Exchanges without it are spread at random.
+/// The key of a balancer that hashes. Exchanges without it are spread at random.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HashOn {

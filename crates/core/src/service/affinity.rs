@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::balance::{BalancerRole, BalancerRow};
 use super::hashing::hash;
 use super::sticky::StickyCookie;
 use crate::exchange::Exchange;
-use crate::plan::{self, HashOn, LoadBalancer};
+use crate::plan::{self, HashOn};
 use crate::request::cookie;
 
 /// What a service reads from a request for affinity. Empty for most services.
@@ -33,15 +34,14 @@ pub struct AffinityKey {
 }
 
 impl Affinity {
-    pub(super) fn build(plan: &plan::ServicePlan) -> Self {
-        let key = match &plan.load_balancer {
-            LoadBalancer::IpHash => Some(HashSource::Address),
-            LoadBalancer::ConsistentHash { on: HashOn::Header(name) } => Some(HashSource::Field(name.as_str().into())),
-            LoadBalancer::ConsistentHash { on: HashOn::Cookie(name) } => {
-                Some(HashSource::Cookie(name.as_bytes().into()))
-            }
-            LoadBalancer::ConsistentHash { on: HashOn::User } => Some(HashSource::User),
-            _ => None,
+    /// `balancer` is that of the service.
+    pub(super) fn build(plan: &plan::ServicePlan, balancer: &BalancerRow) -> Self {
+        let key = match &plan.load_balancer.on {
+            None if balancer.has(BalancerRole::Address) => Some(HashSource::Address),
+            None => None,
+            Some(HashOn::Header(name)) => Some(HashSource::Field(name.as_str().into())),
+            Some(HashOn::Cookie(name)) => Some(HashSource::Cookie(name.as_bytes().into())),
+            Some(HashOn::User) => Some(HashSource::User),
         };
         Self { key, cookie: plan.sticky.as_ref().map(StickyCookie::from_plan) }
     }

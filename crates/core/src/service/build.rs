@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::affinity::Affinity;
-use super::balance::{self, Balancer};
+use super::balance::{Balancer, BalancerRow};
 use super::breaker::BreakerRules;
 use super::instance::{DOWN, DRAINING, EJECTED, Instance, InstanceSlot};
 use super::{MAX_INSTANCES, ServiceShared, ServiceState, sticky};
@@ -19,15 +19,14 @@ impl ServiceState {
     pub fn build(plan: &plan::ServicePlan, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
         let slots = slots(plan, previous, now, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let row = BalancerRow::of(plan).map_err(|problem| problems.push(problem)).ok();
+        let (Some(row), true) = (row, problems.is_empty()) else { return Err(problems) };
         let down = if plan.health_check.is_some() { DOWN } else { 0 };
         let ejected = if plan.passive_health.is_some() { EJECTED } else { 0 };
         Ok(Self {
             name: plan.name.as_str().into(),
+            balancer: Balancer::build(row, &slots),
             slots,
-            balancer: Balancer::build(&plan.load_balancer, &plan.instances),
             mask: DRAINING | down | ejected,
             ramp: plan.slow_start.map(|span| span.0).filter(|span| !span.is_zero()),
             rules: plan.circuit_breaker.as_ref().map(BreakerRules::from_plan),
@@ -36,7 +35,7 @@ impl ServiceState {
             panic_threshold: plan.panic_threshold,
             budget: plan.retry_budget.clone(),
             sticky: plan.sticky.is_some(),
-            affinity: Affinity::build(plan),
+            affinity: Affinity::build(plan, row),
             max_in_flight: plan.max_in_flight.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             queue: u32::try_from(plan.queue.size).unwrap_or(u32::MAX),
             shared: previous.map_or_else(|| Arc::new(ServiceShared::new(now)), |state| Arc::clone(&state.shared)),
@@ -85,12 +84,6 @@ fn check(plan: &plan::ServicePlan) -> Vec<Problem> {
     for (index, instance) in plan.instances.iter().enumerate() {
         require(instance.weight > 0, &format!("instances[{index}].weight"), "must be at least 1");
     }
-    let shares = plan.instances.len() > MAX_INSTANCES || balance::keeps_shares(&plan.load_balancer, &plan.instances);
-    require(
-        shares,
-        "instances",
-        "the weights differ by so much that rounding would change the shares; use smaller ones",
-    );
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let secure = |instance: &plan::InstancePlan| instance.url.starts_with("https://");
     let spoken = plan.tls.is_some() || !plan.instances.iter().any(secure);

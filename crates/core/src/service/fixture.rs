@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::hashing::mix;
 use super::*;
-use crate::plan::{LoadBalancer, Queue, RetryBudget, Seconds};
+use crate::plan::{HashOn, LoadBalancer, Queue, RetryBudget, Seconds};
 
 pub(super) const START: u64 = 1_000_000_000;
 
@@ -16,13 +17,21 @@ pub(super) fn at(seconds: f64) -> Now {
     Now::from_nanos(START).saturating_add(Duration::from_secs_f64(seconds))
 }
 
+/// A balancer by name. One that goes by a key goes by the user.
+impl From<&str> for LoadBalancer {
+    fn from(kind: &str) -> Self {
+        let keyed = BALANCERS.iter().any(|row| row.name == kind && row.has(BalancerRole::Key));
+        Self { kind: kind.into(), on: keyed.then_some(HashOn::User) }
+    }
+}
+
 /// Returns a plan with instances `http://i0:80`… of these weights and defaults otherwise.
-pub(crate) fn plan(load_balancer: LoadBalancer, weights: &[u32]) -> plan::ServicePlan {
+pub(crate) fn plan(load_balancer: impl Into<LoadBalancer>, weights: &[u32]) -> plan::ServicePlan {
     let instance = |(index, &weight)| plan::InstancePlan { url: format!("http://i{index}:80"), weight };
     plan::ServicePlan {
         name: "shop".into(),
         instances: weights.iter().enumerate().map(instance).collect(),
-        load_balancer,
+        load_balancer: load_balancer.into(),
         slow_start: None,
         tls: None,
         sticky: None,
@@ -107,4 +116,62 @@ pub(crate) fn threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -
             .collect();
         all.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
+}
+
+pub(super) fn key(number: u64) -> u64 {
+    hash(&number.to_le_bytes())
+}
+
+/// Returns the instance of a key.
+pub(super) fn place(service: &ServiceState, now: Now, key: u64) -> usize {
+    service.pick(&PickInput { hash: Some(key), ..input(now, 1) }).unwrap().index
+}
+
+/// Returns how many of `picks` picks, divided over `workers`, each instance gets; an exchange ends before the next
+/// begins.
+pub(super) fn spread(service: &ServiceState, now: Now, picks: u64, workers: usize) -> Vec<u64> {
+    let work = |worker| {
+        let mut counts = vec![0; service.slots.len()];
+        for number in 0..picks / workers as u64 {
+            let random = mix(number * 16 + worker as u64);
+            let picked = service.pick(&PickInput { hash: Some(key(random)), ..input(now, random) }).unwrap();
+            counts[picked.index] += 1;
+            picked.finish(now, AttemptOutcome::Status(200), Duration::from_millis(1));
+        }
+        counts
+    };
+    let add = |sum: Vec<u64>, one: Vec<u64>| sum.iter().zip(one).map(|(a, b)| a + b).collect();
+    threads(workers, work).into_iter().fold(vec![0; service.slots.len()], add)
+}
+
+/// Pearson's test that `counts` come from `weights`; it fails by chance about once in 10 000 times.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn assert_chi_square(counts: &[u64], weights: &[u32]) {
+    let (all, sum) = (counts.iter().sum::<u64>() as f64, f64::from(weights.iter().sum::<u32>()));
+    let expected = |weight: u32| all * f64::from(weight) / sum;
+    let term = |(&count, &weight): (&u64, &u32)| (count as f64 - expected(weight)).powi(2) / expected(weight);
+    let statistic: f64 = counts.iter().zip(weights).map(term).sum();
+    let freedom = (weights.len() - 1) as f64;
+    // Wilson and Hilferty's approximation of the quantile.
+    let bound = freedom * (1.0 - 2.0 / (9.0 * freedom) + 3.72 * (2.0 / (9.0 * freedom)).sqrt()).powi(3);
+    assert!(statistic < bound, "{counts:?} for {weights:?}: {statistic} over {bound}");
+}
+
+pub(super) fn checked(balancer: &str, weights: &[u32]) -> plan::ServicePlan {
+    plan::ServicePlan { health_check: Some(health_check()), ..plan(balancer, weights) }
+}
+
+/// Returns the share of keys that move when `before` becomes `after`, and whether any moved between instances that
+/// stayed.
+pub(super) fn moved(balancer: &str, before: &[u32], after: &[u32]) -> (f64, bool) {
+    let first = build(&plan(balancer, before));
+    let second = ServiceState::build(&plan(balancer, after), Some(&first), at(1.0)).unwrap();
+    let stays = before.len().min(after.len());
+    let (mut count, mut needless) = (0, false);
+    for number in 0..20_000 {
+        let (from, to) = (place(&first, at(1.0), key(number)), place(&second, at(1.0), key(number)));
+        count += u32::from(from != to);
+        needless |= from != to && from < stays && to < stays;
+    }
+    (f64::from(count) / 20_000.0, needless)
 }

@@ -200,17 +200,18 @@ impl ServiceState {
         cursor: &AtomicU64,
     ) -> Option<usize> {
         let mask = if self.in_panic(input.now) { DRAINING } else { self.mask };
-        let PickInput { now, avoid, random, .. } = *input;
-        let mut view = InstanceView { slots: &self.slots, now, mask, avoid, ramp: self.ramp, rules, random };
+        let PickInput { now, hash, avoid, random, .. } = *input;
+        let ramp = self.ramp;
+        let mut view = InstanceView { slots: &self.slots, now, mask, avoid, ramp, rules, random, hash, cursor };
         if let Some(wanted) = input.sticky.filter(|_| self.sticky) {
             let found = self.slots.iter().position(|slot| slot.sticky == wanted);
             if let Some(index) = found.filter(|&index| view.allows(index)) {
                 return Some(index);
             }
         }
-        self.balancer.select(&view, input.hash, cursor).or_else(|| {
+        self.balancer.select(&view).or_else(|| {
             view.avoid = Tried::NONE;
-            if avoid.is_empty() { None } else { self.balancer.select(&view, input.hash, cursor) }
+            if avoid.is_empty() { None } else { self.balancer.select(&view) }
         })
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Shortage;
-use crate::plan::{LoadBalancer, Sticky};
+use crate::plan::Sticky;
 use crate::service::fixture::{at, breaker, build, exchange, health_check, input, passive, plan, seconds};
 
 fn paths(plan: &plan::ServicePlan) -> Vec<String> {
@@ -16,7 +16,7 @@ fn a_state_is_shared_by_threads() {
 
 #[test]
 fn all_problems_are_told_with_their_paths() {
-    let mut plan = plan(LoadBalancer::RoundRobin, &[1, 0, 1, 1]);
+    let mut plan = plan("round_robin", &[1, 0, 1, 1]);
     plan.instances[2].url = "ftp://i2".into();
     plan.instances[3].url = "http://i0/".into();
     plan.panic_threshold = Some(1.5);
@@ -42,14 +42,14 @@ fn all_problems_are_told_with_their_paths() {
 
 #[test]
 fn the_number_of_instances_is_bounded() {
-    let most = plan(LoadBalancer::WeightedRoundRobin, &vec![3; MAX_INSTANCES]);
+    let most = plan("weighted_round_robin", &vec![3; MAX_INSTANCES]);
     assert_eq!(build(&most).instances().len(), MAX_INSTANCES);
-    assert_eq!(paths(&plan(LoadBalancer::RoundRobin, &vec![1; MAX_INSTANCES + 1])), ["instances"]);
+    assert_eq!(paths(&plan("round_robin", &vec![1; MAX_INSTANCES + 1])), ["instances"]);
 }
 
 #[test]
 fn a_reload_hands_over_by_address() {
-    let mut first = plan(LoadBalancer::RoundRobin, &[1, 1, 1]);
+    let mut first = plan("round_robin", &[1, 1, 1]);
     first.health_check = Some(health_check());
     first.circuit_breaker = Some(breaker(BreakerScope::Service));
     let old = build(&first);
@@ -76,7 +76,7 @@ fn a_reload_hands_over_by_address() {
 
 #[test]
 fn a_plan_that_does_not_build_changes_nothing() {
-    let mut first = plan(LoadBalancer::RoundRobin, &[1, 1]);
+    let mut first = plan("round_robin", &[1, 1]);
     first.health_check = Some(health_check());
     let old = build(&first);
     old.active_result(0, at(0.0), false, "refused");
@@ -90,7 +90,7 @@ fn a_plan_that_does_not_build_changes_nothing() {
 
 #[test]
 fn health_that_is_no_longer_checked_is_not_heeded() {
-    let mut plan = plan(LoadBalancer::RoundRobin, &[1, 1]);
+    let mut plan = plan("round_robin", &[1, 1]);
     plan.health_check = Some(health_check());
     plan.passive_health = Some(passive());
     let old = build(&plan);
@@ -106,7 +106,7 @@ fn health_that_is_no_longer_checked_is_not_heeded() {
 
 #[test]
 fn turns_go_on_over_a_reload() {
-    let plan = plan(LoadBalancer::RoundRobin, &[1, 1, 1]);
+    let plan = plan("round_robin", &[1, 1, 1]);
     let old = build(&plan);
     assert_eq!(exchange(&old, at(0.0), AttemptOutcome::Status(200)).unwrap().0, 0);
     let new = ServiceState::build(&plan, Some(&old), at(0.0)).unwrap();
@@ -115,7 +115,7 @@ fn turns_go_on_over_a_reload() {
 
 fn sticky(secret: Option<&str>) -> plan::ServicePlan {
     let sticky = Sticky { cookie: "s".into(), ttl: None, secret: secret.map(Into::into) };
-    plan::ServicePlan { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1, 1]) }
+    plan::ServicePlan { sticky: Some(sticky), ..plan("round_robin", &[1, 1, 1]) }
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn cookies_of_others_are_ignored() {
         .map(|picked| (picked.index, picked.sticky().is_some()))
         .collect();
     assert_eq!(used, [(0, true), (1, true), (2, true)]);
-    let plain = build(&plan(LoadBalancer::RoundRobin, &[1]));
+    let plain = build(&plan("round_robin", &[1]));
     assert_eq!(plain.pick(&input(at(0.0), 0)).unwrap().sticky(), None, "no cookie where none is wanted");
 }
 
@@ -169,7 +169,7 @@ fn tried_remembers_the_last_eight() {
 #[test]
 fn a_retry_goes_to_another_instance_where_there_is_one() {
     for instances in [1, 2, 5] {
-        let service = build(&plan(LoadBalancer::Random, &vec![1; instances]));
+        let service = build(&plan("random", &vec![1; instances]));
         let mut tried = Tried::default();
         for number in 0..instances {
             let picked = service.pick(&PickInput { avoid: &tried, ..input(at(0.0), number as u64) }).unwrap();
@@ -182,7 +182,7 @@ fn a_retry_goes_to_another_instance_where_there_is_one() {
 
 #[test]
 fn an_answer_that_breaks_off_ends_no_row_of_failures() {
-    let mut plan = plan(LoadBalancer::RoundRobin, &[1, 1]);
+    let mut plan = plan("round_robin", &[1, 1]);
     plan.passive_health = Some(plan::PassiveHealth { failures: 3, ..passive() });
     plan.circuit_breaker = Some(breaker(BreakerScope::Instance));
     let service = build(&plan);
@@ -206,7 +206,7 @@ fn an_answer_that_breaks_off_ends_no_row_of_failures() {
 
 #[test]
 fn a_suspended_pick_is_in_flight_until_it_comes_back() {
-    let mut plan = plan(LoadBalancer::RoundRobin, &[1]);
+    let mut plan = plan("round_robin", &[1]);
     plan.circuit_breaker = Some(plan::CircuitBreaker { failure_threshold: 1, ..breaker(BreakerScope::Service) });
     let service = build(&plan);
     let in_flight = || service.instances().next().unwrap().in_flight();
@@ -223,7 +223,7 @@ fn a_suspended_pick_is_in_flight_until_it_comes_back() {
 #[test]
 fn what_the_gateway_lacks_counts_against_nobody() {
     for what in Shortage::ALL {
-        let mut plan = plan(LoadBalancer::RoundRobin, &[1]);
+        let mut plan = plan("round_robin", &[1]);
         plan.passive_health = Some(plan::PassiveHealth { failures: 1, max_ejected: 1.0, ..passive() });
         plan.circuit_breaker = Some(plan::CircuitBreaker { failure_threshold: 1, ..breaker(BreakerScope::Service) });
         let service = build(&plan);

@@ -3,13 +3,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Admission, AdmissionPermit, QueueTicket};
-use crate::plan::{self, LoadBalancer, Queue};
+use crate::plan::{self, Queue};
 use crate::service::ServiceState;
 use crate::service::fixture::{at, build, plan, seconds, threads};
 
 fn bounded(most: Option<usize>, size: usize) -> plan::ServicePlan {
     let queue = Queue { size, timeout: seconds(1.0) };
-    plan::ServicePlan { max_in_flight: most, queue, ..plan(LoadBalancer::RoundRobin, &[1]) }
+    plan::ServicePlan { max_in_flight: most, queue, ..plan("round_robin", &[1]) }
 }
 
 fn enter(service: &ServiceState) -> Option<AdmissionPermit<'_>> {

@@ -4,7 +4,7 @@ use pylae_http::HeadLimits;
 
 use super::*;
 use crate::exchange::user::User;
-use crate::plan::{Seconds, Sticky};
+use crate::plan::{LoadBalancer, Seconds, Sticky};
 use crate::service::fixture::{build, plan};
 
 fn request(fields: &str) -> Exchange {
@@ -15,18 +15,18 @@ fn request(fields: &str) -> Exchange {
     exchange
 }
 
-fn affinity_key(how: LoadBalancer, exchange: &Exchange) -> AffinityKey {
+fn affinity_key(how: impl Into<LoadBalancer>, exchange: &Exchange) -> AffinityKey {
     build(&plan(how, &[1, 1])).affinity_key(exchange)
 }
 
 fn on(on: HashOn) -> LoadBalancer {
-    LoadBalancer::ConsistentHash { on }
+    LoadBalancer { kind: "consistent_hash".into(), on: Some(on) }
 }
 
 #[test]
 fn what_is_not_asked_for_is_not_looked_at() {
     let exchange = request("Cookie: s=0123456789abcdef\r\n");
-    assert_eq!(affinity_key(LoadBalancer::RoundRobin, &exchange), AffinityKey::default());
+    assert_eq!(affinity_key("round_robin", &exchange), AffinityKey::default());
 }
 
 #[test]
@@ -38,14 +38,14 @@ fn hashes_are_of_what_the_plan_names() {
     exchange.request.user = Some(Arc::new(User { id: "ada".into(), ..User::default() }));
     assert_eq!(affinity_key(on(HashOn::User), &exchange).hash, Some(hash(b"ada")));
     exchange.request.origin.client = "::ffff:192.0.2.1".parse().unwrap();
-    assert_eq!(affinity_key(LoadBalancer::IpHash, &exchange).hash, Some(hash(&[192, 0, 2, 1])));
+    assert_eq!(affinity_key("ip_hash", &exchange).hash, Some(hash(&[192, 0, 2, 1])));
     assert_eq!(affinity_key(on(HashOn::Header("x-other".into())), &exchange).hash, None);
 }
 
 #[test]
 fn a_sticky_cookie_is_read_as_it_was_written() {
     let sticky = Sticky { cookie: "s".into(), ttl: Some(Seconds(std::time::Duration::from_secs(90))), secret: None };
-    let service = build(&plan::ServicePlan { sticky: Some(sticky), ..plan(LoadBalancer::RoundRobin, &[1, 1]) });
+    let service = build(&plan::ServicePlan { sticky: Some(sticky), ..plan("round_robin", &[1, 1]) });
     let mut written = Vec::new();
     service.write_cookie(0x0123, true, &mut written);
     let written = String::from_utf8(written).unwrap();

@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{BreakerScope, CircuitBreaker, LoadBalancer};
+use crate::plan::{BreakerScope, CircuitBreaker};
 use crate::service::fixture::{at, breaker, build, exchange, input, plan, seconds, threads};
 use crate::service::{AttemptOutcome, Event, Picked, ServiceState, Unavailable};
 
 fn service(rules: CircuitBreaker, instances: usize) -> ServiceState {
-    build(&plan::ServicePlan { circuit_breaker: Some(rules), ..plan(LoadBalancer::RoundRobin, &vec![1; instances]) })
+    build(&plan::ServicePlan { circuit_breaker: Some(rules), ..plan("round_robin", &vec![1; instances]) })
 }
 
 fn textbook() -> ServiceState {
@@ -386,5 +386,5 @@ fn a_reset_of_one_instance_leaves_the_others_open() {
     assert_eq!(changes[0].instance.as_deref(), service.instances().nth(1).map(|instance| instance.url()));
     assert_eq!(service.pick(&input(at(1.0), 0)).unwrap().index, 1);
     assert_eq!(service.reset_breaker(None).map(|changes| changes.len()), Some(1));
-    assert_eq!(build(&plan(LoadBalancer::RoundRobin, &[1])).reset_breaker(None), None, "there is none");
+    assert_eq!(build(&plan("round_robin", &[1])).reset_breaker(None), None, "there is none");
 }

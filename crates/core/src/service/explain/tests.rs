@@ -1,10 +1,10 @@
-use crate::plan::{self, BreakerScope, LoadBalancer};
+use crate::plan::{self, BreakerScope};
 use crate::service::fixture::{at, breaker, build, exchange, health_check, input, plan};
 use crate::service::{AttemptOutcome, PickInput, Tried};
 
 #[test]
 fn an_explanation_picks_what_the_next_pick_picks_and_changes_nothing() {
-    for balancer in [LoadBalancer::WeightedRoundRobin, LoadBalancer::Random, LoadBalancer::IpHash, LoadBalancer::P2c] {
+    for balancer in ["weighted_round_robin", "random", "ip_hash", "p2c"] {
         let service = build(&plan(balancer, &[3, 2, 1]));
         for number in 0..50 {
             let input = PickInput { hash: Some(number * 77), ..input(at(0.0), number) };
@@ -21,7 +21,7 @@ fn an_explanation_says_why() {
     let plan = plan::ServicePlan {
         health_check: Some(health_check()),
         circuit_breaker: Some(breaker(BreakerScope::Instance)),
-        ..plan(LoadBalancer::RoundRobin, &[1, 1, 1])
+        ..plan("round_robin", &[1, 1, 1])
     };
     let service = build(&plan);
     for _ in 0..15 {
@@ -44,7 +44,7 @@ fn an_explanation_says_why() {
 
 #[test]
 fn an_explanation_tells_of_tried_ones() {
-    let service = build(&plan(LoadBalancer::RoundRobin, &[1, 1]));
+    let service = build(&plan("round_robin", &[1, 1]));
     let mut avoid = Tried::default();
     avoid.insert(0);
     let explained = service.explain_pick(&PickInput { avoid: &avoid, ..input(at(0.0), 0) });
@@ -54,10 +54,8 @@ fn an_explanation_tells_of_tried_ones() {
 
 #[test]
 fn statistics_are_json() {
-    let service = build(&plan::ServicePlan {
-        circuit_breaker: Some(breaker(BreakerScope::Service)),
-        ..plan(LoadBalancer::P2c, &[2])
-    });
+    let service =
+        build(&plan::ServicePlan { circuit_breaker: Some(breaker(BreakerScope::Service)), ..plan("p2c", &[2]) });
     exchange(&service, at(0.0), AttemptOutcome::Status(500)).unwrap();
     let _held = service.pick(&input(at(0.0), 0)).unwrap();
     let json = serde_json::to_value(service.snapshot(at(0.0))).unwrap();

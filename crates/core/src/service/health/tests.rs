@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{Change, Event};
 use crate::clock::Instant as Now;
-use crate::plan::{self, HealthCheck, LoadBalancer, PassiveHealth};
+use crate::plan::{self, HealthCheck, PassiveHealth};
 use crate::service::fixture::{at, build, exchange, health_check, input, passive, plan, threads};
 use crate::service::outcome::AttemptEnd;
 use crate::service::{AttemptOutcome, Picked, ServiceState, Unavailable};
@@ -13,7 +13,7 @@ const GOOD: AttemptOutcome = AttemptOutcome::Status(200);
 const BAD: AttemptOutcome = AttemptOutcome::Status(500);
 
 fn service(count: usize, active: Option<HealthCheck>, passive: Option<PassiveHealth>) -> ServiceState {
-    let plan = plan(LoadBalancer::RoundRobin, &vec![1; count]);
+    let plan = plan("round_robin", &vec![1; count]);
     build(&plan::ServicePlan { health_check: active, passive_health: passive, ..plan })
 }
 
@@ -127,7 +127,7 @@ fn never_more_than_the_share_is_ejected() {
 
 #[test]
 fn all_down_is_unavailable_unless_there_is_panic() {
-    let plan = plan(LoadBalancer::RoundRobin, &[1, 1, 1, 1]);
+    let plan = plan("round_robin", &[1, 1, 1, 1]);
     let mut plan = plan::ServicePlan { health_check: Some(health_check()), ..plan };
     let calm = build(&plan);
     plan.panic_threshold = Some(0.5);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{AttemptReport, Reason, RetryVerdict, back_off};
 use crate::Shortage;
-use crate::plan::{self, LoadBalancer, RetryBudget, RetryOn};
+use crate::plan::{self, RetryBudget, RetryOn};
 use crate::service::fixture::{at, build, input, plan, threads};
 use crate::service::hashing::mix;
 use crate::service::{AttemptOutcome, PickInput, ServiceState, Tried};
@@ -131,7 +131,7 @@ fn back_off_doubles_up_to_a_second_and_is_anything_below() {
 
 fn budgeted(min_per_second: f64) -> ServiceState {
     let retry_budget = RetryBudget { ratio: 0.2, min_per_second };
-    build(&plan::ServicePlan { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1, 1]) })
+    build(&plan::ServicePlan { retry_budget, ..plan("round_robin", &[1, 1]) })
 }
 
 /// Sends a request whose attempts all fail; returns the number of attempts.
@@ -199,7 +199,7 @@ fn a_reload_does_not_refill_the_budget() {
     let service = budgeted(5.0);
     while doomed(&service, 0.0, 0) > 1 {}
     let retry_budget = RetryBudget { ratio: 0.2, min_per_second: 5.0 };
-    let next = plan::ServicePlan { retry_budget, ..plan(LoadBalancer::RoundRobin, &[1]) };
+    let next = plan::ServicePlan { retry_budget, ..plan("round_robin", &[1]) };
     let next = ServiceState::build(&next, Some(&service), at(0.0)).unwrap();
     assert_eq!(doomed(&next, 0.0, 0), 1);
     assert!(next.snapshot(at(0.0)).retries_refused > 0);
@@ -218,7 +218,7 @@ fn what_reached_no_instance_is_not_charged_to_the_budget() {
 #[test]
 fn only_ports_may_be_there_for_another_instance() {
     let verdict = |what, instances: usize, number| {
-        let service = build(&plan(LoadBalancer::RoundRobin, &vec![1; instances]));
+        let service = build(&plan("round_robin", &vec![1; instances]));
         let attempt =
             AttemptReport { number, sent: false, idempotent: false, ..attempt(AttemptOutcome::Shortage(what)) };
         match service.retry(&attempt, at(0.0), 0) {
