@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+# Their table declares these files, which cargo fmt does not follow.
+BALANCERS := $(wildcard crates/core/src/service/balance/*.rs)
 PEERS ?= floor,pylae,haproxy,nginx,envoy
 CHAOS ?=
 SOAK_SECONDS ?= 3600
@@ -27,6 +29,7 @@ test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets wher
 
 lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native module
 	cargo fmt --check
+	rustfmt --check --edition 2024 $(BALANCERS)
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -35,6 +38,7 @@ lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native m
 
 format: $(VENV)/.dependencies ## Format everything
 	cargo fmt
+	rustfmt --edition 2024 $(BALANCERS)
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 

@@ -29,7 +29,7 @@ from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import CallOptions, HookOptions
-from pylae.config.models.service import Service
+from pylae.config.models.service import BalancerKind, LoadBalancer, Service
 from pylae.config.models.tls import CertifiedKey, ListenerTls
 from pylae.policies.address_limit import AddressLimit, AddressLimits
 from pylae.policies.cache import Cache
@@ -59,11 +59,14 @@ _UNITS = {
 }
 """What is written for a unit, by the function that reads it."""
 _SWITCH = Switch[Any].__metadata__[0]
+_LITERALS: dict[Any, str] = {BalancerKind: "BalancerKind"}
+"""Words that have a name here, because code needs them too."""
 _NAMES = {NoneType: "None", Any: "Any", timedelta: "timedelta", SecretStr: "SecretStr", RequestRate: "RequestRate"}
 _JSON = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None", "array": "Texts"}
 
 SHORT: dict[type[BaseModel], tuple[str, ...]] = {
     Cache: ("DurationLike",),
+    LoadBalancer: ("BalancerKind",),
     RateLimits: ("RateLimitLike", "Sequence[RateLimitLike]"),
     AddressLimits: ("AddressLimitLike", "Sequence[AddressLimitLike]"),
 }
@@ -100,6 +103,7 @@ def text() -> str:
         "from pylae.units import DurationLike, RateLike, SizeLike\n",
         "Texts: TypeAlias = list[str] | tuple[str, ...]",
         '"""Several texts. A text alone is not meant, although to a type checker it is a sequence of texts."""\n',
+        *(f"{name}: TypeAlias = {_literal(get_args(kind))[0]}" for kind, name in _LITERALS.items()),
         *(_fields(model) for model in models),
         *(_like(model) for model in models),
     ]
@@ -218,6 +222,8 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _plain(kind: Any) -> list[str]:
+    if kind in _LITERALS:
+        return [_LITERALS[kind]]
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return written(arguments[0], arguments[1:])

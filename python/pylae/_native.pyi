@@ -3,6 +3,7 @@ from contextvars import Context
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, final, overload
 
 __all__ = [
+    "BALANCERS",
     "POLICIES",
     "PROFILE",
     "RUSTLS",
@@ -54,6 +55,7 @@ _Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 __version__: str
 PROFILE: str
 RUSTLS: str
+BALANCERS: tuple[tuple[str, str, tuple[str, ...]], ...]
 POLICIES: tuple[tuple[str, tuple[str, ...]], ...]
 
 class PlanError(ValueError): ...

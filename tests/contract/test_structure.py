@@ -166,6 +166,8 @@ def _crate(folder: Path, **files: str) -> Crates:
             True,
         ),
         ({"lib": "mod a;", "a": "mod b; fn f(_: b::B) {} struct A;", "a__b": "use super::*; struct B(A);"}, True),
+        # A table declares modules too.
+        ({"lib": "mod a;", "a": "table! { one: mod b::B; } struct A;", "a__b": "use super::A; struct B;"}, True),
         # Neither comments nor tests nor texts.
         ({"lib": "mod a; mod b;", "a": "use crate::b::B; struct A;", "b": "// crate::a::A\nstruct B;"}, False),
         (

@@ -20,7 +20,8 @@ _COMMENT_OR_LITERAL = re.compile(
     r"""//[^\n]*|/\*.*?\*/|b?r(\#+)".*?"\1|b?r"[^"]*"|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'""", re.DOTALL
 )
 _TEST_ITEM = re.compile(r"#\[cfg\(test\)\]")
-_MODULE = re.compile(r"\bmod\s+(\w+)\s*;")
+_MODULE = re.compile(r"\bmod\s+(\w+)\s*(?:;|::)")
+"""A table declares the file of a row by `mod file::Type`."""
 _USE = re.compile(r"\b(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);")
 _ITEM = re.compile(r"\b(?:struct|enum|union|trait|fn|const|static|type|macro_rules!)\s+(?:mut\s+)?([A-Za-z_]\w*)")
 _TYPE = re.compile(r"(\bpub(?:\([^)]*\))?\s+)?\b(?:struct|enum|union|trait|type)\s+([A-Z]\w*)")

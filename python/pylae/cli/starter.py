@@ -28,7 +28,7 @@ gateway.add_service(
     "api",
     Service(
         instances=[os.environ.get("API_URL", "http://127.0.0.1:9001")],
-        # One of round_robin, weighted_round_robin, least_connections, random, ip_hash, p2c.
+        # In turn. Others go by load (least_connections, p2c) or keep a client on an instance (ip_hash).
         load_balancer="round_robin",
         # Ask every instance for its health; one that fails gets no requests.
         # health_check={"path": "/health", "interval": "30s", "timeout": "5s"},

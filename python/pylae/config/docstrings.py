@@ -14,12 +14,15 @@ from functools import cache
 
 @cache
 def docstrings(model: type) -> dict[str, str]:
-    """The docstrings of the fields of a model by the names of the fields, those that it inherits included."""
+    """The docstrings of the fields of a model by the names of the fields, those that it inherits included.
+
+    What the model's `described` says comes first.
+    """
     found: dict[str, str] = {}
     for one in reversed(model.__mro__):
         if "__annotations__" in vars(one) and one.__module__.partition(".")[0] == "pylae":
             found |= _own(one)
-    return found
+    return found | getattr(model, "described", {})
 
 
 def _own(model: type) -> dict[str, str]:

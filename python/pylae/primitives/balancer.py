@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast
 from pylae.config.models.instance import Instance, instance_url
 from pylae.config.models.service import Service
 from pylae.config.plan import service_plan
+from pylae.config.tables import balancers_with
 from pylae.engine import NativeLoadBalancer, NativePick
 from pylae.errors import UnavailableError
 from pylae.primitives.given import Clock, compiling, now, settings_of
@@ -24,14 +25,10 @@ from pylae.primitives.health import HealthChecker, url_of
 __all__ = ["LoadBalancer", "Pick"]
 
 if TYPE_CHECKING:
-    from pylae.settings.fields import InstanceLike
+    from pylae.settings.fields import BalancerKind, InstanceLike
 
 Instances: TypeAlias = "Service | Sequence[InstanceLike]"
 """A service with all its settings, or its instances alone."""
-Kind = Literal[
-    "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
-]
-"""The balancers."""
 Failure = Literal["connect_failed", "timeout", "reset", "cancelled"]
 """How an attempt ends that brings no answer. `cancelled` says nothing about the instance."""
 
@@ -46,8 +43,8 @@ class LoadBalancer:
     """Picks instances of a service as the gateway does, with their health, breakers and slow start.
 
     `service` is a `Service` with all its settings, or just instances: URLs, or mappings of `url` and `weight`. `kind`
-    is a balancer of services, `round_robin` if none is given: `weighted_round_robin`, `least_connections`, `random`,
-    `ip_hash`, `consistent_hash`, `p2c`. `random` makes the choices that are left to chance repeatable.
+    is what `load_balancer` of a service may be, `round_robin` if none is given. `random` makes the choices that are
+    left to chance repeatable.
 
         balancer = LoadBalancer(["http://a:8000", "http://b:8000"], "p2c")
         with balancer.pick() as pick:
@@ -62,16 +59,16 @@ class LoadBalancer:
 
     def __init__(
         self,
-        service: Instances | Kind = (),
-        kind: Kind | None = None,
+        service: Instances | BalancerKind = (),
+        kind: BalancerKind | None = None,
         *,
-        algorithm: Kind | None = None,
+        algorithm: BalancerKind | None = None,
         health_checker: HealthChecker | None = None,
         clock: Clock = monotonic_ns,
         random: Random | None = None,
     ) -> None:
         if isinstance(service, str):
-            service, kind = (), kind or cast("Kind", service)
+            service, kind = (), kind or cast("BalancerKind", service)
         self._clock, self._random, self._kind_given = clock, random or Random(), kind or algorithm  # noqa: S311
         self._health, self._selected, self._lock = health_checker, OrderedDict[str, _Selected](), Lock()
         given = service if isinstance(service, Service) else settings_of(Service, self._settings(service or _NOBODY))
@@ -80,17 +77,17 @@ class LoadBalancer:
             self._native = NativeLoadBalancer(plan, now(clock))
 
     def _settings(self, instances: Sequence[Any]) -> dict[str, Any]:
-        """Instances alone as settings of a service. Keys of a `consistent_hash` are handed in, whatever they are of."""
+        """Instances alone as settings of a service. Keys are handed in, whatever they are of."""
         settings: dict[str, Any] = {"instances": instances}
-        if self._kind_given == "consistent_hash":
-            settings["load_balancer"] = {"kind": "consistent_hash", "on": "user"}
+        if self._kind_given in balancers_with("key"):
+            settings["load_balancer"] = {"kind": self._kind_given, "on": "user"}
         elif self._kind_given is not None:
             settings["load_balancer"] = self._kind_given
         return settings
 
     def _plan(self, service: Service) -> str:
         plan = service_plan("", service)
-        self._by_address = plan["load_balancer"]["kind"] == "ip_hash"
+        self._by_address = plan["load_balancer"]["kind"] in balancers_with("address")
         return json.dumps(plan)
 
     def apply(self, service: Instances) -> None:
@@ -102,9 +99,9 @@ class LoadBalancer:
     def pick(self, key: str | bytes | None = None, *, cookie: str | None = None, avoid: Iterable[str] = ()) -> Pick:
         """An instance for one attempt. Raises UnavailableError if none can be used, and says for how long.
 
-        `key` is what `ip_hash` (an address) and `consistent_hash` go by; without one they spread at random. `cookie` is
-        what the client's sticky cookie says. Instances in `avoid`, such as those that an attempt has just failed at,
-        are picked only if there is no other; eight are remembered.
+        `key` is what `ip_hash` (an address), `consistent_hash` and `maglev` go by; without one they spread at random.
+        `cookie` is what the client's sticky cookie says. Instances in `avoid`, such as those that an attempt has just
+        failed at, are picked only if there is no other; eight are remembered.
         """
         tried = [_canonical(url) for url in avoid]
         at = now(self._clock)

@@ -69,6 +69,10 @@ from pylae.units import DurationLike, RateLike, SizeLike
 Texts: TypeAlias = list[str] | tuple[str, ...]
 """Several texts. A text alone is not meant, although to a type checker it is a sequence of texts."""
 
+BalancerKind: TypeAlias = Literal[
+    "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c", "maglev"
+]
+
 
 class CertifiedKeyFields(TypedDict, total=False):
     """Fields of `CertifiedKey`."""
@@ -546,16 +550,13 @@ class DiscoveryFields(TypedDict, total=False):
 class LoadBalancerFields(TypedDict, total=False):
     """Fields of `LoadBalancer`."""
 
-    kind: Required[
-        Literal[
-            "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
-        ]
-    ]
+    kind: Required[BalancerKind]
     """`round_robin` in turn; `weighted_round_robin` in turn by weight, smoothly; `least_connections` the fewest
-    exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`;
-    `p2c` the less loaded of two random ones."""
+    exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`,
+    for which it ranks all instances; `p2c` the less loaded of two random ones; `maglev` by `on`, with one look into a
+    table."""
     on: str | None
-    """What `consistent_hash` is taken of: `header:NAME`, `cookie:NAME` or `user`."""
+    """What balancers that go by a key go by: `header:NAME`, `cookie:NAME` or `user`."""
 
 
 class ServiceTlsFields(TypedDict, total=False):
@@ -1534,11 +1535,7 @@ DockerDiscoveryLike: TypeAlias = DockerDiscovery | DockerDiscoveryFields | str
 """What stands for `DockerDiscovery`, and that itself."""
 DiscoveryLike: TypeAlias = Discovery | DiscoveryFields
 """What stands for `Discovery`, and that itself."""
-LoadBalancerLike: TypeAlias = (
-    LoadBalancer
-    | LoadBalancerFields
-    | Literal["round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"]
-)
+LoadBalancerLike: TypeAlias = LoadBalancer | LoadBalancerFields | BalancerKind
 """What stands for `LoadBalancer`, and that itself."""
 ServiceTlsLike: TypeAlias = ServiceTls | ServiceTlsFields
 """What stands for `ServiceTls`, and that itself."""

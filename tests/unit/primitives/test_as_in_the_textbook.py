@@ -60,7 +60,7 @@ def test_a_client_stays_where_it_is() -> None:
     assert len(set(chosen(balancer, [A, B, C], 60))) == 3, "without an address they spread"
 
 
-@pytest.mark.parametrize("kind", ["random", "p2c", "consistent_hash"])
+@pytest.mark.parametrize("kind", ["random", "p2c", "consistent_hash", "maglev"])
 def test_the_others(kind: Any) -> None:
     balancer = LoadBalancer(kind, random=Random(7))
     assert set(chosen(balancer, [A, B, C], 60)) == {"a", "b", "c"}

@@ -5,7 +5,7 @@ mod turns;
 mod view;
 
 use super::instance::InstanceSlot;
-use crate::plan;
+use crate::plan::{InstancePlan, LoadBalancer};
 use crate::problem::Problem;
 use kind::Balance;
 
@@ -53,9 +53,9 @@ impl BalancerRole {
 }
 
 /// Declares the modules of the balancers, and [`AnyBalancer`] with one variant per row of the table. `mod` declares the
-/// file of a balancer; `use` shares that of another.
+/// file of a balancer; `in` shares that of another.
 macro_rules! balancer_table {
-    ($($name:ident: $(mod $own:ident::$kind:ident)? $(use $file:ident::$shared:ident)?,
+    ($($name:ident: $(mod $own:ident::$kind:ident)? $(in $file:ident::$shared:ident)?,
         $summary:literal, [$($role:ident),*];)+) => {
         $($(mod $own;)?)+
 
@@ -87,19 +87,19 @@ macro_rules! balancer_table {
 
 balancer_table! {
     round_robin: mod round_robin::RoundRobin, "in turn", [Unweighted];
-    weighted_round_robin: use round_robin::RoundRobin, "in turn by weight, smoothly", [Turns];
+    weighted_round_robin: in round_robin::RoundRobin, "in turn by weight, smoothly", [Turns];
     least_connections: mod least_connections::LeastConnections, "the fewest exchanges in flight for the weight", [];
     random: mod random::Random, "any, by weight", [Turns];
-    ip_hash: use consistent_hash::ConsistentHash, "by client address", [Address];
-    consistent_hash: mod consistent_hash::ConsistentHash, "by `on`, compared with every instance", [Key];
+    ip_hash: in consistent_hash::ConsistentHash, "by client address", [Address];
+    consistent_hash: mod consistent_hash::ConsistentHash, "by `on`, for which it ranks all instances", [Key];
     p2c: mod p2c::P2c, "the less loaded of two random ones", [Latency];
-    maglev: mod maglev::Maglev, "by `on`, looked up in a table", [Key, Turns];
+    maglev: mod maglev::Maglev, "by `on`, with one look into a table", [Key, Turns];
 }
 
 impl BalancerRow {
-    /// Finds the balancer of a service, and checks that its settings and the weights of the instances fit.
-    pub(super) fn of(service: &plan::ServicePlan) -> Result<&'static Self, Problem> {
-        let how = &service.load_balancer;
+    /// Finds the balancer that the plan names, and checks that its settings fit. Paths of problems are relative to the
+    /// service.
+    pub(super) fn of(how: &LoadBalancer) -> Result<&'static Self, Problem> {
         let Some(row) = BALANCERS.iter().find(|row| row.name == how.kind) else {
             let names: Vec<_> = BALANCERS.iter().map(|row| row.name).collect();
             let text = format!("unknown balancer; known are {}", names.join(", "));
@@ -109,13 +109,13 @@ impl BalancerRow {
             let text = if how.on.is_none() { "this balancer needs it" } else { "is not for this balancer" };
             return Err(Problem::at("load_balancer.on", text));
         }
-        let weights: Vec<u32> = service.instances.iter().map(|instance| instance.weight).collect();
-        let known = weights.len() <= super::MAX_INSTANCES;
-        if known && row.has(BalancerRole::Turns) && !turns::keeps_shares(&weights) {
-            let text = "the weights differ by so much that rounding would change the shares; use smaller ones";
-            return Err(Problem::at("instances", text));
-        }
         Ok(row)
+    }
+
+    /// Returns true if no instance gets another share of the picks because its weight is rounded.
+    pub(super) fn keeps_shares(&self, instances: &[InstancePlan]) -> bool {
+        let weights: Vec<u32> = instances.iter().map(|instance| instance.weight).collect();
+        !self.has(BalancerRole::Turns) || turns::keeps_shares(&weights)
     }
 
     /// Returns true if the balancer has this role.

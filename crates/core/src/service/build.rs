@@ -19,7 +19,7 @@ impl ServiceState {
     pub fn build(plan: &plan::ServicePlan, previous: Option<&Self>, now: Now) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
         let slots = slots(plan, previous, now, &mut problems);
-        let row = BalancerRow::of(plan).map_err(|problem| problems.push(problem)).ok();
+        let row = balancer(plan, &mut problems);
         let (Some(row), true) = (row, problems.is_empty()) else { return Err(problems) };
         let down = if plan.health_check.is_some() { DOWN } else { 0 };
         let ejected = if plan.passive_health.is_some() { EJECTED } else { 0 };
@@ -70,6 +70,15 @@ fn slots(
         }
     }
     slots.into()
+}
+
+fn balancer(plan: &plan::ServicePlan, problems: &mut Vec<Problem>) -> Option<&'static BalancerRow> {
+    let row = BalancerRow::of(&plan.load_balancer).map_err(|problem| problems.push(problem)).ok()?;
+    if plan.instances.len() <= MAX_INSTANCES && !row.keeps_shares(&plan.instances) {
+        let text = "the weights differ by so much that rounding would change the shares; use smaller ones";
+        problems.push(Problem::at("instances", text));
+    }
+    Some(row)
 }
 
 fn check(plan: &plan::ServicePlan) -> Vec<Problem> {

@@ -51,6 +51,8 @@ class Settings(BaseModel):
 
     short: ClassVar[JsonSchemaValue | None] = None
     """Schema of the short form that a validator of the model accepts instead of a mapping."""
+    described: ClassVar[dict[str, str]] = {}
+    """What is to be said about fields in place of their docstrings: texts that come from a table."""
     main: ClassVar[tuple[str, ...]] = ()
     """Fields that people mean who write a single value where the model has no short form: named in the error."""
 

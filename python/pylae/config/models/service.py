@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Unpack
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, SerializeAsAny, model_validator
 
@@ -12,6 +12,7 @@ from pylae.config.models.application import Application
 from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.config.models.instance import Instance
 from pylae.config.models.tls import ServiceTls
+from pylae.config.tables import BALANCERS, balancers_with
 from pylae.registry.kinds import Discovery
 from pylae.units import Duration, Wait
 
@@ -48,15 +49,11 @@ def field_name(text: str) -> str:
     return text
 
 
-BALANCERS = (
-    "round_robin",
-    "weighted_round_robin",
-    "least_connections",
-    "random",
-    "ip_hash",
-    "consistent_hash",
-    "p2c",
-)
+if TYPE_CHECKING:
+    BalancerKind: TypeAlias = str
+else:
+    BalancerKind = Literal[tuple(BALANCERS)]
+    """The balancers. Type checkers see their names in `pylae.settings.fields`."""
 
 
 def _hash_on(text: str) -> str:
@@ -75,17 +72,13 @@ class LoadBalancer(Settings):
     """How an instance is picked. A text is short for `kind`."""
 
     short = {"type": "string", "enum": list(BALANCERS)}
+    described = {"kind": "; ".join(f"`{name}` {summary}" for name, summary in BALANCERS.items()) + "."}
 
-    kind: Literal[
-        "round_robin", "weighted_round_robin", "least_connections", "random", "ip_hash", "consistent_hash", "p2c"
-    ]
-    """`round_robin` in turn; `weighted_round_robin` in turn by weight, smoothly; `least_connections` the fewest
-    exchanges in flight for the weight; `random` any, by weight; `ip_hash` by client address; `consistent_hash` by `on`;
-    `p2c` the less loaded of two random ones."""
+    kind: BalancerKind
     on: Annotated[str, AfterValidator(_hash_on), PlainSerializer(_dump_hash_on)] | None = Field(
         default=None, exclude_if=lambda on: on is None
     )
-    """What `consistent_hash` is taken of: `header:NAME`, `cookie:NAME` or `user`."""
+    """What balancers that go by a key go by: `header:NAME`, `cookie:NAME` or `user`."""
 
     if TYPE_CHECKING:
 
@@ -98,10 +91,11 @@ class LoadBalancer(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> LoadBalancer:
-        if self.kind == "consistent_hash" and self.on is None:
-            raise refusal("consistent_hash needs `on`", "e.g. {kind: consistent_hash, on: header:X-Tenant}")
-        if self.kind != "consistent_hash" and self.on is not None:
-            raise refusal("`on` is for consistent_hash only")
+        keyed = balancers_with("key")
+        if self.kind in keyed and self.on is None:
+            raise refusal(f"{self.kind} needs `on`", f"e.g. {{kind: {self.kind}, on: header:X-Tenant}}")
+        if self.kind not in keyed and self.on is not None:
+            raise refusal(f"`on` is for {' and '.join(keyed)} only")
         return self
 
 

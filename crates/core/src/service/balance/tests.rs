@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::plan;
+use crate::plan::{self, HashOn, LoadBalancer};
 use crate::service::fixture::{assert_chi_square, at, build, checked, exchange, input, plan, seconds, spread};
 use crate::service::hashing::mix;
-use crate::service::{AttemptOutcome, BALANCERS, PickInput, ServiceState, Tried, Unavailable};
+use crate::service::{AttemptOutcome, BALANCERS, BalancerRole, PickInput, ServiceState, Tried, Unavailable};
 
 #[test]
 fn weights_whose_shares_rounding_would_change_are_refused() {
@@ -127,5 +127,24 @@ proptest! {
                 prop_assert!(!(0..instances.len()).any(up));
             }
         }
+    }
+}
+
+#[test]
+fn a_balancer_that_is_unknown_or_set_wrongly_is_refused() {
+    let problem = |how: LoadBalancer| {
+        let found = ServiceState::build(&plan(how, &[1]), None, at(0.0)).unwrap_err();
+        assert_eq!(found.len(), 1);
+        (found[0].path.to_string(), found[0].message.to_string())
+    };
+    let named = |kind: &str, on| LoadBalancer { kind: kind.into(), on };
+    let (path, text) = problem(named("p2k", None));
+    assert_eq!(path, "load_balancer.kind");
+    assert!(BALANCERS.iter().all(|row| text.contains(row.name)), "{text}");
+    for row in BALANCERS {
+        let keyed = row.has(BalancerRole::Key);
+        let (path, _) = problem(named(row.name, (!keyed).then_some(HashOn::User)));
+        assert_eq!(path, "load_balancer.on");
+        assert_eq!(BALANCERS.iter().filter(|other| other.name == row.name).count(), 1);
     }
 }

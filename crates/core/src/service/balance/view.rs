@@ -46,20 +46,20 @@ impl Tried {
 
 /// The instances as one pick sees them, and what it goes by.
 #[derive(Clone, Copy)]
-pub(in crate::service) struct InstanceView<'a> {
-    pub(in crate::service) slots: &'a [InstanceSlot],
-    pub(in crate::service) now: Now,
+pub(crate) struct InstanceView<'a> {
+    pub(crate) slots: &'a [InstanceSlot],
+    pub(crate) now: Now,
     /// Flags that rule an instance out.
-    pub(in crate::service) mask: u32,
-    pub(in crate::service) avoid: &'a Tried,
-    pub(in crate::service) ramp: Option<Duration>,
-    pub(in crate::service) rules: Option<&'a BreakerRules>,
+    pub(crate) mask: u32,
+    pub(crate) avoid: &'a Tried,
+    pub(crate) ramp: Option<Duration>,
+    pub(crate) rules: Option<&'a BreakerRules>,
     /// A random number, different for each pick.
-    pub(in crate::service) random: u64,
+    pub(crate) random: u64,
     /// Hash of the balancer's key, if the request has it.
-    pub(in crate::service) hash: Option<u64>,
+    pub(crate) hash: Option<u64>,
     /// Counts turns, over all workers and plans.
-    pub(in crate::service) cursor: &'a AtomicU64,
+    pub(crate) cursor: &'a AtomicU64,
 }
 
 impl InstanceView<'_> {
@@ -69,7 +69,7 @@ impl InstanceView<'_> {
 
     /// Returns true if the instance may be picked.
     #[inline]
-    pub(in crate::service) fn allows(&self, index: usize) -> bool {
+    pub(crate) fn allows(&self, index: usize) -> bool {
         let instance = self.instance(index);
         instance.is_usable(self.mask, self.now)
             && !self.avoid.contains(index)
