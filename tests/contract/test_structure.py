@@ -21,6 +21,7 @@ MOST_FILES = 15
 MOST_LINES = 400
 
 TABLES = {
+    "crates/core/src/service/balance": "a file per balancer",
     "crates/policies/src": "a file per policy",
     "python/pylae/admin": "a file per topic",
     "python/pylae/cli": "a file per verb",
