@@ -135,7 +135,7 @@ fn a_balancer_that_is_unknown_or_set_wrongly_is_refused() {
     let problem = |how: LoadBalancer| {
         let found = ServiceState::build(&plan(how, &[1]), None, at(0.0)).unwrap_err();
         assert_eq!(found.len(), 1);
-        (found[0].path.to_string(), found[0].message.to_string())
+        (found[0].path.clone(), found[0].message.clone())
     };
     let named = |kind: &str, on| LoadBalancer { kind: kind.into(), on };
     let (path, text) = problem(named("p2k", None));
