@@ -132,7 +132,7 @@ class Runtime:
         for warning in self.builder.check(plan):
             log.warning("%s", warning)
         if account is None and os.geteuid() == 0:
-            log.warning("the gateway and all hooks run as root; set `user: NAME` to drop root once the listeners are open")
+            log.warning("the gateway and all hooks run as root; `user: NAME` drops root once the listeners are open")
         self._tell_how_to_sign()
         self._tell_what_to_trust()
         try:
