@@ -1,16 +1,13 @@
 //! Authenticates clients with any of several authenticators.
 
-mod api_key;
 mod authenticator;
-mod basic;
-mod client_certificate;
+mod authenticators;
 mod credential;
 mod failures;
-mod function;
 mod identity;
-mod jwt;
 mod key_set;
 mod keys;
+mod kinds;
 mod memory;
 mod object;
 mod outcome;
@@ -25,16 +22,16 @@ use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-pub use authenticator::Authenticators;
-pub use function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
+pub use authenticators::Authenticators;
 pub use identity::Identity;
-pub use jwt::TokenVerifier;
 pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
+pub use kinds::function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
+pub use kinds::jwt::TokenVerifier;
 pub use memory::Revoked;
 
 use crate::{Parts, Policy, PolicyShared};
-use authenticator::Authenticator;
 use failures::Failures;
+use kinds::Authenticator;
 use outcome::{AuthenticatorOutcome, Refusal};
 
 /// What the plan says.

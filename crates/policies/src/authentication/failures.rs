@@ -7,7 +7,7 @@ use pylae_core::limit::{
     Charge, ChargeVerdict, Clocks, Limit, LimitAlgorithm, LimitError, LimitShape, MemoryCounterStore,
 };
 use pylae_core::plan::Seconds;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// IPv6 prefixes that share a counter: length in bytes, multiple of the limit, and name of the counter. A client has at
 /// least a /64. Many clients have a /56 or a /48 (RFC 6177), which contain 256 and 65,536 of them, but unrelated
@@ -17,7 +17,7 @@ const NETWORKS: [(usize, u32, &str); 3] =
     [(8, 1, "authentication/failures"), (7, 4, "authentication/failures/56"), (6, 16, "authentication/failures/48")];
 
 /// The maximum number of failures in a period.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailureLimit {
     pub(super) limit: u32,

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use pylae_core::Instant;
 use serde_json::{Value, json};
 
-use super::super::jwt::Jwt;
+use super::super::authenticator::AuthenticatorKind;
 use super::super::key_set::{Background, Fetched, KeySet};
+use super::super::kinds::jwt::Jwt;
 use super::super::outcome::{AuthenticatorOutcome, Moment, Refusal};
 use super::super::token;
 use super::*;

@@ -8,12 +8,13 @@ use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
-use super::key_set::{KeyFetch, KeySet};
-use super::keys::{KeyConfig, Keys, SignatureAlgorithm};
-use super::memory::{CredentialTag, VerifiedCredential};
-use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
-use super::token::{self, TokenError, TokenRules, Verified};
+use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::identity::Identity;
+use crate::authentication::key_set::{KeyFetch, KeySet};
+use crate::authentication::keys::{KeyConfig, Keys, SignatureAlgorithm};
+use crate::authentication::memory::{CredentialTag, VerifiedCredential};
+use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
+use crate::authentication::token::{self, TokenError, TokenRules, Verified};
 
 /// How long a token without `exp` is remembered.
 const MAX_REMEMBERED: Duration = Duration::from_secs(3600);
@@ -75,7 +76,7 @@ fn keys_at_hand(config: &KeyConfig, allowed: &[SignatureAlgorithm]) -> Result<Ke
 }
 
 /// The authenticator.
-pub(super) struct Jwt {
+pub(crate) struct Jwt {
     inner: Arc<JwtVerifier>,
     forward: bool,
 }
@@ -98,8 +99,10 @@ const TOO_LARGE: token::RefusalReason = "the token is too large";
 const REVOKED: token::RefusalReason = "the token was revoked";
 const NO_KEYS: &str = "the keys that tokens are verified with are not available";
 
-impl Jwt {
-    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
+impl AuthenticatorKind for Jwt {
+    type Config = Config;
+
+    fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let allowed = &config.algorithms[..];
@@ -123,16 +126,20 @@ impl Jwt {
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.inner.name
+    fn name(&self) -> Option<&str> {
+        Some(&self.inner.name)
+    }
+
+    fn takes_bearer_tokens(&self) -> bool {
+        true
+    }
+
+    fn challenge(&self, realm: &str) -> String {
+        format!("Bearer realm=\"{realm}\"")
     }
 
     #[inline]
-    pub(super) fn authenticate(
-        &self,
-        exchange: &Exchange,
-        lockout: impl FnOnce() -> Option<Duration>,
-    ) -> AuthenticatorOutcome {
+    fn authenticate(&self, exchange: &Exchange, lockout: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
         if token.len() > self.inner.max_size {
             return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
@@ -145,6 +152,32 @@ impl Jwt {
         }
     }
 
+    fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
+        if token.len() > self.inner.max_size {
+            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
+        }
+        let keys = match &self.inner.source {
+            JwtKeys::Fixed(keys) => Arc::clone(keys),
+            JwtKeys::At(_) => {
+                return AuthenticatorOutcome::Refused(Refusal::Unchecked("the keys would have to be fetched first"));
+            }
+        };
+        let token = std::str::from_utf8(token).unwrap_or_default();
+        token::verify(token, &keys, &self.inner.rules, exchange.times.wall).map_or_else(
+            |failure| self.inner.refusal(failure),
+            |verified| AuthenticatorOutcome::Accepted(verified.user),
+        )
+    }
+
+    fn strip_credential(&self, exchange: &mut Exchange) {
+        if !self.forward && credential(exchange, "bearer").is_some() {
+            exchange.request.edits.remove_known(Name::Authorization);
+        }
+    }
+}
+
+impl Jwt {
     /// Verifies a token that is not in the credential cache.
     fn verify_new(
         &self,
@@ -168,7 +201,7 @@ impl Jwt {
 
     /// Waits for a newer key set if one can be fetched now; refuses the token otherwise. `verified` is the tag with
     /// which the token was verified.
-    pub(super) fn wait_for_key(
+    pub(crate) fn wait_for_key(
         &self,
         token: &str,
         verified: CredentialTag,
@@ -192,30 +225,6 @@ impl Jwt {
             set.wait_for_fetch(at.now).await;
             inner.reverify(&token, at)
         }))
-    }
-
-    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
-        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
-        if token.len() > self.inner.max_size {
-            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
-        }
-        let keys = match &self.inner.source {
-            JwtKeys::Fixed(keys) => Arc::clone(keys),
-            JwtKeys::At(_) => {
-                return AuthenticatorOutcome::Refused(Refusal::Unchecked("the keys would have to be fetched first"));
-            }
-        };
-        let token = std::str::from_utf8(token).unwrap_or_default();
-        token::verify(token, &keys, &self.inner.rules, exchange.times.wall).map_or_else(
-            |failure| self.inner.refusal(failure),
-            |verified| AuthenticatorOutcome::Accepted(verified.user),
-        )
-    }
-
-    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
-        if !self.forward && credential(exchange, "bearer").is_some() {
-            exchange.request.edits.remove_known(Name::Authorization);
-        }
     }
 }
 

@@ -2,24 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
 use pylae_core::request::query;
 use pylae_core::{Exchange, Problem, User};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::credential::{is_named, strip_field, strip_parameter};
-use super::identity::Identity;
-use super::outcome::{AuthenticatorOutcome, Refusal};
-use super::token::is_forwardable;
+use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::credential::{is_named, strip_field, strip_parameter};
+use crate::authentication::identity::Identity;
+use crate::authentication::outcome::{AuthenticatorOutcome, Refusal};
+use crate::authentication::token::is_forwardable;
 
 /// Maximum bytes of a key as sent.
 const MAX_LENGTH: usize = 1024;
 
 /// What the plan says.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Request field that carries the key.
     header: Option<String>,
     /// Query parameter that carries the key.
@@ -29,7 +31,7 @@ pub(super) struct Config {
     forward_credentials: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Consumer {
     id: String,
@@ -43,7 +45,7 @@ struct Consumer {
 type Hash = [u8; 32];
 
 /// The authenticator.
-pub(super) struct ApiKey {
+pub(crate) struct ApiKey {
     header: Option<String>,
     query: Option<String>,
     /// By the first half of the hash. The whole hash is compared in constant time.
@@ -59,8 +61,10 @@ enum SentKey {
     Several,
 }
 
-impl ApiKey {
-    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
+impl AuthenticatorKind for ApiKey {
+    type Config = Config;
+
+    fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut consumers: HashMap<[u8; 16], Vec<(Hash, Arc<User>)>> = HashMap::new();
         for (index, consumer) in config.consumers.into_iter().enumerate() {
@@ -96,7 +100,12 @@ impl ApiKey {
         Ok(Self { header, query, consumers, forward, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn authenticate(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+    // The scheme is not registered, but a 401 must name one.
+    fn challenge(&self, realm: &str) -> String {
+        format!("ApiKey realm=\"{realm}\"")
+    }
+
+    fn authenticate(&self, exchange: &Exchange, _: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         let key = match self.sent_key(exchange) {
             SentKey::None => return AuthenticatorOutcome::Absent,
             SentKey::Several => {
@@ -113,11 +122,24 @@ impl ApiKey {
         }
     }
 
-    /// Names of the header field and the query parameter that carry keys.
-    pub(super) fn credential_names(&self) -> impl Iterator<Item = &str> {
-        self.header.iter().chain(&self.query).map(String::as_str)
+    fn strip_credential(&self, exchange: &mut Exchange) {
+        if self.forward {
+            return;
+        }
+        if let Some(header) = &self.header {
+            strip_field(exchange, header);
+        }
+        if let Some(name) = &self.query {
+            strip_parameter(exchange, name);
+        }
     }
 
+    fn credential_names(&self) -> impl Iterator<Item = &str> {
+        self.header.iter().chain(&self.query).map(String::as_str)
+    }
+}
+
+impl ApiKey {
     fn find(&self, key: &[u8]) -> Option<Arc<User>> {
         let hash = digest::digest(&digest::SHA256, key);
         let hash: Hash = hash.as_ref().try_into().ok()?;
@@ -138,18 +160,6 @@ impl ApiKey {
             (None, _) => SentKey::None,
             (Some(key), None) => SentKey::One(key),
             _ => SentKey::Several,
-        }
-    }
-
-    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
-        if self.forward {
-            return;
-        }
-        if let Some(header) = &self.header {
-            strip_field(exchange, header);
-        }
-        if let Some(name) = &self.query {
-            strip_parameter(exchange, name);
         }
     }
 }

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pylae_core::connection::certificate::Certificate;
 use pylae_core::{Exchange, Problem, User};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::identity::Identity;
-use super::outcome::{AuthenticatorOutcome, Refusal};
-use super::token::is_forwardable;
+use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::identity::Identity;
+use crate::authentication::outcome::{AuthenticatorOutcome, Refusal};
+use crate::authentication::token::is_forwardable;
 
 /// What the plan says.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Parts of the certificate that hold the user's id. The first one present is used.
     id: Vec<SubjectPart>,
     /// Known users; None accepts every certificate.
@@ -23,7 +25,7 @@ pub(super) struct Config {
 }
 
 /// A part of a certificate that names its subject.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SubjectPart {
     CommonName,
@@ -32,7 +34,7 @@ enum SubjectPart {
     Uri,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CertificateUser {
     id: String,
@@ -42,14 +44,16 @@ struct CertificateUser {
 }
 
 /// The authenticator.
-pub(super) struct ClientCertificate {
+pub(crate) struct ClientCertificate {
     id: Vec<SubjectPart>,
     users: Option<HashMap<String, CertificateUser>>,
     identity: Arc<Identity>,
 }
 
-impl ClientCertificate {
-    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
+impl AuthenticatorKind for ClientCertificate {
+    type Config = Config;
+
+    fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         if config.id.is_empty() {
             problems.push(Problem::at("id", "a part of the certificate must say who the user is"));
@@ -69,7 +73,12 @@ impl ClientCertificate {
         Ok(Self { id: config.id, users, identity: Arc::clone(identity) })
     }
 
-    pub(super) fn authenticate(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+    // The scheme is not registered, but a 401 must name one.
+    fn challenge(&self, realm: &str) -> String {
+        format!("ClientCertificate realm=\"{realm}\"")
+    }
+
+    fn authenticate(&self, exchange: &Exchange, _: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         let Some(certificate) = &exchange.request.origin.certificate else { return AuthenticatorOutcome::Absent };
         // A connection or a resumed session may outlive the certificate.
         if certificate.not_after < exchange.times.wall {
@@ -83,7 +92,9 @@ impl ClientCertificate {
             Err(why) => AuthenticatorOutcome::Refused(Refusal::Bad(why)),
         }
     }
+}
 
+impl ClientCertificate {
     fn user(&self, certificate: &Certificate) -> Result<Arc<User>, &'static str> {
         let Certificate { common_name, dns, emails, uris, .. } = certificate;
         let found = self.id.iter().find_map(|part| match part {

@@ -10,10 +10,11 @@ use pylae_core::{Answer, Exchange, Problem, Rejection, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::credential::{CredentialPart, SentCredentials};
-use super::identity::Identity;
-use super::memory::VerifiedCredential;
-use super::outcome::{AuthenticatorOutcome, Moment, Refusal};
+use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::credential::{CredentialPart, SentCredentials};
+use crate::authentication::identity::Identity;
+use crate::authentication::memory::VerifiedCredential;
+use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 
 /// Kind of the authenticator, as users have it.
 const KIND: &str = "function";
@@ -23,7 +24,7 @@ const NOT_ASKED: &str = "its function is asked about real requests only";
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Name by which routes refer to it.
     name: String,
     /// Scheme that its challenges name.
@@ -78,7 +79,7 @@ struct ConnectedFunction {
 }
 
 /// The authenticator.
-pub(super) struct FunctionAuthenticator(Arc<FunctionRules>);
+pub(crate) struct FunctionAuthenticator(Arc<FunctionRules>);
 
 struct FunctionRules {
     config: Config,
@@ -95,8 +96,10 @@ struct RememberedBy {
     epoch: u64,
 }
 
-impl FunctionAuthenticator {
-    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
+impl AuthenticatorKind for FunctionAuthenticator {
+    type Config = Config;
+
+    fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         if config.cache.is_some() && config.key.is_none() {
             problems.push(Problem::at("cache", "without `key` nothing says by what it is remembered"));
@@ -110,38 +113,15 @@ impl FunctionAuthenticator {
         Ok(Self(Arc::new(FunctionRules { config, connected: OnceLock::new(), identity: Arc::clone(identity) })))
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.0.config.name
+    fn name(&self) -> Option<&str> {
+        Some(&self.0.config.name)
     }
 
-    /// The scheme that challenges name.
-    pub(super) fn scheme(&self) -> &str {
-        &self.0.config.challenge
+    fn challenge(&self, realm: &str) -> String {
+        format!("{} realm=\"{realm}\"", self.0.config.challenge)
     }
 
-    /// The function to call, and whether it sees only a part of each request.
-    pub(super) fn call(&self) -> (&HookCall, bool) {
-        (&self.0.config.call, self.0.config.key.is_some())
-    }
-
-    /// Has `function` asked from now on. It belongs to the configuration of this number.
-    pub(super) fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
-        // Cannot fail: strings, numbers and lists.
-        let settings = serde_json::to_string(&self.0.config).unwrap_or_default();
-        let salt = self.0.identity.memory.salt(&format!("{KIND} {revision} {settings}"));
-        let _ = self.0.connected.set(ConnectedFunction { function, salt });
-    }
-
-    /// Names of the fields and parameters that hold credentials.
-    pub(super) fn credential_names(&self) -> impl Iterator<Item = &str> {
-        self.0.config.key.iter().flatten().filter_map(CredentialPart::secret_name)
-    }
-
-    pub(super) fn authenticate(
-        &self,
-        exchange: &Exchange,
-        lockout: impl FnOnce() -> Option<Duration>,
-    ) -> AuthenticatorOutcome {
+    fn authenticate(&self, exchange: &Exchange, lockout: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         let rules = &self.0;
         let Some(connected) = rules.connected.get() else {
             return AuthenticatorOutcome::Refused(Refusal::Unchecked(NOT_ASKED));
@@ -178,7 +158,7 @@ impl FunctionAuthenticator {
     }
 
     /// What is known without asking the function.
-    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+    fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let unchecked = AuthenticatorOutcome::Refused(Refusal::Unchecked(NOT_ASKED));
         let Some(parts) = &self.0.config.key else { return unchecked };
         let Some(sent) = SentCredentials::of(exchange, parts) else { return AuthenticatorOutcome::Absent };
@@ -187,10 +167,29 @@ impl FunctionAuthenticator {
         self.0.remembered(&by, Moment::of(exchange)).unwrap_or(unchecked)
     }
 
-    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
+    fn strip_credential(&self, exchange: &mut Exchange) {
         if !self.0.config.forward_credentials {
             self.0.config.key.iter().flatten().for_each(|part| part.strip(exchange));
         }
+    }
+
+    fn credential_names(&self) -> impl Iterator<Item = &str> {
+        self.0.config.key.iter().flatten().filter_map(CredentialPart::secret_name)
+    }
+}
+
+impl FunctionAuthenticator {
+    /// The function to call, and whether it sees only a part of each request.
+    pub(crate) fn call(&self) -> (&HookCall, bool) {
+        (&self.0.config.call, self.0.config.key.is_some())
+    }
+
+    /// Has `function` asked from now on. It belongs to the configuration of this number.
+    pub(crate) fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
+        // Cannot fail: strings, numbers and lists.
+        let settings = serde_json::to_string(&self.0.config).unwrap_or_default();
+        let salt = self.0.identity.memory.salt(&format!("{KIND} {revision} {settings}"));
+        let _ = self.0.connected.set(ConnectedFunction { function, salt });
     }
 }
 

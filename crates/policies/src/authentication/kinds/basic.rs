@@ -17,10 +17,11 @@ use pylae_core::{Exchange, Problem, User};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
-use super::memory::{CredentialTag, VerifiedCredential};
-use super::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
-use super::token::is_forwardable;
+use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::identity::Identity;
+use crate::authentication::memory::{CredentialTag, VerifiedCredential};
+use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
+use crate::authentication::token::is_forwardable;
 
 /// Maximum bytes of user name and password as sent.
 const MAX_LENGTH: usize = 1024;
@@ -32,7 +33,7 @@ const MAX_BCRYPT_COST: u32 = 15;
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     users: Vec<Account>,
     /// How long a verified password is remembered.
     remember: Seconds,
@@ -52,7 +53,7 @@ struct Account {
 }
 
 /// The authenticator.
-pub(super) struct Basic {
+pub(crate) struct Basic {
     inner: Arc<BasicUsers>,
     forward: bool,
 }
@@ -78,8 +79,10 @@ const BUSY: &str = "too many passwords are being verified";
 /// The check panicked.
 const FAILED: &str = "the password could not be verified";
 
-impl Basic {
-    pub(super) fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
+impl AuthenticatorKind for Basic {
+    type Config = Config;
+
+    fn build(config: Config, identity: &Arc<Identity>) -> Result<Self, Vec<Problem>> {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&config).unwrap_or_default();
         let mut problems = Vec::new();
@@ -116,11 +119,11 @@ impl Basic {
         Ok(Self { inner: Arc::new(inner), forward: config.forward_credentials })
     }
 
-    pub(super) fn authenticate(
-        &self,
-        exchange: &Exchange,
-        lockout: impl FnOnce() -> Option<Duration>,
-    ) -> AuthenticatorOutcome {
+    fn challenge(&self, realm: &str) -> String {
+        format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
+    }
+
+    fn authenticate(&self, exchange: &Exchange, lockout: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
         let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let (identity, at) = (&self.inner.identity, Moment::of(exchange));
         let tag = identity.memory.tag(self.inner.salt, sent);
@@ -148,13 +151,13 @@ impl Basic {
         AuthenticatorOutcome::Wait(Box::pin(async move { check.wait().await }))
     }
 
-    pub(super) fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+    fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let user = parse_credentials(sent).and_then(|(name, password)| self.inner.find(&name, &password));
         outcome_of(user)
     }
 
-    pub(super) fn strip_credential(&self, exchange: &mut Exchange) {
+    fn strip_credential(&self, exchange: &mut Exchange) {
         if !self.forward && credential(exchange, "basic").is_some() {
             exchange.request.edits.remove_known(Name::Authorization);
         }
