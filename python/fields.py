@@ -25,7 +25,7 @@ from pydantic_core import PydanticUndefined
 from pylae.config.checks.advice import fields
 from pylae.config.docstrings import docstrings
 from pylae.config.document.nodes import ALIASES
-from pylae.config.models.auth import AuthenticatorOptions, FunctionAuthenticator
+from pylae.config.models.authenticators.function import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import CallOptions, HookOptions

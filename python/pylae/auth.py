@@ -21,7 +21,8 @@ from pydantic import BeforeValidator, SecretStr, ValidationError
 from pylae import state
 from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import Below, CallSources, calling, shown
-from pylae.config.models.auth import AuthConfig, Jwt
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.jwt import Jwt
 from pylae.config.models.base import Settings, refusal, split_words
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.errors import ConfigError, Problem

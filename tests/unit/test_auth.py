@@ -13,7 +13,8 @@ import pytest
 
 from pylae import ConfigError, Gateway
 from pylae.auth import User, default_auth, issue_token, secret_file
-from pylae.config.models.auth import AuthConfig, key_hash
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.api_key import key_hash
 from pylae.config.models.config import Config
 
 SECRET = "a secret of more than thirty-two bytes, for tests"

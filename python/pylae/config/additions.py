@@ -9,7 +9,8 @@ from typing import Any
 from pylae.config.added import with_breakers
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
-from pylae.config.models.auth import AuthConfig, FunctionAuthenticator
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.function import FunctionAuthenticator
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service

@@ -34,6 +34,7 @@ from pylae.hooks import load
 from pylae.hooks.authenticator import authenticator_of
 from pylae.hooks.cors import cors_twice
 from pylae.hooks.hook import Function, Hook, lenient, make, misannotated, options_of, route_names_of
+from pylae.hooks.modules import importable
 from pylae.hooks.usable import refuse_unusable
 from pylae.runtime import privileges
 
@@ -225,10 +226,10 @@ class ConfigBuilder:
     def _import_named(self, folder: Path) -> None:
         """Imports what the configuration names, and notes the files of that."""
         named = any(isinstance(service.app, str) for service in self.written.services.values())
-        asked = self.written.auth is not None and bool(self.written.auth.functions)
+        asked = self.written.auth is not None and any(self.written.auth.asked)
         if not (self.written.hooks or self.written.plugins or named or asked):
             return
-        load.importable(folder)
+        importable(folder)
         files = self.read_files
         try:
             _ = self.hooks, self.applications
@@ -242,8 +243,9 @@ class ConfigBuilder:
         First those that the configuration names, then those that code added, then the functions of authenticators.
         Raises ConfigError.
         """
-        if self._loaded is None and (self.written.hooks or self.written.plugins):
-            self._loaded, files = load.load(self.written, self.sources)
+        written = self.written
+        if self._loaded is None and (written.hooks or written.plugins or (written.auth and written.auth.plugins)):
+            self._loaded, files = load.load(written, self.sources)
             self.read_files = {**self.read_files, **files}
         return [*(self._loaded or ()), *self._additions.hooks_over(self.written), *self._authenticators()]
 
@@ -302,7 +304,9 @@ class ConfigBuilder:
         if problems := load.unknown_routes(hooks, route_names(config), self.sources):
             raise ConfigError(problems)
         calls = enumerate(hooks)
-        return [Call(hook.routes, hook.early, hook.call(index), hook.authenticator) for index, hook in calls]
+        return [
+            Call(hook.routes, hook.early, hook.call(index), hook.authenticator, hook.options) for index, hook in calls
+        ]
 
     def check(self, plan: Mapping[str, Any] | None = None) -> list[Problem]:
         """Warnings about the configuration, such as routes that can never match. Opens no socket.

@@ -7,13 +7,16 @@ come from another path of the configuration than their own say so: see `pylae.co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pylae.config.document.nodes import Step
 from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.function import AuthenticatorOptions
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Listener, available_cores
+from pylae.config.models.hooks import CallOptions
 from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import LoadBalancer, Service
@@ -43,6 +46,8 @@ class Call(NamedTuple):
     """The hook as the plan has it."""
     authenticator: str | None = None
     """The name of the authenticator whose function it is; there are no routes then."""
+    options: CallOptions = CallOptions()
+    """How it is called."""
 
 
 def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
@@ -51,6 +56,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
     """
     texts = texts or Texts()
+    config = _asked_as(config, calls)
     names = route_names(config)
     early = _early(config, calls)
     unrouted = _unrouted(config, early)
@@ -62,9 +68,9 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         {**_route(name, route, config, late, early), "errors": pages.plan(route.errors, ("routes", index, "errors"))}
         for index, (name, route) in enumerate(zip(names, config.routes, strict=True))
     ]
-    for name, authenticator, path in own_paths(config):
+    for name, authenticator, at, path in _own_paths(config):
         call = Call((name,), False, asked[authenticator])
-        origin = Origin(("auth", "functions", authenticator, "paths"), from_root=True, whole=True)
+        origin = Origin(("auth", *at, "paths"), from_root=True, whole=True)
         routes.append(PlanPart(_own_path(name, path, config, [*late, call], early), origin))
     return {
         "version": VERSION,
@@ -89,6 +95,13 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
 
 _HOOKS = Origin(("hooks",), from_root=True, whole=True)
 _GATEWAY_WIDE = Origin(("policies",), entries={"hooks": _HOOKS})
+
+
+def _asked_as(config: Config, calls: Sequence[Call]) -> Config:
+    """The same where each authenticator of a plugin is asked as it says itself."""
+    asked = ((call.authenticator, call.options) for call in calls)
+    options = {name: said for name, said in asked if name and isinstance(said, AuthenticatorOptions)}
+    return config.model_copy(update={"auth": config.auth.asked_as(options)}) if config.auth else config
 
 
 def _listener(index: int, listener: Listener, config: Config, texts: Texts) -> dict[str, Any]:
@@ -162,10 +175,10 @@ def route_names(config: Config) -> list[str]:
     return names
 
 
-def own_paths(config: Config) -> list[tuple[str, str, str]]:
-    """The paths that authenticators own. Each is given as the name of its route, the authenticator, and the path."""
-    functions = config.auth.functions if config.auth else {}
-    return [(f"{name}: {path}", name, path) for name, one in functions.items() for path in one.paths]
+def _own_paths(config: Config) -> Iterator[tuple[str, str, tuple[Step, ...], str]]:
+    """The paths that authenticators own: the name of the route of each, the authenticator, where it stands, the path."""
+    for name, at, one in config.auth.asked if config.auth else ():
+        yield from ((f"{name}: {path}", name, at, path) for path in one.paths)
 
 
 def _derived_name(route: Route) -> str:

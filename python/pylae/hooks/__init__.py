@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 
 from pylae.engine import Certificate, Headers, HookTimeout, QueryParams, Request, Response, Url, User
 from pylae.errors import HookError, HTTPError
+from pylae.hooks.authenticator import Authenticator
 from pylae.hooks.events import Event
 from pylae.hooks.hook import middleware, on_request, on_response, on_response_body, on_response_events
 from pylae.hooks.plugin import Plugin
@@ -25,6 +26,7 @@ from pylae.hooks.shapes import (
 
 __all__ = [
     "AroundHook",
+    "Authenticator",
     "BlockingAroundHook",
     "BlockingCallNext",
     "BodyHook",

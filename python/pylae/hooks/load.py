@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import sys
 import traceback
-import types
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from pylae.config.checks.explain import problems_of
-from pylae.config.document.load import digest
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, Sources
 from pylae.config.models.application import why_not_asgi
+from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import ON, HookSettings, PluginUse
 from pylae.errors import ConfigError, HookError, Problem
+from pylae.hooks.authenticator import Authenticator
 from pylae.hooks.hook import Hook, make, make_authenticator, mark_of
+from pylae.hooks.installed import AUTHENTICATORS, PLUGINS, BrokenError, named
+from pylae.hooks.modules import MissingError, Modules
 from pylae.hooks.plugin import METHODS, Plugin, hooks_of
 
-GROUP = "pylae.plugins"
-"""The entry point group of plugins."""
-
-_DIGEST = "__pylae_digest__"
-
-
-class _MissingError(Exception):
-    """What a configuration names and nothing has, or something else is. The hint is the second argument."""
+_OWN = Path(__file__).parent
 
 
 class _SettingsError(Exception):
-    """Settings that a plugin's model refuses."""
+    """Settings that a model refuses, which stand at `below` of the plugin."""
 
-    def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
+    def __init__(self, error: ValidationError, model: type[BaseModel], below: tuple[Step, ...]) -> None:
         super().__init__(error)
-        self.error, self.model = error, model
+        self.error, self.model, self.below = error, model, below
 
 
 def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str | None]]:
     """The hooks of a configuration, in its order, and the files that they came from with hashes of what these held.
+
+    The authenticators of plugins are among them: of each use there is one object.
 
     Raises ConfigError with every problem; a module that raises is reported with the last line of its traceback.
     """
@@ -58,17 +51,23 @@ def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str |
         except (Exception, SystemExit) as error:
             key = next(name for name in ON if getattr(settings, name))
             problems.append(_problem(error, sources, ("hooks", index, key)))
-    for index, use in enumerate(config.plugins):
-        path: tuple[Step, ...] = ("plugins", index)
+    for path, use in _uses(config):
         try:
-            hooks += _plugin(use, path, modules)
+            hooks += _plugin(use, path, modules) if isinstance(use, PluginUse) else [_asking(use, path, modules)]
         except _SettingsError as refused:
-            problems += problems_of(refused.error, Below(sources, (*path, "settings")), refused.model)
+            problems += problems_of(refused.error, Below(sources, (*path, *refused.below)), refused.model)
         except (Exception, SystemExit) as error:
             problems.append(_problem(error, sources, (*path, "use")))
     if problems:
         raise ConfigError(problems, modules.files)
     return hooks, modules.files
+
+
+def _uses(config: Config) -> Iterator[tuple[tuple[Step, ...], PluginUse | AuthenticatorUse]]:
+    """The plugins that a configuration uses, and where it does."""
+    yield from ((("plugins", index), use) for index, use in enumerate(config.plugins))
+    if config.auth:
+        yield from ((("auth", "plugins", name), use) for name, use in config.auth.plugins.items())
 
 
 def applications(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[Path, str | None]]:
@@ -116,7 +115,7 @@ def _application(path: str, modules: Modules) -> Any:
     found = modules.find(path)
     if (why := why_not_asgi(found)) is not None:
         message, hint = why
-        raise _MissingError(f"`{path}` {message}", hint)
+        raise MissingError(f"`{path}` {message}", hint)
     return found
 
 
@@ -133,8 +132,7 @@ def _hook(settings: HookSettings, source: tuple[Step, ...], modules: Modules) ->
 
 
 def _plugin(use: PluginUse, source: tuple[Step, ...], modules: Modules) -> Iterator[Hook]:
-    kind = _plugin_class(use.use, modules)
-    plugin = kind(_settings(kind, use))
+    plugin = _made(named(use.use, PLUGINS, modules, Plugin), use)
     found = list(hooks_of(plugin))
     if not found:
         raise HookError(f"the plugin has no hook; its methods may be called {', '.join(METHODS)}")
@@ -143,7 +141,29 @@ def _plugin(use: PluginUse, source: tuple[Step, ...], modules: Modules) -> Itera
         yield make(method, mark.on, mark.options, use.routes, source, name)
 
 
-def _settings(kind: type[Plugin], use: PluginUse) -> BaseModel:
+def _asking(use: AuthenticatorUse, source: tuple[Step, ...], modules: Modules) -> Hook:
+    kind = named(use.use, AUTHENTICATORS, modules, Authenticator)
+    if kind.authenticate is Authenticator.authenticate:
+        raise HookError(f"`{use.use}` has no method `authenticate(request)`")
+    if not isinstance(kind.options, AuthenticatorOptions):
+        raise HookError(f"`options` of `{use.use}` are not pylae.settings.AuthenticatorOptions")
+    try:
+        options = use.over(kind.options)
+    except ValidationError as error:
+        raise _SettingsError(error, AuthenticatorOptions, ()) from None
+    return make_authenticator(_made(kind, use).authenticate, options, str(source[-1]), source)
+
+
+def _made(kind: type[Any], use: PluginUse | AuthenticatorUse) -> Any:
+    settings = _settings(kind, use)
+    try:
+        return kind(settings)
+    except Exception as error:
+        text = traceback.format_exception_only(error)[-1].strip()
+        raise HookError(f"`{use.use}` cannot be made with these settings: {text}") from error
+
+
+def _settings(kind: type[Any], use: PluginUse | AuthenticatorUse) -> BaseModel:
     model: Any = kind.Settings
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise HookError(f"`Settings` of `{use.use}` is not a Pydantic model")
@@ -152,130 +172,31 @@ def _settings(kind: type[Plugin], use: PluginUse) -> BaseModel:
     try:
         return model.model_validate(use.settings, extra=unknown)
     except ValidationError as error:
-        raise _SettingsError(error, model) from None
-
-
-def _plugin_class(path: str, modules: Modules) -> type[Plugin]:
-    if ":" not in path:
-        installed = {point.name: point.value for point in entry_points(group=GROUP)}
-        if path not in installed:
-            near = difflib.get_close_matches(path, installed, 1, 0.6)
-            listed = f"installed are {', '.join(sorted(installed))}" if installed else "none is installed"
-            hint = f"did you mean `{near[0]}`?" if near else "an import path `module:Class` will do too"
-            raise _MissingError(f"there is no plugin `{path}`; {listed}", hint)
-        path = installed[path]
-    kind = modules.find(path)
-    if not (isinstance(kind, type) and issubclass(kind, Plugin)):
-        raise HookError(f"`{path}` is not a class derived from pylae.hooks.Plugin")
-    return kind
-
-
-class Modules:
-    """The modules that one configuration names: each is executed once at most, also where it fails."""
-
-    def __init__(self) -> None:
-        self.files: dict[Path, str | None] = {}
-        """Their files, with hashes of what these held."""
-        self._found: dict[str, types.ModuleType | BaseException] = {}
-
-    def find(self, path: str) -> Any:
-        """What is at `module:name`. A module that has changed since it was imported is imported anew."""
-        name, _, attributes = path.partition(":")
-        found: Any = self._module(name)
-        for attribute in attributes.split("."):
-            if not hasattr(found, attribute):
-                near = difflib.get_close_matches(attribute, dir(found), 1, 0.6)
-                raise _MissingError(f"`{name}` has no `{attributes}`", f"did you mean `{near[0]}`?" if near else None)
-            found = getattr(found, attribute)
-        return found
-
-    def _module(self, name: str) -> types.ModuleType:
-        found = self._found.get(name)
-        if found is None:
-            try:
-                found = _imported(name, self.files)
-            except (Exception, SystemExit) as error:
-                found = error
-            self._found[name] = found
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-
-def _imported(name: str, files: dict[Path, str | None]) -> types.ModuleType:
-    """A module, executed anew if its file is not what it was. The old one stays what it is for those who hold it."""
-    importlib.invalidate_caches()
-    known = sys.modules.get(name)
-    spec = known.__spec__ if known is not None and known.__spec__ else _spec(name)
-    # Looking for a module in a package imports the package, which may have imported the module.
-    known = sys.modules.get(name)
-    path = Path(spec.origin) if isinstance(spec.loader, SourceFileLoader) and spec.origin else None
-    if path is None:
-        return importlib.import_module(name)
-    try:
-        source = path.read_bytes()
-    except OSError:
-        files[path] = None
-        raise
-    files[path] = digest(source)
-    if known is not None and getattr(known, _DIGEST, files[path]) == files[path]:
-        setattr(known, _DIGEST, files[path])
-        return known
-    return _execute(spec, path, source, files[path])
-
-
-def _execute(spec: ModuleSpec, path: Path, source: bytes, hash_: str | None) -> types.ModuleType:
-    fresh = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(spec.name)
-    sys.modules[spec.name] = fresh
-    try:
-        # Not by its loader: cached bytecode is compared by time and size, and an edit may leave both as they were.
-        exec(compile(source, str(path), "exec"), fresh.__dict__)  # noqa: S102 (the user's own module)
-    except BaseException:
-        sys.modules.pop(spec.name, None)
-        if before is not None:
-            sys.modules[spec.name] = before
-        raise
-    setattr(fresh, _DIGEST, hash_)
-    parent, _, child = spec.name.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, fresh)
-    return fresh
-
-
-def _spec(name: str) -> ModuleSpec:
-    spec = importlib.util.find_spec(name)
-    if spec is None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    return spec
+        raise _SettingsError(error, model, ("settings",)) from None
 
 
 def _problem(error: BaseException, sources: Sources, path: tuple[Step, ...]) -> Problem:
     place = sources.locate(path)
-    hint = None
-    if isinstance(error, _MissingError):
+    hint, whose = None, ""
+    if isinstance(error, BrokenError) and error.__cause__ is not None:
+        whose, error = f"{error} ", error.__cause__
+    if isinstance(error, MissingError):
         message, hint = error.args
+        message = f"{whose}cannot be imported: {message}" if whose else message
     elif isinstance(error, HookError):
         message = str(error)
     else:
         text = traceback.format_exception_only(error)[-1].strip()
-        message = f"cannot be imported: {text}"
+        message = f"{whose}cannot be imported: {text}"
         if isinstance(error, SystemExit):
             message += "; a module must not end the process that imports it"
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, SyntaxError) and error.filename:
             parts = (error.filename, error.lineno, error.offset)
             hint = f"at {':'.join(str(part) for part in parts if part)}"
-        elif frames and frames[-1].filename != __file__ and not frames[-1].filename.startswith("<frozen"):
+        elif frames and Path(frames[-1].filename).parent != _OWN and not frames[-1].filename.startswith("<frozen"):
             hint = f"raised at {frames[-1].filename}:{frames[-1].lineno}"
     return Problem(place.file, place.line, place.column, show_path(place.path), message, hint)
-
-
-def importable(folder: Path) -> None:
-    """Lets modules beside a configuration be imported, as Python does for a program that it runs."""
-    text = str(folder.absolute())
-    if text not in sys.path:
-        sys.path.insert(0, text)
 
 
 def unknown_routes(hooks: Sequence[Hook], names: Sequence[str], sources: Sources) -> list[Problem]:

@@ -18,7 +18,11 @@ _DECORATORS = {
     "events": "on_response_events",
     "middleware": "middleware",
 }
-_PLUGIN = "pylae.hooks.plugin.Plugin"
+_PLUGINS = {
+    "pylae.hooks.plugin.Plugin": ("a plugin", "plugins"),
+    "pylae.hooks.authenticator.Authenticator": ("an authenticator", "auth.plugins"),
+}
+"""Classes that configurations use: what they are, and where."""
 _ASGI = ["scope", "receive", "send"]
 _POLICIES = {"CORSMiddleware": "cors", "GZipMiddleware": "compression", "HTTPSRedirectMiddleware": "redirect"}
 """Policies that do what well-known middleware does."""
@@ -49,8 +53,9 @@ def refuse_unusable(function: Any, on: str, name: str | None = None) -> None:
             f"`async def middleware(request, call_next)`{way_out}"
         )
     if inspect.isclass(function):
-        if any(f"{kind.__module__}.{kind.__qualname__}" == _PLUGIN for kind in function.__mro__):
-            raise HookError(f"{name} is a plugin; it is used under `plugins`, not as a hook")
+        bases = (f"{kind.__module__}.{kind.__qualname__}" for kind in function.__mro__)
+        for what, where in (_PLUGINS[base] for base in bases if base in _PLUGINS):
+            raise HookError(f"{name} is {what}; it is used under `{where}`, not as a hook")
         raise HookError(f"{name} is a class; give an object of it: `{function.__name__}()`")
 
 

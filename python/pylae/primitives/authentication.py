@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from pylae.auth import TOKEN_LIFE, default_auth, token_of
-from pylae.config.models.auth import Jwt
+from pylae.config.models.authenticators.jwt import Jwt
 from pylae.engine import NativeTokenVerifier
 from pylae.primitives.given import Clock, compiling, now, settings_of
 from pylae.units import DurationLike

@@ -7,19 +7,12 @@ of these (`RateLimitLike`), and of the keywords alone (`RateLimitFields`), for f
 from __future__ import annotations
 
 from pylae.config.models.admin import Admin
-from pylae.config.models.auth import (
-    Account,
-    ApiKey,
-    AuthConfig,
-    AuthenticatorOptions,
-    Basic,
-    CertifiedUser,
-    ClaimNames,
-    ClientCertificate,
-    Consumer,
-    FunctionAuthenticator,
-    Jwt,
-)
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.api_key import ApiKey, Consumer
+from pylae.config.models.authenticators.basic import Account, Basic
+from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
+from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
+from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
@@ -68,6 +61,7 @@ __all__ = [
     "ApiKey",
     "AuthConfig",
     "AuthenticatorOptions",
+    "AuthenticatorUse",
     "Basic",
     "Cache",
     "CallOptions",

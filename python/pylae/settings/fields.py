@@ -12,19 +12,12 @@ from typing import Any, Literal, Required, TypeAlias, TypedDict
 from pydantic import SecretStr
 
 from pylae.config.models.admin import Admin
-from pylae.config.models.auth import (
-    Account,
-    ApiKey,
-    AuthConfig,
-    AuthenticatorOptions,
-    Basic,
-    CertifiedUser,
-    ClaimNames,
-    ClientCertificate,
-    Consumer,
-    FunctionAuthenticator,
-    Jwt,
-)
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.api_key import ApiKey, Consumer
+from pylae.config.models.authenticators.basic import Account, Basic
+from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
+from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
+from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
@@ -376,6 +369,45 @@ class FunctionAuthenticatorFields(TypedDict, total=False):
     """The function; in a file its import path, `module:function`."""
 
 
+class AuthenticatorUseFields(TypedDict, total=False):
+    """Fields of `AuthenticatorUse`."""
+
+    timeout: DurationLike
+    """Longest time that one call may take; beyond it the call has failed."""
+    on_error: Literal["fail", "skip"]
+    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    blocking: bool
+    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    waits: bool | None
+    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
+    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    budget: DurationLike | None
+    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
+    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    body: bool | SizeLike
+    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
+    here."""
+    key: str | Texts | None
+    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
+    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    cache: DurationLike | None
+    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
+    revocation of the user, end it before."""
+    challenge: str | None
+    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
+    given."""
+    forward_credentials: bool
+    """Whether instances see the header fields and query parameters of `key`."""
+    paths: str | Texts
+    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
+    sees everything, the body too if `body` is given, and it must answer."""
+    use: Required[str]
+    """Name of an installed authenticator (entry point group `pylae.authenticators`), or an import path
+    `module:Class`."""
+    settings: Mapping[str, Any]
+    """The authenticator's own settings."""
+
+
 class AuthConfigFields(TypedDict, total=False):
     """Fields of `AuthConfig`."""
 
@@ -389,6 +421,8 @@ class AuthConfigFields(TypedDict, total=False):
     """Certificates of clients."""
     functions: Mapping[str, FunctionAuthenticatorLike]
     """Python functions that say who the client is, by the names by which routes choose them."""
+    plugins: Mapping[str, AuthenticatorUseLike]
+    """Authenticators that distributions offer, by the names by which routes choose them."""
     failure_limit: RateLike | Literal[False] | None
     """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
     beyond it 429. `false` for no limit."""
@@ -1519,6 +1553,8 @@ ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
 """What stands for `ClientCertificate`, and that itself."""
 FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields | str
 """What stands for `FunctionAuthenticator`, and that itself."""
+AuthenticatorUseLike: TypeAlias = AuthenticatorUse | AuthenticatorUseFields | str
+"""What stands for `AuthenticatorUse`, and that itself."""
 AuthConfigLike: TypeAlias = AuthConfig | AuthConfigFields
 """What stands for `AuthConfig`, and that itself."""
 InstanceLike: TypeAlias = Instance | InstanceFields | str

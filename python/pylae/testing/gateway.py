@@ -17,7 +17,8 @@ from pylae.auth import TOKEN_LIFE, issue_token
 from pylae.config.builder import ConfigBuilder
 from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import Below, CallSources, calling, shown
-from pylae.config.models.auth import AuthConfig, Jwt
+from pylae.config.models.auth import AuthConfig
+from pylae.config.models.authenticators.jwt import Jwt
 from pylae.config.models.config import Config, Listener, has_authenticator
 from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route

@@ -86,6 +86,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("hooks",): _NOBODY,
     ("plugins",): _NOBODY,
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
+    ("auth", "plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("admin",): frozenset({"admin"}),
     ("services",): _INSTANCES,
     # An instance, or a list of them, is short for the service.
@@ -107,13 +108,15 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
 }
 """Who sees what stands at a path, `*` for any name or number and an empty word for its end: the longest row counts.
 What has no row is seen by everybody, so that a new setting is not taken for a harmless one."""
+_NAMED: tuple[At, ...] = (("services",), ("auth", "plugins"))
+"""Mappings whose keys are names that people choose."""
 
 
 def seen_by(path: At) -> frozenset[Audience]:
     """Who sees what stands at a path of a configuration."""
     if path[:1] == ("services",) and path[2:3] == ("discovery",) and _stays(path[3:5]):
         return _NOBODY
-    steps = ["*" if isinstance(step, int) or path[:place] == ("services",) else step for place, step in enumerate(path)]
+    steps = ["*" if isinstance(step, int) or path[:place] in _NAMED else step for place, step in enumerate(path)]
     steps.append("")
     rows = (SEEN_BY.get(tuple(steps[:length])) for length in range(len(steps), 0, -1))
     return next((row for row in rows if row is not None), _EVERYBODY)
@@ -140,7 +143,7 @@ class Audiences:
     def of(self, path: At) -> frozenset[End]:
         """Where what stands at a path is sent; nowhere, if it stays in the gateway."""
         audiences = seen_by(path)
-        item = path[:4] if path[2:3] == ("split",) else path[:2]
+        item = path[:4] if path[2:3] == ("split",) else path[: 3 if path[:2] in _NAMED else 2]
         ends = self._known.get((audiences, item))
         if ends is None:
             ends = frozenset(end for audience in audiences for end in _ENDS[audience](self, path))
@@ -170,6 +173,10 @@ class Audiences:
                 for index, name in enumerate(self._names()):
                     if routes is None or name in routes:
                         yield from self._passing(index)
+            case ("auth", "plugins", *_):
+                # It says of every request who has sent it, and instances are told.
+                for index in range(len(config.routes)):
+                    yield from self._passing(index)
 
     def _passing(self, index: int) -> Iterator[End]:
         """As `_way`, of what goes with every route: with a new path to a service as with those that there are."""
@@ -197,7 +204,7 @@ class Audiences:
                              *((plugin.routes, plugin.use) for plugin in config.plugins)]:  # fmt: skip
             if routes is None or self._names()[index] in routes:
                 yield ("code", name)
-        yield from (("code", one.path) for one in (config.auth.functions if config.auth else {}).values())
+        yield from (("code", one.path) for _, _, one in (config.auth.asked if config.auth else ()))
 
     def _hosts(self, route: Route, name: str, target: End) -> tuple[str, ...]:
         """What an instance, which may share its address with others, is sent as Host: by the client, or its own."""
@@ -240,6 +247,8 @@ class Audiences:
         match path:
             case ("plugins", int(place), *_) if place < len(self._config.plugins):
                 yield ("settings", _json(self._config.plugins[place]))
+            case ("auth", "plugins", str(name), *_) if self._config.auth and name in self._config.auth.plugins:
+                yield ("settings", _json(self._config.auth.plugins[name]))
 
     def _admin(self, _path: At) -> Iterator[End]:
         if self._config.admin:

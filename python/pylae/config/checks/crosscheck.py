@@ -7,14 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources, shown
 from pylae.config.models.address import is_loopback
 from pylae.config.models.admin import is_at
-from pylae.config.models.auth import WEAK_SECRET
 from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
@@ -63,7 +61,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _shared_limits(view)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
-    yield from _certificates(view.config)
+    yield from _authentication(view.config)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
@@ -242,12 +240,11 @@ def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
                 yield Finding(path, message, f"did you mean `{near[0]}`?" if near else None)
 
 
-def _certificates(config: Config) -> Iterator[Finding]:
-    """Users are to have certificates that no listener asks for."""
-    asked = any(listener.tls and listener.tls.client_auth for listener in config.listeners)
-    if config.auth and config.auth.client_certificate and not asked:
-        hint = "add `client_auth: {ca: …}` to the `tls` of a listener"
-        yield Finding(("auth", "client_certificate"), "no listener asks clients for a certificate", hint)
+def _authentication(config: Config) -> Iterator[Finding]:
+    """What authenticators find wrong beside other settings."""
+    if config.auth:
+        listeners = [listener.tls for listener in config.listeners]
+        yield from (found.below(("auth",)) for found in config.auth.mistakes(listeners))
 
 
 def authentication(view: View) -> Iterator[Finding]:
@@ -283,18 +280,8 @@ def weaknesses(config: Config) -> Iterator[Finding]:
         if service.secure and not service.tls.verify:
             text = "whoever is on the way can be the instance, since it need not prove who it is"
             yield Finding(("services", name, "tls", "verify"), text, "give its certificate or its authority's as `ca`")
-    for index, jwt in enumerate(config.auth.jwt if config.auth else ()):
-        for secret in jwt.secret or ():
-            length = len(secret.get_secret_value().encode())
-            if length < WEAK_SECRET:
-                text = f"the secret has {length} bytes; with less than {WEAK_SECRET} it can be guessed from a token"
-                yield Finding(("auth", "jwt", index, "secret"), text, "e.g. `openssl rand -base64 48`")
-        if jwt.jwks_url is not None and not jwt.audience:
-            text = "without `audience`, every token of this issuer is accepted, for whatever service it was made"
-            yield Finding(("auth", "jwt", index, "jwks_url"), text)
-        if jwt.jwks_url is not None and _is_plain(jwt.jwks_url):
-            text = "keys that come over http:// can be replaced by whoever is on the way"
-            yield Finding(("auth", "jwt", index, "jwks_url"), text, "use https://")
+    if config.auth:
+        yield from (found.below(("auth",)) for found in config.auth.weaknesses())
 
 
 def _open_routes(config: Config) -> Iterator[Finding]:
@@ -380,8 +367,3 @@ def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 " change holds only for requests that reach the service"
             )
             yield f"routes[{index}].policies.cache", text
-
-
-def _is_plain(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

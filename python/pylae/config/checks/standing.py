@@ -127,10 +127,10 @@ def named(config: Config) -> Iterator[Taking]:
         yield Taking("file", path, path, name, (f"file:{name}",))
     for index, hook in enumerate(config.hooks):
         yield Taking("code", ("hooks", index), ("hooks",), hook.path, (hook.path,))
-    for name, one in (config.auth.functions if config.auth else {}).items():
-        if isinstance(one.function, str):
-            path = ("auth", "functions", name, "function")
-            yield Taking("code", path, path, one.function, (one.function,))
+    for _, at, one in config.auth.asked if config.auth else ():
+        if isinstance(code := getattr(one, one.code), str):
+            path = ("auth", *at, one.code)
+            yield Taking("code", path, path, code, (code,))
     for name, service in config.services.items():
         if isinstance(service.app, str):
             path = ("services", name, "app")

@@ -30,6 +30,10 @@ class Finding:
     message: str
     hint: str | None = None
 
+    def below(self, path: tuple[Step, ...]) -> Finding:
+        """The same of what stands at `path`."""
+        return Finding((*path, *self.path), self.message, self.hint)
+
 
 class Foreign(NamedTuple):
     """What is to be known about a text that is not simply what stands in the document.

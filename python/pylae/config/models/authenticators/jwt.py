@@ -1,0 +1,167 @@
+"""JSON Web Tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from pylae.config.document.nodes import Finding
+from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Words, one_or_more
+from pylae.config.models.base import Settings, as_json, refusal
+from pylae.config.origin import Origin, PlanPart
+from pylae.units import ByteSize, Duration, Wait
+
+if TYPE_CHECKING:
+    from pylae.settings.fields import ClaimNamesFields, JwtFields
+
+Algorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+
+WEAK_SECRET = 32
+"""Bytes that a secret needs at least to be as strong as HS256 (RFC 7518 section 3.2)."""
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise refusal("the secret is empty: anyone could sign tokens", "e.g. `openssl rand -base64 48`", secret=True)
+    return value
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise refusal("must be an http:// or https:// address without user name", secret=True)
+    return text
+
+
+def _document(value: Any) -> Any:
+    """A JWK set as text, whether it was written as text or as a mapping."""
+    return as_json(value) if isinstance(value, dict) else value
+
+
+class ClaimNames(Settings):
+    """Which claims of a token say who the user is. The first that is there counts; `a.b` is `b` inside `a`."""
+
+    id: Annotated[Words, Field(min_length=1)] = ("user_id", "sub")
+    """The user's id: a text or a whole number."""
+    email: Words = ("email",)
+    """The mail address."""
+    role: Words = ("role",)
+    """The role: a text, or a list of texts for several."""
+    permissions: Words = ("permissions", "scope")
+    """The permissions: a list of texts, or one text with spaces between."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ClaimNamesFields]) -> None: ...
+
+
+class Jwt(AuthenticatorKind):
+    """JSON Web Tokens in `Authorization: Bearer`. Exactly one of `secret`, `public_key`, `jwks` and `jwks_url`."""
+
+    name: AuthenticatorName = "jwt"
+    """Name by which routes choose it, if there are several."""
+    secret: (
+        Annotated[
+            tuple[Annotated[SecretStr, AfterValidator(_secret)], ...],
+            BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
+            Field(min_length=1),
+        ]
+        | None
+    ) = None
+    """Secret for HS256 (or HS384, HS512); several are all accepted, and the first signs."""
+    public_key: Annotated[Words, Field(min_length=1)] | None = None
+    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` takes a file."""
+    jwks: Annotated[SecretStr, BeforeValidator(_document, json_schema_input_type=str | dict[str, Any])] | None = None
+    """A JWK set (RFC 7517). `${file:keys.json}` takes a file."""
+    jwks_url: Annotated[str, AfterValidator(_url)] | None = None
+    """Address of a JWK set. It is fetched again every `refresh`, and when a token names a key that is not in it."""
+    algorithms: Annotated[
+        tuple[Algorithm, ...], BeforeValidator(one_or_more, json_schema_input_type=Algorithm | list[Algorithm])
+    ] = ()
+    """Algorithms that are accepted. If none is given, the usual one of each key: HS256, RS256, ES256, ES384, ES512 or
+    EdDSA. A token can never choose."""
+    issuer: Words = ()
+    """Accepted `iss`; all if none is given."""
+    audience: Words = ()
+    """Accepted `aud`, one of which a token must name; all if none is given."""
+    required_claims: Words = ("exp",)
+    """Claims that a token must have."""
+    leeway: Wait = timedelta(seconds=30)
+    """How far the clocks of gateway and issuer may differ."""
+    claims: ClaimNames = ClaimNames()
+    """Which claims say who the user is."""
+    max_size: Annotated[ByteSize, Field(ge=64, le=2**16)] = 8 * 1024
+    """Size of a token; larger ones are refused."""
+    refresh: Duration = timedelta(minutes=10)
+    """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
+    forward_credentials: bool = True
+    """Whether instances see the token, on whichever route."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[JwtFields]) -> None: ...
+
+    @model_validator(mode="after")
+    def _fits(self) -> Jwt:
+        sources = [name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            found = f"has {' and '.join(f'`{name}`' for name in sources)}; only one of them" if sources else "needs one"
+            raise refusal(f"{found} of `secret`, `public_key`, `jwks` and `jwks_url`" if not sources else found)
+        symmetric = [name for name in self.algorithms if name.startswith("HS")]
+        if symmetric and sources[0] in ("public_key", "jwks_url"):
+            raise refusal(
+                f"{', '.join(symmetric)} would take a public key for a secret",
+                f"leave it out of `algorithms`, or give `secret` instead of `{sources[0]}`",
+            )
+        if self.secret and len(symmetric) != len(self.algorithms):
+            other = ", ".join(name for name in self.algorithms if name not in symmetric)
+            raise refusal(f"{other} needs a public key, and `secret` is none")
+        return self
+
+    def plan(self) -> dict[str, Any]:
+        same = {"name", "algorithms", "refresh", "max_size", "required_claims", "leeway", "claims"}
+        return {
+            "kind": "jwt",
+            **self.model_dump(mode="json", include=same | {"forward_credentials"}),
+            "keys": self._keys(),
+            "issuers": list(self.issuer),
+            "audiences": list(self.audience),
+        }
+
+    def _keys(self) -> PlanPart:
+        if self.secret is not None:
+            return _keys_from("secret", "secret", [secret.get_secret_value() for secret in self.secret])
+        if self.public_key is not None:
+            return _keys_from("public_key", "pem", list(self.public_key))
+        if self.jwks is not None:
+            return _keys_from("jwks", "jwks", self.jwks.get_secret_value())
+        return _keys_from("jwks_url", "url", self.jwks_url)
+
+    def weaknesses(self) -> Iterator[Finding]:
+        for secret in self.secret or ():
+            length = len(secret.get_secret_value().encode())
+            if length < WEAK_SECRET:
+                text = f"the secret has {length} bytes; with less than {WEAK_SECRET} it can be guessed from a token"
+                yield Finding(("secret",), text, "e.g. `openssl rand -base64 48`")
+        if self.jwks_url is not None and not self.audience:
+            text = "without `audience`, every token of this issuer is accepted, for whatever service it was made"
+            yield Finding(("jwks_url",), text)
+        if self.jwks_url is not None and _is_plain(self.jwks_url):
+            text = "keys that come over http:// can be replaced by whoever is on the way"
+            yield Finding(("jwks_url",), text, "use https://")
+
+
+def _keys_from(setting: str, kind: str, value: object) -> PlanPart:
+    origin = Origin((setting,))
+    return PlanPart({"from": kind, "value": value}, Origin((setting,), entries={"from": origin, "value": origin}))
+
+
+def _is_plain(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
