@@ -6,7 +6,7 @@ import platform
 import ssl
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 
 from pylae.doctor.result import Result, failure, ok
 
@@ -14,7 +14,7 @@ DEPENDENCIES = ("click", "pydantic", "fastapi", "starlette", "uvicorn", "PyYAML"
 
 
 def facts() -> dict[str, str]:
-    """Versions by what they are of. What is not there has none."""
+    """Versions by what they are of, and what installed distributions offer. What is not there has none."""
     found = {
         "Pylae": _version("pylae"),
         "engine": _engine(),
@@ -24,6 +24,7 @@ def facts() -> dict[str, str]:
         "distribution": _distribution(),
         "OpenSSL of Python": ssl.OPENSSL_VERSION,
         **{name: _version(name) for name in DEPENDENCIES},
+        **_offering(),
     }
     return {name: said for name, said in found.items() if said}
 
@@ -57,6 +58,20 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return ""
+
+
+def _offering() -> dict[str, str]:
+    """Distributions with plugins: their versions, and what they offer. Nothing of them is imported."""
+    found = {}
+    for one in distributions():
+        groups: dict[str, list[str]] = {}
+        for point in one.entry_points:
+            if point.group.startswith("pylae."):
+                groups.setdefault(point.group, []).append(point.name)
+        if groups:
+            offered = (f"{group}: {', '.join(sorted(names))}" for group, names in sorted(groups.items()))
+            found[one.name] = f"{one.version} ({'; '.join(offered)})"
+    return found
 
 
 def _distribution() -> str:

@@ -40,15 +40,6 @@ def named(path: str, offer: Offer, modules: Modules, base: type) -> Any:
     return found
 
 
-def distributions() -> dict[str, str]:
-    """What distributions offer, by their names with versions. Nothing is imported."""
-    found: dict[str, list[str]] = {}
-    for offer in _OFFERS:
-        for point in entry_points(group=offer.group):
-            found.setdefault(_owner(point), []).append(f"{offer.called} {point.name}")
-    return {owner: ", ".join(sorted(names)) for owner, names in sorted(found.items())}
-
-
 def _installed(name: str, offer: Offer, modules: Modules) -> Any:
     points = {point.name: point for point in entry_points(group=offer.group)}
     if name not in points:

@@ -161,6 +161,27 @@ def test_code_of_authenticators_stays_in_its_place() -> None:
     assert hand_in(document, f"{INSIDE}admin: {{code: ['debug:who'], references: [A, B]}}\n")
 
 
+def test_code_and_secrets_of_offered_authenticators_stay_in_their_place() -> None:
+    staff = 'plugins: {staff: {use: acme-ldap, settings: {url: "ldaps://one", password: "${A}"}}}'
+    text = INSIDE.replace("auth: {", f"auth: {{{staff}, ")
+    document, _ = written(text)
+    document["auth"]["plugins"]["staff"]["cache"] = "1m"
+    document["auth"]["plugins"]["staff"]["key"] = "header:X-Token"
+    assert refused(document, text) == ["auth.plugins.staff.settings.password"]
+    document, _ = written(text)
+    document["auth"]["plugins"]["staff"]["settings"]["url"] = "ldaps://thief.example"
+    assert refused(document, text) == ["auth.plugins.staff.settings.password"]
+    document, _ = written(text)
+    document["services"]["two"]["instances"] = ["http://thief.example"]
+    assert "auth.plugins.staff.settings.password" in refused(document, text)
+    document, _ = written(text)
+    document["auth"]["plugins"]["staff"]["use"] = "debug:Everybody"
+    assert "auth.plugins.staff.use" in refused(document, text)
+    document, _ = written(text)
+    document["auth"]["plugins"]["other"] = {"use": "acme-ldap"}
+    assert refused(document, text) == ["auth.plugins.other.use"]
+
+
 def test_a_health_check_goes_to_the_instances() -> None:
     document, _ = written()
     document["services"]["one"]["instances"] = ["http://127.0.0.1:1", "http://thief.example:80"]

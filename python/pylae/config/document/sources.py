@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pylae.config.document.load import Document
@@ -79,7 +79,9 @@ class Below:
     path: tuple[Step, ...]
 
     def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
-        return self.sources.locate((*self.path, *path), key=key)
+        place = self.sources.locate((*self.path, *path), key=key)
+        # None of them is written: what is missing is missing there, and not where the whole stands.
+        return replace(place, path=self.path) if place.path == self.path[: len(place.path)] else place
 
 
 def calling() -> tuple[str, int]:
