@@ -1,4 +1,4 @@
-"""`pylae new`: a gateway or a plugin to begin with, with tests that pass."""
+"""`pylae new`: a gateway, a plugin or an authenticator to begin with, with tests that pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 )
 @click.pass_context
 def new(ctx: click.Context) -> None:
-    """Write a gateway or a plugin to begin with, each with tests that pass.
+    """Write a gateway, a plugin or an authenticator to begin with, each with tests that pass.
 
     No file that exists is changed: if one of those that would be written is there, nothing is.
     """
@@ -53,22 +53,53 @@ def plugin(name: str, folder: Path | None) -> None:
 
     Its distribution is pylae-NAME, and once that is installed configurations say `plugins: [{use: NAME}]`.
     """
+    _distribution("plugin", name, folder)
+
+
+@new.command(short_help="An authenticator that pip can install, and its tests.")
+@click.argument("name")
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+def authenticator(name: str, folder: Path | None) -> None:
+    """Write an authenticator called NAME (such as acme-ldap) and tests of it to FOLDER (NAME unless said otherwise).
+
+    Its distribution is pylae-NAME, and once that is installed configurations say
+    `auth: {plugins: {mine: {use: NAME}}}`.
+    """
+    _distribution("authenticator", name, folder)
+
+
+_KINDS = {
+    "plugin": {
+        "group": "pylae.plugins",
+        "used": "plugins: [{{use: {name}}}]",
+        "description": "Pylae plugin: adds a field to requests, and refuses those without another",
+    },
+    "authenticator": {
+        "group": "pylae.authenticators",
+        "used": "auth: {{plugins: {{mine: {{use: {name}}}}}}}",
+        "description": "Pylae authenticator: knows users by keys in a field",
+    },
+}
+
+
+def _distribution(kind: str, name: str, folder: Path | None) -> None:
     name = name.lower().replace("_", "-").removeprefix("pylae-")
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or keyword.iskeyword(module):
         hint = "lower case letters, digits and hyphens, such as business-hours"
-        raise Failure(f"{name!r} cannot be the name of a plugin", hint, USAGE)
+        raise Failure(f"{name!r} cannot be the name of {'an' if kind == 'authenticator' else 'a'} {kind}", hint, USAGE)
     folder = folder or Path(name)
+    used = _KINDS[kind]["used"].format(name=name)
     words = {"name": name, "module": module, "Class": "".join(part.capitalize() for part in name.split("-"))}
     _write(
         folder,
         {
-            "pyproject.toml": _text("starters/plugin_pyproject.txt").format(**words),
-            f"{module}.py": _text("starters/plugin_module.txt").format(**words),
-            f"test_{module}.py": _text("starters/plugin_test.txt").format(**words),
+            "pyproject.toml": _text("starters/plugin_pyproject.txt").format(**{**_KINDS[kind], **words, "used": used}),
+            f"{module}.py": _text(f"starters/{kind}_module.txt").format(**words),
+            f"test_{module}.py": _text(f"starters/{kind}_test.txt").format(**words),
         },
     )
-    _next(folder, "python -m pytest", "python -m pip install -e .", f"plugins: [{{use: {name}}}] in a configuration")
+    _next(folder, "python -m pytest", "python -m pip install -e .", f"{used} in a configuration")
 
 
 def _text(starter: str) -> str:

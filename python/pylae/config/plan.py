@@ -176,7 +176,7 @@ def route_names(config: Config) -> list[str]:
 
 
 def _own_paths(config: Config) -> Iterator[tuple[str, str, tuple[Step, ...], str]]:
-    """The paths that authenticators own: the name of the route of each, the authenticator, where it stands, the path."""
+    """The paths that authenticators own: the name of the route of each, the authenticator, its place, and the path."""
     for name, at, one in config.auth.asked if config.auth else ():
         yield from ((f"{name}: {path}", name, at, path) for path in one.paths)
 

@@ -61,17 +61,24 @@ def test_nothing_is_overwritten_or_half_written(pylae, tmp_path: Path, there: st
     assert (tmp_path / there).read_text() == "mine"
 
 
-def test_a_plugin(pylae, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plugin", "authenticator"])
+def test_a_plugin(pylae, tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "made"
-    made = pylae("new", "plugin", "Team_check", folder)
+    made = pylae("new", kind, "Team_check", folder)
     assert made.exit_code == 0, made.output
     assert sorted(path.name for path in folder.iterdir()) == ["pyproject.toml", "team_check.py", "test_team_check.py"]
     assert "3 passed" in said_by_pytest(folder)
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    assert (project["name"], project["entry-points"]["pylae.plugins"]) == (
+    assert (project["name"], project["entry-points"]) == (
         "pylae-team-check",
-        {"team-check": "team_check:TeamCheck"},
+        {f"pylae.{kind}s": {"team-check": "team_check:TeamCheck"}},
     )
+
+
+def test_how_what_was_written_is_used(pylae, tmp_path: Path) -> None:
+    said = pylae("new", "authenticator", "team-check", tmp_path / "made").output
+    assert "auth: {plugins: {mine: {use: team-check}}} in a configuration" in said
+    assert "`auth: {plugins: {mine: {use: team-check}}}`" in (tmp_path / "made" / "pyproject.toml").read_text()
 
 
 def test_a_plugin_that_is_installed_is_found_by_its_name(pylae, tmp_path: Path) -> None:
@@ -113,6 +120,7 @@ def test_what_is_written_has_the_form_of_the_house(pylae, tmp_path: Path) -> Non
     pylae("new", "gateway", tmp_path / "yaml")
     pylae("new", "gateway", tmp_path / "python", "--python")
     pylae("new", "plugin", "team-check", tmp_path / "plugin")
+    pylae("new", "authenticator", "team-badge", tmp_path / "authenticator")
     for command in ("check", "format"):
         arguments = ["ruff", command, "--no-cache", "--isolated", "--line-length", "120", str(tmp_path)]
         done = run(tmp_path, *arguments, *(["--check"] if command == "format" else []))
