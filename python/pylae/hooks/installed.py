@@ -41,11 +41,17 @@ def named(path: str, offer: Offer, modules: Modules, base: type) -> Any:
 
 
 def _installed(name: str, offer: Offer, modules: Modules) -> Any:
-    points = {point.name: point for point in entry_points(group=offer.group)}
-    if name not in points:
-        listed = f"installed are {', '.join(sorted(points))}" if points else "none is installed"
-        raise MissingError(f"there is no {offer.called} `{name}`; {listed}", _hint(name, offer, list(points)))
-    point = points[name]
+    points = entry_points(group=offer.group)
+    known = sorted(points.names)
+    found = list(points.select(name=name))
+    if not found:
+        listed = f"installed are {', '.join(known)}" if known else "none is installed"
+        raise MissingError(f"there is no {offer.called} `{name}`; {listed}", _hint(name, offer, known))
+    if len(found) > 1:
+        which = " and ".join(sorted(map(_owner, found)))
+        hint = f"uninstall all but one of them, or write the import path, such as `{found[0].value}`"
+        raise MissingError(f"several distributions have the {offer.called} `{name}`: {which}", hint)
+    (point,) = found
     try:
         return modules.find(f"{point.module}:{point.attr}")
     except (Exception, SystemExit) as error:

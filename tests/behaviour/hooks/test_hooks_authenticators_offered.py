@@ -189,6 +189,17 @@ def test_mistakes(tmp_path: Path, auth: str) -> None:
     assert re.sub(r"/\S*/site\d+/", "SITE/", found) == f"pylae.yaml:{MISTAKES[auth]}"
 
 
+def test_several_distributions_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    info = other / "better_badges-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: better-badges\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pylae.authenticators]\nbadges = better:Badges\n")
+    monkeypatch.syspath_prepend(str(other))
+    found = problem(written(tmp_path, "http://127.0.0.1:1", "    staff: badges\n"))
+    assert "several distributions have the authenticator `badges`: acme-badges 2.1 and better-badges 1.0" in found
+
+
 def test_nothing_is_imported_that_nobody_names(tmp_path: Path) -> None:
     file = written(tmp_path, "http://127.0.0.1:1", "    staff: {use: badges, settings: {badges: {}}}\n")
     Gateway.from_file(file).check()
