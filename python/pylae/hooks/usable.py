@@ -55,7 +55,8 @@ def refuse_unusable(function: Any, on: str, name: str | None = None) -> None:
     if inspect.isclass(function):
         bases = (f"{kind.__module__}.{kind.__qualname__}" for kind in function.__mro__)
         for what, where in (_PLUGINS[base] for base in bases if base in _PLUGINS):
-            raise HookError(f"{name} is {what}; it is used under `{where}`, not as a hook")
+            other = "a function" if on == "authenticate" else "a hook"
+            raise HookError(f"{name} is {what}; it is used under `{where}`, not as {other}")
         raise HookError(f"{name} is a class; give an object of it: `{function.__name__}()`")
 
 

@@ -189,6 +189,12 @@ def test_mistakes(tmp_path: Path, auth: str) -> None:
     assert re.sub(r"/\S*/site\d+/", "SITE/", found) == f"pylae.yaml:{MISTAKES[auth]}"
 
 
+def test_it_is_no_function(tmp_path: Path) -> None:
+    file = written(tmp_path, "http://127.0.0.1:1", "    {}\n  functions: {staff: 'offered_badges:Badges'}\n")
+    said = "offered_badges.Badges is an authenticator; it is used under `auth.plugins`, not as a function"
+    assert said in problem(file)
+
+
 def test_several_distributions_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other"
     info = other / "better_badges-1.0.dist-info"
