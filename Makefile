@@ -7,17 +7,27 @@ NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.to
 BALANCERS := $(wildcard crates/core/src/service/balance/*.rs)
 PEERS ?= floor,pylae,haproxy,nginx,envoy
 CHAOS ?=
+# What `make build` builds and `make bench` measures: `release`, or `release-dev`, which is built sooner.
+PROFILE ?= release
+# Which wheel `make wheel` builds: the oldest Linux that it is for, as PyPI names it.
+PLATFORM ?= manylinux2014
+TARGET ?= $(shell uname -m)-unknown-linux-$(if $(findstring musllinux,$(PLATFORM)),musl,gnu)
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
+CARGO_DENY := 0.20.2
+DENY ?= licenses bans sources
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo test test-rust test-python lint format bench chaos soak fuzz lock clean
+.PHONY: help demo build test test-rust test-python test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.release ## Four services with the gateway in front of them (release build); Ctrl-C ends it
 	@$(BIN)/pylae demo
+
+build: $(VENV)/.$(PROFILE) ## The native module in .venv (PROFILE=release, release-dev or dev)
 
 test: test-rust test-python ## All tests (development build)
 
@@ -26,6 +36,13 @@ test-rust: ## Tests of the Rust crates, corpora of the fuzz targets included
 
 test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-install: $(VENV)/.dependencies ## A development wheel in an empty environment: install, check, demo
+	. $(BIN)/activate && maturin build --quiet --locked --profile dev --compatibility linux --out target/wheels/dev
+	$(PYTHON) release/try_wheel.py $$(ls -t target/wheels/dev/*.whl | head -1)
+
+test-wheel: wheel ## The wheel in an empty environment, and all tests of Python against it (PYTHON=python3.13 …)
+	$(PYTHON) release/try_wheel.py $$(ls dist/*$(PLATFORM)*.whl) --tests -- $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native module
 	cargo fmt --check
@@ -36,13 +53,17 @@ lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native m
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest pylae._native --ignore-disjoint-bases
 
+deny: ## Licences, origin and duplicates of the crates that are linked (DENY=advisories asks for known faults)
+	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY)
+	cargo deny check $(DENY)
+
 format: $(VENV)/.dependencies ## Format everything
 	cargo fmt
 	rustfmt --edition 2024 $(BALANCERS)
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(VENV)/.release ## CPU time per request against the peers, in one run (PEERS=…); writes bench/results/latest.md
+bench: $(VENV)/.$(PROFILE) ## CPU time per request against the peers, in one run (PEERS=… PROFILE=…); writes bench/results/latest.md
 	$(BIN)/python -m bench.run --peers $(PEERS) --half --out bench/results/latest.md
 
 chaos: $(VENV)/.release ## Faults, each with a verdict (CHAOS=name,name picks some); writes chaos/results/latest.md
@@ -60,11 +81,22 @@ fuzz: ## Fuzz the parsers, FUZZ_SECONDS each (FUZZ_TARGETS=…); finds stay in f
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4000 || exit 1; \
 	done
 
+wheel: $(VENV)/.packaging ## The wheel and the source distribution in dist (PLATFORM=musllinux_1_2 …; release build)
+	rm -rf dist
+	cargo metadata --quiet --locked --format-version 1 >/dev/null
+	. $(BIN)/activate && maturin build --quiet --release --strip --sdist --zig --compatibility $(PLATFORM) --target $(TARGET) --out dist
+	$(BIN)/python release/check_wheel.py dist/*.whl
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/auditwheel show dist/*.whl
+
+licenses: ## Write THIRD-PARTY-LICENSES anew, after the crates have changed
+	$(PYTHON) release/licenses.py
+
 lock: ## Lock the development dependencies anew
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet 'pip>=25.1' uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml \
-		--output-file requirements-dev.lock
+	$(LOCK) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(LOCK) --group pyproject.toml:packaging --constraint requirements-dev.lock --output-file release/requirements.lock
 
 clean: ## Remove what was built
 	rm -rf $(VENV) target fuzz/target python/pylae/*.so
@@ -75,13 +107,13 @@ $(VENV)/.dependencies: requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
 	touch $@
 
-# One of .dev and .release exists: the build that .venv runs.
-$(VENV)/.dev: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
-	@echo 'building the native module (development profile; some minutes the first time)'
-	. $(BIN)/activate && maturin develop --quiet
-	rm -f $(VENV)/.release && touch $@
+$(VENV)/.packaging: $(VENV)/.dependencies release/requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement release/requirements.lock
+	touch $@
 
-$(VENV)/.release: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
-	@echo 'building the native module (release profile; some minutes the first time)'
-	. $(BIN)/activate && maturin develop --quiet --release
-	rm -f $(VENV)/.dev && touch $@
+# One of these exists: the profile of the build that .venv runs.
+BUILDS := $(addprefix $(VENV)/.,dev release release-dev)
+$(BUILDS): $(VENV)/.%: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
+	@echo 'building the native module (profile $*; some minutes the first time)'
+	. $(BIN)/activate && maturin develop --quiet --locked --profile $*
+	rm -f $(BUILDS) && touch $@

@@ -9,7 +9,14 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guide").glob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs" / "guide").glob("*.md"),
+    ]
+)
 MARKS = {
     "fragment": "cannot stand alone; it is checked within the smallest thing that has it",
     "continues": "goes on with the program before it",
