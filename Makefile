@@ -42,7 +42,7 @@ test-install: $(VENV)/.dependencies ## A development wheel in an empty environme
 	$(PYTHON) release/try_wheel.py $$(ls -t target/wheels/dev/*.whl | head -1)
 
 test-wheel: wheel ## The wheel in an empty environment, and all tests of Python against it (PYTHON=python3.13 …)
-	$(PYTHON) release/try_wheel.py $$(ls dist/*$(PLATFORM)*.whl) --tests -- $(PYTEST_ARGS)
+	$(PYTHON) release/try_wheel.py $$(ls dist/*$(PLATFORM)*.whl) --tests $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native module
 	cargo fmt --check

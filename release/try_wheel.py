@@ -1,6 +1,6 @@
 """Tries a wheel as a stranger does: in an empty environment, from pip to requests through the gateway.
 
-    python release/try_wheel.py dist/pylae-….whl [--tests [-- ARGUMENTS OF PYTEST]]
+    python release/try_wheel.py dist/pylae-….whl [--tests [ARGUMENTS OF PYTEST]]
 
 The environment is made with the interpreter that runs this. With `--tests`, the Python tests run too. They see the
 installed package and copies of the files that they read, but not `python/`, so they cannot import the sources.
@@ -212,8 +212,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--tests", action="store_true", help="run the tests of Python too")
-    parser.add_argument("pytest", nargs="*", help="arguments of pytest")
+    parser.add_argument("--tests", nargs=argparse.REMAINDER, metavar="...", help="run pytest too, with what follows")
     options = parser.parse_args()
     wheel = options.wheel.resolve()
     with tempfile.TemporaryDirectory(prefix="pylae-wheel-") as name:
@@ -222,7 +221,7 @@ def main() -> int:
             first_request(environment, wheel)
             commands(environment)
             demo(environment)
-            return tests(Environment(Path(name) / "tests"), wheel, options.pytest) if options.tests else 0
+            return 0 if options.tests is None else tests(Environment(Path(name) / "tests"), wheel, options.tests)
         except TryError as error:
             print(f"{wheel.name}: {error}", file=sys.stderr)
             return 1
