@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGING := $(VENV)/packaging
 NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 # Their table declares these files, which cargo fmt does not follow.
 BALANCERS := $(wildcard crates/core/src/service/balance/*.rs)
@@ -81,13 +82,14 @@ fuzz: ## Fuzz the parsers, FUZZ_SECONDS each (FUZZ_TARGETS=…); finds stay in f
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4000 || exit 1; \
 	done
 
-wheel: $(VENV)/.packaging ## The wheel and the source distribution in dist (PLATFORM=musllinux_1_2 …; release build)
+wheel: $(PACKAGING)/.dependencies ## The wheel, built from the source distribution, and both in dist (PLATFORM=musllinux_1_2 …)
 	rm -rf dist
 	cargo metadata --quiet --locked --format-version 1 >/dev/null
-	. $(BIN)/activate && maturin build --quiet --release --strip --sdist --zig --compatibility $(PLATFORM) --target $(TARGET) --out dist
-	$(BIN)/python release/check_wheel.py dist/*.whl
-	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/auditwheel show dist/*.whl
+	. $(PACKAGING)/bin/activate && maturin build --quiet --release --strip --sdist --zig \
+		--compatibility $(PLATFORM) --target $(TARGET) --out dist
+	$(PACKAGING)/bin/python release/check_wheel.py dist/*.whl
+	$(PACKAGING)/bin/python -m twine check --strict dist/*
+	$(PACKAGING)/bin/auditwheel show dist/*.whl
 
 licenses: ## Write THIRD-PARTY-LICENSES anew, after the crates have changed
 	$(PYTHON) release/licenses.py
@@ -107,8 +109,11 @@ $(VENV)/.dependencies: requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
 	touch $@
 
-$(VENV)/.packaging: $(VENV)/.dependencies release/requirements.lock
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement release/requirements.lock
+# Apart from .venv: building a wheel takes few packages, and those of tests are not there for every machine.
+$(PACKAGING)/.dependencies: release/requirements.lock
+	$(PYTHON) -m venv $(PACKAGING)
+	$(PACKAGING)/bin/python -m pip install --quiet 'pip>=25.1'
+	$(PACKAGING)/bin/python -m pip install --quiet --require-hashes --requirement release/requirements.lock
 	touch $@
 
 # One of these exists: the profile of the build that .venv runs.
