@@ -14,6 +14,7 @@ import pytest
 
 from pylae import Gateway, engine
 from pylae.config import plan as compiler
+from pylae.config.models.auth import AuthConfig
 from pylae.config.plan import effective_policies
 from pylae.config.tables import POLICIES, policies_with
 from pylae.policies import PolicySet
@@ -64,6 +65,21 @@ def test_no_policy_lacks_a_golden_setting() -> None:
         name for config in configs for route in config.routes for name in effective_policies(route, config)
     }
     assert set(PolicySet.model_fields) - set_somewhere == set()
+
+
+def test_every_kind_of_authenticator_of_the_native_table_has_a_golden_setting() -> None:
+    """The native side takes that plan, so what Python has, it has; here is what only the native side might have."""
+    source = (GOLDEN.parents[1] / "crates/policies/src/authentication/kinds.rs").read_text()
+    _, _, rows = source.partition("\nauthenticator_table! {")
+    native = set(re.findall(r"^    (\w+): ", rows, re.MULTILINE))
+    auth = Gateway.from_file(GOLDEN / "everything.yaml").plan()["auth"]
+    assert native == {one["kind"] for one in auth["authenticators"]} != set()
+
+
+def test_no_authenticator_lacks_a_golden_setting() -> None:
+    config = Gateway.from_file(GOLDEN / "everything.yaml").config
+    assert config.auth is not None
+    assert config.auth.model_fields_set == AuthConfig.model_fields.keys()
 
 
 def test_hooks_are_echoed_unchanged() -> None:
