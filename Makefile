@@ -13,6 +13,9 @@ PROFILE ?= release
 # Which wheel `make wheel` builds: the oldest Linux that it is for, as PyPI names it.
 PLATFORM ?= manylinux2014
 TARGET ?= $(shell uname -m)-unknown-linux-$(if $(findstring musllinux,$(PLATFORM)),musl,gnu)
+# Zig would link an unwinder of its own. A thread that the interpreter ends at exit (pthread_exit, before Python 3.14) is
+# unwound by that of the system, and two unwinders on one stack crash.
+UNWINDER = $(if $(findstring musllinux,$(PLATFORM)),,-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
 CARGO_DENY := 0.20.2
@@ -86,7 +89,7 @@ wheel: $(PACKAGING)/.dependencies ## The wheel, built from the source distributi
 	rm -rf dist
 	cargo metadata --quiet --locked --format-version 1 >/dev/null
 	. $(PACKAGING)/bin/activate && maturin build --quiet --release --strip --sdist --zig \
-		--compatibility $(PLATFORM) --target $(TARGET) --out dist
+		--compatibility $(PLATFORM) --target $(TARGET) --out dist -- $(UNWINDER)
 	$(PACKAGING)/bin/python release/check_wheel.py dist/*.whl
 	$(PACKAGING)/bin/python -m twine check --strict dist/*
 	$(PACKAGING)/bin/auditwheel show dist/*.whl

@@ -45,6 +45,8 @@ def mistakes(wheel: Path) -> list[str]:
         for what, pattern in NEEDED.items():
             if not any(re.fullmatch(pattern, name) for name in names):
                 found.append(f"lacks {what} ({pattern})")
+        if "manylinux" in wheel.name and not _shares_unwinder(archive):
+            found.append("has an unwinder of its own, not libgcc_s: the end of a thread can crash the process")
         found += [f"has {name}, which does not belong there" for name in names if not ALLOWED.fullmatch(name)]
         (metadata,) = (name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
         told = email.message_from_bytes(archive.read(metadata))
@@ -53,6 +55,12 @@ def mistakes(wheel: Path) -> list[str]:
         if not re.fullmatch(pattern, value):
             found.append(f"says {field}: {value or 'nothing'}, not {pattern}")
     return found
+
+
+def _shares_unwinder(archive: zipfile.ZipFile) -> bool:
+    """Whether the native module is linked to the unwinder of the system, which ends threads of the interpreter."""
+    modules = [name for name in archive.namelist() if name.endswith(".so")]
+    return all(b"libgcc_s.so.1\0" in archive.read(name) for name in modules)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ installed package and copies of the files that they read, but not `python/`, so 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -18,10 +19,10 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class Environment:
         """Installs something."""
         self.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words)
 
-    @contextmanager
+    @contextlib.contextmanager
     def running(self, *words: str, until: str) -> Iterator[str]:
         """Runs a command that does not end by itself, and gives what it has said until a pattern is in it.
 
@@ -126,7 +127,7 @@ class Service(BaseHTTPRequestHandler):
         """Prints nothing."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def service() -> Iterator[str]:
     """A service on a free port; gives its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
@@ -178,6 +179,18 @@ def commands(environment: Environment) -> None:
         print(f"{line}: well")
 
 
+def stops(environment: Environment) -> None:
+    """A gateway ends well, each of twenty times: what its threads do just then differs from one time to the next."""
+    environment.env["PYLAE_ADMIN"] = "off"
+    for _ in range(20):
+        with environment.running("pylae", "run", until=r"listening on \S+(?s:.*)serving") as said:
+            (url,) = re.findall(r"listening on (http://\S+)", said)
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{url}/api/users/42", timeout=PATIENCE)
+    del environment.env["PYLAE_ADMIN"]
+    print("pylae run: ends well, twenty times")
+
+
 def demo(environment: Environment) -> None:
     """`pylae demo`, and each of the commands that it says to paste."""
     with environment.running("pylae", "demo", "--port", "0", until=r"Ctrl-C stops everything") as said:
@@ -221,6 +234,7 @@ def main() -> int:
             environment = Environment(Path(name) / "empty")
             first_request(environment, wheel)
             commands(environment)
+            stops(environment)
             demo(environment)
             return 0 if options.tests is None else tests(Environment(Path(name) / "tests"), wheel, options.tests)
         except TryError as error:

@@ -36,9 +36,7 @@ FILES = {
 }
 
 
-def wheel(
-    folder: Path, files: dict[str, str | None], name: str = "pylae-0.1.0-cp311-abi3-manylinux2014_x86_64"
-) -> Path:
+def wheel(folder: Path, files: dict[str, str | None], name: str = "pylae-0.1.0-cp311-abi3-linux_x86_64") -> Path:
     """A wheel with these files; those that are None are left out."""
     with zipfile.ZipFile(folder / f"{name}.whl", "w") as archive:
         for file, content in files.items():
@@ -70,6 +68,14 @@ def test_a_good_wheel(tmp_path: Path) -> None:
 def test_a_mistake_is_found(tmp_path: Path, change: dict[str, str | None], mistake: str) -> None:
     found = CHECK["mistakes"](wheel(tmp_path, {**FILES, **change}))
     assert any(mistake in each for each in found), found
+
+
+@pytest.mark.parametrize(("module", "mistakes"), [("\0libgcc_s.so.1\0libc.so.6\0", 0), ("\0libc.so.6\0", 1)])
+def test_an_unwinder_of_its_own_is_a_mistake(tmp_path: Path, module: str, mistakes: int) -> None:
+    files = {**FILES, "pylae/_native.abi3.so": module}
+    found = CHECK["mistakes"](wheel(tmp_path, files, "pylae-0.1.0-cp311-abi3-manylinux2014_x86_64"))
+    assert [each for each in found if "unwinder" in each] == found
+    assert len(found) == mistakes
 
 
 def test_a_wheel_for_one_python_alone_is_a_mistake(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ service = Service(
 def list_notifications(request: Request, store: Store) -> Reply:
     """All notifications, or those of `?user_id=`."""
     user = request.number("user_id")
-    rows = store.rows("SELECT * FROM notifications WHERE ?1 IS NULL OR user_id = ?1 ORDER BY id", user)
+    rows = store.rows("SELECT * FROM notifications WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)
     return Reply({"notifications": rows})
 
 

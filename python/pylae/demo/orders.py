@@ -32,7 +32,7 @@ service = Service(
 def list_orders(request: Request, store: Store) -> Reply:
     """All orders, or those of `?user_id=`."""
     user = request.number("user_id")
-    rows = store.rows("SELECT * FROM orders WHERE ?1 IS NULL OR user_id = ?1 ORDER BY id", user)
+    rows = store.rows("SELECT * FROM orders WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)
     return Reply({"orders": [shown(row) for row in rows]})
 
 

@@ -28,7 +28,7 @@ def list_payments(request: Request, store: Store) -> Reply:
     """All payments, or those of `?user_id=`."""
     user = request.number("user_id")
     return Reply(
-        {"payments": store.rows("SELECT * FROM payments WHERE ?1 IS NULL OR user_id = ?1 ORDER BY id", user)},
+        {"payments": store.rows("SELECT * FROM payments WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)},
     )
 
 
