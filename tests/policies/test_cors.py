@@ -207,8 +207,8 @@ def test_a_preflight_for_a_method_that_no_route_takes(address: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("{credentials: true}", "credentials cannot be given to every origin"),
-        ("{origins: ['https://a.example'], credentials: true, expose: '*'}", "means nothing"),
+        ("{credentials: true}", "credentials cannot be allowed for every origin"),
+        ("{origins: ['https://a.example'], credentials: true, expose: '*'}", "browsers ignore"),
         ("{origins: []}", "at least 1"),
         ("{origins: 'null'}", "sandboxed"),
         ("{origins: app.example.org}", "not an origin"),

@@ -250,7 +250,7 @@ def test_a_client_that_waits_is_asked_for_the_body_once(address: str, service: F
         ("{max_body: huge}", "not a size"),
         ("{content_types: json}", "not a media type"),
         ("{required_headers: ['a b']}", "must be a name"),
-        ("{required_query: ['a b']}", "name of a parameter"),
+        ("{required_query: ['a b']}", "name of a query parameter"),
         ("{json_body: {max_depth: 500}}", "127"),
         ("{json_body: {json_schema: '{'}}", "is not JSON"),
         ("{json_body: {json_schema: {type: objekt}}}", "is not a schema"),

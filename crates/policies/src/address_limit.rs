@@ -13,7 +13,7 @@ impl Policy for AddressLimit {
     type Config = Config;
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
-        let message = "who asks is not known before authentication; such a limit belongs under `rate_limit`";
+        let message = "the user is not known before authentication; use `rate_limit` to count by user";
         let problems: Vec<Problem> = config.user_key_paths().map(|path| Problem::at(path, message)).collect();
         if !problems.is_empty() {
             return Err(problems);

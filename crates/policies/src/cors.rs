@@ -77,11 +77,11 @@ impl Policy for Cors {
         let mut problems = Vec::new();
         let all = config.origins.iter().any(|origin| origin == "*");
         if all && config.credentials {
-            problems.push(Problem::at("credentials", "cannot be given to every origin: list the `origins`"));
+            problems.push(Problem::at("credentials", "cannot be allowed for every origin: list the `origins`"));
         }
         if config.credentials && config.expose.iter().any(|name| name == "*") {
             problems
-                .push(Problem::at("expose", "`*` means nothing to a browser that sends credentials: list the names"));
+                .push(Problem::at("expose", "browsers ignore `*` together with `credentials`: list the names"));
         }
         let mut listed = Vec::new();
         for (index, origin) in config.origins.iter().enumerate().filter(|_| !all) {
@@ -237,7 +237,7 @@ impl Origin {
         let (labels, parent) = host.split_once('*').map_or((host, None), |(labels, parent)| (labels, Some(parent)));
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
         if scheme.is_empty() || host.is_empty() || !plain(scheme) || !plain(labels) || !parent.is_none_or(plain) {
-            return Err("is not an origin: scheme, host and port, nothing behind them");
+            return Err("is not an origin: write scheme, host and port, and no path");
         }
         match parent {
             None => Ok(Self::Exact(lower.into_bytes().into())),

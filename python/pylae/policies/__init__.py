@@ -26,35 +26,38 @@ __all__ = ["PolicySet"]
 
 
 class PolicySet(Settings):
-    """Policies by name: settings, `true` for the defaults, `false` for off. One line each, as the native
-    table orders them."""
+    """The policies of a gateway or a route, by name. `true` switches a policy on with its defaults, `false` switches it
+    off.
+
+    The order of the fields is the order in which a request meets the policies.
+    """
 
     access_log: Switch[AccessLog] = None
-    """One line per exchange."""
+    """Writes one line per request to a file or to standard output."""
     security_headers: Switch[SecurityHeaders] = None
-    """Response fields that make browsers stricter."""
+    """Adds the response headers that make browsers stricter."""
     compression: Switch[Compression] = None
-    """Smaller responses for clients that understand them."""
+    """Compresses responses for clients that accept it."""
     transform: Switch[Transform] = None
-    """Changes fields of requests and responses."""
+    """Changes header fields of requests and responses."""
     ip_access: Switch[IpAccess] = None
-    """Which client addresses may use it."""
+    """Allows or denies clients by IP address."""
     cors: Switch[Cors] = None
-    """Lets pages of other origins call."""
+    """Lets web pages of other origins call the gateway."""
     address_limit: Switch[AddressLimits] = None
-    """How many requests an address may make, whoever sends them: decided before authentication."""
+    """Limits the requests of an IP address, before authentication."""
     rate_limit: Switch[RateLimits] = None
-    """How many requests a client may make."""
+    """Limits the requests of a client, after authentication."""
     redirect: Switch[Redirect] = None
-    """Sends clients elsewhere."""
+    """Answers with a redirect."""
     static_response: Switch[StaticResponse] = None
-    """Answers without a service."""
+    """Answers with a fixed response, without a service."""
     validation: Switch[Validation] = None
-    """What requests must be like."""
+    """Refuses requests whose body, fields or query are not what the route accepts."""
     cache: Switch[Cache] = None
     """Answers repeated reads from memory."""
     mirror: Switch[Mirror] = None
-    """Copies of requests to another service."""
+    """Sends copies of requests to another service."""
 
     if TYPE_CHECKING:
 

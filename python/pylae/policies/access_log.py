@@ -1,4 +1,4 @@
-"""One line per exchange."""
+"""The access log: one line per request."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 
 class AccessLog(Settings):
-    """Writes one line per exchange, also for those that no route took or whose client went away (status 499).
+    """Writes one line per request.
 
-    A line is put together by the worker and written by a thread of its own: a disk or pipe that is slow or full never
-    delays a request. Lines that cannot be written in time are dropped and counted in the statistics; the gateway's own
-    log says when that begins, and how many were lost once it is over. Credentials are never shown: the values of
-    `Authorization`, `Proxy-Authorization`, `Cookie`, `Set-Cookie`, `X-API-Key` and of query parameters such as `token`,
-    `api_key` and `password` are replaced by `***`, the latter in every field that is shown (a `Referer`, a `Location`)
-    too. What `mask` names is not shown by the admin API's latest exchanges either.
+    Requests that matched no route have a line too, and so do requests whose client went away (status 499).
 
-    A file that is renamed or removed is opened again with the next line, so that log rotation needs no signal; SIGUSR1
-    has it opened again at once. A named pipe is not waited for: while it has no reader, lines are dropped and counted.
-    A line of which only a part could be written, because the disk was full or the pipe stuck, is completed before the
-    next.
+    A slow or full disk never delays a request, because a separate thread writes the lines. If it cannot keep up, the
+    gateway drops lines and counts them in the statistics. The gateway's own log says when lines begin to be lost, and
+    later how many were lost.
+
+    Credentials are replaced by `***`: the values of `Authorization`, `Proxy-Authorization`, `Cookie`, `Set-Cookie` and
+    `X-API-Key`, and of query parameters such as `token`, `api_key` and `password`. Query parameters are also masked
+    inside other fields, such as `Referer` and `Location`. Names under `mask` are masked in the latest exchanges of the
+    admin API too.
+
+    Log rotation needs no signal: once the file is renamed or removed, the next line opens it again. SIGUSR1 reopens it
+    at once. The gateway does not wait for the reader of a named pipe: without a reader, lines are dropped and counted.
+    If a full disk or pipe cuts a line short, the gateway completes that line before it writes the next.
 
     Example:
         ```yaml
@@ -42,15 +45,15 @@ class AccessLog(Settings):
     main = ("output",)
 
     output: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] = "stdout"
-    """`stdout`, `stderr`, or the path of a file, which is appended to."""
+    """Where lines go: `stdout`, `stderr`, or the path of a file. Lines are appended to the file."""
     format: Literal["json", "common", "combined"] = "json"
-    """`json` has all fields; `common` and `combined` are those of Apache and nginx."""
+    """`json` writes every field. `common` and `combined` are the formats of Apache and nginx."""
     request_headers: Names = ()
-    """Request fields that are added, in JSON under `request_headers`."""
+    """Request fields to add to each line. In JSON they are under `request_headers`."""
     response_headers: Names = ()
-    """Response fields that are added, in JSON under `response_headers`."""
+    """Response fields to add to each line. In JSON they are under `response_headers`."""
     mask: Names = ()
-    """Further fields and query parameters whose values are replaced by `***`."""
+    """Further header fields and query parameters whose values are replaced by `***`."""
 
     if TYPE_CHECKING:
 

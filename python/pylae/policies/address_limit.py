@@ -1,4 +1,4 @@
-"""Rate limits that are decided before authentication."""
+"""Rate limits that run before authentication."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _without_user(key: tuple[str, ...]) -> tuple[str, ...]:
     for part in key:
         if part in ("auto", "user"):
             raise refusal(
-                f"who asks is not known before authentication, so `{part}` cannot be a key here",
-                "such a limit belongs under `rate_limit`",
+                f"`{part}` cannot be a key here: the user is not known before authentication",
+                "use `rate_limit` to count by user",
             )
     return key
 
@@ -27,11 +27,11 @@ AddressKey = Annotated[Key, AfterValidator(_without_user)]
 
 
 class AddressLimit(RateLimit):
-    """One limit. A number is requests per minute; a text is a rate such as "100/minute"."""
+    """One limit. A number means requests per minute; a text such as "100/minute" is a rate."""
 
     key: AddressKey = ("ip",)
-    """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
-    joined by `+`."""
+    """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
+    `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
 
     if TYPE_CHECKING:
 
@@ -39,10 +39,10 @@ class AddressLimit(RateLimit):
 
 
 class AddressConcurrency(Concurrency):
-    """A bound on exchanges in flight, from the head of the request to the last byte of the answer."""
+    """Limits how many requests are in progress at once, from the request's head to the last byte of its response."""
 
     key: AddressKey = ("ip",)
-    """Whose exchanges are counted together, as for a limit."""
+    """Which requests are counted together, as for a limit."""
 
     if TYPE_CHECKING:
 
@@ -50,12 +50,16 @@ class AddressConcurrency(Concurrency):
 
 
 class AddressLimits(RateLimits):
-    """As `rate_limit`, but decided before authentication: it protects it, and counts what it refuses."""
+    """Limits requests as `rate_limit` does, but before authentication.
+
+    It protects the authentication itself, and its limits count requests with bad credentials too. The user is not known
+    yet, so the default key is `ip`.
+    """
 
     limits: Annotated[tuple[AddressLimit, ...], Field(max_length=MOST_LIMITS), AfterValidator(named)] = ()
-    """The limits."""
+    """The limits. A request must pass all of them."""
     concurrency: AddressConcurrency | None = None
-    """Bound on exchanges in flight. A number is short for `limit`."""
+    """How many requests may be in progress at once. A number alone is short for `limit`."""
 
     if TYPE_CHECKING:
 

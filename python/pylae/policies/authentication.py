@@ -1,4 +1,4 @@
-"""Who is asking. Made from a route's `auth_required` and `auth`."""
+"""Authentication, made from a route's `auth_required` and `auth`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pylae.config.models.base import Settings
 
 
 class Authentication(Settings):
-    """Finds out who is asking."""
+    """Finds out which user sent a request."""
 
     authenticators: tuple[str, ...]
-    """Names of authenticators, any of which may know the user; asked in this order. None where nobody is asked, and
-    credentials are only kept from instances."""
+    """Names of the authenticators to ask, in this order. The first that knows the user decides. If empty, the gateway
+    asks none of them and only keeps credentials from the instances."""
     required: bool
-    """Whether a request without any credential is refused. One with a bad credential always is."""
+    """Whether a request without credentials is refused. A request with a bad credential is always refused."""

@@ -1,4 +1,4 @@
-"""What the user may do. Made from a route's `permissions` and `roles`."""
+"""Authorization, made from a route's `permissions` and `roles`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pylae.config.models.base import Settings
 
 
 class Authorization(Settings):
-    """Lets users pass who may."""
+    """Refuses users that lack a permission or a role."""
 
     permissions: tuple[str, ...]
-    """Permissions, all of which are needed."""
+    """Permissions that the user needs. All of them are required."""
     roles: tuple[str, ...]
-    """Roles, one of which is needed; none if empty."""
+    """Roles of which the user needs one. If empty, any role will do."""
     admin_role: str
-    """Role that has every permission; an empty text for none."""
+    """Role that has every permission. If empty, no role does."""

@@ -1,4 +1,4 @@
-"""Repeated reads are answered from memory."""
+"""The response cache."""
 
 from __future__ import annotations
 
@@ -62,54 +62,56 @@ Tags = Annotated[
 
 
 class Cache(Settings):
-    """Answers GET and HEAD from memory where HTTP allows it (RFC 9111). `true` is all defaults.
+    """Answers GET and HEAD from memory where HTTP allows it (RFC 9111).
 
-    A time alone is short for `ttl`: `cache: 5m`.
+    `true` takes all defaults. A duration alone is short for `ttl`: `cache: 5m`.
     """
 
     short = {"type": ["string", "number"]}
 
     ttl: Wait = timedelta(seconds=300)
-    """How long an answer is fresh when the service does not say so itself (Cache-Control, Expires)."""
+    """How long a response is fresh if the service does not say so itself (`Cache-Control`, `Expires`)."""
     error_ttl: Wait = timedelta(0)
-    """The same for 404 and 410; 0 is not at all. Other errors are kept only as long as the service says."""
+    """How long a 404 or 410 is fresh if the service does not say so itself. 0 does not keep them. Other errors are kept
+    only as long as the service says."""
     heuristic: Fraction = 0.0
-    """How much of the time since it last changed (Last-Modified) an answer is taken to be fresh when the service does
-    not say for how long, at most a day (RFC 9111 section 4.2.2): `true` is a tenth, `false` is not at all."""
+    """For responses that have `Last-Modified` but no freshness: the fraction of their age for which they stay fresh, up
+    to a day (RFC 9111 section 4.2.2). `true` is 0.1, `false` is 0, which switches it off."""
     override: bool = False
-    """Whether `ttl` counts even where the service says something else. `no-store`, `private` and `no-cache` are heeded
-    all the same."""
+    """Use `ttl` even if the service states a different freshness. `no-store`, `private` and `no-cache` still apply."""
     per_user: bool = True
-    """Whether every authenticated user has answers of their own. Without it, answers to authenticated requests are kept
-    only if the service calls them `public` or gives `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
+    """Keep separate responses for each authenticated user. With `false`, responses to authenticated requests are kept
+    only if the service sends `public`, `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
     vary: Names = ()
-    """Request fields by which answers differ, besides those that the service names in Vary. They count as the service
-    gets them: `X-User-ID`, `X-User-Role` and `X-User-Email` are the user's, whatever the client says."""
+    """Request fields that distinguish stored responses, besides those in the service's `Vary`. Their values are those
+    that the service receives: `X-User-ID`, `X-User-Role` and `X-User-Email` are the authenticated user's, not what the
+    client sent."""
     normalize: Normalized = ()
-    """Request fields that are compared by what they mean: with `Accept-Language`, languages of the same weight are the
-    same in whatever order."""
+    """Request fields to compare by meaning. With `Accept-Language`, the order of languages with the same weight does
+    not matter."""
     max_entry: ByteSize = 1024 * 1024
-    """Largest body that is kept; at most a sixteenth of `limits.cache_size`."""
+    """Largest body to keep, at most a sixteenth of `limits.cache_size`."""
     stale_while_revalidate: Wait = timedelta(0)
-    """How long behind its freshness an answer is still given while it is fetched anew, unless the service says
-    (RFC 5861)."""
+    """How long after it expires a response may still be served while the gateway fetches a new one, if the service does
+    not say so itself (RFC 5861)."""
     stale_if_error: Wait = timedelta(0)
-    """How long behind its freshness an answer is given when the service fails, unless the service says (RFC 5861)."""
+    """How long after it expires a response may be served when the service fails, if the service does not say so itself
+    (RFC 5861)."""
     wait: Wait = timedelta(seconds=5)
-    """How long a request waits for another's fetch of the same answer before it asks the service itself; 0 is not at
-    all."""
+    """How long a request waits while another request fetches the same response. After that it asks the service itself.
+    0 does not wait."""
     client_directives: bool = True
-    """Whether clients can ask for fresh answers with Cache-Control, as RFC 9111 has it."""
+    """Whether clients can ask for a fresh response with `Cache-Control` (RFC 9111)."""
     ignore_cookies: bool = False
-    """Whether answers to requests with cookies count like others. If not, they are kept only if the service says
-    `public` or `s-maxage`, or varies by Cookie."""
+    """Cache responses to requests with cookies like all others. With `false` they are kept only if the service sends
+    `public` or `s-maxage`, or varies by `Cookie`."""
     set_cookie: Literal["bypass", "strip"] = "bypass"
-    """What becomes of answers that set cookies: they are not kept, or kept without the cookies (`strip`). Whoever made
-    the service answer gets the cookies either way."""
+    """What to do with responses that set cookies: `bypass` does not keep them, `strip` keeps them without the cookies.
+    The client whose request reached the service gets the cookies in both cases."""
     cache_status: bool = True
-    """Whether responses carry `Cache-Status` (RFC 9211)."""
+    """Add `Cache-Status` to responses (RFC 9211)."""
     tags: Tags = ()
-    """Words by which the answers can be purged, besides those in the service's `Cache-Tag`."""
+    """Tags by which stored responses can be purged, besides those in the service's `Cache-Tag`."""
 
     if TYPE_CHECKING:
 

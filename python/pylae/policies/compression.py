@@ -1,4 +1,4 @@
-"""Smaller responses for clients that understand them."""
+"""Compression of responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _one_or_many(value: Any) -> Any:
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) < len(value):
-        raise refusal("names one twice")
+        raise refusal("lists a name twice", "remove one of them")
     return value
 
 
@@ -40,13 +40,21 @@ MediaTypes = Annotated[
 
 
 class Compression(Settings):
-    """Compresses responses whose client accepts it. Names alone are short for `algorithms`: `compression: gzip`.
+    """Compresses responses for clients that accept it.
 
-    Left alone are bodies that are compressed already, parts (206), small ones, media types not listed, answers with
-    `Cache-Control: no-transform`, and event streams, whose events would wait in the encoder. A strong `ETag` becomes a
-    weak one, in a 304 that stands for a compressed answer too, and `Vary: Accept-Encoding` is added. Digests of the
-    plain body (`Content-Digest`, `Repr-Digest`) are taken out. Where a page mixes secrets with what an attacker can put
-    into it, compression over TLS can give the secret away (BREACH): switch it off on such routes.
+    Names alone are short for `algorithms`: `compression: gzip`.
+
+    The policy does not compress:
+
+    - bodies that are compressed already, partial responses (206), small bodies, and media types that are not listed,
+    - responses with `Cache-Control: no-transform`,
+    - event streams, because their events would wait in the encoder.
+
+    For compressed responses it adds `Vary: Accept-Encoding`, makes a strong `ETag` weak (also in a 304), and removes
+    the digests of the plain body (`Content-Digest`, `Repr-Digest`).
+
+    Switch it off on routes whose pages mix secrets with text that an attacker can choose: over TLS, the compressed size
+    can then reveal the secret (BREACH).
 
     Example:
         ```yaml
@@ -65,9 +73,9 @@ class Compression(Settings):
         AfterValidator(_distinct),
         Field(min_length=1),
     ] = ("zstd", "br", "gzip")
-    """Content codings, the preferred one first; it decides where the client likes several equally."""
+    """Algorithms to use, in order of preference. The order decides if the client likes several equally."""
     min_size: ByteSize = 1024
-    """Bodies that are known to be smaller are left alone."""
+    """Bodies smaller than this are not compressed, if their size is known in advance."""
     types: MediaTypes = (
         "text/*",
         "application/json",
@@ -78,7 +86,7 @@ class Compression(Settings):
         "application/wasm",
         "image/svg+xml",
     )
-    """Media types that are compressed."""
+    """Media types to compress."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Lets pages of other origins call the gateway, and only those that may."""
+"""Cross-origin resource sharing (CORS)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _origin(text: str) -> str:
     if origin == "*":
         return origin
     if origin == "null":
-        raise refusal("`null` is the origin of every sandboxed page, whoever wrote it", "list real origins")
+        raise refusal("`null` is the origin of every sandboxed page, so it allows any site", "list real origins")
     if not _ORIGIN.fullmatch(origin):
         raise refusal(
-            "is not an origin: scheme, host and port, nothing behind them",
+            "is not an origin: write scheme, host and port, and no path",
             'write it like "https://app.example.org" or "https://*.example.org"',
         )
     # Browsers leave the default port out.
@@ -36,7 +36,7 @@ def _origin(text: str) -> str:
 
 
 def field_name(text: str) -> str:
-    """A name of a field or method, or `*`."""
+    """Checks that a text is a name of a field or method, or `*`."""
     if not _TOKEN.fullmatch(text):
         raise refusal("must be a name: letters, digits and hyphens")
     return text
@@ -57,12 +57,16 @@ Names = Annotated[
 
 
 class Cors(Settings):
-    """Cross-origin resource sharing after the Fetch standard. Origins alone are short for `origins`: `cors: "*"`.
+    """Lets web pages of other origins call the gateway (CORS, Fetch standard).
 
-    Preflights are answered here, before authentication, by the route that takes the announced request. A response,
-    whoever gave it, carries the fields that let a page of an allowed origin read it; what the instance says about
-    cross-origin access is replaced. A request of another origin is served all the same, but its page cannot read the
-    answer: this is a rule for browsers and does not replace authentication.
+    Origins alone are short for `origins`: `cors: "*"`.
+
+    The gateway answers preflights itself, before authentication, with the policy of the route that would take the
+    announced request. All responses, also errors of the gateway, get the fields that let a page of an allowed origin
+    read them. These replace the CORS fields of the service.
+
+    CORS does not replace authentication. Requests from other origins still reach the service; browsers only keep the
+    response from the page.
 
     Example:
         ```yaml
@@ -83,20 +87,20 @@ class Cors(Settings):
         BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
         Field(min_length=1),
     ] = ("*",)
-    """Who may call: exact origins, `https://*.example.org` for every name below, or `*` for every origin."""
+    """Origins that may call: exact ones, `https://*.example.org` for all subdomains, or `*` for every origin."""
     methods: Annotated[
         tuple[Annotated[str, AfterValidator(_upper)], ...],
         BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
     ] = ("*",)
-    """Methods that a preflight may announce; `*` is every method that the route takes."""
+    """Methods that a preflight may ask for. `*` allows every method of the route."""
     headers: Names = ("*",)
-    """Request fields that a page may send; `*` is whatever it asks for, `Authorization` too."""
+    """Request fields that a page may send. `*` allows every field that it asks for, `Authorization` too."""
     expose: Names = ()
-    """Response fields that a page may read besides the ones that every page may."""
+    """Response fields that a page may read, besides those that browsers always expose."""
     credentials: bool = False
-    """Whether cookies and other credentials may go along. Needs `origins` to be listed."""
+    """Allow cookies and other credentials. Requires a list of `origins`."""
     max_age: Wait = timedelta(days=1)
-    """How long a browser may remember the answer to a preflight (browsers have bounds of their own)."""
+    """How long a browser may cache the answer to a preflight. Browsers have upper limits of their own."""
 
     if TYPE_CHECKING:
 
@@ -110,7 +114,7 @@ class Cors(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Cors:
         if self.credentials and "*" in self.origins:
-            raise refusal("credentials cannot be given to every origin", "list the `origins`")
+            raise refusal("credentials cannot be allowed for every origin", "list the `origins`")
         if self.credentials and "*" in self.expose:
-            raise refusal("`expose: *` means nothing to a browser that sends credentials", "list the names")
+            raise refusal("browsers ignore `expose: *` together with `credentials`", "list the names")
         return self

@@ -1,4 +1,4 @@
-"""Which client addresses may use a route."""
+"""Access by IP address."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Networks = Annotated[tuple[Network, ...], BeforeValidator(_one_or_many, json_sch
 
 
 class IpAccess(Settings):
-    """Refuses clients by address with 403.
+    """Answers 403 to clients whose IP address is not allowed.
 
-    The address is the connection's peer, or what a trusted proxy says (`trusted_proxies`). A list of a thousand
-    networks costs as much as a short one.
+    The address is the peer of the connection, or the one that a trusted proxy reports (`trusted_proxies`). Long lists
+    stay fast: a list of a thousand networks costs as much as a short one.
 
     Example:
         ```yaml
@@ -39,9 +39,9 @@ class IpAccess(Settings):
     main = ("allow", "deny")
 
     allow: Networks = ()
-    """Networks and addresses that may. Without any, all may that are not denied."""
+    """Addresses and networks that are allowed. If empty, all are allowed except those in `deny`."""
     deny: Networks = ()
-    """Networks and addresses that may not, even if `allow` holds them."""
+    """Addresses and networks that are denied, even if `allow` contains them."""
 
     if TYPE_CHECKING:
 

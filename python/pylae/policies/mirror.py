@@ -1,4 +1,4 @@
-"""Copies of requests to another service."""
+"""Mirroring: copies of requests to another service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Mirror(Settings):
-    """Sends a copy of each request that is forwarded to another service too. A text is short for `service`.
+    """Sends a copy of each forwarded request to another service. A text is short for `service`.
 
-    The copy is sent when the exchange is over and its answer is thrown away: neither delays anybody. Requests whose
-    body is longer than `max_body` and those beyond `max_in_flight` are not copied; the statistics count them.
+    The gateway sends the copy after the request is over and discards the response, so copies never delay a client. It
+    does not copy requests whose body is longer than `max_body`, nor more than `max_in_flight` at once; the statistics
+    count those that it leaves out.
 
     Example:
         ```yaml
@@ -36,15 +37,16 @@ class Mirror(Settings):
     short = {"type": "string"}
 
     service: str
-    """Name of the service that gets the copies."""
+    """Name of the service that receives the copies."""
     share: Share = 1
-    """Part of the requests that is copied, chosen by request id."""
+    """Fraction of the requests to copy, from 0 to 1. The request id decides which ones."""
     max_body: Annotated[ByteSize, Field(le=16 * 1024 * 1024)] = 64 * 1024
-    """Size of a body. More than 64 KB is kept in memory for the copy while it is forwarded."""
+    """Largest request body to copy, at most 16 MB. Above 64 KB, the gateway holds the whole body in memory for the
+    copy."""
     max_in_flight: Positive = 100
-    """Copies under way at once, per worker."""
+    """Most copies in progress at once, per worker."""
     timeout: Duration = timedelta(seconds=5)
-    """Time for a copy to be sent and answered."""
+    """Total time to send a copy and read its response."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""No client takes more than its share."""
+"""Rate limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"auto|user|ip|route|global|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MOST_LIMITS = 16
-"""Limits that one policy may have: what the native side decides together."""
+"""The most limits that one policy may have. The native side decides them together in an array of this size."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST = timedelta(days=3660)
 _COMMON = {"key", "scope", "headers"}
@@ -26,7 +26,7 @@ _WORDS = ("auto", "user", "ip", "route", "global", "header:NAME")
 
 
 def _keys(value: Any) -> Any:
-    """`ip+header:X-Tenant` as its parts: every distinct combination has a limit of its own."""
+    """Splits `ip+header:X-Tenant` into its parts. Each distinct combination has a count of its own."""
     return [part.strip() for part in value.split("+")] if isinstance(value, str) else value
 
 
@@ -53,31 +53,33 @@ Scope = Literal["route", "gateway"]
 
 
 class RateLimit(Settings):
-    """One limit. A number is requests per minute; a text is a rate such as "100/minute"."""
+    """One limit. A number means requests per minute; a text such as "100/minute" is a rate."""
 
     short = {"type": ["integer", "string"]}
 
     name: Name | None = None
-    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
-    limit of a list, `default-2` for the second and so on, if none is given."""
+    """Name of the limit in response fields, unique within the policy. A reload keeps the counts of limits whose name
+    stays. Without a name, the first limit is `default`, the second `default-2`, and so on."""
     limit: Positive
-    """Requests admitted in a span of `per`."""
+    """Requests allowed in each span of `per`."""
     per: Duration = timedelta(minutes=1)
-    """The span that `limit` is for."""
+    """The time span of `limit`."""
     algorithm: Literal["token_bucket", "sliding_window", "fixed_window"] = "token_bucket"
-    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
-    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
+    any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
+    quotas."""
     key: Key = ("auto",)
-    """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
-    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
+    """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
+    `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
     burst: Positive | None = None
-    """Capacity of a token bucket, if it is not `limit`."""
+    """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: Positive = 1
-    """What one request takes."""
+    """How much of the limit each request uses."""
     scope: Scope = "route"
-    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
     headers: bool = True
-    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
     if TYPE_CHECKING:
 
@@ -94,29 +96,29 @@ class RateLimit(Settings):
     @model_validator(mode="after")
     def _fits(self) -> RateLimit:
         if self.burst is not None and self.algorithm != "token_bucket":
-            raise refusal("`burst` is for the algorithm token_bucket only")
+            raise refusal("`burst` works with the algorithm token_bucket only")
         if self.cost > (self.burst or self.limit):
-            raise refusal("`cost` is larger than the limit, so that no request could ever pass")
+            raise refusal("`cost` is larger than the limit, so no request could ever pass")
         if (self.burst or 0) * self.per.total_seconds() > self.limit * _LONGEST.total_seconds():
             raise refusal("`burst` would take more than ten years to refill")
         return self
 
 
 class Concurrency(Settings):
-    """A bound on exchanges in flight, from the head of the request to the last byte of the answer."""
+    """Limits how many requests are in progress at once, from the request's head to the last byte of its response."""
 
     short = {"type": "integer"}
 
     name: Name = "concurrency"
-    """Name in header fields."""
+    """Name of the limit in response fields."""
     limit: Positive
-    """Exchanges in flight at the same time."""
+    """Most requests in progress at the same time, per key."""
     key: Key = ("auto",)
-    """Whose exchanges are counted together, as for a limit."""
+    """Which requests are counted together, as for a limit."""
     scope: Scope = "route"
-    """As for a limit."""
+    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
     headers: bool = True
-    """Whether answers tell of it."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
     if TYPE_CHECKING:
 
@@ -132,7 +134,7 @@ L = TypeVar("L", bound=RateLimit)
 
 
 def named(limits: tuple[L, ...]) -> tuple[L, ...]:
-    """The same limits, each with a name of its own."""
+    """Returns the limits with a default name for each that has none."""
     defaults = ["default", *(f"default-{number}" for number in range(2, len(limits) + 1))]
     names = [limit.name or default for limit, default in zip(limits, defaults, strict=False)]
     for index, name in enumerate(names):
@@ -144,22 +146,24 @@ def named(limits: tuple[L, ...]) -> tuple[L, ...]:
 def _with_name(limit: L, name: str) -> L:
     copied = limit.model_copy(update={"name": name})
     if limit.name is None:
-        # Nobody has written it.
+        # The user has not written this name.
         copied.model_fields_set.discard("name")
     return copied
 
 
 class RateLimits(Settings):
-    """Limits that must all admit a request; a refusal by one takes nothing from the others.
+    """Limits how many requests a client may send.
 
-    One limit alone, or a list of them, is short for `limits`; a limit alone may have `concurrency`, which then counts
-    by the same key.
+    A request must pass all limits. If one refuses it, the others do not count it.
+
+    One limit alone, or a list of limits, is short for `limits`. A single limit may also have `concurrency`, which then
+    counts by the same key.
     """
 
     limits: Annotated[tuple[RateLimit, ...], Field(max_length=MOST_LIMITS), AfterValidator(named)] = ()
-    """The limits."""
+    """The limits. A request must pass all of them."""
     concurrency: Concurrency | None = None
-    """Bound on exchanges in flight. A number is short for `limit`."""
+    """How many requests may be in progress at once. A number alone is short for `limit`."""
 
     if TYPE_CHECKING:
 
@@ -179,7 +183,7 @@ class RateLimits(Settings):
     @model_validator(mode="after")
     def _some(self) -> RateLimits:
         if not self.limits and self.concurrency is None:
-            raise refusal("needs a limit")
+            raise refusal("needs a limit or `concurrency`", 'e.g. "100/minute" or {concurrency: 10}')
         return self
 
     @classmethod
@@ -193,7 +197,7 @@ class RateLimits(Settings):
 
 
 def _with_concurrency(written: dict[str, Any]) -> dict[str, Any]:
-    """`{limit: …, concurrency: …}` or `{concurrency: …}` in its full form: both count by the same key."""
+    """Expands `{limit: …, concurrency: …}` or `{concurrency: …}`. Both then count by the same key."""
     limit = {name: value for name, value in written.items() if name != "concurrency"}
     concurrency = written["concurrency"]
     if isinstance(concurrency, int) and not isinstance(concurrency, bool):
@@ -205,7 +209,7 @@ def _with_concurrency(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one(limit: JsonSchemaValue, concurrency: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """Schema of a limit alone."""
+    """The JSON schema of a limit alone."""
     mapping, *short = handler.resolve_ref_schema(limit)["anyOf"]
     with_concurrency = {**mapping, "properties": {**mapping["properties"], "concurrency": concurrency}}
     bounded = {**with_concurrency, "required": ["concurrency"]}

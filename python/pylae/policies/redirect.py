@@ -1,4 +1,4 @@
-"""Sends clients elsewhere."""
+"""Redirects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 class Redirect(Settings):
     """Answers with a redirect. A text is short for `to`. The route needs no service.
 
-    `to` is a URL or a path. In it, `{host}` stands for the host and port that the request is for (the host alone where
-    a port follows: `https://{host}:8443`), `{path}` for its path, and names of path parameters for what they captured.
-    A captured value cannot stand in the host part, where it could lead a client to a host of its sender's choice. Where
-    `{host}` is the host part, a request that names none (HTTP/1.0 without `Host`) is answered with 400.
+    `to` is a URL or a path, and may contain these placeholders:
+
+    - `{host}`: host and port of the request; the host alone if a port follows it, as in `https://{host}:8443`,
+    - `{path}`: path of the request,
+    - `{name}`: the value of the path parameter `name`.
+
+    A path parameter cannot be part of the host: its sender could then redirect others to any host. If the host is
+    `{host}`, requests without one (HTTP/1.0 without `Host`) get 400.
 
     Example:
         ```yaml
@@ -33,13 +37,15 @@ class Redirect(Settings):
     short = {"type": "string"}
 
     to: str
-    """Where to."""
+    """URL or path to redirect to."""
     status: Literal[301, 302, 303, 307, 308] = 308
-    """301 and 308 may be remembered for ever, 302 and 307 not; 307 and 308 keep method and body, 303 asks for GET."""
+    """301 and 308 are permanent and may be cached; 302 and 307 are temporary. 307 and 308 keep method and body. 303
+    makes the client send a GET."""
     keep_query: bool = True
-    """Whether the query of the request is appended."""
+    """Append the query of the request."""
     insecure_only: bool = False
-    """Whether clients that use TLS already pass, for redirects to https on all listeners."""
+    """Redirect only requests that did not come over TLS. Use it to redirect to https if all listeners share the
+    route."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Response fields that make browsers stricter."""
+"""Response headers that make browsers stricter."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def _off(value: Any) -> Any:
     if value is True:
-        raise refusal("must be a text, or `false` to leave the field out")
+        raise refusal("must be a text, or `false` to leave the header out")
     return None if value is False else value
 
 
 def _field_text(text: str) -> str:
-    """Visible ASCII and single spaces: nothing in it can end the field or the head."""
+    """Checks for visible ASCII with single spaces, so that the text cannot end the field or the head."""
     if not _TEXT.fullmatch(text):
         raise refusal("must be visible ASCII characters with single spaces between")
     return text
@@ -47,13 +47,14 @@ class Hsts(Settings):
     short = {"type": ["string", "boolean", "null"]}
 
     when: Literal["auto", "always", "off"] = "auto"
-    """`auto` sends it on TLS, `always` on every listener (for a gateway behind a TLS terminator), `off` never."""
+    """`auto` sends the field over TLS only. `always` sends it on every listener, for gateways behind a TLS terminator.
+    `off` never sends it."""
     max_age: Wait = timedelta(days=365)
-    """How long a browser remembers to use TLS only."""
+    """How long browsers remember to use TLS only."""
     include_subdomains: bool = True
-    """Whether it goes for all names below the host too."""
+    """Apply the rule to all subdomains too."""
     preload: bool = False
-    """Whether the host asks to be in the browsers' built-in lists."""
+    """Ask browsers to add the host to their built-in lists."""
 
     if TYPE_CHECKING:
 
@@ -61,24 +62,24 @@ class Hsts(Settings):
 
 
 class SecurityHeaders(Settings):
-    """Adds these fields to every response that does not carry them already. `false` leaves a field out.
+    """Adds security headers to responses that do not have them. `false` leaves a field out.
 
-    What counts is the response that the client would get: a field that the service, a hook or `transform` sets stays
-    as it is, one that `transform` takes out is added.
+    The policy looks at the response that the client would get: fields set by the service, a hook or `transform` stay as
+    they are, and fields removed by `transform` are added.
     """
 
     nosniff: bool = True
-    """`X-Content-Type-Options: nosniff`: the browser believes the content type."""
+    """`X-Content-Type-Options: nosniff`: browsers do not guess the content type."""
     frame_options: Optional = "DENY"
-    """`X-Frame-Options`: who may show the page in a frame."""
+    """`X-Frame-Options`: which sites may show the page in a frame."""
     xss_protection: Optional = "1; mode=block"
     """`X-XSS-Protection`, for old browsers."""
     referrer_policy: Optional = "strict-origin-when-cross-origin"
-    """`Referrer-Policy`: how much of the address other sites are told."""
+    """`Referrer-Policy`: how much of the page's address other sites see."""
     hsts: Annotated[Hsts, BeforeValidator(_hsts)] = Hsts()
-    """`Strict-Transport-Security`."""
+    """`Strict-Transport-Security`: browsers use TLS only."""
     csp: Optional = None
-    """`Content-Security-Policy`; none unless given."""
+    """`Content-Security-Policy`. Not sent unless given."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Answers without a service."""
+"""Fixed responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StaticResponse(Settings):
-    """Answers every request in the same way. A text is short for `body`. The route needs no service.
+    """Answers every request with the same response. A text is short for `body`. The route needs no service.
 
     Example:
         ```yaml
@@ -34,11 +34,12 @@ class StaticResponse(Settings):
     status: Annotated[int, Field(ge=200, le=599)] = 200
     """Status code."""
     content_type: FieldText | None = None
-    """`Content-Type`; unless given `text/plain; charset=utf-8` for a text, `application/json` for a mapping or list."""
+    """`Content-Type` of the response. The default is `text/plain; charset=utf-8` for a text and `application/json` for
+    a mapping or list."""
     headers: dict[Annotated[str, AfterValidator(field_name)], FieldText] = {}
     """Further response fields."""
     body: Annotated[str, Field(json_schema_extra={"type": ["string", "object", "array"]})] = ""
-    """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
+    """A text, or a mapping or list to send as JSON. `"${file:page.html}"` reads the body from a file."""
 
     if TYPE_CHECKING:
 
@@ -56,6 +57,6 @@ class StaticResponse(Settings):
         text = as_json(body) if isinstance(body, dict | list) else body
         whole = made({"content_type": kind, **value, "body": text})
         if "content_type" not in value and isinstance(body, str):
-            # Nobody has written it, and the text alone gives it again.
+            # The user has not written it, and the text alone gives it again.
             whole.model_fields_set.discard("content_type")
         return whole

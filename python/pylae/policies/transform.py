@@ -1,4 +1,4 @@
-"""Changes fields of requests and responses."""
+"""Changes of header fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _texts(value: Any) -> Any:
-    """Numbers as the texts that they are sent as."""
+    """Converts numbers to text, as they are sent."""
     if not isinstance(value, dict):
         return value
     return {key: str(item) if type(item) in (int, float) else item for key, item in value.items()}
@@ -28,14 +28,14 @@ Fields = Annotated[
 
 
 class Changes(Settings):
-    """Changes of the fields of one head: removed first, then set, then appended."""
+    """Changes to the fields of a request or response, in the order `remove`, `set`, `append`."""
 
     remove: Names = ()
-    """Fields that are taken out."""
+    """Fields to remove."""
     set: Fields = {}
-    """Fields that get this value, in place of any that they have."""
+    """Fields to set. The value replaces all values that the field has."""
     append: Fields = {}
-    """Lines that are added to those that there are."""
+    """Fields to add. Values that the field has already stay."""
 
     if TYPE_CHECKING:
 
@@ -43,15 +43,12 @@ class Changes(Settings):
 
 
 class Transform(Settings):
-    """Changes fields on the way to the service (`request`) and to the client (`response`).
+    """Changes header fields of the request to the service (`request`) and of the response to the client (`response`).
 
-    Response changes go for every answer, the gateway's own errors too. Fields that frame a message or belong to the
-    connection cannot be changed, nor those that the gateway itself writes later: `Host`, `X-Forwarded-For`, `-Host` and
-    `-Proto`, the identity of the user, `X-Request-ID`, and `Date` of responses. `check` says so.
-
-    `normalize_errors` replaces answers of 400 and above that are not JSON by the gateway's error format; what the
-    service wrote is dropped, so that no stack trace leaves the house. The client does not wait for it: up to 64 KB are
-    read within a second so that the connection can be used again, else it is closed.
+    Response changes apply to all responses, also to errors of the gateway. `pylae check` refuses changes to fields that
+    frame a message or belong to the connection, and to those that the gateway itself writes later: `Host`,
+    `X-Forwarded-For`, `X-Forwarded-Host`, `X-Forwarded-Proto`, the identity of the user, `X-Request-ID`, and `Date` in
+    responses.
 
     Example:
         ```yaml
@@ -64,13 +61,16 @@ class Transform(Settings):
     """
 
     request: Changes = Changes()
-    """Changes on the way to the service."""
+    """Changes to the request that the service receives."""
     response: Changes = Changes()
-    """Changes on the way to the client."""
+    """Changes to the response that the client receives."""
     response_time: bool = False
-    """Whether `X-Response-Time` says how long it took from the request's head to the response's, as `12.345ms`."""
+    """Add `X-Response-Time`: the time from the request's head to the response's head, such as `12.345ms`."""
     normalize_errors: bool = False
-    """Whether errors of the service that are not JSON are replaced by `application/problem+json`."""
+    """Replace responses with status 400 and above that are not JSON by the gateway's own error
+    (`application/problem+json`). The body of the service is discarded, so no stack trace reaches a client. The client
+    does not wait for that body: the gateway reads up to 64 KB of it within a second to keep the connection, and closes
+    the connection otherwise."""
 
     if TYPE_CHECKING:
 

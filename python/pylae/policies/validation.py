@@ -1,4 +1,4 @@
-"""Refuses requests that are not what a route takes."""
+"""Validation of requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JSON = ("application/json", "application/*+json")
 
 def _parameter(text: str) -> str:
     if not _PARAMETER.fullmatch(text):
-        raise refusal("must be the name of a parameter as it stands in a URL")
+        raise refusal("must be the name of a query parameter as it is written in a URL")
     return text
 
 
@@ -31,12 +31,14 @@ def _one_or_many(value: Any) -> Any:
 
 
 def _schema(value: Any) -> Any:
-    """A schema, or its text, as `${file:order.json}` gives it."""
+    """Accepts a schema or its JSON text, such as `${file:order.json}` yields."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
-            raise refusal("is not JSON", 'give the schema itself, or its file: "${file:order.schema.json}"') from None
+            raise refusal(
+                "is not JSON", 'write the schema itself, or name its file: "${file:order.schema.json}"'
+            ) from None
     if value is not None and not isinstance(value, dict | bool):
         raise refusal("must be a mapping, `true` or `false`")
     as_json(value)
@@ -48,20 +50,19 @@ def _switch(value: Any) -> Any:
 
 
 class JsonBody(Settings):
-    """What is asked of a JSON body. Nothing in a body within these bounds costs more than they say."""
+    """Rules for JSON bodies. They bound the memory and time that one body can cost."""
 
     max_size: ByteSize = 1024 * 1024
-    """Size of a body (413): it is read into memory before the service sees any of it."""
+    """Largest body (413). The gateway reads the whole body into memory before it calls the service."""
     max_depth: Annotated[Positive, Field(le=127)] = 64
-    """How deep arrays and objects may lie in each other (400)."""
+    """Deepest nesting of arrays and objects (400)."""
     max_values: Positive = 100_000
-    """How many values and keys there may be in all (400)."""
+    """Most values and keys in the whole body (400)."""
     json_schema: Annotated[
         dict[str, Any] | bool | None,
         BeforeValidator(_schema, json_schema_input_type=dict[str, Any] | bool | str | None),
     ] = None
-    """JSON Schema, draft 2020-12, that the body must fit (422). It is checked when the configuration is; references
-    outside of it are not followed."""
+    """JSON Schema (draft 2020-12) that bodies must match (422). References to other documents are not followed."""
 
     if TYPE_CHECKING:
 
@@ -71,9 +72,9 @@ class JsonBody(Settings):
 class Validation(Settings):
     """Checks requests before they reach the service.
 
-    `max_body` alone buffers nothing: the bytes are counted as they pass. With `json_body`, bodies are read into memory
-    first; they must be of a JSON media type, uncompressed, well-formed, and have no key twice in one object.
-    `json_body: true` asks for no more than that.
+    `max_body` alone does not buffer bodies: the gateway counts the bytes as they pass. `json_body` reads each body into
+    memory first. It requires a JSON media type, no compression, well-formed JSON, and no duplicate keys in an object.
+    `json_body: true` checks only this.
 
     Example:
         ```yaml
@@ -95,10 +96,10 @@ class Validation(Settings):
     main = ("max_body",)
 
     max_body: ByteSize = 10 * 1024 * 1024
-    """Size of a request body (413), counted."""
+    """Largest request body (413)."""
     content_types: MediaTypes = ()
-    """Media types that a body may have (415): `application/json`, `text/*`. All, if none is given; with `json_body` the
-    JSON ones."""
+    """Media types that a body may have (415), such as `application/json` or `text/*`. By default all are allowed, or
+    the JSON ones with `json_body`."""
     required_headers: Names = ()
     """Fields that every request must have (400)."""
     required_query: Annotated[
@@ -110,7 +111,7 @@ class Validation(Settings):
         JsonBody | None,
         BeforeValidator(_switch, json_schema_input_type=JsonBody | bool | None),
     ] = None
-    """Bodies must be JSON, within bounds, and fit a schema."""
+    """Require JSON bodies, with limits and an optional schema. `true` takes the defaults."""
 
     if TYPE_CHECKING:
 
@@ -123,6 +124,6 @@ class Validation(Settings):
         if json_body is None or json_body is False or value.get("content_types"):
             return made(value)
         whole = made({**value, "content_types": list(_JSON)})
-        # Nobody has written them.
+        # The user has not written them.
         whole.model_fields_set.discard("content_types")
         return whole

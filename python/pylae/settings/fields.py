@@ -745,261 +745,273 @@ class AccessLogFields(TypedDict, total=False):
     """Fields of `AccessLog`."""
 
     output: str
-    """`stdout`, `stderr`, or the path of a file, which is appended to."""
+    """Where lines go: `stdout`, `stderr`, or the path of a file. Lines are appended to the file."""
     format: Literal["json", "common", "combined"]
-    """`json` has all fields; `common` and `combined` are those of Apache and nginx."""
+    """`json` writes every field. `common` and `combined` are the formats of Apache and nginx."""
     request_headers: str | Texts
-    """Request fields that are added, in JSON under `request_headers`."""
+    """Request fields to add to each line. In JSON they are under `request_headers`."""
     response_headers: str | Texts
-    """Response fields that are added, in JSON under `response_headers`."""
+    """Response fields to add to each line. In JSON they are under `response_headers`."""
     mask: str | Texts
-    """Further fields and query parameters whose values are replaced by `***`."""
+    """Further header fields and query parameters whose values are replaced by `***`."""
 
 
 class HstsFields(TypedDict, total=False):
     """Fields of `Hsts`."""
 
     when: Literal["auto", "always", "off"]
-    """`auto` sends it on TLS, `always` on every listener (for a gateway behind a TLS terminator), `off` never."""
+    """`auto` sends the field over TLS only. `always` sends it on every listener, for gateways behind a TLS terminator.
+    `off` never sends it."""
     max_age: DurationLike
-    """How long a browser remembers to use TLS only."""
+    """How long browsers remember to use TLS only."""
     include_subdomains: bool
-    """Whether it goes for all names below the host too."""
+    """Apply the rule to all subdomains too."""
     preload: bool
-    """Whether the host asks to be in the browsers' built-in lists."""
+    """Ask browsers to add the host to their built-in lists."""
 
 
 class SecurityHeadersFields(TypedDict, total=False):
     """Fields of `SecurityHeaders`."""
 
     nosniff: bool
-    """`X-Content-Type-Options: nosniff`: the browser believes the content type."""
+    """`X-Content-Type-Options: nosniff`: browsers do not guess the content type."""
     frame_options: str | Literal[False] | None
-    """`X-Frame-Options`: who may show the page in a frame."""
+    """`X-Frame-Options`: which sites may show the page in a frame."""
     xss_protection: str | Literal[False] | None
     """`X-XSS-Protection`, for old browsers."""
     referrer_policy: str | Literal[False] | None
-    """`Referrer-Policy`: how much of the address other sites are told."""
+    """`Referrer-Policy`: how much of the page's address other sites see."""
     hsts: HstsLike
-    """`Strict-Transport-Security`."""
+    """`Strict-Transport-Security`: browsers use TLS only."""
     csp: str | Literal[False] | None
-    """`Content-Security-Policy`; none unless given."""
+    """`Content-Security-Policy`. Not sent unless given."""
 
 
 class CompressionFields(TypedDict, total=False):
     """Fields of `Compression`."""
 
     algorithms: str | Sequence[Literal["zstd", "br", "gzip"]]
-    """Content codings, the preferred one first; it decides where the client likes several equally."""
+    """Algorithms to use, in order of preference. The order decides if the client likes several equally."""
     min_size: SizeLike
-    """Bodies that are known to be smaller are left alone."""
+    """Bodies smaller than this are not compressed, if their size is known in advance."""
     types: str | Texts
-    """Media types that are compressed."""
+    """Media types to compress."""
 
 
 class ChangesFields(TypedDict, total=False):
     """Fields of `Changes`."""
 
     remove: str | Texts
-    """Fields that are taken out."""
+    """Fields to remove."""
     set: Mapping[str, str | int | float]
-    """Fields that get this value, in place of any that they have."""
+    """Fields to set. The value replaces all values that the field has."""
     append: Mapping[str, str | int | float]
-    """Lines that are added to those that there are."""
+    """Fields to add. Values that the field has already stay."""
 
 
 class TransformFields(TypedDict, total=False):
     """Fields of `Transform`."""
 
     request: ChangesLike
-    """Changes on the way to the service."""
+    """Changes to the request that the service receives."""
     response: ChangesLike
-    """Changes on the way to the client."""
+    """Changes to the response that the client receives."""
     response_time: bool
-    """Whether `X-Response-Time` says how long it took from the request's head to the response's, as `12.345ms`."""
+    """Add `X-Response-Time`: the time from the request's head to the response's head, such as `12.345ms`."""
     normalize_errors: bool
-    """Whether errors of the service that are not JSON are replaced by `application/problem+json`."""
+    """Replace responses with status 400 and above that are not JSON by the gateway's own error
+    (`application/problem+json`). The body of the service is discarded, so no stack trace reaches a client. The client
+    does not wait for that body: the gateway reads up to 64 KB of it within a second to keep the connection, and closes
+    the connection otherwise."""
 
 
 class IpAccessFields(TypedDict, total=False):
     """Fields of `IpAccess`."""
 
     allow: str | Texts
-    """Networks and addresses that may. Without any, all may that are not denied."""
+    """Addresses and networks that are allowed. If empty, all are allowed except those in `deny`."""
     deny: str | Texts
-    """Networks and addresses that may not, even if `allow` holds them."""
+    """Addresses and networks that are denied, even if `allow` contains them."""
 
 
 class CorsFields(TypedDict, total=False):
     """Fields of `Cors`."""
 
     origins: str | Texts
-    """Who may call: exact origins, `https://*.example.org` for every name below, or `*` for every origin."""
+    """Origins that may call: exact ones, `https://*.example.org` for all subdomains, or `*` for every origin."""
     methods: str | Texts
-    """Methods that a preflight may announce; `*` is every method that the route takes."""
+    """Methods that a preflight may ask for. `*` allows every method of the route."""
     headers: str | Texts
-    """Request fields that a page may send; `*` is whatever it asks for, `Authorization` too."""
+    """Request fields that a page may send. `*` allows every field that it asks for, `Authorization` too."""
     expose: str | Texts
-    """Response fields that a page may read besides the ones that every page may."""
+    """Response fields that a page may read, besides those that browsers always expose."""
     credentials: bool
-    """Whether cookies and other credentials may go along. Needs `origins` to be listed."""
+    """Allow cookies and other credentials. Requires a list of `origins`."""
     max_age: DurationLike
-    """How long a browser may remember the answer to a preflight (browsers have bounds of their own)."""
+    """How long a browser may cache the answer to a preflight. Browsers have upper limits of their own."""
 
 
 class AddressLimitFields(TypedDict, total=False):
     """Fields of `AddressLimit`."""
 
     name: str | None
-    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
-    limit of a list, `default-2` for the second and so on, if none is given."""
+    """Name of the limit in response fields, unique within the policy. A reload keeps the counts of limits whose name
+    stays. Without a name, the first limit is `default`, the second `default-2`, and so on."""
     limit: Required[int]
-    """Requests admitted in a span of `per`."""
+    """Requests allowed in each span of `per`."""
     per: DurationLike
-    """The span that `limit` is for."""
+    """The time span of `limit`."""
     algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
-    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
-    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
+    any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
+    quotas."""
     key: str | Texts
-    """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
-    joined by `+`."""
+    """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
+    `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
     burst: int | None
-    """Capacity of a token bucket, if it is not `limit`."""
+    """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """What one request takes."""
+    """How much of the limit each request uses."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
     headers: bool
-    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class AddressConcurrencyFields(TypedDict, total=False):
     """Fields of `AddressConcurrency`."""
 
     name: str
-    """Name in header fields."""
+    """Name of the limit in response fields."""
     limit: Required[int]
-    """Exchanges in flight at the same time."""
+    """Most requests in progress at the same time, per key."""
     key: str | Texts
-    """Whose exchanges are counted together, as for a limit."""
+    """Which requests are counted together, as for a limit."""
     scope: Literal["route", "gateway"]
-    """As for a limit."""
+    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
     headers: bool
-    """Whether answers tell of it."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class AddressLimitsFields(TypedDict, total=False):
     """Fields of `AddressLimits`."""
 
     limits: Sequence[AddressLimitLike]
-    """The limits."""
+    """The limits. A request must pass all of them."""
     concurrency: AddressConcurrencyLike | None
-    """Bound on exchanges in flight. A number is short for `limit`."""
+    """How many requests may be in progress at once. A number alone is short for `limit`."""
     name: str | None
-    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
-    limit of a list, `default-2` for the second and so on, if none is given."""
+    """Name of the limit in response fields, unique within the policy. A reload keeps the counts of limits whose name
+    stays. Without a name, the first limit is `default`, the second `default-2`, and so on."""
     limit: int
-    """Requests admitted in a span of `per`."""
+    """Requests allowed in each span of `per`."""
     per: DurationLike
-    """The span that `limit` is for."""
+    """The time span of `limit`."""
     algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
-    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
-    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
+    any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
+    quotas."""
     key: str | Texts
-    """Whose requests are counted together: `ip` (IPv6 by /64), `header:NAME`, `route`, `global`, or several of these
-    joined by `+`."""
+    """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
+    `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
     burst: int | None
-    """Capacity of a token bucket, if it is not `limit`."""
+    """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """What one request takes."""
+    """How much of the limit each request uses."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
     headers: bool
-    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class RateLimitFields(TypedDict, total=False):
     """Fields of `RateLimit`."""
 
     name: str | None
-    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
-    limit of a list, `default-2` for the second and so on, if none is given."""
+    """Name of the limit in response fields, unique within the policy. A reload keeps the counts of limits whose name
+    stays. Without a name, the first limit is `default`, the second `default-2`, and so on."""
     limit: Required[int]
-    """Requests admitted in a span of `per`."""
+    """Requests allowed in each span of `per`."""
     per: DurationLike
-    """The span that `limit` is for."""
+    """The time span of `limit`."""
     algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
-    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
-    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
+    any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
+    quotas."""
     key: str | Texts
-    """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
-    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
+    """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
+    `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
     burst: int | None
-    """Capacity of a token bucket, if it is not `limit`."""
+    """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """What one request takes."""
+    """How much of the limit each request uses."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
     headers: bool
-    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class ConcurrencyFields(TypedDict, total=False):
     """Fields of `Concurrency`."""
 
     name: str
-    """Name in header fields."""
+    """Name of the limit in response fields."""
     limit: Required[int]
-    """Exchanges in flight at the same time."""
+    """Most requests in progress at the same time, per key."""
     key: str | Texts
-    """Whose exchanges are counted together, as for a limit."""
+    """Which requests are counted together, as for a limit."""
     scope: Literal["route", "gateway"]
-    """As for a limit."""
+    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
     headers: bool
-    """Whether answers tell of it."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class RateLimitsFields(TypedDict, total=False):
     """Fields of `RateLimits`."""
 
     limits: Sequence[RateLimitLike]
-    """The limits."""
+    """The limits. A request must pass all of them."""
     concurrency: ConcurrencyLike | None
-    """Bound on exchanges in flight. A number is short for `limit`."""
+    """How many requests may be in progress at once. A number alone is short for `limit`."""
     name: str | None
-    """Name in header fields, unique in the policy, and the identity of the counts over reloads. `default` for the first
-    limit of a list, `default-2` for the second and so on, if none is given."""
+    """Name of the limit in response fields, unique within the policy. A reload keeps the counts of limits whose name
+    stays. Without a name, the first limit is `default`, the second `default-2`, and so on."""
     limit: int
-    """Requests admitted in a span of `per`."""
+    """Requests allowed in each span of `per`."""
     per: DurationLike
-    """The span that `limit` is for."""
+    """The time span of `limit`."""
     algorithm: Literal["token_bucket", "sliding_window", "fixed_window"]
-    """`token_bucket` refills continuously; `sliding_window` admits no more than `limit` in any window, wherever it
-    starts; `fixed_window` counts in windows aligned to UTC, for quotas."""
+    """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
+    any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
+    quotas."""
     key: str | Texts
-    """Whose requests are counted together: `auto` (the user if known, else the address), `user`, `ip` (IPv6 by /64),
-    `header:NAME`, `route`, `global`, or several of these joined by `+`. Requests without one of them share it."""
+    """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
+    `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
     burst: int | None
-    """Capacity of a token bucket, if it is not `limit`."""
+    """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """What one request takes."""
+    """How much of the limit each request uses."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route on its own; `gateway` counts all routes that have a limit of this name together."""
+    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
     headers: bool
-    """Whether answers carry its `RateLimit-Policy` and `RateLimit`."""
+    """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
 class RedirectFields(TypedDict, total=False):
     """Fields of `Redirect`."""
 
     to: Required[str]
-    """Where to."""
+    """URL or path to redirect to."""
     status: Literal[301, 302, 303, 307, 308]
-    """301 and 308 may be remembered for ever, 302 and 307 not; 307 and 308 keep method and body, 303 asks for GET."""
+    """301 and 308 are permanent and may be cached; 302 and 307 are temporary. 307 and 308 keep method and body. 303
+    makes the client send a GET."""
     keep_query: bool
-    """Whether the query of the request is appended."""
+    """Append the query of the request."""
     insecure_only: bool
-    """Whether clients that use TLS already pass, for redirects to https on all listeners."""
+    """Redirect only requests that did not come over TLS. Use it to redirect to https if all listeners share the
+    route."""
 
 
 class StaticResponseFields(TypedDict, total=False):
@@ -1008,102 +1020,105 @@ class StaticResponseFields(TypedDict, total=False):
     status: int
     """Status code."""
     content_type: str | None
-    """`Content-Type`; unless given `text/plain; charset=utf-8` for a text, `application/json` for a mapping or list."""
+    """`Content-Type` of the response. The default is `text/plain; charset=utf-8` for a text and `application/json` for
+    a mapping or list."""
     headers: Mapping[str, str]
     """Further response fields."""
     body: str | Mapping[str, Any] | list[Any]
-    """The body: a text, or a mapping or list, which is sent as JSON. `"${file:page.html}"` reads it from a file."""
+    """A text, or a mapping or list to send as JSON. `"${file:page.html}"` reads the body from a file."""
 
 
 class JsonBodyFields(TypedDict, total=False):
     """Fields of `JsonBody`."""
 
     max_size: SizeLike
-    """Size of a body (413): it is read into memory before the service sees any of it."""
+    """Largest body (413). The gateway reads the whole body into memory before it calls the service."""
     max_depth: int
-    """How deep arrays and objects may lie in each other (400)."""
+    """Deepest nesting of arrays and objects (400)."""
     max_values: int
-    """How many values and keys there may be in all (400)."""
+    """Most values and keys in the whole body (400)."""
     json_schema: Mapping[str, Any] | bool | str | None
-    """JSON Schema, draft 2020-12, that the body must fit (422). It is checked when the configuration is; references
-    outside of it are not followed."""
+    """JSON Schema (draft 2020-12) that bodies must match (422). References to other documents are not followed."""
 
 
 class ValidationFields(TypedDict, total=False):
     """Fields of `Validation`."""
 
     max_body: SizeLike
-    """Size of a request body (413), counted."""
+    """Largest request body (413)."""
     content_types: str | Texts
-    """Media types that a body may have (415): `application/json`, `text/*`. All, if none is given; with `json_body` the
-    JSON ones."""
+    """Media types that a body may have (415), such as `application/json` or `text/*`. By default all are allowed, or
+    the JSON ones with `json_body`."""
     required_headers: str | Texts
     """Fields that every request must have (400)."""
     required_query: str | Texts
     """Query parameters that every request must have (400)."""
     json_body: JsonBodyLike | bool | None
-    """Bodies must be JSON, within bounds, and fit a schema."""
+    """Require JSON bodies, with limits and an optional schema. `true` takes the defaults."""
 
 
 class CacheFields(TypedDict, total=False):
     """Fields of `Cache`."""
 
     ttl: DurationLike
-    """How long an answer is fresh when the service does not say so itself (Cache-Control, Expires)."""
+    """How long a response is fresh if the service does not say so itself (`Cache-Control`, `Expires`)."""
     error_ttl: DurationLike
-    """The same for 404 and 410; 0 is not at all. Other errors are kept only as long as the service says."""
+    """How long a 404 or 410 is fresh if the service does not say so itself. 0 does not keep them. Other errors are kept
+    only as long as the service says."""
     heuristic: bool | float
-    """How much of the time since it last changed (Last-Modified) an answer is taken to be fresh when the service does
-    not say for how long, at most a day (RFC 9111 section 4.2.2): `true` is a tenth, `false` is not at all."""
+    """For responses that have `Last-Modified` but no freshness: the fraction of their age for which they stay fresh, up
+    to a day (RFC 9111 section 4.2.2). `true` is 0.1, `false` is 0, which switches it off."""
     override: bool
-    """Whether `ttl` counts even where the service says something else. `no-store`, `private` and `no-cache` are heeded
-    all the same."""
+    """Use `ttl` even if the service states a different freshness. `no-store`, `private` and `no-cache` still apply."""
     per_user: bool
-    """Whether every authenticated user has answers of their own. Without it, answers to authenticated requests are kept
-    only if the service calls them `public` or gives `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
+    """Keep separate responses for each authenticated user. With `false`, responses to authenticated requests are kept
+    only if the service sends `public`, `s-maxage` or `must-revalidate` (RFC 9111 section 3.5)."""
     vary: Texts | str
-    """Request fields by which answers differ, besides those that the service names in Vary. They count as the service
-    gets them: `X-User-ID`, `X-User-Role` and `X-User-Email` are the user's, whatever the client says."""
+    """Request fields that distinguish stored responses, besides those in the service's `Vary`. Their values are those
+    that the service receives: `X-User-ID`, `X-User-Role` and `X-User-Email` are the authenticated user's, not what the
+    client sent."""
     normalize: Sequence[Literal["accept-language"]] | str
-    """Request fields that are compared by what they mean: with `Accept-Language`, languages of the same weight are the
-    same in whatever order."""
+    """Request fields to compare by meaning. With `Accept-Language`, the order of languages with the same weight does
+    not matter."""
     max_entry: SizeLike
-    """Largest body that is kept; at most a sixteenth of `limits.cache_size`."""
+    """Largest body to keep, at most a sixteenth of `limits.cache_size`."""
     stale_while_revalidate: DurationLike
-    """How long behind its freshness an answer is still given while it is fetched anew, unless the service says (RFC
-    5861)."""
+    """How long after it expires a response may still be served while the gateway fetches a new one, if the service does
+    not say so itself (RFC 5861)."""
     stale_if_error: DurationLike
-    """How long behind its freshness an answer is given when the service fails, unless the service says (RFC 5861)."""
+    """How long after it expires a response may be served when the service fails, if the service does not say so itself
+    (RFC 5861)."""
     wait: DurationLike
-    """How long a request waits for another's fetch of the same answer before it asks the service itself; 0 is not at
-    all."""
+    """How long a request waits while another request fetches the same response. After that it asks the service itself.
+    0 does not wait."""
     client_directives: bool
-    """Whether clients can ask for fresh answers with Cache-Control, as RFC 9111 has it."""
+    """Whether clients can ask for a fresh response with `Cache-Control` (RFC 9111)."""
     ignore_cookies: bool
-    """Whether answers to requests with cookies count like others. If not, they are kept only if the service says
-    `public` or `s-maxage`, or varies by Cookie."""
+    """Cache responses to requests with cookies like all others. With `false` they are kept only if the service sends
+    `public` or `s-maxage`, or varies by `Cookie`."""
     set_cookie: Literal["bypass", "strip"]
-    """What becomes of answers that set cookies: they are not kept, or kept without the cookies (`strip`). Whoever made
-    the service answer gets the cookies either way."""
+    """What to do with responses that set cookies: `bypass` does not keep them, `strip` keeps them without the cookies.
+    The client whose request reached the service gets the cookies in both cases."""
     cache_status: bool
-    """Whether responses carry `Cache-Status` (RFC 9211)."""
+    """Add `Cache-Status` to responses (RFC 9211)."""
     tags: Texts | str
-    """Words by which the answers can be purged, besides those in the service's `Cache-Tag`."""
+    """Tags by which stored responses can be purged, besides those in the service's `Cache-Tag`."""
 
 
 class MirrorFields(TypedDict, total=False):
     """Fields of `Mirror`."""
 
     service: Required[str]
-    """Name of the service that gets the copies."""
+    """Name of the service that receives the copies."""
     share: float
-    """Part of the requests that is copied, chosen by request id."""
+    """Fraction of the requests to copy, from 0 to 1. The request id decides which ones."""
     max_body: SizeLike
-    """Size of a body. More than 64 KB is kept in memory for the copy while it is forwarded."""
+    """Largest request body to copy, at most 16 MB. Above 64 KB, the gateway holds the whole body in memory for the
+    copy."""
     max_in_flight: int
-    """Copies under way at once, per worker."""
+    """Most copies in progress at once, per worker."""
     timeout: DurationLike
-    """Time for a copy to be sent and answered."""
+    """Total time to send a copy and read its response."""
 
 
 class ValueTestFields(TypedDict, total=False):
@@ -1175,31 +1190,31 @@ class RouteFields(TypedDict, total=False):
     """Fields of `Route`."""
 
     access_log: AccessLogLike | bool | None
-    """One line per exchange."""
+    """Writes one line per request to a file or to standard output."""
     security_headers: SecurityHeadersLike | bool | None
-    """Response fields that make browsers stricter."""
+    """Adds the response headers that make browsers stricter."""
     compression: CompressionLike | bool | None
-    """Smaller responses for clients that understand them."""
+    """Compresses responses for clients that accept it."""
     transform: TransformLike | bool | None
-    """Changes fields of requests and responses."""
+    """Changes header fields of requests and responses."""
     ip_access: IpAccessLike | bool | None
-    """Which client addresses may use it."""
+    """Allows or denies clients by IP address."""
     cors: CorsLike | bool | None
-    """Lets pages of other origins call."""
+    """Lets web pages of other origins call the gateway."""
     address_limit: AddressLimitsLike | bool | None
-    """How many requests an address may make, whoever sends them: decided before authentication."""
+    """Limits the requests of an IP address, before authentication."""
     rate_limit: RateLimitsLike | bool | None
-    """How many requests a client may make."""
+    """Limits the requests of a client, after authentication."""
     redirect: RedirectLike | bool | None
-    """Sends clients elsewhere."""
+    """Answers with a redirect."""
     static_response: StaticResponseLike | bool | None
-    """Answers without a service."""
+    """Answers with a fixed response, without a service."""
     validation: ValidationLike | bool | None
-    """What requests must be like."""
+    """Refuses requests whose body, fields or query are not what the route accepts."""
     cache: CacheLike | bool | None
     """Answers repeated reads from memory."""
     mirror: MirrorLike | bool | None
-    """Copies of requests to another service."""
+    """Sends copies of requests to another service."""
     name: str | None
     """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
     path: str | None
@@ -1327,31 +1342,31 @@ class PolicySetFields(TypedDict, total=False):
     """Fields of `PolicySet`."""
 
     access_log: AccessLogLike | bool | None
-    """One line per exchange."""
+    """Writes one line per request to a file or to standard output."""
     security_headers: SecurityHeadersLike | bool | None
-    """Response fields that make browsers stricter."""
+    """Adds the response headers that make browsers stricter."""
     compression: CompressionLike | bool | None
-    """Smaller responses for clients that understand them."""
+    """Compresses responses for clients that accept it."""
     transform: TransformLike | bool | None
-    """Changes fields of requests and responses."""
+    """Changes header fields of requests and responses."""
     ip_access: IpAccessLike | bool | None
-    """Which client addresses may use it."""
+    """Allows or denies clients by IP address."""
     cors: CorsLike | bool | None
-    """Lets pages of other origins call."""
+    """Lets web pages of other origins call the gateway."""
     address_limit: AddressLimitsLike | bool | None
-    """How many requests an address may make, whoever sends them: decided before authentication."""
+    """Limits the requests of an IP address, before authentication."""
     rate_limit: RateLimitsLike | bool | None
-    """How many requests a client may make."""
+    """Limits the requests of a client, after authentication."""
     redirect: RedirectLike | bool | None
-    """Sends clients elsewhere."""
+    """Answers with a redirect."""
     static_response: StaticResponseLike | bool | None
-    """Answers without a service."""
+    """Answers with a fixed response, without a service."""
     validation: ValidationLike | bool | None
-    """What requests must be like."""
+    """Refuses requests whose body, fields or query are not what the route accepts."""
     cache: CacheLike | bool | None
     """Answers repeated reads from memory."""
     mirror: MirrorLike | bool | None
-    """Copies of requests to another service."""
+    """Sends copies of requests to another service."""
 
 
 class ThresholdsFields(TypedDict, total=False):
