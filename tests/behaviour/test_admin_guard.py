@@ -232,8 +232,8 @@ def test_a_unix_socket_is_for_its_owner_only(admin: Start, echo: EchoInstance, t
     [
         ("0.0.0.0:9901", "loopback"),
         ("192.0.2.1:9901", "loopback"),
-        ("unix:relative", "absolute path"),
-        ("unix:/" + "x" * 200, "absolute path"),
+        ("unix:relative", "must be absolute"),
+        ("unix:/" + "x" * 200, "must be absolute"),
         ("gate.example:9901", "an IP address"),
         ({"token": "short"}, "16 to 512"),
         ({"token": "with a blank in the middle"}, "16 to 512"),

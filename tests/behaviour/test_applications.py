@@ -174,9 +174,9 @@ async def two(scope: Any, receive: Any) -> None:
 
 
 WRONG = {
-    "class": (FastAPI, "must be an ASGI application, and not a class", "make one: `FastAPI(…)`"),
-    "factory": (shop, "must be an ASGI application, and not a function that makes one", "call the function"),
-    "wsgi": (two, "a WSGI application takes two arguments", "`a2wsgi.WSGIMiddleware(app)` is one"),
+    "class": (FastAPI, "must be an ASGI application, not a class", "create one: `FastAPI(…)`"),
+    "factory": (shop, "must be an ASGI application, not a function that makes one", "call the function"),
+    "wsgi": (two, "a WSGI application takes two arguments", "wrap it: `a2wsgi.WSGIMiddleware(app)`"),
     "number": (5, "must be an ASGI application; found 5", "such as FastAPI() or Starlette()"),
     "text": ("shop", "is not an import path", "package.module:"),
 }
@@ -198,7 +198,7 @@ def test_what_is_no_application(name: str) -> None:
     ("fields", "message"),
     [
         ({"discovery": {"file": "a.yaml"}}, "has `app` and `discovery`; only one of them"),
-        ({"protocol": "http2"}, "`app` is spoken to over HTTP/1.1"),
+        ({"protocol": "http2"}, "`app` speaks HTTP/1.1 only"),
     ],
 )
 def test_what_does_not_go_with_it(fields: dict[str, Any], message: str) -> None:
@@ -250,7 +250,7 @@ def test_a_file_names_it_by_its_import_path(tmp_path: Path) -> None:
     ("path", "message"),
     [
         ("shop_of_a_test:ap", "`shop_of_a_test` has no `ap`"),
-        ("shop_of_a_test:make", "`shop_of_a_test:make` must be an ASGI application, and not a function that makes one"),
+        ("shop_of_a_test:make", "`shop_of_a_test:make` must be an ASGI application, not a function that makes one"),
         ("no_such_module:app", "cannot be imported: ModuleNotFoundError"),
     ],
 )
@@ -315,7 +315,7 @@ def test_an_application_in_a_test_says_what_it_is_not(pylae_service: Callable[..
     for call in (lambda: service.on("GET", "/", None), lambda: service.in_turn(None)):
         with pytest.raises(TypeError, match="the application answers"):
             call()
-    with pytest.raises(TypeError, match="make one"):
+    with pytest.raises(TypeError, match="create one"):
         ApplicationService(FastAPI)
 
 

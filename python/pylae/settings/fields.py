@@ -71,114 +71,119 @@ class CertifiedKeyFields(TypedDict, total=False):
     """Fields of `CertifiedKey`."""
 
     cert: Required[str]
-    """The certificate and those between it and its authority, in this order."""
+    """PEM file with the certificate and the intermediate certificates, in this order."""
     key: Required[str]
-    """Its private key, without a passphrase."""
+    """PEM file with the private key, without a passphrase."""
 
 
 class ClientAuthFields(TypedDict, total=False):
     """Fields of `ClientAuth`."""
 
     ca: Required[str]
-    """Certificates of the authorities that are believed."""
+    """PEM file with the certificates of the trusted authorities."""
     mode: Literal["required", "optional"]
-    """`required` lets nobody in without a certificate. With `optional` it is the routes that ask for one, by the
-    authenticator `client_certificate`. A bad certificate is refused either way."""
+    """`required` refuses clients without a certificate. With `optional`, each route decides, by the authenticator
+    `client_certificate`. Invalid certificates are refused in both modes."""
 
 
 class ListenerTlsFields(TypedDict, total=False):
     """Fields of `ListenerTls`."""
 
     certificates: CertifiedKeyLike | Sequence[CertifiedKeyLike]
-    """Certificates; the name that a client asks for decides, and the first is shown to those that ask for none that is
-    known. The files may be replaced at any time."""
+    """Certificates. The server name that the client asks for decides which one it gets; clients that ask for no known
+    name get the first. You can replace the files while the gateway runs."""
     auto: bool
-    """For development: a certificate for this machine is made, and kept in the user's state directory."""
+    """Create a certificate for this machine and keep it in the user's state directory. For development."""
     min_version: Literal["1.2", "1.3"] | float
-    """Oldest version that is spoken."""
+    """Oldest TLS version to accept."""
     client_auth: ClientAuthLike | None
-    """Certificates of clients; none are asked for unless given."""
+    """Client certificates. Not requested unless given."""
     session_tickets: bool
-    """Whether clients may resume a session, which saves them a round trip and both sides a signature."""
+    """Let clients resume a session. This saves them a round trip, and both sides a signature."""
     handshake_timeout: DurationLike
     """Total time for a handshake."""
     cert: str
-    """The certificate and those between it and its authority, in this order."""
+    """PEM file with the certificate and the intermediate certificates, in this order."""
     key: str
-    """Its private key, without a passphrase."""
+    """PEM file with the private key, without a passphrase."""
 
 
 class ListenerFields(TypedDict, total=False):
     """Fields of `Listener`."""
 
     address: Required[str]
-    """`ip:port`. Port 0 takes a free one."""
+    """`ip:port`. Port 0 picks a free port."""
     http2: bool | None
-    """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
-    there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
+    """Whether to speak HTTP/2. With TLS, clients choose it in the handshake; this is on by default. Without TLS,
+    clients that know it may start with it (RFC 9113 section 3.3); this is off by default."""
     tls: ListenerTlsLike | None
-    """TLS; without, what is said on the way can be read and changed."""
+    """TLS for this listener. Without it, others on the network can read and change the traffic."""
     proxy_protocol: bool | Texts
-    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
-    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
-    the header."""
+    """Addresses and networks of TCP proxies that report the client's address with the PROXY protocol, version 1 or 2.
+    `true` means those under `trusted_proxies`. The listener then refuses all other peers, and connections without the
+    header."""
 
 
 class Http2LimitsFields(TypedDict, total=False):
     """Fields of `Http2Limits`."""
 
     max_streams: int
-    """Exchanges at once; beyond it they are refused with REFUSED_STREAM."""
+    """Most requests at once on a connection. Further ones are refused with REFUSED_STREAM."""
     max_resets: int
-    """Streams that may be reset at once, by the client or for its mistakes. Every exchange that is served to its end
-    allows for one more, and a minute for as many again; who goes further is cut off with ENHANCE_YOUR_CALM."""
+    """Most streams that may be reset in a burst, by the client or because of its errors. Each request that completes
+    allows one more, and each minute allows this many more. A client that exceeds it is disconnected with
+    ENHANCE_YOUR_CALM."""
     max_idle_frames: int
-    """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
-    empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
+    """Most frames in a burst that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY,
+    CONTINUATION, empty DATA). Data sent to the client allows more, and so does time. A client that exceeds it is
+    disconnected with ENHANCE_YOUR_CALM."""
     stream_window: SizeLike
-    """Bytes of one request body that are held before they are sent on."""
+    """Bytes of one request body that the gateway buffers before it sends them on."""
     connection_window: SizeLike
-    """The same for all streams of a connection."""
+    """Bytes of all request bodies of a connection that the gateway buffers."""
 
 
 class LimitsFields(TypedDict, total=False):
     """Fields of `Limits`."""
 
     max_connections: int
-    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused. Fewer are
-    admitted where the limit on file descriptors has no room for them and as many connections to instances."""
+    """Most open client connections. At the limit, the gateway closes an idle connection for each new one, or refuses
+    the new one. If the limit on file descriptors is too low for this number of client connections and as many
+    connections to instances, the gateway admits fewer."""
     max_requests: int
-    """Exchanges in flight; beyond it 503."""
+    """Most requests in progress. Further ones get 503."""
     max_head: SizeLike
-    """Size of a request head (431)."""
+    """Largest request head (431)."""
     max_fields: int
-    """Number of request fields (431)."""
+    """Most request fields (431)."""
     max_target: SizeLike
-    """Size of a request target (414)."""
+    """Longest request target, that is path and query (414)."""
     max_body: SizeLike
-    """Size of a request body (413), counted, unless a policy of the route says otherwise."""
+    """Largest request body (413), unless a policy of the route sets another limit. The bytes are counted as they
+    pass."""
     head_timeout: DurationLike
-    """Total time for a request head to arrive (408)."""
+    """Total time to receive a request head (408)."""
     keep_alive: DurationLike
-    """How long a connection may stay open between requests."""
+    """How long a connection may be idle between requests."""
     min_rate: SizeLike
-    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound.
-    What its kernel has acknowledged is read."""
+    """Lowest average rate, in bytes per second, at which a client may send a body or read a response. Bytes count as
+    read once the client's kernel has acknowledged them. 0 means no limit."""
     body_grace: DurationLike
-    """Time before `min_rate` is enforced (408 while sending)."""
+    """How long a client may be slower than `min_rate`. After that, a client that is sending a body gets 408."""
     max_keys: int
-    """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
+    """Most keys that rate limits remember, over all limits. A reload cannot change it."""
     cache_size: SizeLike
-    """Memory of the response cache, over all routes; fixed from start to stop."""
+    """Memory of the response cache, for all routes together. A reload cannot change it."""
     max_memory: SizeLike | None
-    """Memory of the process near which it sheds load: at 85 % idle connections are closed, at 90 % new requests refused
-    (503), at 95 % no connections accepted. Without it the limit of the control group, if there is one."""
+    """Memory of the process at which it sheds load: at 85 % it closes idle connections, at 90 % it refuses new requests
+    (503), at 95 % it accepts no connections. The default is the limit of the control group, if there is one."""
     drain_timeout: DurationLike
-    """How long exchanges may take to finish after a stop was asked for."""
+    """How long requests in progress may take to finish after a stop."""
     stuck_timeout: DurationLike
-    """How long a worker may be stuck in a hook before its connections are reset and another thread takes its place."""
+    """How long a hook may block a worker. After that, the gateway resets the worker's connections and starts another
+    thread in its place."""
     http2: Http2LimitsLike
-    """Bounds of connections that speak HTTP/2."""
+    """Limits of HTTP/2 connections."""
 
 
 class ClaimNamesFields(TypedDict, total=False):
@@ -337,20 +342,21 @@ class FunctionAuthenticatorFields(TypedDict, total=False):
     """Fields of `FunctionAuthenticator`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
     key: str | Texts | None
     """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
     of them. It is not asked about a request that has none. Without it the function sees the whole request."""
@@ -438,7 +444,7 @@ class InstanceFields(TypedDict, total=False):
     url: Required[str]
     """`http://host:port`, or `https://host:port` for TLS."""
     weight: int
-    """Share of load relative to the others."""
+    """Share of the load, relative to the other instances."""
 
 
 class DnsDiscoveryFields(TypedDict, total=False):
@@ -597,19 +603,18 @@ class ServiceTlsFields(TypedDict, total=False):
     """Fields of `ServiceTls`."""
 
     verify: bool
-    """Whether instances must prove who they are. Without it, anybody on the way can be the instance."""
+    """Verify the certificates of instances. Without this, anyone on the network can pose as an instance."""
     ca: str | None
-    """Authorities that are believed, or the very certificates of instances that signed their own; those that the system
-    believes if none is given."""
+    """PEM file with the trusted authorities, or with self-signed certificates of instances. The default is the system's
+    authorities."""
     server_name: str | None
-    """Name that instances are asked for by, and that their certificates must be for; the host of each URL if none is
-    given."""
+    """Server name to ask for, which the certificate must contain. The default is the host of each instance's URL."""
     cert: str | None
-    """The gateway's own certificate and those between it and its authority, for instances that ask for one."""
+    """PEM file with the gateway's own certificate and intermediate certificates, for instances that request one."""
     key: str | None
-    """The key of `cert`."""
+    """PEM file with the private key of `cert`."""
     min_version: Literal["1.2", "1.3"] | float
-    """Oldest version that is spoken."""
+    """Oldest TLS version to accept."""
 
 
 class StickyFields(TypedDict, total=False):
@@ -618,127 +623,132 @@ class StickyFields(TypedDict, total=False):
     cookie: str
     """Name of the cookie that the gateway sets."""
     ttl: DurationLike | None
-    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    """`Max-Age` of the cookie. Without it, the cookie ends with the browser session."""
     secret: str | SecretStr | None
-    """Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
-    serve the same clients need the same one."""
+    """Secret key for the ids in the cookies. With it, a client cannot test guesses of an instance's address against its
+    cookie. Gateways that serve the same clients need the same secret."""
 
 
 class HealthCheckFields(TypedDict, total=False):
     """Fields of `HealthCheck`."""
 
     path: str
-    """Path that is asked for."""
+    """Path to request."""
     grpc: str | None
-    """Ask by the health protocol of gRPC instead, for the service of this name; `""` is the server as a whole."""
+    """Check with gRPC's health protocol instead, for the service of this name. `""` checks the server as a whole."""
     interval: DurationLike
-    """Time between two checks of one instance, jittered by a tenth."""
+    """Time between two checks of an instance. It varies randomly by a tenth."""
     timeout: DurationLike
-    """Time for the answer's head."""
+    """Time that an instance may take, up to the head of its response."""
     healthy_after: int
-    """Consecutive successes that bring an instance up."""
+    """Consecutive successes after which an instance is healthy."""
     unhealthy_after: int
-    """Consecutive failures that take it down."""
+    """Consecutive failures after which an instance is unhealthy."""
 
 
 class PassiveHealthFields(TypedDict, total=False):
     """Fields of `PassiveHealth`."""
 
     failures: int
-    """Consecutive connect failures or 5xx answers that eject an instance."""
+    """Consecutive failed connections or 5xx responses that eject an instance."""
     ejection: DurationLike
-    """How long the first ejection lasts; each further one lasts one more of it."""
+    """How long the first ejection lasts. The second lasts twice as long, the third three times, and so on."""
     max_ejection: DurationLike
     """Longest ejection."""
     max_ejected: float
-    """Largest share of instances ejected at once."""
+    """Largest share of the instances that may be ejected at once, from 0 to 1."""
 
 
 class CircuitBreakerFields(TypedDict, total=False):
     """Fields of `CircuitBreaker`."""
 
     failure_threshold: int
-    """Consecutive failures that open it."""
+    """Consecutive failures that open the breaker."""
     failure_rate: float | None
-    """Share of failures over `window` that opens it; none counts consecutive failures only."""
+    """Share of failures within `window` that opens the breaker, from 0 to 1. By default only consecutive failures
+    count."""
     window: DurationLike
-    """Window of `failure_rate`."""
+    """Time span for `failure_rate`."""
     minimum_requests: int
-    """Exchanges that `window` must hold before `failure_rate` counts."""
+    """Fewest requests within `window` for `failure_rate` to apply."""
     timeout: DurationLike
-    """How long it stays open."""
+    """How long the breaker stays open before it lets a request through as a test."""
     half_open_requests: int
-    """Probes let through while half open."""
+    """Test requests at once after `timeout`, while the breaker is half open."""
     failure_statuses: Sequence[int]
-    """Answers that count as failures, besides connect errors, timeouts and resets."""
+    """Response statuses that count as failures, besides connect errors, timeouts and resets."""
     scope: Literal["service", "instance"]
-    """Whether one breaker serves the whole service or each instance has its own."""
+    """`service` uses one breaker for the whole service, `instance` one for each instance."""
 
 
 class RetryBudgetFields(TypedDict, total=False):
     """Fields of `RetryBudget`."""
 
     ratio: float
-    """Retries allowed as a share of requests."""
+    """Allowed retries as a share of the requests."""
     min_per_second: float
-    """Retries per second allowed whatever the share, so that services with little traffic are helped too."""
+    """Retries per second that are always allowed, so that services with little traffic get retries too."""
 
 
 class QueueFields(TypedDict, total=False):
     """Fields of `Queue`."""
 
     size: int
-    """Exchanges that may wait; beyond it 503."""
+    """Most requests in the queue. Further ones get 503."""
     timeout: DurationLike
-    """Longest wait; beyond it 503."""
+    """Longest wait in the queue. After that, the request gets 503."""
 
 
 class ServiceFields(TypedDict, total=False):
     """Fields of `Service`."""
 
     instances: Sequence[InstanceLike]
-    """Instances that are always there."""
+    """Fixed instances."""
     discovery: DiscoveryLike | None
-    """Where further instances come from."""
+    """Source of further instances."""
     app: Callable[[Any, Any, Any], Awaitable[None]] | str | None
-    """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
-    in a program the application itself, in a file `module:name`. It starts and ends with the gateway. It has a port of
-    its own on 127.0.0.1, which everybody on this machine can connect to."""
+    """ASGI application that the gateway runs in its own process as one more instance, for development and tests. Give
+    the application itself in a program, `module:name` in a file. It starts and stops with the gateway and listens on a
+    port of its own on 127.0.0.1, which every user of this machine can connect to."""
     load_balancer: LoadBalancerLike | None
-    """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
+    """How to pick an instance. The default is `weighted_round_robin` if any weight differs from 1, else
+    `round_robin`."""
     slow_start: DurationLike | None
-    """An instance that joins or recovers gets its share of load gradually over this time."""
+    """Time over which an instance that joins or recovers gradually gets its full share of the load."""
     tls: ServiceTlsLike
-    """How TLS is spoken to instances whose URL begins with `https://`."""
+    """TLS settings for instances whose URL begins with `https://`."""
     sticky: StickyLike | bool | None
-    """Keeps a client on one instance by a cookie; off unless given."""
+    """Keep a client on one instance with a cookie. Off by default."""
     health_check: HealthCheckLike | bool | None
-    """Active checks; off unless given."""
+    """Active health checks. Off by default."""
     passive_health: PassiveHealthLike | bool | None
-    """Ejection by what exchanges see; off unless given."""
+    """Passive health checks, by the outcome of requests. Off by default."""
     panic_threshold: float | None
-    """Share of healthy instances below which health is ignored and all instances get traffic; none answers 503."""
+    """Share of healthy instances below which the gateway ignores health and uses all instances, from 0 to 1. By default
+    it never uses unhealthy instances and answers 503 if none is healthy."""
     circuit_breaker: CircuitBreakerLike | bool | None
-    """Circuit breaker; off unless given."""
+    """Circuit breaker. Off by default."""
     retry_budget: RetryBudgetLike
-    """Bound on retries over all exchanges of the service."""
+    """Limit on the retries of all requests to the service."""
     connect_timeout: DurationLike
-    """Time for a connection to an instance to be made."""
+    """Time to connect to an instance."""
     max_in_flight: int | None
-    """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
+    """Most requests to the service in progress. Further ones wait in `queue`. No limit unless given."""
     queue: QueueLike
-    """The waiting room behind `max_in_flight`."""
+    """The queue for requests beyond `max_in_flight`."""
     protocol: Literal["http1", "http2"]
-    """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
+    """Protocol to the instances: `http1`, or `http2`, which gRPC needs. With `https` URLs it runs over TLS."""
     max_streams: int
-    """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
+    """Most requests at once on one HTTP/2 connection. Beyond this, or beyond what the instance allows, the gateway
+    opens another connection."""
     preserve_host: bool | None
-    """Whether instances are sent the client's `Host` or their own. If none is given, the client's where their addresses
-    say `http`, and their own where they say `https`."""
+    """Send the client's `Host` to instances (true), or their own (false). By default instances with `http` URLs get the
+    client's, and those with `https` URLs their own."""
     max_idle: int
-    """Idle connections kept per worker and instance."""
+    """Most idle connections to keep, per worker and instance."""
     idle_timeout: DurationLike
-    """How long an idle connection to an instance is kept: less than the instance keeps it (uvicorn: 5 s)."""
+    """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
+    s)."""
 
 
 class AccessLogFields(TypedDict, total=False):
@@ -1125,27 +1135,27 @@ class ValueTestFields(TypedDict, total=False):
     """Fields of `ValueTest`."""
 
     equals: str | None
-    """One of its values is this."""
+    """One of its values must equal this text."""
     pattern: str | None
-    """One of its values matches this regular expression from its start."""
+    """One of its values must match this regular expression, from its start."""
 
 
 class WhenFields(TypedDict, total=False):
     """Fields of `When`."""
 
     header: Mapping[str, ValueTestLike]
-    """Conditions on request fields by name."""
+    """Conditions on request fields, by name."""
     cookie: Mapping[str, ValueTestLike]
-    """Conditions on cookies by name."""
+    """Conditions on cookies, by name."""
 
 
 class MemberHeadersFields(TypedDict, total=False):
     """Fields of `MemberHeaders`."""
 
     remove: str | Texts
-    """Fields that are taken out."""
+    """Fields to remove."""
     set: Mapping[str, str | int | float]
-    """Fields that get this value, in place of any that they have."""
+    """Fields to set. The value replaces all values that the field has."""
 
 
 class SplitMemberFields(TypedDict, total=False):
@@ -1154,12 +1164,13 @@ class SplitMemberFields(TypedDict, total=False):
     service: Required[str]
     """Name of the service."""
     weight: int | None
-    """Its share, relative to the other members, of the requests that meet no `when`: 1 unless given, or 0 beside a
-    `when`. With 0 it gets none of them."""
+    """Share, relative to the other members, of the requests that match no `when`. The default is 1, or 0 for a member
+    with `when`. A member with weight 0 gets only the requests that match its `when`."""
     when: WhenLike | None
-    """Requests that it gets whatever its weight. Of several members whose `when` a request meets, the first gets it."""
+    """Requests that match these conditions go to this member, whatever its weight. If several members match, the first
+    one gets the request."""
     headers: MemberHeadersLike
-    """Changes of the requests that go to it, made last of all."""
+    """Changes to the requests that go to this member. They are made after all others."""
 
 
 class SplitStickyFields(TypedDict, total=False):
@@ -1168,22 +1179,22 @@ class SplitStickyFields(TypedDict, total=False):
     cookie: str
     """Name of the cookie that the gateway sets."""
     ttl: DurationLike | None
-    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    """`Max-Age` of the cookie. Without it, the cookie ends with the browser session."""
     secret: str | SecretStr | None
-    """Keys the ids in cookies, so that nobody can put a client on a member of their choice. Gateways that serve the
-    same clients need the same one."""
+    """Secret key for the ids in the cookies. With it, a client cannot choose its member by forging a cookie. Gateways
+    that serve the same clients need the same secret."""
 
 
 class WebSocketFields(TypedDict, total=False):
     """Fields of `WebSocket`."""
 
     idle_timeout: DurationLike
-    """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also
-    the longest time that one side may leave untaken what is there for it, after which the connection is cut off."""
+    """Longest silence. If neither side sends a frame for so long, not even a ping, the gateway closes both with a Close
+    frame (1001). It also cuts the connection off if one side does not read for so long what the other has sent."""
     max_message: SizeLike | None
-    """Largest message, over all its frames; a larger one closes both sides (1009). `null` is no bound."""
+    """Largest message, over all its frames. A larger one closes both sides (1009). `null` means no limit."""
     max_frame: SizeLike | None
-    """Largest frame; a larger one closes both sides (1009). Without it only `max_message` bounds frames."""
+    """Largest frame. A larger one closes both sides (1009). By default only `max_message` applies."""
 
 
 class RouteFields(TypedDict, total=False):
@@ -1216,115 +1227,125 @@ class RouteFields(TypedDict, total=False):
     mirror: MirrorLike | bool | None
     """Sends copies of requests to another service."""
     name: str | None
-    """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
+    """Unique name for logs and metrics. The default is made from methods, host and path."""
     path: str | None
-    """The whole path; with braces a template: `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only)."""
+    """The whole path, or a template with parameters: `/users/{id}`, `/users/{id:int}`, `/files/{rest:path}`. A `path`
+    parameter takes the rest of the path and must come last."""
     prefix: str | None
-    """The path, or the path continued behind a `/`."""
+    """Path prefix. It matches this path and everything below it: `/api` matches `/api` and `/api/users`, but not
+    `/apis`."""
     pattern: str | None
-    """Regular expression from the start of the path. Goes before every prefix, and before patterns further down."""
+    """Regular expression that must match from the start of the path. Patterns are tried before prefixes, in their
+    order."""
     method: str | Texts
-    """Methods: one, `A|B`, or a list. All if none is given."""
+    """Methods: one, `A|B`, or a list. The default is all."""
     methods: str | Texts
     """The same as `method`."""
     host: str | Texts
-    """Host names without port; `*.example.org` for any labels in front. All if none is given."""
+    """Host names, without port; `*.example.org` matches all subdomains. The default is all."""
     hosts: str | Texts
     """The same as `host`."""
     headers: Mapping[str, ValueTestLike]
-    """Conditions on request fields by name."""
+    """Conditions on request fields, by name. All must be met."""
     query: Mapping[str, ValueTestLike]
-    """Conditions on query parameters by name."""
+    """Conditions on query parameters, by name. All must be met."""
     priority: int
-    """Higher wins before anything else is compared."""
+    """A route with a higher priority wins, however specific the others are."""
     service: str | None
-    """Name of the service."""
+    """Name of the service that gets the requests."""
     service_name: str | None
     """The same as `service`."""
     service_url: str | None
-    """Declares the service, with this one instance."""
+    """URL of an instance. Declares a service with this one instance."""
     split: Sequence[SplitMemberLike]
-    """Splits the requests over several services, in place of `service`: by conditions, and by weight otherwise."""
+    """Shares the requests out among several services, by condition or by weight. Replaces `service`."""
     sticky: SplitStickyLike | bool | None
-    """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
-    the defaults."""
+    """Keep a client on the member of `split` that was chosen for it by weight. `cookie` is short for the defaults. Off
+    by default."""
     circuit_breaker: CircuitBreakerLike | bool | None
-    """Circuit breaker of the service that `service_url` declares. Off unless given in a file, on unless switched off in
-    a Python program. A service under `services` says this itself."""
+    """Circuit breaker of the service that `service_url` declares. The default is off in a file and on in a Python
+    program. For services under `services`, set it there."""
     timeout: DurationLike
-    """Time per attempt until the head of the response."""
+    """Time that an instance may take for each attempt, up to the head of its response."""
     idle_timeout: DurationLike
-    """Longest silence between two pieces of a body."""
+    """Longest pause between two pieces of a body."""
     deadline: DurationLike | None
-    """Time over all attempts until the head of the response."""
+    """Time for all attempts together, up to the head of the response. No limit unless given."""
     retries: int
-    """Most further attempts after the first."""
+    """Most attempts after the first."""
     retry_count: int
     """The same as `retries`."""
     retry_on: str | Sequence[Literal["reset", "timeout", "gateway_error", "server_error"]]
-    """What is retried besides connect failures and failures of idempotent requests: `reset`, `timeout`, `gateway_error`
-    (502, 503, 504), `server_error` (any 5xx); one, `A|B`, or a list."""
+    """Failures to retry besides failed connections and failures of idempotent requests: `reset`, `timeout`,
+    `gateway_error` (502, 503, 504), `server_error` (any 5xx). One, `A|B`, or a list."""
     preserve_host: bool | None
-    """Whether instances are sent the client's `Host` or their own; the service says so if none is given."""
+    """Send the client's `Host` to instances (true), or their own (false). The default is the service's
+    `preserve_host`."""
     strip_prefix: bool | str
-    """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
+    """Prefix to remove from the path before the request is sent on. `true` removes the route's `prefix`."""
     rewrite: str | None
-    """Path template that replaces the path, with captured names: `/v2/{id}`."""
+    """Template of the path to send instead, with captured parameters: `/v2/{id}`."""
     encoded_slash: Literal["reject", "keep"]
-    """What becomes of `%2F` in the path: `reject` answers 400; with `keep` it is a letter of its segment, and is sent
-    on as such. Where it leads to a route that lets in others when it is read as `/`, the answer is 400 all the same."""
+    """How to treat `%2F` in a path. `reject` answers 400. `keep` treats it as a character of its segment and sends it
+    on unchanged; the answer is still 400 if the path, read with `/` instead, would lead to a route that admits other
+    clients."""
     websocket: WebSocketLike | bool | None
-    """Lets requests become WebSockets; off unless given."""
+    """Allow WebSocket connections. Off by default; `true` takes the default settings."""
     auth_required: bool
-    """Whether a request needs an authenticated user."""
+    """Require an authenticated user."""
     auth: str | Texts | None
-    """Authenticators by name, any of which will do: one, `A|B`, or a list. All if none is given. With `auth_required:
-    false` a user who presents a credential is known, and one who does not passes too."""
+    """Names of the authenticators that may identify the user: one, `A|B`, or a list. The default is all. With
+    `auth_required: false`, requests without credentials are allowed too."""
     permissions: str | Texts
-    """Permissions that the user needs, all of them."""
+    """Permissions that the user needs. All of them are required."""
     roles: str | Texts
-    """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
+    """Roles of which the user needs one: one, `A|B`, or a list. By default any user is allowed."""
     errors: Mapping[str | int, Mapping[Literal["html", "json"], str]]
-    """Error pages of this route, as `errors` of the gateway, before which they go."""
+    """Error pages of this route. They take precedence over those of the gateway."""
 
 
 class HookSettingsFields(TypedDict, total=False):
     """Fields of `HookSettings`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
     stage: Literal["early", "late"] | None
-    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
-    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    """`early` hooks run before the gateway looks for a route, and see all responses, also those that the gateway itself
+    makes. `late` hooks run after all policies of the route. The default is `late`, except for middleware without
+    `routes`, which is early."""
     malformed: bool
-    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
-    to read in it."""
+    """Let an early response hook also see the responses to malformed requests (400, 408, 414, 431). Such requests have
+    few readable attributes."""
     on_request: str | None
-    """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
+    """Function that runs before the request is forwarded, as `function(request)`. If it returns a Response, the gateway
+    sends that to the client."""
     on_response: str | None
-    """Called before the response is sent, as `function(request, response)`, or `function(response, request)` if that is
-    what its parameters are called."""
+    """Function that runs before the response is sent, as `function(request, response)`, or as `function(response,
+    request)` if its parameters have these names."""
     on_response_body: str | None
-    """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
+    """Async generator function that receives the response body in pieces, as `function(request, response, chunks)`, and
+    yields what the client gets."""
     on_response_events: str | None
-    """The same by events, as `function(request, response, events)`, where the response is `text/event-stream`."""
+    """Async generator function that receives the server-sent events of a `text/event-stream` response, as
+    `function(request, response, events)`, and yields what the client gets."""
     middleware: str | None
-    """Called around the exchange, as `function(request)` or `function(request, call_next)`."""
+    """Function that runs around the whole exchange, as `function(request)` or `function(request, call_next)`."""
     routes: str | Texts | None
-    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    """Names of the routes that the hook runs on: one, `A|B`, or a list. The default is all."""
 
 
 class PluginUseFields(TypedDict, total=False):
@@ -1333,9 +1354,9 @@ class PluginUseFields(TypedDict, total=False):
     use: Required[str]
     """Name of an installed plugin (entry point group `pylae.plugins`), or an import path `module:Class`."""
     routes: str | Texts | None
-    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    """Names of the routes that the plugin runs on: one, `A|B`, or a list. The default is all."""
     settings: Mapping[str, Any]
-    """The plugin's own settings."""
+    """Settings of the plugin itself."""
 
 
 class PolicySetFields(TypedDict, total=False):
@@ -1387,20 +1408,21 @@ class AdminFields(TypedDict, total=False):
     """Fields of `Admin`."""
 
     address: str
-    """`ip:port`, where port 0 takes a free one, or `unix:/path` for a socket that only its owner can use."""
+    """`ip:port`, where port 0 picks a free port, or `unix:/path` for a socket that only its owner can use."""
     token: str | SecretStr | None
-    """What every request must present; without it one is generated at the first start and kept in `token_file`."""
+    """Token that every request must present: 16 to 512 visible ASCII characters. Without it, the gateway generates one
+    at the first start and keeps it in `token_file`."""
     token_file: str | None
-    """File that holds the token, readable by its owner only; `admin-token` in the state folder if none is given."""
+    """File with the token, readable by its owner only. The default is `admin-token` in the state folder."""
     hosts: Texts
-    """Names besides localhost under which it is asked for. Requests for other names are refused: with names of their
-    own (DNS rebinding) foreign web pages could reach it."""
+    """Host names, besides localhost, by which clients may call the admin API. Requests for other names are refused, so
+    that a web page cannot reach it through a name of its own (DNS rebinding)."""
     remote: bool
-    """Allows an address that is not a loopback one. The token then crosses a network, and without TLS."""
+    """Allow an address that is not a loopback address. The token then crosses the network without TLS."""
     references: str | Texts
-    """What configurations that come over the admin API may refer to wherever they like: variables as `NAME`, files as
-    `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
-    is of this node alone: only the node's own file changes it."""
+    """Environment variables (`NAME`) and files (`file:PATH`) that configurations sent over the admin API may use
+    anywhere. Other references are accepted only where the current configuration has them already. Like `code`, this
+    setting belongs to the node: only the node's own file can change it."""
     code: str | Texts
     """Hooks (`module:function`), plugins and sources of packages that they may use besides those that the configuration
     has already."""
@@ -1410,118 +1432,122 @@ class ConfigFields(TypedDict, total=False):
     """Fields of `Config`."""
 
     listeners: Sequence[ListenerLike] | str
-    """Where clients connect."""
+    """Addresses that clients connect to."""
     workers: int | None
-    """Number of data-plane threads; one per core that this process may use if none is given."""
+    """Number of worker threads. The default is one per core that the process may use."""
     user: str | int | None
-    """User that a gateway which was started as root becomes once its sockets are bound and its files are read, before
-    it serves anything. The state folder and log files are that user's. Like `group`, it is of this node alone and stays
-    until the gateway is started again."""
+    """User to switch to if the gateway was started as root: after it has bound its sockets and read its files, before
+    it serves requests. The state folder and log files belong to this user. Like `group`, this setting belongs to the
+    node, and a change needs a restart."""
     group: str | int | None
-    """Group of that user; the one that the user has if none is given."""
+    """Group to switch to, together with `user`. The default is the user's own group."""
     trusted_proxies: Texts
-    """Addresses and networks whose `X-Forwarded-…` fields are believed."""
+    """Addresses and networks of proxies whose `X-Forwarded-…` fields the gateway believes."""
     hosts: str | Texts
-    """Hosts that are answered, without port; `*.example.org` for any labels in front. Requests for others get 421. All
-    are answered if none is given."""
+    """Host names that the gateway serves, without port; `*.example.org` matches all subdomains. Requests for other
+    hosts get 421. The default is all hosts."""
     via: bool
-    """Add `Via: 1.1 pylae` to what goes to services, and to their answers (RFC 9110 section 7.6.3). A service may treat
-    requests with `Via` differently: nginx does not compress answers to them unless `gzip_proxied` says so."""
+    """Add `Via: 1.1 pylae` to requests to services, and to their responses (RFC 9110 section 7.6.3). Some services
+    treat requests with `Via` differently: nginx does not compress responses to them unless `gzip_proxied` allows it."""
     limits: LimitsLike
-    """Bounds and deadlines of the client side."""
+    """Limits and timeouts for clients."""
     auth: AuthConfigLike | None
-    """Authenticators."""
+    """Authenticators, which find out which user sent a request."""
     include: str | Texts
-    """Further files, by their names or by patterns such as `routes/*.yaml`, relative to this one. They have `services`
-    and `routes`, which count as if they stood here behind those that do, in the order of the entries and of the names
-    of files. A file that is read as the main one can include others, and nothing else can."""
+    """Further files with `services` and `routes`: names, or patterns such as `routes/*.yaml`, relative to this file.
+    Their content is appended to that of this file, in the order of the entries and, within a pattern, of the file
+    names. Only the main file can include others."""
     services: Mapping[str, ServiceLike]
     """Services by name."""
     routes: Sequence[RouteLike]
-    """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
+    """Routes. The most specific route that matches a request takes it. Their order matters only between patterns."""
     hooks: Sequence[HookSettingsLike]
-    """Python callables in the request path, in the order in which a request meets them."""
+    """Python functions that see requests and responses, in the order in which a request meets them."""
     plugins: Sequence[PluginUseLike]
-    """Plugins in the request path, behind `hooks`."""
+    """Plugins, which run after `hooks`."""
     policies: PolicySetLike
-    """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    """Policies for all routes. A route can override each of them by its name, or switch it off with `false`."""
     errors: Mapping[str | int, Mapping[Literal["html", "json"], str]]
-    """Error pages in place of the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
-    (`html`, `json`): names of files, relative to the configuration."""
+    """Error pages that replace the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
+    (`html`, `json`). File names are relative to the configuration."""
     health: ThresholdsLike
-    """When the gateway calls itself degraded or unhealthy."""
+    """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: AdminLike | bool | None
-    """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
+    """The admin API. The default address is 127.0.0.1:9901; `false` switches the API off."""
     state: str | None
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
-    the admin API, registered instances; and for the socket that `pylae status` and the other verbs speak to. Without it
-    a folder of its own in the user's state directory."""
+    the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The
+    default is a folder for this gateway in the user's state directory."""
 
 
 class CallOptionsFields(TypedDict, total=False):
     """Fields of `CallOptions`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
 
 
 class HookOptionsFields(TypedDict, total=False):
     """Fields of `HookOptions`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
     stage: Literal["early", "late"] | None
-    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
-    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    """`early` hooks run before the gateway looks for a route, and see all responses, also those that the gateway itself
+    makes. `late` hooks run after all policies of the route. The default is `late`, except for middleware without
+    `routes`, which is early."""
     malformed: bool
-    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
-    to read in it."""
+    """Let an early response hook also see the responses to malformed requests (400, 408, 414, 431). Such requests have
+    few readable attributes."""
 
 
 class AuthenticatorOptionsFields(TypedDict, total=False):
     """Fields of `AuthenticatorOptions`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
     key: str | Texts | None
     """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
     of them. It is not asked about a request that has none. Without it the function sees the whole request."""

@@ -254,7 +254,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     first, second = problems(file)
     assert str(first) == (
         f"{file}:2:15: errors.404.html: the file errors/404.html cannot be read: no such file or directory "
-        f"(it is looked for as {tmp_path}/errors/404.html)"
+        f"(looked for it at {tmp_path}/errors/404.html)"
     )
     assert str(second) == f"{file}:3:19: errors.default.json: the file errors/all.json is not UTF-8: byte 1 is 0xff"
     (tmp_path / "errors" / "404.html").write_text("x" * (MAX_BYTES + 1))

@@ -278,7 +278,7 @@ fn check(plan: &SplitPlan) -> Vec<Problem> {
         problems.push(Problem::at("members", format!("must have 1 to {MAX_MEMBERS} members")));
     }
     if members.iter().all(|member| member.weight == 0 && member.when.is_none()) {
-        problems.push(Problem::at("members", "no member could ever be chosen: all weights are 0"));
+        problems.push(Problem::at("members", "all weights are 0, so no member can be chosen"));
     }
     for (index, member) in members.iter().enumerate() {
         let weighted = |one: &MemberPlan| one.weight > 0 && one.service == member.service;

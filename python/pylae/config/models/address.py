@@ -1,4 +1,4 @@
-"""Addresses that are listened on."""
+"""Addresses to listen on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for al
 
 
 def listen_address(text: str) -> str:
-    """`ip:port` in canonical form. `localhost` is 127.0.0.1, and no host is all IPv4 addresses."""
+    """Returns `ip:port` in canonical form. `localhost` becomes 127.0.0.1; without a host, it is all IPv4 addresses.
+
+    Raises what `refusal` makes if the text is not an IP address with port.
+    """
     match = _ADDRESS.fullmatch(text.strip())
     port = _PORT.fullmatch(match["port"] if match else text.strip())
     if port and int(port[0]) > 65535:
@@ -38,12 +41,12 @@ def listen_address(text: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can connect to an `ip:port` that is listened on."""
+    """Returns true if only this machine can connect to a listening address `ip:port`."""
     return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
 
 
 def number_as_text(value: Any) -> Any:
-    """A port that was written alone, without quotes: what is wrong with it is said of the text."""
+    """Converts a number to text. A port alone, without quotes, is then reported as a text that is not an address."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -54,10 +57,10 @@ ListenAddress = Annotated[
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether whoever connects to a host, as it stands in a URL, comes to a loopback address, however it is written.
+    """Returns true if the host of a URL is this machine, in any notation.
 
-    IPv4 addresses may be shortened, in hexadecimal or one number (inet_aton), or mapped to IPv6 (RFC 4291 section
-    2.5.5.2). The names are `localhost` and those below it (RFC 6761 section 6.3), and those that Debian gives it.
+    IPv4 addresses may be shortened, hexadecimal or a single number (inet_aton), or mapped to IPv6 (RFC 4291 section
+    2.5.5.2). The names are `localhost` and its subdomains (RFC 6761 section 6.3), and those that Debian adds.
     """
     name = host.strip("[]").lower().removesuffix(".")
     if name in _LOCAL_NAMES or name.endswith(".localhost"):

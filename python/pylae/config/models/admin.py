@@ -1,4 +1,4 @@
-"""Where the admin API listens, and who may use it."""
+"""The admin API's address, token and permissions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pylae.settings.fields import AdminFields
 
 VARIABLE = "PYLAE_ADMIN"
-"""Environment variable that gives the address, or switches the admin API off, where the configuration says nothing."""
+"""Environment variable with the address of the admin API, or `off`. Used if the configuration does not set `admin`."""
 DEFAULT_ADDRESS = "127.0.0.1:9901"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _REFERENCE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|file:[^{}\0]+")
 
 
 def admin_address(text: str) -> str:
-    """`ip:port`, or `unix:` and an absolute path."""
+    """Returns `ip:port` in canonical form, or `unix:` with an absolute path."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
-            raise refusal("a socket has an absolute path of at most 107 bytes", 'write it like "unix:/run/pylae.sock"')
+            raise refusal("the path of a socket must be absolute and at most 107 bytes", 'e.g. "unix:/run/pylae.sock"')
         return text
     if text.strip().isdecimal():
         raise refusal("is a port without an address", 'write "127.0.0.1:{found}"')
@@ -35,7 +35,7 @@ def admin_address(text: str) -> str:
 
 def _token(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]{16,512}", secret.get_secret_value()):
-        raise refusal("a token is 16 to 512 visible ASCII characters", "openssl rand -hex 32 makes one", secret=True)
+        raise refusal("a token is 16 to 512 visible ASCII characters", "`openssl rand -hex 32` makes one", secret=True)
     return secret
 
 
@@ -48,7 +48,9 @@ def _host(text: str) -> str:
 
 def _reference(text: str) -> str:
     if not _REFERENCE.fullmatch(text):
-        raise refusal("is neither the name of a variable nor file:PATH", 'write it without ${ }: "NAME", "file:PATH"')
+        raise refusal(
+            "is neither the name of a variable nor file:PATH", 'write it without ${ }, as in "NAME" or "file:PATH"'
+        )
     return text
 
 
@@ -57,7 +59,7 @@ def _one_or_more(value: Any) -> Any:
 
 
 class Admin(Settings):
-    """The admin API: everything about a running gateway, for those who have its token.
+    """The admin API, which shows and controls the running gateway. Clients need its token.
 
     An address alone is short for `address`. `admin: false` switches it off.
     """
@@ -67,26 +69,27 @@ class Admin(Settings):
     address: Annotated[
         str, BeforeValidator(number_as_text, json_schema_input_type=str), AfterValidator(admin_address)
     ] = DEFAULT_ADDRESS
-    """`ip:port`, where port 0 takes a free one, or `unix:/path` for a socket that only its owner can use."""
+    """`ip:port`, where port 0 picks a free port, or `unix:/path` for a socket that only its owner can use."""
     token: Annotated[SecretStr, AfterValidator(_token)] | None = None
-    """What every request must present; without it one is generated at the first start and kept in `token_file`."""
+    """Token that every request must present: 16 to 512 visible ASCII characters. Without it, the gateway generates one
+    at the first start and keeps it in `token_file`."""
     token_file: str | None = None
-    """File that holds the token, readable by its owner only; `admin-token` in the state folder if none is given."""
+    """File with the token, readable by its owner only. The default is `admin-token` in the state folder."""
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
-    """Names besides localhost under which it is asked for. Requests for other names are refused: with names of their
-    own (DNS rebinding) foreign web pages could reach it."""
+    """Host names, besides localhost, by which clients may call the admin API. Requests for other names are refused, so
+    that a web page cannot reach it through a name of its own (DNS rebinding)."""
     remote: bool = False
-    """Allows an address that is not a loopback one. The token then crosses a network, and without TLS."""
+    """Allow an address that is not a loopback address. The token then crosses the network without TLS."""
     references: Annotated[
         tuple[Annotated[str, AfterValidator(_reference)], ...],
         BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
     ] = ()
-    """What configurations that come over the admin API may refer to wherever they like: variables as `NAME`, files as
-    `file:PATH`, which settings may then name too. Everything else counts only where it stands already. Like `code`, it
-    is of this node alone: only the node's own file changes it."""
+    """Environment variables (`NAME`) and files (`file:PATH`) that configurations sent over the admin API may use
+    anywhere. Other references are accepted only where the current configuration has them already. Like `code`, this
+    setting belongs to the node: only the node's own file can change it."""
     code: Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | list[str])] = ()
-    """Hooks (`module:function`), plugins and sources of packages that they may use besides those that the configuration
-    has already."""
+    """Hooks (`module:function`), plugins and registry sources of packages that configurations sent over the admin API
+    may use, besides those that the current configuration has already."""
 
     if TYPE_CHECKING:
 
@@ -101,24 +104,27 @@ class Admin(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Admin:
         if self.token is not None and self.token_file is not None:
-            raise refusal("has `token` and `token_file`; only one of them")
+            raise refusal("has `token` and `token_file`; only one of them can be given")
         if not self.remote and not self.address.startswith("unix:") and not is_loopback(self.address):
             raise refusal(
-                "the admin API listens on a loopback address or a unix socket",
-                "`remote: true` allows others; the token then crosses the network in clear",
+                "the admin API must listen on a loopback address or a unix socket",
+                "`remote: true` allows other addresses; the token then crosses the network without TLS",
             )
         return self
 
 
 def is_at(url: str, address: str) -> bool:
-    """Whether the URL of an instance leads to an admin API on this address."""
+    """Returns true if the URL of an instance leads to an admin API at this address."""
     host, _, port = address.rpartition(":")
     at, _, its_port = url.partition("//")[2].rpartition(":")
     return its_port == port and (at == host or is_this_machine(at))
 
 
 def default_admin() -> Admin | None:
-    """What holds where the configuration says nothing about it. Raises ValueError if the environment is wrong."""
+    """Returns the settings if the configuration has none, from the environment variable `PYLAE_ADMIN`.
+
+    Raises ValueError if the variable is not valid.
+    """
     given = os.environ.get(VARIABLE, "").strip()
     if given.lower() in ("off", "false", "0"):
         return None

@@ -1,4 +1,4 @@
-"""An ASGI application as an instance of a service: itself in a program, its import path in a file."""
+"""An ASGI application as an instance of a service: the object in a program, its import path in a file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pylae.config.models.base import refusal
 from pylae.config.models.hooks import import_path
 
 _ASGI = 3
-"""Arguments that an application is called with: scope, receive, send."""
+"""Number of arguments of an ASGI application: scope, receive, send."""
 
 
 def why_not_asgi(given: object) -> tuple[str, str | None] | None:
-    """Why something is no ASGI application (version 3), and what to do about it; None if it is one."""
+    """Returns why an object is not an ASGI 3 application, and a hint; None if it is one."""
     if isinstance(given, type):
-        return "must be an ASGI application, and not a class", f"make one: `{given.__name__}(…)`"
+        return "must be an ASGI application, not a class", f"create one: `{given.__name__}(…)`"
     if not callable(given):
         return "must be an ASGI application", "such as FastAPI() or Starlette()"
     if _takes(given, _ASGI):
         if inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given):
-            return "must be an ASGI application, and not a generator", "send answers by `await send(…)`"
+            return "must be an ASGI application, not a generator", "send the response with `await send(…)`"
         return None
     if _takes(given, 2):
         text = "must be an ASGI application; a WSGI application takes two arguments"
-        return text, "`a2wsgi.WSGIMiddleware(app)` is one"
+        return text, "wrap it: `a2wsgi.WSGIMiddleware(app)`"
     if _takes(given, 0):
-        return "must be an ASGI application, and not a function that makes one", "call the function"
+        return "must be an ASGI application, not a function that makes one", "call the function"
     return "must be an ASGI application, which is called with scope, receive and send", None
 
 
@@ -38,7 +38,7 @@ def _takes(function: Any, count: int) -> bool:
     except TypeError:
         return False
     except ValueError:
-        # A native callable that does not say.
+        # A native callable without a signature.
         return count == _ASGI
     return True
 
@@ -52,11 +52,11 @@ def _application(given: Any) -> Any:
 
 
 Application = Annotated[Any, BeforeValidator(_application, json_schema_input_type=str | None)]
-"""An ASGI application, or where to import it from."""
+"""An ASGI application, or its import path."""
 
 
 def name_of(application: object) -> str:
-    """What stands for an application where it cannot be shown."""
+    """Returns a name that stands for an application in texts: its import path, or that of its class."""
     if isinstance(application, str):
         return application
     kind = application if inspect.isroutine(application) else type(application)

@@ -1,4 +1,4 @@
-"""What every model that a person fills in has in common: it is frozen, and an unknown key is an error."""
+"""The base of all models of the configuration. They are frozen, and unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -31,30 +31,33 @@ from pylae.errors import ConfigError
 
 
 def also(field: str) -> AliasChoices:
-    """A field's own name and its second names, as its `validation_alias`."""
+    """Returns a field's name and its second names, for use as its `validation_alias`."""
     return AliasChoices(field, *(alias for alias, name in ALIASES.items() if name == field))
 
 
 class Settings(BaseModel):
-    """Settings that a person writes. Attribute docstrings become the JSON schema and the reference page.
+    """Base class of all settings. Attribute docstrings become the JSON schema, the reference and the completion in
+    editors.
 
-    Made in Python, wrong ones raise ConfigError with the place of the call; `model_validate` raises as Pydantic does.
+    The constructor raises ConfigError with the place of the call if a setting is wrong; `model_validate` raises
+    Pydantic's ValidationError.
     """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        # Values may be secrets: messages describe them through `pylae.config.checks.explain`, which knows which are.
+        # Values may be secrets. `pylae.config.checks.explain` knows which ones and describes the others.
         hide_input_in_errors=True,
         allow_inf_nan=False,
     )
 
     short: ClassVar[JsonSchemaValue | None] = None
-    """Schema of the short form that a validator of the model accepts instead of a mapping."""
+    """JSON schema of the short form that a validator of the model accepts in place of a mapping."""
     described: ClassVar[dict[str, str]] = {}
-    """What is to be said about fields in place of their docstrings: texts that come from a table."""
+    """Descriptions of fields that replace their docstrings, for texts that come from a table."""
     main: ClassVar[tuple[str, ...]] = ()
-    """Fields that people mean who write a single value where the model has no short form: named in the error."""
+    """Fields that a single value was probably meant for, if the model has no short form. The error message names
+    them."""
 
     def __init__(self, /, **fields: Any) -> None:
         try:
@@ -62,7 +65,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ConfigError(problems_of(error, CallSources({(): calling()}), type(self))) from None
 
-    # Parts of a document are validated as a whole: Pydantic makes them without this, as it does with its own.
+    # Pydantic must not call this constructor for nested models: a document is validated as a whole.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
@@ -91,12 +94,15 @@ class Settings(BaseModel):
 def refusal(
     message: str, hint: str | None = None, known: Iterable[str] = (), *, secret: bool = False
 ) -> PydanticCustomError:
-    """An error for a validator to raise. The message must not repeat the value, which may be a secret.
+    """Makes an error for a validator to raise.
 
-    `known` are the allowed words, among which the nearest to what was written is looked for. `secret` says that the
-    value must not be shown. `{found}` in the hint is replaced by what was written, where that may be shown.
+    Args:
+        message: What is wrong. It must not contain the value, which may be a secret.
+        hint: What to do. `{found}` is replaced by the value, if it may be shown.
+        known: The allowed words. The error suggests the one nearest to the value.
+        secret: Whether the value must not be shown.
     """
-    # Pydantic fills braces in the template from the context, so the text itself goes there.
+    # Pydantic fills the braces of the template from the context. The message may contain braces, so it goes there.
     context = {"message": message, "hint": hint, "known": list(known), "secret": secret}
     return PydanticCustomError("refused", "{message}", context)
 
@@ -106,7 +112,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Switch:
-    """Accepts settings, `true` for the defaults and `false` for off, without the noise of a union in error paths."""
+    """Accepts settings, `true` for the defaults and `false` for off. Unlike a union, it adds nothing to the paths of
+    errors.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
@@ -130,26 +138,26 @@ def _serialize_switch(value: Any, settings: Callable[[Any], Any]) -> Any:
 
 
 Switch = Annotated[T | Literal[False] | None, _Switch()]
-"""Settings of `T`; `true` is `T` with its defaults, `false` is off, and None means that nothing was said."""
+"""Settings of `T`. `true` means the defaults of `T`, `false` means off, and None means not given."""
 
 
 def own_copy(value: Any) -> Any:
-    """Mappings and lists of a setting that may hold anything, apart from the document that they were written in."""
+    """Copies nested mappings and lists, so that a setting with free content does not share them with its document."""
     if isinstance(value, dict):
         return {key: own_copy(item) for key, item in value.items()}
     return [own_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON. Raises what `refusal` makes if JSON cannot say it."""
+    """Returns a value as JSON. Raises what `refusal` makes if it has no JSON form."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise refusal("must be what JSON can say: mappings of texts, lists, texts, finite numbers") from None
+        raise refusal("has no JSON form: use mappings, lists, texts, finite numbers, true, false, null") from None
 
 
 def split_words(value: Any) -> Any:
-    """`"A|B"` or `"A"` as a list, for the fields that take one or several words."""
+    """Splits `"A|B"` or `"A"` into a list, for fields that accept one or several words."""
     return [word.strip() for word in value.split("|")] if isinstance(value, str) else value
 
 
@@ -160,20 +168,20 @@ def _no_truth_value(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_truth_value)]
-"""A whole number from 0."""
+"""A whole number, at least 0."""
 
 Positive = Annotated[int, Field(ge=1, le=2**32 - 1), BeforeValidator(_no_truth_value)]
-"""A whole number from 1."""
+"""A whole number, at least 1."""
 
 Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_truth_value)]
-"""A part of a whole, 0 to 1."""
+"""A fraction from 0 to 1."""
 
 Real = Annotated[float, Field(ge=0), BeforeValidator(_no_truth_value)]
-"""A number from 0."""
+"""A number, at least 0."""
 
 
 def _network(text: str) -> str:
-    """A network in CIDR form; a single address is a network of one."""
+    """Returns a network in CIDR notation. A single address is a network of one."""
     try:
         return str(ipaddress.ip_network(text.strip()))
     except ValueError:
@@ -182,10 +190,8 @@ def _network(text: str) -> str:
         around = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
-    raise refusal(
-        f"has bits set behind its prefix length /{around.prefixlen}", 'write the first address, as in "10.0.0.0/8"'
-    )
+    raise refusal(f"has bits set after its prefix length /{around.prefixlen}", 'write the first address of the network, as in "10.0.0.0/8"')
 
 
 Network = Annotated[str, AfterValidator(_network)]
-"""A network in CIDR form; a single address is a network of one."""
+"""A network in CIDR notation, or a single address."""

@@ -1,4 +1,4 @@
-"""Conditions that a request must meet."""
+"""Conditions on header fields, cookies and query parameters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ValueTest(Settings):
     short = {"type": ["string", "integer", "boolean"]}
 
     equals: str | None = None
-    """One of its values is this."""
+    """One of its values must equal this text."""
     pattern: str | None = None
-    """One of its values matches this regular expression from its start."""
+    """One of its values must match this regular expression, from its start."""
 
     if TYPE_CHECKING:
 

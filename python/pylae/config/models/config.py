@@ -1,4 +1,4 @@
-"""The configuration as a whole. The Python objects are the model; YAML is their serialised form."""
+"""The whole configuration. These models define it; YAML is one way to write it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,9}")
 
 
 class Listener(Settings):
-    """One address that clients connect to. A text is short for `address`."""
+    """An address that clients connect to. A text is short for `address`."""
 
     short = {"type": "string"}
 
     address: ListenAddress
-    """`ip:port`. Port 0 takes a free one."""
+    """`ip:port`. Port 0 picks a free port."""
     http2: bool | None = None
-    """Whether HTTP/2 is spoken: on a listener with TLS to clients that choose it in the handshake, which is the default
-    there; without TLS to clients that begin with it (RFC 9113 section 3.3), only if this is true."""
+    """Whether to speak HTTP/2. With TLS, clients choose it in the handshake; this is on by default. Without TLS,
+    clients that know it may start with it (RFC 9113 section 3.3); this is off by default."""
     tls: ListenerTls | None = None
-    """TLS; without, what is said on the way can be read and changed."""
+    """TLS for this listener. Without it, others on the network can read and change the traffic."""
     proxy_protocol: bool | tuple[Network, ...] = False
-    """Addresses and networks of proxies in front that pass bytes on and say in a header (PROXY protocol, version 1 or
-    2) from where they come; `true` for those under `trusted_proxies`. Nobody else can connect then, and nobody without
-    the header."""
+    """Addresses and networks of TCP proxies that report the client's address with the PROXY protocol, version 1 or 2.
+    `true` means those under `trusted_proxies`. The listener then refuses all other peers, and connections without the
+    header."""
 
     if TYPE_CHECKING:
 
@@ -57,20 +57,22 @@ class Listener(Settings):
 
 
 class Http2Limits(Settings):
-    """Bounds of one client's HTTP/2 connection. Its heads have the bounds of `limits`."""
+    """Limits of one client's HTTP/2 connection. For request heads, `limits` apply."""
 
     max_streams: Annotated[Positive, Field(le=10_000)] = 100
-    """Exchanges at once; beyond it they are refused with REFUSED_STREAM."""
+    """Most requests at once on a connection. Further ones are refused with REFUSED_STREAM."""
     max_resets: Annotated[Positive, Field(le=100_000)] = 200
-    """Streams that may be reset at once, by the client or for its mistakes. Every exchange that is served to its end
-    allows for one more, and a minute for as many again; who goes further is cut off with ENHANCE_YOUR_CALM."""
+    """Most streams that may be reset in a burst, by the client or because of its errors. Each request that completes
+    allows one more, and each minute allows this many more. A client that exceeds it is disconnected with
+    ENHANCE_YOUR_CALM."""
     max_idle_frames: Annotated[Positive, Field(le=1_000_000)] = 1000
-    """Frames at once that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION,
-    empty DATA). What is sent to the client allows for more, and so does time; then as with `max_resets`."""
+    """Most frames in a burst that carry neither a head nor body bytes (SETTINGS, PING, WINDOW_UPDATE, PRIORITY,
+    CONTINUATION, empty DATA). Data sent to the client allows more, and so does time. A client that exceeds it is
+    disconnected with ENHANCE_YOUR_CALM."""
     stream_window: Annotated[ByteSize, Field(ge=16 * 1024, le=2**30)] = 256 * 1024
-    """Bytes of one request body that are held before they are sent on."""
+    """Bytes of one request body that the gateway buffers before it sends them on."""
     connection_window: Annotated[ByteSize, Field(ge=64 * 1024, le=2**30)] = 1024 * 1024
-    """The same for all streams of a connection."""
+    """Bytes of all request bodies of a connection that the gateway buffers."""
 
     if TYPE_CHECKING:
 
@@ -78,45 +80,48 @@ class Http2Limits(Settings):
 
 
 class Limits(Settings):
-    """Bounds and deadlines of the client side."""
+    """Limits and timeouts for clients."""
 
     main = ("max_body",)
 
     max_connections: Positive = 10_000
-    """Open client connections; beyond it an idle one is closed for each that comes, or the new one refused. Fewer are
-    admitted where the limit on file descriptors has no room for them and as many connections to instances."""
+    """Most open client connections. At the limit, the gateway closes an idle connection for each new one, or refuses
+    the new one. If the limit on file descriptors is too low for this number of client connections and as many
+    connections to instances, the gateway admits fewer."""
     max_requests: Positive = 10_000
-    """Exchanges in flight; beyond it 503."""
+    """Most requests in progress. Further ones get 503."""
     max_head: Annotated[ByteSize, Field(ge=1024, le=2**20)] = 32 * 1024
-    """Size of a request head (431)."""
+    """Largest request head (431)."""
     max_fields: Annotated[Positive, Field(le=10_000)] = 100
-    """Number of request fields (431)."""
+    """Most request fields (431)."""
     max_target: Annotated[ByteSize, Field(ge=64, le=2**20)] = 8 * 1024
-    """Size of a request target (414)."""
+    """Longest request target, that is path and query (414)."""
     max_body: ByteSize = 10 * 1024 * 1024
-    """Size of a request body (413), counted, unless a policy of the route says otherwise."""
+    """Largest request body (413), unless a policy of the route sets another limit. The bytes are counted as they
+    pass."""
     head_timeout: Duration = timedelta(seconds=10)
-    """Total time for a request head to arrive (408)."""
+    """Total time to receive a request head (408)."""
     keep_alive: Wait = timedelta(seconds=75)
-    """How long a connection may stay open between requests."""
+    """How long a connection may be idle between requests."""
     min_rate: ByteSize = 100
-    """Slowest average rate, in bytes per second, at which a client may send a body or read an answer; 0 is no bound.
-    What its kernel has acknowledged is read."""
+    """Lowest average rate, in bytes per second, at which a client may send a body or read a response. Bytes count as
+    read once the client's kernel has acknowledged them. 0 means no limit."""
     body_grace: Wait = timedelta(seconds=10)
-    """Time before `min_rate` is enforced (408 while sending)."""
+    """How long a client may be slower than `min_rate`. After that, a client that is sending a body gets 408."""
     max_keys: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
-    """Keys of rate limits that are remembered, over all limits; fixed from start to stop."""
+    """Most keys that rate limits remember, over all limits. A reload cannot change it."""
     cache_size: Annotated[ByteSize, Field(ge=2**20)] = 64 * 1024 * 1024
-    """Memory of the response cache, over all routes; fixed from start to stop."""
+    """Memory of the response cache, for all routes together. A reload cannot change it."""
     max_memory: Annotated[ByteSize, Field(ge=16 * 1024 * 1024)] | None = None
-    """Memory of the process near which it sheds load: at 85 % idle connections are closed, at 90 % new requests refused
-    (503), at 95 % no connections accepted. Without it the limit of the control group, if there is one."""
+    """Memory of the process at which it sheds load: at 85 % it closes idle connections, at 90 % it refuses new requests
+    (503), at 95 % it accepts no connections. The default is the limit of the control group, if there is one."""
     drain_timeout: Wait = timedelta(seconds=30)
-    """How long exchanges may take to finish after a stop was asked for."""
+    """How long requests in progress may take to finish after a stop."""
     stuck_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=10)
-    """How long a worker may be stuck in a hook before its connections are reset and another thread takes its place."""
+    """How long a hook may block a worker. After that, the gateway resets the worker's connections and starts another
+    thread in its place."""
     http2: Http2Limits = Http2Limits()
-    """Bounds of connections that speak HTTP/2."""
+    """Limits of HTTP/2 connections."""
 
     if TYPE_CHECKING:
 
@@ -130,7 +135,7 @@ def _account(text: str) -> str:
 
 
 Account = Annotated[str, BeforeValidator(number_as_text, json_schema_input_type=str | int), AfterValidator(_account)]
-"""Name or number of a user or a group of this machine."""
+"""Name or number of a user or group of this machine."""
 
 
 def _listeners(value: Any) -> Any:
@@ -143,57 +148,57 @@ def _one_as_list(value: Any) -> Any:
 
 
 class Config(Settings):
-    """Everything that a person says about a gateway."""
+    """The configuration of a gateway."""
 
     listeners: Annotated[
         tuple[Listener, ...], BeforeValidator(_listeners, json_schema_input_type=list[Listener | str] | str)
     ] = (Listener(address="127.0.0.1:8080"),)
-    """Where clients connect."""
+    """Addresses that clients connect to."""
     workers: Annotated[Positive, Field(le=1024)] | None = None
-    """Number of data-plane threads; one per core that this process may use if none is given."""
+    """Number of worker threads. The default is one per core that the process may use."""
     user: Account | None = None
-    """User that a gateway which was started as root becomes once its sockets are bound and its files are read,
-    before it serves anything. The state folder and log files are that user's. Like `group`, it is of this node alone
-    and stays until the gateway is started again."""
+    """User to switch to if the gateway was started as root: after it has bound its sockets and read its files, before
+    it serves requests. The state folder and log files belong to this user. Like `group`, this setting belongs to the
+    node, and a change needs a restart."""
     group: Account | None = None
-    """Group of that user; the one that the user has if none is given."""
+    """Group to switch to, together with `user`. The default is the user's own group."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and networks whose `X-Forwarded-…` fields are believed."""
+    """Addresses and networks of proxies whose `X-Forwarded-…` fields the gateway believes."""
     hosts: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
-    """Hosts that are answered, without port; `*.example.org` for any labels in front. Requests for others get 421. All
-    are answered if none is given."""
+    """Host names that the gateway serves, without port; `*.example.org` matches all subdomains. Requests for other
+    hosts get 421. The default is all hosts."""
     via: bool = True
-    """Add `Via: 1.1 pylae` to what goes to services, and to their answers (RFC 9110 section 7.6.3). A service may treat
-    requests with `Via` differently: nginx does not compress answers to them unless `gzip_proxied` says so."""
+    """Add `Via: 1.1 pylae` to requests to services, and to their responses (RFC 9110 section 7.6.3). Some services
+    treat requests with `Via` differently: nginx does not compress responses to them unless `gzip_proxied` allows it."""
     limits: Limits = Limits()
-    """Bounds and deadlines of the client side."""
+    """Limits and timeouts for clients."""
     auth: AuthConfig | None = None
-    """Authenticators."""
+    """Authenticators, which find out which user sent a request."""
     include: Annotated[tuple[str, ...], BeforeValidator(_one_as_list, json_schema_input_type=str | list[str])] = ()
-    """Further files, by their names or by patterns such as `routes/*.yaml`, relative to this one. They have `services`
-    and `routes`, which count as if they stood here behind those that do, in the order of the entries and of the names
-    of files. A file that is read as the main one can include others, and nothing else can."""
+    """Further files with `services` and `routes`: names, or patterns such as `routes/*.yaml`, relative to this file.
+    Their content is appended to that of this file, in the order of the entries and, within a pattern, of the file
+    names. Only the main file can include others."""
     services: dict[ServiceName, Service] = {}
     """Services by name."""
     routes: tuple[Route, ...] = ()
-    """Routes. The most specific one that matches a request takes it; order decides between patterns only."""
+    """Routes. The most specific route that matches a request takes it. Their order matters only between patterns."""
     hooks: tuple[HookSettings, ...] = ()
-    """Python callables in the request path, in the order in which a request meets them."""
+    """Python functions that see requests and responses, in the order in which a request meets them."""
     plugins: tuple[PluginUse, ...] = ()
-    """Plugins in the request path, behind `hooks`."""
+    """Plugins, which run after `hooks`."""
     policies: PolicySet = PolicySet()
-    """Policies of every route. A route overrides each by its name, or switches it off with `false`."""
+    """Policies for all routes. A route can override each of them by its name, or switch it off with `false`."""
     errors: ErrorPages = {}
-    """Error pages in place of the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
-    (`html`, `json`): names of files, relative to the configuration."""
+    """Error pages that replace the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
+    (`html`, `json`). File names are relative to the configuration."""
     health: Thresholds = Thresholds()
-    """When the gateway calls itself degraded or unhealthy."""
+    """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: Switch[Admin] = None
-    """The admin API; on 127.0.0.1:9901 unless said otherwise, `false` for none."""
+    """The admin API. The default address is 127.0.0.1:9901; `false` switches the API off."""
     state: Annotated[str, Field(min_length=1)] | None = None
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
-    the admin API, registered instances; and for the socket that `pylae status` and the other verbs speak to. Without it
-    a folder of its own in the user's state directory."""
+    the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The
+    default is a folder for this gateway in the user's state directory."""
 
     if TYPE_CHECKING:
 
@@ -201,15 +206,15 @@ class Config(Settings):
 
 
 def has_authenticator(config: Config) -> bool:
-    """Whether any authenticator is configured; `auth: {}` is none."""
+    """Returns true if at least one authenticator is configured. `auth: {}` has none."""
     return config.auth is not None and bool(config.auth.authenticators)
 
 
 def requires_users(config: Config) -> bool:
-    """Whether any route asks who the user is."""
+    """Returns true if at least one route asks for a user."""
     return any(route.auth_required or route.auth for route in config.routes)
 
 
 def available_cores() -> int:
-    """Cores that this process may use, at least one."""
+    """Returns the number of cores that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

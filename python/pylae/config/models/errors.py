@@ -1,4 +1,4 @@
-"""Error pages: which file clients get in place of the gateway's own error bodies."""
+"""Error pages, which replace the gateway's own error bodies."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ def _file(text: str) -> str:
 
 def _formats(page: Any) -> Any:
     if isinstance(page, str):
-        raise refusal("is a page of HTML or JSON; which one is not said", "write {html: {found}} or {json: {found}}")
+        raise refusal("needs the format of the page", "write {html: {found}} or {json: {found}}")
     return page
 
 
 def _some(page: dict[PageFormat, str]) -> dict[PageFormat, str]:
     if not page:
-        raise refusal("needs a page", "e.g. {html: errors/404.html, json: errors/404.json}, or one of them")
+        raise refusal("needs at least one page", "e.g. {html: errors/404.html, json: errors/404.json}")
     return page
 
 
 def _few(pages: dict[str, dict[PageFormat, str]]) -> dict[str, dict[PageFormat, str]]:
     if len(pages) > _MOST:
-        raise refusal(f"has more than {_MOST} entries", "`4xx`, `5xx` and `default` are for many statuses each")
+        raise refusal(f"has more than {_MOST} entries", "use `4xx`, `5xx` or `default` for many statuses at once")
     return pages
 
 
 PageFormat = Literal["html", "json"]
 """The format of an error page."""
 PageFile = Annotated[str, AfterValidator(_file)]
-"""Name of a page's file, relative to the configuration's folder."""
+"""Name of the file of an error page, relative to the configuration's folder."""
 PageStatus = Annotated[
     str,
     BeforeValidator(number_as_text, json_schema_input_type=str | int),
     AfterValidator(_statuses),
     WithJsonSchema({"type": "string", "pattern": f"^({_STATUSES})$"}),
 ]
-"""The statuses that a page is for: one, those of a family, or all."""
+"""The statuses that a page is for: a single one, a family such as `4xx`, or all (`default`)."""
 ErrorPages = Annotated[
     dict[PageStatus, Annotated[dict[PageFormat, PageFile], BeforeValidator(_formats), AfterValidator(_some)]],
     AfterValidator(_few),

@@ -1,4 +1,4 @@
-"""What a person writes about hooks and plugins. What they name is imported by `pylae.hooks.load`."""
+"""Settings of hooks and plugins. `pylae.hooks.load` imports what they name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from pylae.settings.fields import CallOptionsFields, HookOptionsFields, HookSettingsFields, PluginUseFields
 
 BODY = 1024 * 1024
-"""Bytes of a body that `body: true` takes into memory."""
+"""Largest body in bytes with `body: true`."""
 ON = ("on_request", "on_response", "on_response_body", "on_response_events", "middleware")
-"""The keys that say when a hook is called."""
+"""The keys that say when a hook runs."""
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def import_path(text: str) -> str:
-    """A text that is `module:name`."""
+    """Checks that a text has the form `module:name`."""
     if not _PATH.fullmatch(text):
         raise refusal("is not an import path", 'write it like "package.module:function"')
     return text
@@ -45,25 +45,26 @@ RouteNames = Annotated[
 
 
 class CallOptions(Settings):
-    """How a function is called."""
+    """How the gateway calls a function."""
 
     timeout: Duration = timedelta(seconds=5)
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool = False
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None = None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: Duration | None = timedelta(milliseconds=5)
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: Annotated[
         Annotated[int, Field(ge=0, le=2**32)] | None, BeforeValidator(_body, json_schema_input_type=bool | ByteSize)
     ] = None
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
 
     if TYPE_CHECKING:
 
@@ -71,14 +72,15 @@ class CallOptions(Settings):
 
 
 class HookOptions(CallOptions):
-    """How a hook is called. None of it can be said of hooks that see bodies piece by piece."""
+    """How the gateway calls a hook. These options do not apply to hooks that process bodies in pieces."""
 
     stage: Literal["early", "late"] | None = None
-    """`early` hooks run before a route is looked for, and see every answer, the gateway's own included; `late` ones run
-    behind all policies of a route. A middleware without `routes` is early if nothing is said, every other hook late."""
+    """`early` hooks run before the gateway looks for a route, and see all responses, also those that the gateway itself
+    makes. `late` hooks run after all policies of the route. The default is `late`, except for middleware without
+    `routes`, which is early."""
     malformed: bool = False
-    """Whether an early hook for responses also sees answers to what is no request (400, 408, 414, 431): there is little
-    to read in it."""
+    """Let an early response hook also see the responses to malformed requests (400, 408, 414, 431). Such requests have
+    few readable attributes."""
 
     if TYPE_CHECKING:
 
@@ -86,7 +88,7 @@ class HookOptions(CallOptions):
 
 
 class HookSettings(HookOptions):
-    """A Python callable in the request path. Exactly one of the keys that say when is required.
+    """A Python function that sees requests or responses. Exactly one of the keys that say when it runs is required.
 
     Example:
         ```yaml
@@ -97,18 +99,21 @@ class HookSettings(HookOptions):
     """
 
     on_request: ImportPath | None = None
-    """Called before the request is forwarded, as `function(request)`. A Response that it returns is the answer."""
+    """Function that runs before the request is forwarded, as `function(request)`. If it returns a Response, the gateway
+    sends that to the client."""
     on_response: ImportPath | None = None
-    """Called before the response is sent, as `function(request, response)`, or `function(response, request)` if that is
-    what its parameters are called."""
+    """Function that runs before the response is sent, as `function(request, response)`, or as `function(response,
+    request)` if its parameters have these names."""
     on_response_body: ImportPath | None = None
-    """An async generator function that the body of the response passes, as `function(request, response, chunks)`."""
+    """Async generator function that receives the response body in pieces, as `function(request, response, chunks)`, and
+    yields what the client gets."""
     on_response_events: ImportPath | None = None
-    """The same by events, as `function(request, response, events)`, where the response is `text/event-stream`."""
+    """Async generator function that receives the server-sent events of a `text/event-stream` response, as
+    `function(request, response, events)`, and yields what the client gets."""
     middleware: ImportPath | None = None
-    """Called around the exchange, as `function(request)` or `function(request, call_next)`."""
+    """Function that runs around the whole exchange, as `function(request)` or `function(request, call_next)`."""
     routes: RouteNames | None = None
-    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    """Names of the routes that the hook runs on: one, `A|B`, or a list. The default is all."""
 
     if TYPE_CHECKING:
 
@@ -122,18 +127,18 @@ class HookSettings(HookOptions):
 
     @property
     def path(self) -> str:
-        """The import path."""
+        """The import path of the function."""
         return next(str(path) for name in ON if (path := getattr(self, name)))
 
     @property
     def options(self) -> HookOptions:
-        """Only how it is called, as far as that was said."""
+        """The options that were given, without the function."""
         said = HookOptions.model_fields.keys() & self.model_fields_set
         return HookOptions.model_validate({name: getattr(self, name) for name in said})
 
 
 class PluginUse(Settings):
-    """A plugin that is used, with its settings.
+    """A plugin and its settings.
 
     Example:
         ```yaml
@@ -145,9 +150,9 @@ class PluginUse(Settings):
     use: str
     """Name of an installed plugin (entry point group `pylae.plugins`), or an import path `module:Class`."""
     routes: RouteNames | None = None
-    """Names of the routes whose requests it sees: one, `A|B`, or a list. All if none is given."""
+    """Names of the routes that the plugin runs on: one, `A|B`, or a list. The default is all."""
     settings: Annotated[dict[str, Any], AfterValidator(own_copy)] = {}
-    """The plugin's own settings."""
+    """Settings of the plugin itself."""
 
     if TYPE_CHECKING:
 

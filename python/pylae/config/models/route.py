@@ -21,7 +21,7 @@ from pylae.units import Duration
 if TYPE_CHECKING:
     from pylae.settings.fields import RouteFields
 
-# IANA's registry of methods without CONNECT and PRI, which a gateway refuses, and PURGE, which caches have.
+# IANA's registry of methods, without CONNECT and PRI, which a gateway refuses, and with PURGE, which caches use.
 METHODS = frozenset(
     """ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL
     MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH
@@ -31,7 +31,7 @@ _COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _FOREIGN = re.compile(r"<([A-Za-z_]\w*(\([^<>]*\))?:)?[A-Za-z_]\w*>")
-"""A parameter as Flask and Django write it."""
+"""A path parameter in the notation of Flask and Django."""
 
 
 def _method(text: Any) -> Any:
@@ -61,14 +61,14 @@ def _path(text: str) -> str:
     if not text.startswith("/"):
         raise refusal("must start with `/`")
     if any(letter <= " " or letter in "?#\x7f" for letter in text):
-        raise refusal("a path has no spaces, `?` or `#`", "queries are compared by `query`")
+        raise refusal("a path cannot contain spaces, `?` or `#`", "use `query` to match query parameters")
     return text
 
 
 def _template(text: str) -> str:
     if _FOREIGN.search(text):
         raise refusal(
-            "parameters stand in braces",
+            "path parameters are written in braces",
             "write {id} for <id>, {id:int} for <int:id>, and {rest:path} for <path:rest>",
         )
     return _path(text)
@@ -77,7 +77,7 @@ def _template(text: str) -> str:
 def _prefix(text: str) -> str:
     if "{" in text or _FOREIGN.search(text):
         raise refusal(
-            "a prefix has no parameters", "write `path: /api/{x}/{rest:path}`, which takes all below `/api/{x}/`"
+            "a prefix cannot have parameters", "write `path: /api/{x}/{rest:path}` for all paths below `/api/{x}/`"
         )
     return _path(text)
 
@@ -92,98 +92,104 @@ def _strip(value: Any) -> Any:
 
 def _members(members: tuple[SplitMember, ...]) -> tuple[SplitMember, ...]:
     if members and not any(member.when or member.share for member in members):
-        raise refusal("no member could ever be chosen: all weights are 0", "give one of them a weight or a `when`")
+        raise refusal("all weights are 0, so no member can be chosen", "give one of them a weight or a `when`")
     return members
 
 
 HostName = Annotated[str, AfterValidator(_host)]
-"""A host without port, or `*.` and what its name ends in."""
+"""A host name without port, or `*.` and a domain."""
 Template = Annotated[str, AfterValidator(_template)]
 
 
 class Route(PolicySet):
-    """A route: requests that match all its clauses go to its service. Every policy is a key of it too.
+    """A route sends the requests that match it to a service. Every policy can be a key of a route.
 
-    Exactly one of `path`, `prefix` and `pattern` is required, and one of `service`, `service_url` and `split`.
+    Exactly one of `path`, `prefix` and `pattern` is required, and exactly one of `service`, `service_url` and `split`.
+    A route with `redirect` or `static_response` needs no service.
     """
 
     name: Annotated[str, AfterValidator(_route_name)] | None = None
-    """Unique name, in logs and metrics. Derived from methods, host and path if none is given."""
+    """Unique name for logs and metrics. The default is made from methods, host and path."""
     path: Template | None = None
-    """The whole path; with braces a template: `/users/{id}`, `{id:int}`, `{rest:path}` (last segment only)."""
+    """The whole path, or a template with parameters: `/users/{id}`, `/users/{id:int}`, `/files/{rest:path}`. A `path`
+    parameter takes the rest of the path and must come last."""
     prefix: Annotated[str, AfterValidator(_prefix)] | None = None
-    """The path, or the path continued behind a `/`."""
+    """Path prefix. It matches this path and everything below it: `/api` matches `/api` and `/api/users`, but not
+    `/apis`."""
     pattern: Annotated[str, Field(min_length=1)] | None = None
-    """Regular expression from the start of the path. Goes before every prefix, and before patterns further down."""
+    """Regular expression that must match from the start of the path. Patterns are tried before prefixes, in their
+    order."""
     method: Annotated[
         tuple[Annotated[str, BeforeValidator(_method)], ...],
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),
     ] = Field(default=(), validation_alias=also("method"))
-    """Methods: one, `A|B`, or a list. All if none is given."""
+    """Methods: one, `A|B`, or a list. The default is all."""
     host: Annotated[tuple[HostName, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = Field(
         default=(), validation_alias=also("host")
     )
-    """Host names without port; `*.example.org` for any labels in front. All if none is given."""
+    """Host names, without port; `*.example.org` matches all subdomains. The default is all."""
     headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
-    """Conditions on request fields by name."""
+    """Conditions on request fields, by name. All must be met."""
     query: dict[str, ValueTest] = {}
-    """Conditions on query parameters by name."""
+    """Conditions on query parameters, by name. All must be met."""
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
-    """Higher wins before anything else is compared."""
+    """A route with a higher priority wins, however specific the others are."""
     service: ServiceName | None = Field(default=None, validation_alias=also("service"))
-    """Name of the service."""
+    """Name of the service that gets the requests."""
     service_url: InstanceUrl | None = None
-    """Declares the service, with this one instance."""
+    """URL of an instance. Declares a service with this one instance."""
     split: Annotated[tuple[SplitMember, ...], Field(max_length=64), AfterValidator(_members)] = ()
-    """Splits the requests over several services, in place of `service`: by conditions, and by weight otherwise."""
+    """Shares the requests out among several services, by condition or by weight. Replaces `service`."""
     sticky: Switch[SplitSticky] = None
-    """Keeps a client on the member of `split` that was chosen for it by weight; off unless given. `cookie` is short for
-    the defaults."""
+    """Keep a client on the member of `split` that was chosen for it by weight. `cookie` is short for the defaults. Off
+    by default."""
     circuit_breaker: Switch[CircuitBreaker] = None
-    """Circuit breaker of the service that `service_url` declares. Off unless given in a file, on unless switched off in
-    a Python program. A service under `services` says this itself."""
+    """Circuit breaker of the service that `service_url` declares. The default is off in a file and on in a Python
+    program. For services under `services`, set it there."""
     timeout: Duration = timedelta(seconds=30)
-    """Time per attempt until the head of the response."""
+    """Time that an instance may take for each attempt, up to the head of its response."""
     idle_timeout: Duration = timedelta(seconds=60)
-    """Longest silence between two pieces of a body."""
+    """Longest pause between two pieces of a body."""
     deadline: Duration | None = None
-    """Time over all attempts until the head of the response."""
+    """Time for all attempts together, up to the head of the response. No limit unless given."""
     retries: Count = Field(default=3, validation_alias=also("retries"))
-    """Most further attempts after the first."""
+    """Most attempts after the first."""
     retry_on: Annotated[
         tuple[Literal["reset", "timeout", "gateway_error", "server_error"], ...],
         BeforeValidator(split_words, json_schema_input_type=str | list[str]),
     ] = ()
-    """What is retried besides connect failures and failures of idempotent requests: `reset`, `timeout`,
-    `gateway_error` (502, 503, 504), `server_error` (any 5xx); one, `A|B`, or a list."""
+    """Failures to retry besides failed connections and failures of idempotent requests: `reset`, `timeout`,
+    `gateway_error` (502, 503, 504), `server_error` (any 5xx). One, `A|B`, or a list."""
     preserve_host: bool | None = None
-    """Whether instances are sent the client's `Host` or their own; the service says so if none is given."""
+    """Send the client's `Host` to instances (true), or their own (false). The default is the service's
+    `preserve_host`."""
     strip_prefix: Annotated[bool | str, PlainValidator(_strip, json_schema_input_type=bool | str)] = False
-    """Prefix taken off the path before it is sent on; `true` is the route's own `prefix`."""
+    """Prefix to remove from the path before the request is sent on. `true` removes the route's `prefix`."""
     rewrite: Template | None = None
-    """Path template that replaces the path, with captured names: `/v2/{id}`."""
+    """Template of the path to send instead, with captured parameters: `/v2/{id}`."""
     encoded_slash: Literal["reject", "keep"] = "reject"
-    """What becomes of `%2F` in the path: `reject` answers 400; with `keep` it is a letter of its segment, and is sent
-    on as such. Where it leads to a route that lets in others when it is read as `/`, the answer is 400 all the same."""
+    """How to treat `%2F` in a path. `reject` answers 400. `keep` treats it as a character of its segment and sends it
+    on unchanged; the answer is still 400 if the path, read with `/` instead, would lead to a route that admits other
+    clients."""
     websocket: Switch[WebSocket] = None
-    """Lets requests become WebSockets; off unless given."""
+    """Allow WebSocket connections. Off by default; `true` takes the default settings."""
     auth_required: bool = True
-    """Whether a request needs an authenticated user."""
+    """Require an authenticated user."""
     auth: (
         Annotated[
             tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str]), Field(min_length=1)
         ]
         | None
     ) = None
-    """Authenticators by name, any of which will do: one, `A|B`, or a list. All if none is given. With
-    `auth_required: false` a user who presents a credential is known, and one who does not passes too."""
+    """Names of the authenticators that may identify the user: one, `A|B`, or a list. The default is all. With
+    `auth_required: false`, requests without credentials are allowed too."""
     permissions: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
-    """Permissions that the user needs, all of them."""
+    """Permissions that the user needs. All of them are required."""
     roles: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
-    """Roles of which the user needs one: one, `A|B`, or a list. Any user will do if none is given."""
+    """Roles of which the user needs one: one, `A|B`, or a list. By default any user is allowed."""
 
     errors: ErrorPages = {}
-    """Error pages of this route, as `errors` of the gateway, before which they go."""
+    """Error pages of this route. They take precedence over those of the gateway."""
 
     if TYPE_CHECKING:
 
@@ -204,12 +210,12 @@ class Route(PolicySet):
         if not self.auth_required and (self.permissions or self.roles):
             raise refusal("`permissions` and `roles` need a user", "leave out `auth_required: false`")
         if self.websocket and answers:
-            raise refusal("`websocket` needs a service, but a policy of the route answers")
+            raise refusal("`websocket` needs a service, but `redirect` or `static_response` answers all requests")
         if self.split and (self.service is not None or self.service_url is not None):
             other = "service" if self.service is not None else "service_url"
             raise refusal(f"`split` and `{other}` both say where requests go; only one of them can be given")
         if self.split and self.circuit_breaker is not None:
-            raise refusal("`circuit_breaker` belongs to the services of `split`", "say it there, under `services`")
+            raise refusal("a route with `split` has no `circuit_breaker`", "set it on each service, under `services`")
         if self.sticky and not self.split:
             raise refusal("`sticky` needs `split`", "the `sticky` of a service keeps a client on one of its instances")
         if not (self.service or self.service_url or self.split or answers):
@@ -218,10 +224,10 @@ class Route(PolicySet):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Names of all services that get its requests."""
+        """The names of all services that get requests of this route."""
         return (self.service_key,) if self.service_key else tuple(dict.fromkeys(one.service for one in self.split))
 
     @property
     def service_key(self) -> str:
-        """Name of the route's service; that of `service_url`'s address if none is given; empty without either."""
+        """The name of the route's service, or the address in `service_url`. Empty without either."""
         return self.service or (self.service_url or "").removeprefix("http://")

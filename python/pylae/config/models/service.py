@@ -1,4 +1,4 @@
-"""Services: named groups of instances, how one is picked, and what happens when they fail."""
+"""Services: groups of instances, load balancing, and what happens when instances fail."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def _service_name(text: str) -> str:
 
 
 ServiceName = Annotated[str, AfterValidator(_service_name)]
-"""A name of a service: letters, digits, dots, colons, hyphens and underscores."""
+"""Name of a service: letters, digits, dots, colons, hyphens and underscores."""
 
 
 def field_name(text: str) -> str:
-    """A name that HTTP allows for a field or cookie (a token, RFC 9110 section 5.6.2)."""
+    """Checks that a text can be the name of a field or cookie (a token, RFC 9110 section 5.6.2)."""
     if not _TOKEN.fullmatch(text):
         raise refusal("must be letters, digits and hyphens")
     return text
@@ -100,19 +100,19 @@ class LoadBalancer(Settings):
 
 
 class Sticky(Settings):
-    """Keeps a client on one instance by a cookie."""
+    """Keeps a client on one instance with a cookie."""
 
     main = ("cookie",)
 
     cookie: Annotated[str, AfterValidator(field_name)] = "pylae_instance"
     """Name of the cookie that the gateway sets."""
     ttl: Duration | None = None
-    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    """`Max-Age` of the cookie. Without it, the cookie ends with the browser session."""
     secret: Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value)] | None = Field(
         default=None, exclude_if=lambda secret: secret is None
     )
-    """Keys the ids in cookies, so that nobody can test guesses of an instance's address against them. Gateways that
-    serve the same clients need the same one."""
+    """Secret key for the ids in the cookies. With it, a client cannot test guesses of an instance's address against its
+    cookie. Gateways that serve the same clients need the same secret."""
 
     if TYPE_CHECKING:
 
@@ -120,22 +120,22 @@ class Sticky(Settings):
 
 
 class HealthCheck(Settings):
-    """Active checks: GET `path` on each instance, where 200–399 is healthy, or the health protocol of gRPC."""
+    """Active health checks: GET `path` on each instance, where 200–399 is healthy, or gRPC's health protocol."""
 
     main = ("path",)
 
     path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=2048)] = "/health"
-    """Path that is asked for."""
+    """Path to request."""
     grpc: Annotated[str, Field(max_length=1024)] | None = None
-    """Ask by the health protocol of gRPC instead, for the service of this name; `""` is the server as a whole."""
+    """Check with gRPC's health protocol instead, for the service of this name. `""` checks the server as a whole."""
     interval: Duration = timedelta(seconds=30)
-    """Time between two checks of one instance, jittered by a tenth."""
+    """Time between two checks of an instance. It varies randomly by a tenth."""
     timeout: Duration = timedelta(seconds=5)
-    """Time for the answer's head."""
+    """Time that an instance may take, up to the head of its response."""
     healthy_after: Positive = 1
-    """Consecutive successes that bring an instance up."""
+    """Consecutive successes after which an instance is healthy."""
     unhealthy_after: Positive = 3
-    """Consecutive failures that take it down."""
+    """Consecutive failures after which an instance is unhealthy."""
 
     if TYPE_CHECKING:
 
@@ -143,18 +143,18 @@ class HealthCheck(Settings):
 
 
 class PassiveHealth(Settings):
-    """Ejection of instances by what exchanges see."""
+    """Passive health checks: takes an instance out for a while (ejects it) if requests to it fail."""
 
     main = ("failures",)
 
     failures: Positive = 5
-    """Consecutive connect failures or 5xx answers that eject an instance."""
+    """Consecutive failed connections or 5xx responses that eject an instance."""
     ejection: Duration = timedelta(seconds=30)
-    """How long the first ejection lasts; each further one lasts one more of it."""
+    """How long the first ejection lasts. The second lasts twice as long, the third three times, and so on."""
     max_ejection: Duration = timedelta(minutes=5)
     """Longest ejection."""
     max_ejected: Share = 0.5
-    """Largest share of instances ejected at once."""
+    """Largest share of the instances that may be ejected at once, from 0 to 1."""
 
     if TYPE_CHECKING:
 
@@ -165,26 +165,27 @@ Status = Annotated[int, Field(ge=400, le=599)]
 
 
 class CircuitBreaker(Settings):
-    """Stops sending to a service that fails, and tries again later."""
+    """Stops sending requests to a service that fails, and tries again later."""
 
     main = ("failure_threshold",)
 
     failure_threshold: Positive = 5
-    """Consecutive failures that open it."""
+    """Consecutive failures that open the breaker."""
     failure_rate: Share | None = None
-    """Share of failures over `window` that opens it; none counts consecutive failures only."""
+    """Share of failures within `window` that opens the breaker, from 0 to 1. By default only consecutive failures
+    count."""
     window: Duration = timedelta(seconds=60)
-    """Window of `failure_rate`."""
+    """Time span for `failure_rate`."""
     minimum_requests: Positive = 20
-    """Exchanges that `window` must hold before `failure_rate` counts."""
+    """Fewest requests within `window` for `failure_rate` to apply."""
     timeout: Duration = timedelta(seconds=60)
-    """How long it stays open."""
+    """How long the breaker stays open before it lets a request through as a test."""
     half_open_requests: Positive = 1
-    """Probes let through while half open."""
+    """Test requests at once after `timeout`, while the breaker is half open."""
     failure_statuses: tuple[Status, ...] = (500, 502, 503, 504)
-    """Answers that count as failures, besides connect errors, timeouts and resets."""
+    """Response statuses that count as failures, besides connect errors, timeouts and resets."""
     scope: Literal["service", "instance"] = "service"
-    """Whether one breaker serves the whole service or each instance has its own."""
+    """`service` uses one breaker for the whole service, `instance` one for each instance."""
 
     if TYPE_CHECKING:
 
@@ -192,14 +193,14 @@ class CircuitBreaker(Settings):
 
 
 class RetryBudget(Settings):
-    """Bound on retries over all exchanges of a service, so that retries cannot become a storm."""
+    """Limits the retries of all requests to a service, so that retries do not overload it."""
 
     main = ("ratio",)
 
     ratio: Share = 0.2
-    """Retries allowed as a share of requests."""
+    """Allowed retries as a share of the requests."""
     min_per_second: Real = 10.0
-    """Retries per second allowed whatever the share, so that services with little traffic are helped too."""
+    """Retries per second that are always allowed, so that services with little traffic get retries too."""
 
     if TYPE_CHECKING:
 
@@ -207,14 +208,14 @@ class RetryBudget(Settings):
 
 
 class Queue(Settings):
-    """The waiting room behind `max_in_flight`."""
+    """The queue for requests beyond `max_in_flight`."""
 
     main = ("size",)
 
     size: Count = 100
-    """Exchanges that may wait; beyond it 503."""
+    """Most requests in the queue. Further ones get 503."""
     timeout: Wait = timedelta(seconds=1)
-    """Longest wait; beyond it 503."""
+    """Longest wait in the queue. After that, the request gets 503."""
 
     if TYPE_CHECKING:
 
@@ -227,61 +228,65 @@ class Service(Settings):
     main = ("instances",)
 
     instances: tuple[Instance, ...] = ()
-    """Instances that are always there."""
+    """Fixed instances."""
     discovery: SerializeAsAny[Discovery] | None = None
-    """Where further instances come from."""
+    """Source of further instances."""
     app: Application = None
-    """An ASGI application that runs in the process of the gateway and is one more instance, for development and tests:
-    in a program the application itself, in a file `module:name`. It starts and ends with the gateway. It has a port of
-    its own on 127.0.0.1, which everybody on this machine can connect to."""
+    """ASGI application that the gateway runs in its own process as one more instance, for development and tests. Give
+    the application itself in a program, `module:name` in a file. It starts and stops with the gateway and listens on a
+    port of its own on 127.0.0.1, which every user of this machine can connect to."""
     load_balancer: LoadBalancer | None = None
-    """How an instance is picked; `weighted_round_robin` if any weight differs from 1, else `round_robin`."""
+    """How to pick an instance. The default is `weighted_round_robin` if any weight differs from 1, else
+    `round_robin`."""
     slow_start: Duration | None = None
-    """An instance that joins or recovers gets its share of load gradually over this time."""
+    """Time over which an instance that joins or recovers gradually gets its full share of the load."""
     tls: ServiceTls = ServiceTls()
-    """How TLS is spoken to instances whose URL begins with `https://`."""
+    """TLS settings for instances whose URL begins with `https://`."""
     sticky: Switch[Sticky] = None
-    """Keeps a client on one instance by a cookie; off unless given."""
+    """Keep a client on one instance with a cookie. Off by default."""
     health_check: Switch[HealthCheck] = None
-    """Active checks; off unless given."""
+    """Active health checks. Off by default."""
     passive_health: Switch[PassiveHealth] = None
-    """Ejection by what exchanges see; off unless given."""
+    """Passive health checks, by the outcome of requests. Off by default."""
     panic_threshold: Share | None = None
-    """Share of healthy instances below which health is ignored and all instances get traffic; none answers 503."""
+    """Share of healthy instances below which the gateway ignores health and uses all instances, from 0 to 1. By default
+    it never uses unhealthy instances and answers 503 if none is healthy."""
     circuit_breaker: Switch[CircuitBreaker] = None
-    """Circuit breaker; off unless given."""
+    """Circuit breaker. Off by default."""
     retry_budget: RetryBudget = RetryBudget()
-    """Bound on retries over all exchanges of the service."""
+    """Limit on the retries of all requests to the service."""
     connect_timeout: Duration = timedelta(seconds=5)
-    """Time for a connection to an instance to be made."""
+    """Time to connect to an instance."""
     max_in_flight: Positive | None = None
-    """Exchanges in flight to the service; beyond it they queue. None is unbounded."""
+    """Most requests to the service in progress. Further ones wait in `queue`. No limit unless given."""
     queue: Queue = Queue()
-    """The waiting room behind `max_in_flight`."""
+    """The queue for requests beyond `max_in_flight`."""
     protocol: Literal["http1", "http2"] = "http1"
-    """What is spoken to the instances, with TLS where their addresses say `https`. gRPC needs HTTP/2."""
+    """Protocol to the instances: `http1`, or `http2`, which gRPC needs. With `https` URLs it runs over TLS."""
     max_streams: Positive = 100
-    """Exchanges at once on one HTTP/2 connection; beyond it, or what the instance allows, a further one is made."""
+    """Most requests at once on one HTTP/2 connection. Beyond this, or beyond what the instance allows, the gateway
+    opens another connection."""
     preserve_host: bool | None = None
-    """Whether instances are sent the client's `Host` or their own. If none is given, the client's where their addresses
-    say `http`, and their own where they say `https`."""
+    """Send the client's `Host` to instances (true), or their own (false). By default instances with `http` URLs get the
+    client's, and those with `https` URLs their own."""
     max_idle: Count = 256
-    """Idle connections kept per worker and instance."""
+    """Most idle connections to keep, per worker and instance."""
     idle_timeout: Wait = timedelta(seconds=4)
-    """How long an idle connection to an instance is kept: less than the instance keeps it (uvicorn: 5 s)."""
+    """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
+    s)."""
 
     @property
     def secure(self) -> bool:
-        """Whether TLS is spoken to any instance."""
+        """Whether the gateway speaks TLS to any instance."""
         found = self.discovery and ("tls" in self.model_fields_set or self.discovery.settings.secure)
         return bool(found) or any(instance.url.startswith("https:") for instance in self.instances)
 
     @model_validator(mode="after")
     def _runs(self) -> Service:
         if self.app is not None and self.discovery is not None:
-            raise refusal("has `app` and `discovery`; only one of them")
+            raise refusal("has `app` and `discovery`; only one of them can be given")
         if self.app is not None and self.protocol == "http2":
-            raise refusal("`app` is spoken to over HTTP/1.1", "leave out `protocol: http2`")
+            raise refusal("`app` speaks HTTP/1.1 only", "leave out `protocol: http2`")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Splits: the services that share the requests of a route."""
+"""Splits, which share the requests of a route out among several services."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class When(Settings):
-    """Conditions on a request, all of which it must meet."""
+    """Conditions on a request. It must meet all of them."""
 
     main = ("header", "cookie")
 
     header: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
-    """Conditions on request fields by name."""
+    """Conditions on request fields, by name."""
     cookie: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
-    """Conditions on cookies by name."""
+    """Conditions on cookies, by name."""
 
     if TYPE_CHECKING:
 
@@ -39,12 +39,12 @@ class When(Settings):
 
 
 class MemberHeaders(Settings):
-    """Changes of the fields of requests that go to one member: removed first, then set."""
+    """Changes to the requests that go to one member, in the order `remove`, `set`."""
 
     remove: Names = ()
-    """Fields that are taken out."""
+    """Fields to remove."""
     set: Fields = {}
-    """Fields that get this value, in place of any that they have."""
+    """Fields to set. The value replaces all values that the field has."""
 
     if TYPE_CHECKING:
 
@@ -59,12 +59,13 @@ class SplitMember(Settings):
     service: ServiceName
     """Name of the service."""
     weight: Count | None = None
-    """Its share, relative to the other members, of the requests that meet no `when`: 1 unless given, or 0 beside a
-    `when`. With 0 it gets none of them."""
+    """Share, relative to the other members, of the requests that match no `when`. The default is 1, or 0 for a member
+    with `when`. A member with weight 0 gets only the requests that match its `when`."""
     when: When | None = None
-    """Requests that it gets whatever its weight. Of several members whose `when` a request meets, the first gets it."""
+    """Requests that match these conditions go to this member, whatever its weight. If several members match, the first
+    one gets the request."""
     headers: MemberHeaders = MemberHeaders()
-    """Changes of the requests that go to it, made last of all."""
+    """Changes to the requests that go to this member. They are made after all others."""
 
     if TYPE_CHECKING:
 
@@ -77,12 +78,12 @@ class SplitMember(Settings):
 
     @property
     def share(self) -> int:
-        """The weight that counts."""
+        """The effective weight."""
         return self.weight if self.weight is not None else int(self.when is None)
 
 
 class SplitSticky(Settings):
-    """Keeps a client on one member by a cookie. `cookie` is short for the defaults."""
+    """Keeps a client on one member with a cookie. `cookie` is short for the defaults."""
 
     short = {"type": "string", "enum": ["cookie"]}
     main = ("cookie",)
@@ -90,12 +91,12 @@ class SplitSticky(Settings):
     cookie: Annotated[str, AfterValidator(field_name)] = "pylae_split"
     """Name of the cookie that the gateway sets."""
     ttl: Duration | None = None
-    """`Max-Age` of the cookie; without it the cookie ends with the browser's session."""
+    """`Max-Age` of the cookie. Without it, the cookie ends with the browser session."""
     secret: Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value)] | None = Field(
         default=None, exclude_if=lambda secret: secret is None
     )
-    """Keys the ids in cookies, so that nobody can put a client on a member of their choice. Gateways that serve the
-    same clients need the same one."""
+    """Secret key for the ids in the cookies. With it, a client cannot choose its member by forging a cookie. Gateways
+    that serve the same clients need the same secret."""
 
     if TYPE_CHECKING:
 

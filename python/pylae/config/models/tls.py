@@ -1,4 +1,4 @@
-"""TLS, towards clients and towards instances. Certificates and keys are PEM files."""
+"""TLS for clients and for instances. Certificates and keys are PEM files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def _file(text: str) -> str:
     if "-----BEGIN" in text:
-        raise refusal("is the name of a file, not what is in it", "leave out `${file:…}`", secret=True)
+        raise refusal("must be the name of a file, not its content", "leave out `${file:…}`", secret=True)
     if not text or "\0" in text:
         raise refusal("must be the name of a file")
     return text
 
 
 PemFile = Annotated[str, AfterValidator(_file)]
-"""Name of a file in PEM, relative to the configuration's folder."""
+"""Name of a PEM file, relative to the configuration's folder."""
 
 
 def _version(value: Any) -> Any:
@@ -43,12 +43,12 @@ Version = Annotated[
 
 
 class CertifiedKey(Settings):
-    """A certificate chain and its key."""
+    """A certificate chain and its private key."""
 
     cert: PemFile
-    """The certificate and those between it and its authority, in this order."""
+    """PEM file with the certificate and the intermediate certificates, in this order."""
     key: PemFile
-    """Its private key, without a passphrase."""
+    """PEM file with the private key, without a passphrase."""
 
     if TYPE_CHECKING:
 
@@ -56,15 +56,15 @@ class CertifiedKey(Settings):
 
 
 class ClientAuth(Settings):
-    """Certificates of clients. A file is short for `ca`."""
+    """Client certificates. A file is short for `ca`."""
 
     short = {"type": "string"}
 
     ca: PemFile
-    """Certificates of the authorities that are believed."""
+    """PEM file with the certificates of the trusted authorities."""
     mode: Literal["required", "optional"] = "required"
-    """`required` lets nobody in without a certificate. With `optional` it is the routes that ask for one, by the
-    authenticator `client_certificate`. A bad certificate is refused either way."""
+    """`required` refuses clients without a certificate. With `optional`, each route decides, by the authenticator
+    `client_certificate`. Invalid certificates are refused in both modes."""
 
     if TYPE_CHECKING:
 
@@ -81,7 +81,7 @@ def _one_or_more(value: Any) -> Any:
 
 
 class ListenerTls(Settings):
-    """TLS towards clients. `{cert: …, key: …}` is short for one certificate, and `auto` for `{auto: true}`."""
+    """TLS for clients. `{cert: …, key: …}` is short for one certificate, and `auto` for `{auto: true}`."""
 
     short = {
         "anyOf": [
@@ -98,16 +98,16 @@ class ListenerTls(Settings):
         tuple[CertifiedKey, ...],
         BeforeValidator(_one_or_more, json_schema_input_type=CertifiedKey | list[CertifiedKey]),
     ] = ()
-    """Certificates; the name that a client asks for decides, and the first is shown to those that ask for none that is
-    known. The files may be replaced at any time."""
+    """Certificates. The server name that the client asks for decides which one it gets; clients that ask for no known
+    name get the first. You can replace the files while the gateway runs."""
     auto: bool = False
-    """For development: a certificate for this machine is made, and kept in the user's state directory."""
+    """Create a certificate for this machine and keep it in the user's state directory. For development."""
     min_version: Version = "1.2"
-    """Oldest version that is spoken."""
+    """Oldest TLS version to accept."""
     client_auth: ClientAuth | None = None
-    """Certificates of clients; none are asked for unless given."""
+    """Client certificates. Not requested unless given."""
     session_tickets: bool = True
-    """Whether clients may resume a session, which saves them a round trip and both sides a signature."""
+    """Let clients resume a session. This saves them a round trip, and both sides a signature."""
     handshake_timeout: Duration = timedelta(seconds=10)
     """Total time for a handshake."""
 
@@ -128,14 +128,14 @@ class ListenerTls(Settings):
     @model_validator(mode="after")
     def _fits(self) -> ListenerTls:
         if self.auto == bool(self.certificates):
-            text = "`auto` makes a certificate, so there are none to give" if self.auto else "needs a certificate"
+            text = "has `auto` and certificates; only one can be given" if self.auto else "needs a certificate"
             raise refusal(
                 text, None if self.auto else "e.g. {cert: example.pem, key: example.key}, or auto on your own machine"
             )
         return self
 
     def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
-        """Its part of the plan; `path` is where it stands in the model."""
+        """Returns its part of the plan. `path` is its place in the model."""
         pairs = (
             [dict.fromkeys(("cert", "key"), bundle(create=texts.create))]
             if self.auto
@@ -154,22 +154,21 @@ class ListenerTls(Settings):
 
 
 class ServiceTls(Settings):
-    """TLS towards instances: whom the gateway believes, and what it shows of itself."""
+    """TLS for instances: whom the gateway trusts, and which certificate it presents."""
 
     verify: bool = True
-    """Whether instances must prove who they are. Without it, anybody on the way can be the instance."""
+    """Verify the certificates of instances. Without this, anyone on the network can pose as an instance."""
     ca: PemFile | None = None
-    """Authorities that are believed, or the very certificates of instances that signed their own; those that the system
-    believes if none is given."""
+    """PEM file with the trusted authorities, or with self-signed certificates of instances. The default is the system's
+    authorities."""
     server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """Name that instances are asked for by, and that their certificates must be for; the host of each URL if none is
-    given."""
+    """Server name to ask for, which the certificate must contain. The default is the host of each instance's URL."""
     cert: PemFile | None = None
-    """The gateway's own certificate and those between it and its authority, for instances that ask for one."""
+    """PEM file with the gateway's own certificate and intermediate certificates, for instances that request one."""
     key: PemFile | None = None
-    """The key of `cert`."""
+    """PEM file with the private key of `cert`."""
     min_version: Version = "1.2"
-    """Oldest version that is spoken."""
+    """Oldest TLS version to accept."""
 
     if TYPE_CHECKING:
 
@@ -180,11 +179,11 @@ class ServiceTls(Settings):
         if (self.cert is None) != (self.key is None):
             raise refusal("`cert` and `key` belong together")
         if not self.verify and self.ca is not None:
-            raise refusal("without `verify` nothing is compared with `ca`", "leave out one of them")
+            raise refusal("`ca` has no effect with `verify: false`", "leave out one of them")
         return self
 
     def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
-        """Its part of the plan; `path` is where it stands in the model."""
+        """Returns its part of the plan. `path` is its place in the model."""
         pair = {name: texts.read(file, (*path, name)) for name in ("cert", "key") if (file := getattr(self, name))}
         return {
             **self.model_dump(mode="json", include={"verify", "server_name", "min_version"}),
@@ -194,11 +193,13 @@ class ServiceTls(Settings):
 
 
 class Texts:
-    """Reads the files that settings name, when the plan is made.
+    """Reads the files that settings name, while the plan is made.
 
-    `create` says whether a certificate for this machine may be made that lasts.
-    `files` are those that were read, with the hashes of what they held, `findings` those that could not be, and
-    `problems` what is wrong inside of one.
+    Attributes:
+        create: Whether it may create and store a certificate for this machine.
+        files: The files that were read, with the hashes of their content.
+        findings: The files that could not be read.
+        problems: What is wrong inside a file.
     """
 
     def __init__(self, folder: Path | None = None, *, create: bool = False) -> None:
@@ -209,11 +210,13 @@ class Texts:
         self.problems: list[Problem] = []
 
     def read(self, name: str, path: tuple[Step, ...]) -> str:
-        """The text of a file; an empty one, and a finding at `path`, if it cannot be read."""
+        """Returns the text of a file. If it cannot be read, notes a finding at `path` and returns an empty text."""
         return (self._read(name, path, MAX_SECRET_BYTES) or b"").decode("ascii", "replace")
 
     def read_utf8(self, name: str, path: tuple[Step, ...], limit: int) -> str | None:
-        """The text of a file of at most `limit` bytes; None, and a finding at `path`, if there is none."""
+        """Returns the text of a file of at most `limit` bytes. If it cannot be read, notes a finding at `path` and
+        returns None.
+        """
         data = self._read(name, path, limit)
         try:
             return None if data is None else data.decode("utf-8-sig")
@@ -226,7 +229,7 @@ class Texts:
             return read_bytes(self.file(name), limit, self.files)
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            hint = f"it is looked for as {self.file(name).absolute()}" if missing else None
+            hint = f"looked for it at {self.file(name).absolute()}" if missing else None
             self.find(path, f"the file {name} cannot be read: {reason(error)}", hint)
             return None
 
@@ -235,5 +238,5 @@ class Texts:
         self.findings.append(Finding(path, message, hint))
 
     def file(self, name: str) -> Path:
-        """The file of a name."""
+        """The path of a file by its name."""
         return self._folder / name

@@ -1,4 +1,4 @@
-"""What a route says about WebSocket."""
+"""WebSocket settings of a route."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class WebSocket(Settings):
-    """Lets requests of the route become WebSockets (RFC 6455). `true` takes the defaults.
+    """Allows WebSocket connections on the route (RFC 6455). `true` takes the defaults.
 
-    Sizes are those of what is sent: of compressed messages (permessage-deflate) the compressed size.
+    For compressed messages (permessage-deflate), sizes are those of the compressed data.
 
     Example:
         ```yaml
@@ -28,12 +28,12 @@ class WebSocket(Settings):
     main = ("idle_timeout",)
 
     idle_timeout: Duration = timedelta(minutes=5)
-    """Longest silence of both sides, after which both are sent a Close frame (1001); any frame ends it, pings too. Also
-    the longest time that one side may leave untaken what is there for it, after which the connection is cut off."""
+    """Longest silence. If neither side sends a frame for so long, not even a ping, the gateway closes both with a Close
+    frame (1001). It also cuts the connection off if one side does not read for so long what the other has sent."""
     max_message: ByteSize | None = 16 * 1024 * 1024
-    """Largest message, over all its frames; a larger one closes both sides (1009). `null` is no bound."""
+    """Largest message, over all its frames. A larger one closes both sides (1009). `null` means no limit."""
     max_frame: ByteSize | None = None
-    """Largest frame; a larger one closes both sides (1009). Without it only `max_message` bounds frames."""
+    """Largest frame. A larger one closes both sides (1009). By default only `max_message` applies."""
 
     if TYPE_CHECKING:
 

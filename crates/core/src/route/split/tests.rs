@@ -259,7 +259,7 @@ fn only_its_own_cookie_says_nothing_about_a_client() {
 
 #[test]
 fn what_cannot_be_a_split_is_told_with_its_place() {
-    const NOBODY: &str = "members: no member could ever be chosen: all weights are 0";
+    const NOBODY: &str = "members: all weights are 0, so no member can be chosen";
     let empty = WhenPlan { headers: vec![], cookies: vec![] };
     for (members, expected) in [
         (vec![], vec!["members: must have 1 to 64 members", NOBODY]),
