@@ -324,7 +324,7 @@ def test_references_come_from_the_file_only(
             )
             answer = http.put("/config", content=text.replace("@", stolen), headers={"If-Match": "*"})
             assert answer.status_code == 422, stolen
-            assert "counts only where the configuration has it" in answer.json()["problems"][0]["message"]
+            assert "is allowed only where the configuration has it" in answer.json()["problems"][0]["message"]
         assert http.put("/config", json=read, headers={"If-Match": "*"}).status_code == 200
 
 
@@ -336,7 +336,7 @@ def test_other_code_than_the_file_names_is_not_even_imported(admin: Start, echo:
                     method, path, json={**api.get("/config"), **strange}, headers={"If-Match": "*"}
                 )
                 (problem,) = answer.json()["problems"]
-                assert "cannot be named here" in problem["message"]
+                assert "is allowed only if the configuration names it already" in problem["message"]
         assert "antigravity" not in sys.modules
 
 

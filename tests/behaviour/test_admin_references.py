@@ -117,7 +117,7 @@ def test_a_reference_cannot_be_put_where_it_could_be_read(upstream: Node) -> Non
     for stolen in (secret, f"key: {secret}", "${UPSTREAM_KEY}", "Bearer ${UPSTREAM_KEY}", {"deep": [secret]}):
         (problem,) = problems(upstream.change(lambda document, stolen=stolen: public(document, stolen)))
         assert problem["path"].startswith("routes[2].static_response.body"), problem
-        assert "counts only where" in problem["message"]
+        assert "is allowed only where" in problem["message"]
         assert "admin: {references:" in problem["hint"]
         assert problem["line"] == 1
         assert problem["column"] > 1
@@ -186,7 +186,7 @@ def test_a_reference_is_void_where_its_destination_changes(upstream: Node, chang
         found = problems(upstream.change(lambda document: change(document, thief.url)))
         void = [problem for problem in found if problem["path"] == "routes[1].transform.request.set.Authorization"]
         assert len(void) == 1, found
-        assert "changes in the same document" in void[0]["message"]
+        assert "not allowed together with a change" in void[0]["message"]
         assert "write the value itself" in void[0]["hint"]
         assert thief.requests == []
 
@@ -262,7 +262,7 @@ def test_marks_are_void_too_and_count_whole_only(
         mark = running.read()["routes"][0]["transform"]["request"]["set"]["Authorization"]
         assert mark.startswith("(hidden:")
         (problem,) = problems(running.change(lambda it: it["services"]["all"].update(instances=[thief.url])))
-        assert "changes in the same document" in problem["message"]
+        assert "not allowed together with a change" in problem["message"]
         (problem,) = problems(running.change(lambda it: public(it, f"see {mark}")))
         assert problem["path"] == "routes[1].static_response.body"
         assert running.change(lambda it: it["routes"][0].update(timeout="5s")).status_code == 200
@@ -320,7 +320,9 @@ def test_the_file_of_the_node_allows_more(
         assert running.fetch("/leak").text == "a page"
         problems(running.change(lambda it: public(it, "${OTHER}")))
         (problem,) = problems(running.change(lambda it: it.update(hooks=[{"on_request": "os:sep"}])))
-        assert "cannot be named here" not in problem["message"], "it was imported, and is no hook"
+        assert "is allowed only if the configuration names it already" not in problem["message"], (
+            "it was imported, and is no hook"
+        )
         for more in ({"references": [*references, "OTHER"]}, {"code": ["os:system"]}, {"references": []}):
             (problem,) = problems(running.change(lambda it, more=more: it["admin"].update(more)))
             assert problem["path"] == f"admin.{next(iter(more))}"
@@ -355,7 +357,7 @@ def test_files_that_settings_name_are_those_that_stand_there(
         }.items():
             found = problems(running.change(change))
             assert [problem["path"] for problem in found] == [place]
-            assert "stands here already" in found[0]["message"]
+            assert "the configuration names it already" in found[0]["message"]
             assert f"file:{named}" in found[0]["hint"]
         assert running.change(lambda it: it["routes"][0].update(access_log={"output": "stderr"})).status_code == 200
         assert running.change(lambda it: it.update(limits={"max_requests": 5})).status_code == 200
@@ -371,7 +373,7 @@ def test_a_key_for_instances_is_for_those_that_it_was_for(
         assert running.change(lambda it: it["services"]["all"].update(slow_start="1s")).status_code == 200
         found = problems(running.change(lambda it: it["services"]["all"].update(instances=["https://127.0.0.1:2"])))
         assert [problem["path"] for problem in found] == ["services.all.tls.cert", "services.all.tls.key"]
-        assert all("changes in the same document" in problem["message"] for problem in found)
+        assert all("not allowed together with a change" in problem["message"] for problem in found)
 
 
 def test_what_is_made_of_references_is_not_shown(

@@ -417,7 +417,7 @@ def test_pages_are_watched(gateway_process: Callable[..., Process]) -> None:
     assert edited.body() == b"second no_route"
     # A page that is wrong, or gone, leaves the one in force where it is.
     edited.write("404.html", "third\n  {{cod}}")
-    line = edited.process.read_until("{{cod}} is no value")
+    line = edited.process.read_until("{{cod}} is not a value")
     assert "errors/404.html:2:3: errors.404.html" in line
     assert "did you mean {{code}}?" in line
     assert edited.body() == b"second no_route"
@@ -441,7 +441,7 @@ def test_the_admin_api_reads_no_other_file(admin: Callable[..., Admin], errors: 
             content = json.dumps({**document, **shown_to_clients})
             answer = node.http.put("/config", content=content, headers={"If-Match": "*"})
             assert answer.status_code == 422, answer.text
-            assert "a file can be named only where it stands here already" in answer.text
+            assert "a file is allowed only where the configuration names it already" in answer.text
         answer = node.http.put("/config", content=json.dumps({**document, "via": False}), headers={"If-Match": "*"})
         assert answer.status_code == 200, answer.text
         assert shown(browse(node.running, "/x")) == (404, "no_route")

@@ -189,7 +189,7 @@ CLASHES = {
     ),
     "a service": (
         {"services": {"more": {"instances": ["http://127.0.0.1:9"]}}},
-        r"main\.py:26: services\.more: there is a service of this name already \(it is at .*pylae\.yaml:\d+:",
+        r"main\.py:26: services\.more: there is already a service with this name \(it is at .*pylae\.yaml:\d+:",
     ),
 }
 

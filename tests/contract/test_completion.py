@@ -37,12 +37,15 @@ def test_keywords_are_completed(editor: Editor, text: str, keyword: str) -> None
 @pytest.mark.parametrize(
     ("text", "doc"),
     [
-        ("from pylae import Route\nRoute(path='/', time|out=5)", "Time per attempt until the head of the response."),
-        ("from pylae import Gateway\nGateway(trusted_|proxies=[])", "fields are believed"),
-        ("from pylae import Gateway\nGateway().add_route(rate_|limit=5)", "How many requests a client may make."),
-        ("from pylae.settings import Cors\nCors(max_|age=5)", "How long a browser may remember"),
-        ("from pylae import Route\nRoute(path='/', cache={'tt|l': 5})", "How long an answer is fresh"),
-        ("from pylae import Gateway\nGateway().add_middleware(print, time|out=5)", "Longest time that one call"),
+        ("from pylae import Route\nRoute(path='/', time|out=5)", "Time that an instance may take for each attempt"),
+        ("from pylae import Gateway\nGateway(trusted_|proxies=[])", "fields the gateway believes"),
+        (
+            "from pylae import Gateway\nGateway().add_route(rate_|limit=5)",
+            "Limits the requests of a client, after authentication.",
+        ),
+        ("from pylae.settings import Cors\nCors(max_|age=5)", "How long a browser may cache"),
+        ("from pylae import Route\nRoute(path='/', cache={'tt|l': 5})", "How long a response is fresh"),
+        ("from pylae import Gateway\nGateway().add_middleware(print, time|out=5)", "Longest time of one call"),
     ],
 )
 def test_what_a_keyword_means_is_shown(editor: Editor, text: str, doc: str) -> None:

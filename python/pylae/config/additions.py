@@ -85,7 +85,7 @@ class Additions:
                 callers[name] = caller
                 continue
             hint = f"it is at {place}; give one of them another name"
-            yield Finding(("services", name), "there is a service of this name already", hint)
+            yield Finding(("services", name), "there is already a service with this name", hint)
         taken = set(config.auth.names if config.auth else ())
         for name, _, _ in self.authenticators:
             if name in taken:

@@ -1,4 +1,7 @@
-"""Reads error pages: templates with values in double braces, which leave their place neither in HTML nor in JSON."""
+"""Reads error pages: templates for HTML or JSON with values in double braces.
+
+The checks ensure that no value can break out of its place in the page.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from pylae.config.models.tls import Texts
 from pylae.errors import Problem
 
 VALUES = ("status", "title", "detail", "code", "path", "request_id", "timestamp")
-"""What a page can show."""
+"""Values that a page can show."""
 MAX_BYTES = 64 * 1024
-"""Largest page."""
+"""Largest page, in bytes."""
 MAX_PAGES = 256
-"""Most pages of a gateway, those of its routes included."""
+"""Most pages of a gateway, including those of its routes."""
 MAX_VALUES = 64
 """Most values in a page."""
 
@@ -34,7 +37,7 @@ _MEMBERS = {
     "uri": "path",
     "url": "path",
 }
-"""What people write for a value, some of it the names of members of problem documents."""
+"""Other names by which people may ask for a value, such as the members of problem documents."""
 _BRACES = re.compile(r"\{\{\{\{|\{\{([^{}\n]{0,80})\}\}|\{\{")
 _COMMENT = re.compile(r"<!--(?:-?>|.*?--!?>)|</>|<(?:!(?!--)|\?|/[^a-zA-Z])[^>]*(?:>|\Z)", re.DOTALL)
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\t\n\f\r />]*)")
@@ -43,9 +46,9 @@ _ATTRIBUTE = re.compile(
     (?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:"(?P<double>[^"]*)(?:"|\Z)|'(?P<single>[^']*)(?:'|\Z)|[^\t\n\f\r >]*))?)""",
     re.VERBOSE,
 )
-"""As the tokenizer of HTML reads a tag (HTML section 13.2.5): a quote means something only behind `=`."""
+"""An attribute as HTML tokenizers read it (HTML section 13.2.5): quotes have a meaning only after `=`."""
 _RAW = ("script", "style", "xmp", "iframe", "noembed", "noframes", "textarea", "title")
-"""Elements whose content is text up to their end, whatever it looks like."""
+"""Elements whose content is plain text up to their end tag."""
 _ADDRESSES = ("href", "src", "action", "formaction", "data", "poster", "srcset", "ping", "xlink:href")
 
 
@@ -57,12 +60,12 @@ class Part(NamedTuple):
     is_value: bool
 
     def plan(self) -> dict[str, str]:
-        """As the plan has it."""
+        """Returns its form in the plan."""
         return {"value" if self.is_value else "text": self.text}
 
 
 class TemplateError(Exception):
-    """What is wrong with a template, and where."""
+    """A mistake in a template, and its place."""
 
     def __init__(self, at: int, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -70,7 +73,7 @@ class TemplateError(Exception):
 
 
 def parse(template: str, form: PageFormat) -> list[Part]:
-    """The parts of a template. Raises TemplateError."""
+    """Returns the parts of a template. Raises TemplateError."""
     parts = list(_parts(template))
     if sum(part.is_value for part in parts) > MAX_VALUES:
         last = [part for part in parts if part.is_value][MAX_VALUES]
@@ -83,7 +86,7 @@ def parse(template: str, form: PageFormat) -> list[Part]:
 
 
 def _parts(template: str) -> Iterator[Part]:
-    """The texts and values; `{{{{` in a text stands for `{{`."""
+    """Yields the texts and values. `{{{{` in a text means `{{`."""
     text, begin, end = "", 0, 0
     for found in _BRACES.finditer(template):
         text += template[end : found.start()]
@@ -103,17 +106,19 @@ def _parts(template: str) -> Iterator[Part]:
 
 def _value(found: re.Match[str]) -> str:
     if found[1] is None:
-        raise TemplateError(found.start(), "`{{` without `}}` behind it", "write {{{{ for the text {{")
+        raise TemplateError(found.start(), "`{{` without `}}` after it", "write {{{{ for the text {{")
     name = found[1].strip()
     if name in VALUES:
         return name
     near = _MEMBERS.get(name.lower()) or next(iter(difflib.get_close_matches(name.lower(), VALUES, 1, 0.6)), None)
-    hint = f"did you mean {{{{{near}}}}}?" if near else "there is no more than that; write {{{{ for the text {{"
-    raise TemplateError(found.start(), f"{found[0]} is no value of an error page; there are {', '.join(VALUES)}", hint)
+    hint = f"did you mean {{{{{near}}}}}?" if near else "use one of these, or write {{{{ for the text {{"
+    raise TemplateError(
+        found.start(), f"{found[0]} is not a value for error pages; these are {', '.join(VALUES)}", hint
+    )
 
 
 def _check_html(template: str, parts: list[Part]) -> None:
-    """Escaping holds in the content of elements and in quoted attributes only."""
+    """Checks the places of all values: escaping works only in the content of elements and in quoted attributes."""
     values = [part.at for part in parts if part.is_value]
     for at in values:
         if template.endswith(("<", "</"), 0, at):
@@ -123,7 +128,7 @@ def _check_html(template: str, parts: list[Part]) -> None:
         if comment := _COMMENT.match(template, begin):
             at = comment.end()
         elif template.startswith("<!--", begin):
-            raise TemplateError(begin, "this comment has no end", "close it by -->")
+            raise TemplateError(begin, "this comment has no end", "close it with -->")
         elif tag := _TAG.match(template, begin):
             at = _check_tag(template, tag, values)
         else:
@@ -131,7 +136,7 @@ def _check_html(template: str, parts: list[Part]) -> None:
 
 
 def _check_tag(template: str, tag: re.Match[str], values: list[int]) -> int:
-    """Checks the values in a tag, and in the element where that is no HTML. Gives the end of both."""
+    """Checks the values in a tag and, if its content is not HTML, in its element. Returns the end of both."""
     _refuse_in(tag.span(), values, "a value cannot be the name of a tag")
     end = tag.end()
     while (attribute := _ATTRIBUTE.match(template, end)) and not attribute["end"]:
@@ -148,7 +153,7 @@ def _check_tag(template: str, tag: re.Match[str], values: list[int]) -> int:
     close = re.compile(rf"</{name}[\t\n\f\r />]", re.IGNORECASE).search(template, end)
     behind = close.start() if close else len(template)
     if name in ("script", "style"):
-        message = f"a value cannot stand in <{name}>, where escaping for HTML does not hold"
+        message = f"a value cannot stand in <{name}>, where HTML escaping does not protect"
         _refuse_in((end, behind), values, message, 'put it into an attribute, e.g. <body data-id="{{request_id}}">')
     return behind
 
@@ -163,8 +168,8 @@ def _check_attribute(attribute: re.Match[str], at: int) -> None:
     if value is None or at < max(attribute.start("double"), attribute.start("single")):
         raise TemplateError(at, "a value in a tag needs quotes around it", 'write it like title="{{title}}"')
     if name.startswith("on") or name in ("style", "srcdoc"):
-        message = f"a value cannot stand in `{name}`, where escaping for HTML does not hold"
-        hint = 'put it into an attribute that is not run, e.g. data-id="{{request_id}}"'
+        message = f"a value cannot stand in `{name}`, where HTML escaping does not protect"
+        hint = 'put it into another attribute, e.g. data-id="{{request_id}}"'
         raise TemplateError(at, message, hint)
     if name in _ADDRESSES and value.strip().lower().startswith(("{{", "javascript:", "data:")):
         message = f"a value cannot begin an address, as it does in `{name}`"
@@ -172,10 +177,10 @@ def _check_attribute(attribute: re.Match[str], at: int) -> None:
 
 
 def _check_json(parts: list[Part]) -> None:
-    """The page is JSON whatever the values are.
+    """Checks that the page is JSON for any values.
 
-    A backslash is no JSON outside of strings, and `x` is none behind a backslash, so with these two samples a value is
-    shown to stand in a string.
+    A backslash is not valid JSON outside a string, and `\\x` is not valid inside one. So the two samples prove that
+    each value is in a string.
     """
     for sample in ("x", '\\"'):
         rendered, places = "", []
@@ -189,22 +194,22 @@ def _check_json(parts: list[Part]) -> None:
             if part.is_value:
                 raise TemplateError(
                     part.at,
-                    f"{{{{{part.text}}}}} must stand in a string" if part.text != "status" else "is not JSON here",
+                    f"{{{{{part.text}}}}} must be inside a string" if part.text != "status" else "is not JSON here",
                     f'write "{{{{{part.text}}}}}"; only the status is a number',
                 ) from None
             message = f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
             raise TemplateError(part.at + error.pos - begin, message) from None
         except (ValueError, RecursionError) as error:
-            raise TemplateError(0, f"is not JSON that everybody can read: {str(error)[:100]}") from None
+            raise TemplateError(0, f"is not JSON that all clients can read: {str(error)[:100]}") from None
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 @dataclass
 class Pages:
-    """The error pages of one configuration, each file read once."""
+    """The error pages of one configuration. Each file is read once."""
 
     texts: Texts
 
@@ -213,7 +218,7 @@ class Pages:
         self._count = 0
 
     def plan(self, pages: ErrorPages, path: tuple[Step, ...]) -> dict[str, Any]:
-        """As the plan has them; `path` is where they stand in the model."""
+        """Returns their form in the plan. `path` is their place in the model."""
         return {
             status: {"html": None, "json": None}
             | {form: self._page(file, form, (*path, status, form)) for form, file in page.items()}
@@ -224,7 +229,7 @@ class Pages:
         self._count += 1
         if self._count > MAX_PAGES:
             if self._count == MAX_PAGES + 1:
-                self.texts.find(path, f"there are more than {MAX_PAGES} error pages, those of routes included")
+                self.texts.find(path, f"there are more than {MAX_PAGES} error pages, including those of routes")
             return []
         if (file, form) not in self._read:
             text = self.texts.read_utf8(file, path, MAX_BYTES)

@@ -34,7 +34,7 @@ def loading() -> bool:
 def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
     """The `gateway` of a program, which must be of this kind, and the program's hash for a watcher.
 
-    Raises ConfigError, also for whatever the program raises.
+    Raises ConfigError, also for any exception of the program.
     """
     files: dict[Path, str | None] = {path: None}
     try:
@@ -46,7 +46,7 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
     sys.modules[module.__name__] = module
     folder = str(path.parent.absolute())
     if folder not in sys.path:
-        # As Python does for a program that it runs, so that the modules beside it can be imported.
+        # As Python does when it runs a program, so that it can import the modules in its folder.
         sys.path.insert(0, folder)
     token = _loading.set(True)
     try:
@@ -66,7 +66,7 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
 
 
 def _problems(error: BaseException, file: str) -> list[Problem]:
-    """What a program raised, with the line of the program that it came from."""
+    """Returns what a program raised, with the line in the program."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return [Problem(file, error.lineno, error.offset, "", f"not Python: {error.msg}")]
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

@@ -1,4 +1,4 @@
-"""Notices that the files of a configuration have changed, however they were written."""
+"""Notices changes of configuration files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pylae.config.document.include import Pattern, held
 
 _SETTLED = 2_000_000_000
-"""Age in nanoseconds from which a file's time of change can be trusted to tell two contents apart."""
+"""Age of a file in nanoseconds from which its modification time identifies its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class _Seen:
 
 
 class Watch:
-    """Compares files with what was read of them. The owner calls `changed` every now and then.
+    """Compares files with the content that was read. The owner calls `changed` regularly.
 
-    A change is reported when two looks in a row see the same content, so that a file is not read while it is written.
-    Contents are compared, so touching a file or renaming an equal one over it is no change.
+    A change is reported once two consecutive looks see the same content, so that a file is not read while it is
+    written. Contents are compared, so touching a file, or replacing it with an equal one, is not a change.
     """
 
     def __init__(self, files: Mapping[Path, str | None], now: Callable[[], int] = time.time_ns) -> None:
@@ -33,12 +33,12 @@ class Watch:
         self._seen: dict[Path, _Seen] = {}
 
     def follow(self, files: Mapping[Path, str | None]) -> None:
-        """From now on compares with these contents; None is a file that could not be read."""
+        """Compares with these contents from now on. None stands for a file that could not be read."""
         self._read = dict(files)
         self._seen = {path: seen for path, seen in self._seen.items() if path in self._read}
 
     def changed(self) -> bool:
-        """Whether any file differs from what was read, and was the same at the last look already."""
+        """Returns true if any file differs from what was read, and has not changed since the last look."""
         before = self._seen
         self._seen = {path: self._look(path, before.get(path)) for path in self._read}
         differs = any(seen.digest != self._read[path] for path, seen in self._seen.items())
@@ -61,7 +61,7 @@ class Watch:
         try:
             return held(path)
         except PermissionError:
-            # What root has read and the user that the gateway has become cannot: the same as long as it looks so.
+            # Root read the file, and the user that the gateway switched to cannot. Compare its signature instead.
             if before is None:
                 return self._read[path]
             return before.digest if before.signature == signature else None

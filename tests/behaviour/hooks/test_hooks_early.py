@@ -209,7 +209,7 @@ def test_a_route_that_overrides_them_is_told(service: FakeService) -> None:
     lenient, overridden = gateway.check()
     assert "a failure of it lets every request pass" in lenient.message
     assert overridden.path == "routes[0].ip_access"
-    assert "holds here all the same" in overridden.message
+    assert "still applies here" in overridden.message
 
 
 def test_the_user_that_is_set_is_the_user(service: FakeService) -> None:

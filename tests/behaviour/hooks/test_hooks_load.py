@@ -351,7 +351,7 @@ def test_code_cannot_be_named_over_the_admin_api(service: FakeService, tmp_path:
         runtime = gateway.runtime
         text = BASE.format(url=service.url)
         runtime.apply_document(text + named.replace("timeout: 1", "timeout: 2"))
-        with pytest.raises(ConfigError, match="cannot be named here"):
+        with pytest.raises(ConfigError, match="is allowed only if the configuration names it already"):
             runtime.apply_document(text + named.replace(":check", ":other"))
-        with pytest.raises(ConfigError, match="cannot be named here"):
+        with pytest.raises(ConfigError, match="is allowed only if the configuration names it already"):
             runtime.apply_document(text + "plugins: [{use: 'loaded_named:Plugin'}]\nadmin: false\n")

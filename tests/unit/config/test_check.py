@@ -146,7 +146,7 @@ def test_breakers_of_route_and_service_must_agree(on_service: str, on_route: str
     if agree:
         config(text)
     else:
-        assert "a circuit breaker belongs to the service" in problems(text)[0]
+        assert "the circuit breaker belongs to the service" in problems(text)[0]
 
 
 def test_breakers_of_routes_that_declare_a_service_must_agree() -> None:
@@ -173,7 +173,7 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
     found = problems(f"{SERVICE}routes: [{', '.join(['{path: x, service: users}'] * 3000)}]")
     assert len(found) == MAX_PROBLEMS + 1
     assert found[0].startswith("test.yaml:2:17: routes[0].path: must start with `/`")
-    assert found[-1] == f"test.yaml: there are more problems than these {MAX_PROBLEMS}"
+    assert found[-1] == f"test.yaml: there are more than these {MAX_PROBLEMS} problems"
     missing = ", ".join(f"{{path: /{index}, service: nobody, auth_required: false}}" for index in range(3000))
     assert len(problems(f"routes: [{missing}]")) == MAX_PROBLEMS + 1
 

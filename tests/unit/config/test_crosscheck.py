@@ -20,7 +20,7 @@ def warned(policies: dict[str, Any] | None = None, **route: Any) -> list[str]:
 
 def test_json_bodies_have_a_bound_of_their_own() -> None:
     words = (
-        "validation.max_body: bodies above 1MB are refused all the same, because `json_body` keeps them in memory "
+        "validation.max_body: bodies above 1MB are still refused, because `json_body` keeps them in memory "
         "(`json_body: {max_size: 15MB}` lets them pass)"
     )
     assert warned(validation=JSON_AND_MORE) == [f"routes.0.{words}"]
@@ -30,7 +30,7 @@ def test_json_bodies_have_a_bound_of_their_own() -> None:
 
 def test_the_other_way_round_too() -> None:
     words = (
-        "routes.0.validation.json_body.max_size: bodies above 10MB are refused all the same, by `max_body` "
+        "routes.0.validation.json_body.max_size: bodies above 10MB are still refused by `max_body` "
         "(`max_body: 20MB` beside `json_body` lets them pass)"
     )
     assert warned(validation={"json_body": {"max_size": "20MB"}}) == [words]
@@ -66,23 +66,23 @@ WHEN = {"header": {"X-Beta": True}}
 @pytest.mark.parametrize(
     ("route", "words"),
     [
-        ({"split": ["a"]}, "split: a split of one member splits nothing (write `service: a`)"),
+        ({"split": ["a"]}, "split: a split with one member has no effect (write `service: a`)"),
         (
             {"split": [{"service": "a", "when": WHEN}, {"service": "b", "weight": 0}]},
             (
-                "split: requests that meet no `when` are answered 503, because no member has a weight "
+                "split: requests that match no `when` get 503, because no member has a weight "
                 "(give one of them a weight, or put `headers` on the route)"
             ),
         ),
         (
             {"split": [{"service": "a", "when": WHEN}, {"service": "b", "when": WHEN}, "c"]},
-            "split.1.when: nothing meets this `when` that an earlier member has not got already (None)",
+            "split.1.when: this `when` has no effect, because an earlier member has the same one (None)",
         ),
         (
             {"split": [{"service": "a", "when": WHEN}, "b"], "sticky": True},
             (
-                "sticky: there is nothing to remember: at most one member is chosen by weight "
-                "(what a `when` decides is decided anew for each request)"
+                "sticky: `sticky` has no effect, because at most one member is chosen by weight "
+                "(a `when` is evaluated for each request)"
             ),
         ),
     ],
@@ -110,22 +110,22 @@ def test_splits_that_take_each_others_cookie() -> None:
 
     assert warned_of_splits(sticky("x", "a", "b"), sticky("x", "b", "a"), sticky("y", "a", "c")) == []
     words = (
-        "routes.1.sticky: routes[0] splits between other services and has the same cookie: each sets what the other "
-        "loses (give it another name: `sticky: {cookie: …}`)"
+        "routes.1.sticky: routes[0] uses the same cookie for other services, so the routes overwrite each other's "
+        "choice (give it another name: `sticky: {cookie: …}`)"
     )
     assert warned_of_splits(sticky("x", "a", "b"), sticky("x", "a", "c")) == [words]
 
 
 @pytest.mark.parametrize("path", ["/users/:id", "/:tenant/users"])
 def test_colons_are_no_parameters(path: str) -> None:
-    words = "`:` begins no parameter here: it is compared like every other letter (write `path` with `{id}` for `:id`)"
+    words = "`:` does not start a parameter here; it matches only itself (write `path` with `{id}` for `:id`)"
     assert warned(path=path) == [f"routes.0.path: {words}"]
     assert warned(path=None, prefix=path) == [f"routes.0.prefix: {words}"]
 
 
 @pytest.mark.parametrize("path", ["/api/*", "/api/**"])
 def test_stars_stand_for_nothing_else(path: str) -> None:
-    words = "`*` stands for nothing else here: it is compared like every other letter"
+    words = "`*` is not a wildcard here; it matches only itself"
     hint = "(`prefix: /api` takes `/api` and everything below it)"
     assert warned(path=path) == [f"routes.0.path: {words} {hint}"]
     assert warned(path=None, prefix=path) == [f"routes.0.prefix: {words} {hint}"]

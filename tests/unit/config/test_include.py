@@ -99,8 +99,8 @@ WRONG = {
         ORDERS.replace("  orders: {", "  users: {").replace("service: orders", "service: users"),
         [
             (
-                "routes/a.yaml:2:3: services.users: there is a service of this name already "
-                "(it is at pylae.yaml:4:3; give one of them another name)"
+                "routes/a.yaml:2:3: services.users: there is already a service with this name "
+                "(the other is at pylae.yaml:4:3; rename one of them)"
             )
         ],
     ),
@@ -111,19 +111,19 @@ WRONG = {
     "what is of the gateway": (
         "policies: {cors: {}}\nlisteners: []\n" + ORDERS,
         [
-            "routes/a.yaml:1:1: policies: `policies` stands in the main file only (write it in pylae.yaml)",
-            "routes/a.yaml:2:1: listeners: `listeners` stands in the main file only (write it in pylae.yaml)",
+            "routes/a.yaml:1:1: policies: `policies` is allowed only in the main file (write it in pylae.yaml)",
+            "routes/a.yaml:2:1: listeners: `listeners` is allowed only in the main file (write it in pylae.yaml)",
         ],
     ),
     "unknown key": (
         "servces: {}\n",
-        ["routes/a.yaml:1:1: servces: unknown key `servces` (a file that is included has services and routes)"],
+        ["routes/a.yaml:1:1: servces: unknown key `servces` (an included file can have services and routes)"],
     ),
     "includes others": (
         "include: b.yaml\n" + ORDERS,
-        ["routes/a.yaml:1:1: include: only the main file includes others (name them in pylae.yaml)"],
+        ["routes/a.yaml:1:1: include: only the main file can include others (name them in pylae.yaml)"],
     ),
-    "no mapping": ("- a\n", ["routes/a.yaml:1:1: a configuration is a mapping, not a list"]),
+    "no mapping": ("- a\n", ["routes/a.yaml:1:1: a configuration must be a mapping, not a list"]),
     "no list": ("routes: {}\n", ["routes/a.yaml:1:9: routes: must be a list"]),
     "no YAML": ("routes: [\n", ["routes/a.yaml:2:1: not YAML"]),
     "unset variable": (
@@ -154,7 +154,7 @@ def test_all_files_are_complained_about_at_once(write: Write) -> None:
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("more.yaml", "pylae.yaml:1:10: include: more.yaml is not there"),
+        ("more.yaml", "pylae.yaml:1:10: include: the file more.yaml does not exist"),
         ("[5]", "pylae.yaml:1:11: include[0]: must be the name of a file or a pattern of names (e.g. `routes/*.yaml`)"),
         ("{a: b}", "pylae.yaml:1:10: include: must be the name of a file or a pattern of names"),
         ("'routes/**'", "pylae.yaml:1:10: include: `**` is not supported"),
@@ -169,7 +169,7 @@ def test_what_cannot_be_included(write: Write, entry: str, expected: str) -> Non
 def test_a_pattern_that_names_nothing_is_a_warning(write: Write) -> None:
     file = write()
     (warning,) = Gateway.from_file(file).check()
-    assert str(warning) == f"{file}:1:11: include[0]: no file is included: there is none like routes/*.yaml"
+    assert str(warning) == f"{file}:1:11: include[0]: no file is included: none matches routes/*.yaml"
 
 
 def test_files_of_secrets_are_relative_to_the_main_file(write: Write, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_bounds_are_of_all_files_together(write: Write, monkeypatch: pytest.Monk
 
 def test_nothing_else_includes() -> None:
     gateway = Gateway(include=["routes/*.yaml"])
-    with pytest.raises(ConfigError, match="only a file that a gateway is started with can include others"):
+    with pytest.raises(ConfigError, match="only the main file, with which a gateway is started, can include others"):
         gateway.check()
 
 

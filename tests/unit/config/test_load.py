@@ -200,7 +200,7 @@ def test_a_document_takes_little_more_memory_than_its_text(item: str, most: int)
     text = f"[{','.join([item] * 100_000)}]"
     tracemalloc.start()
     try:
-        with pytest.raises(ConfigError, match="is a mapping, not a list"):
+        with pytest.raises(ConfigError, match="must be a mapping, not a list"):
             plain(text)
         assert tracemalloc.get_traced_memory()[1] < most * len(text)
     finally:

@@ -40,7 +40,7 @@ def test_templates_are_split_at_their_values() -> None:
 
 
 def test_what_is_no_value_has_a_suggestion() -> None:
-    there_are = "is no value of an error page; there are " + ", ".join(VALUES)
+    there_are = "is not a value for error pages; these are " + ", ".join(VALUES)
     for written, near in (
         ("stauts", "status"),
         ("requestid", "request_id"),
@@ -58,10 +58,10 @@ def test_what_is_no_value_has_a_suggestion() -> None:
     for written in ("user.name", "7 * 7", "", "config['x']", "%"):
         at, message, hint = wrong(f"{{{{{written}}}}}")
         assert (at, message) == (0, f"{{{{{written}}}}} {there_are}")
-        assert hint == "there is no more than that; write {{{{ for the text {{"
+        assert hint == "use one of these, or write {{{{ for the text {{"
     for unfinished in ("{{", "a {{status", "{{status}", "{{sta\ntus}}", "{{a{b}}", "{{" + "x" * 100 + "}}"):
         at, message, hint = wrong(unfinished)
-        assert (at, message) == (unfinished.index("{{"), "`{{` without `}}` behind it")
+        assert (at, message) == (unfinished.index("{{"), "`{{` without `}}` after it")
         assert hint == "write {{{{ for the text {{"
 
 
@@ -84,7 +84,7 @@ def test_values_in_html_stand_where_escaping_holds() -> None:
         "<scripted>{{path}}</scripted>",
     ):
         assert parse(good, "html")
-    holds = "where escaping for HTML does not hold"
+    holds = "where HTML escaping does not protect"
     for bad, message in (
         ("<script>x = '{{path}}'</script>", f"a value cannot stand in <script>, {holds}"),
         ("<SCRIPT type='module'>{{path}}", f"a value cannot stand in <script>, {holds}"),
@@ -113,7 +113,7 @@ def test_values_in_html_stand_where_escaping_holds() -> None:
 
     for unclosed in ("<p>a<b", "<p>a<b title='{{path}}> c</b>", "<p>a</b title"):
         assert wrong(unclosed) == (4, "this tag has no end", "write &lt; for the text <")
-    assert wrong("<p>a<!-- b {{path}} >") == (4, "this comment has no end", "close it by -->")
+    assert wrong("<p>a<!-- b {{path}} >") == (4, "this comment has no end", "close it with -->")
 
 
 def test_json_is_json_whatever_the_values_are() -> None:
@@ -128,15 +128,15 @@ def test_json_is_json_whatever_the_values_are() -> None:
         ("", 0, "is not JSON: expecting value"),
         ("<p>", 0, "is not JSON: expecting value"),
         ('{"a": 1,}', None, "is not JSON: "),
-        ('{"a": {{path}}}', 6, "{{path}} must stand in a string"),
-        ('{"a": {{ request_id }} }', 6, "{{request_id}} must stand in a string"),
+        ('{"a": {{path}}}', 6, "{{path}} must be inside a string"),
+        ('{"a": {{ request_id }} }', 6, "{{request_id}} must be inside a string"),
         ('{"a": 0{{status}}}', 7, "is not JSON here"),
         ('{"a": "{{path}}}', 6, "is not JSON: "),
         ('{"a": "\\{{path}}, "b": 1}', None, "is not JSON: "),
         ('{"a": "\\u00{{path}}"}', None, "is not JSON: "),
-        ('{"a": NaN}', 0, "is not JSON that everybody can read: NaN is no number of JSON"),
-        ("[" * 100_000, 0, "is not JSON that everybody can read: "),
-        ("1" * 10_000, 0, "is not JSON that everybody can read: "),
+        ('{"a": NaN}', 0, "is not JSON that all clients can read: NaN is not a JSON number"),
+        ("[" * 100_000, 0, "is not JSON that all clients can read: "),
+        ("1" * 10_000, 0, "is not JSON that all clients can read: "),
     ):
         where, said, _ = wrong(bad, "json")
         assert said.startswith(message), (bad[:50], said)
@@ -239,7 +239,7 @@ def test_a_mistake_is_told_where_it_stands(tmp_path: Path) -> None:
     file = write(tmp_path, **{"404.html": "<p>\n  {{detial}}\n", "all.json": '{"a":\n 1,\n}'})
     page, other = problems(file)
     assert str(page) == (
-        f"{tmp_path}/errors/404.html:2:3: errors.404.html: {{{{detial}}}} is no value of an error page; there are "
+        f"{tmp_path}/errors/404.html:2:3: errors.404.html: {{{{detial}}}} is not a value for error pages; these are "
         f"{', '.join(VALUES)} (did you mean {{{{detail}}}}?)"
     )
     assert str(other).startswith(f"{tmp_path}/errors/all.json:")
@@ -281,7 +281,7 @@ def test_a_page_of_many_routes_is_read_once_and_pages_are_few(tmp_path: Path) ->
     with pytest.raises(ConfigError) as caught:
         gateway(MAX_PAGES + 5).check()
     (problem,) = caught.value.problems
-    assert problem.message == f"there are more than {MAX_PAGES} error pages, those of routes included"
+    assert problem.message == f"there are more than {MAX_PAGES} error pages, including those of routes"
     assert problem.path == f"routes[{MAX_PAGES - 1}].errors.4xx.html"
 
 

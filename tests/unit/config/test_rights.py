@@ -35,7 +35,7 @@ def test_files_that_everybody_can_change(file: Path) -> None:
     (found,) = warnings(file)
     assert (found.file, found.message) == (
         str(file),
-        "everybody can change this file, and with it what the gateway does",
+        "every user can change this file, and so what the gateway does",
     )
     assert found.hint == f"chmod o-w {file}"
 

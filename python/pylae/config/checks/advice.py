@@ -1,4 +1,4 @@
-"""What to write instead: the hints of error messages that follow from the models."""
+"""Hints of error messages: what to write instead, as far as the models tell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pylae.config.document.nodes import ALIASES, Step
 from pylae.config.document.sources import shown
 
 FEW = 12
-"""Allowed keys that are all named in a message; of more, the nearest ones must do."""
+"""A message names all allowed keys if there are no more than this; otherwise only the nearest one."""
 _PLAIN = re.compile(r"[A-Za-z0-9/][\w./-]*(:[\w./-]+)*")
-"""Texts that need no quotes in YAML, wherever they stand."""
+"""Texts that never need quotes in YAML."""
 
 
 def nearest(value: object, known: list[str]) -> str | None:
-    """The one that was probably meant."""
+    """Returns a hint with the known word that was probably meant, if there is one."""
     if not isinstance(value, str):
         return None
     folded = {word.lower(): word for word in known}
@@ -31,7 +31,7 @@ def nearest(value: object, known: list[str]) -> str | None:
 
 
 def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | None]:
-    """Message and hint for a key that these models do not have."""
+    """Returns message and hint for a key that none of these models has."""
     names = [name for model in models for name in fields(model)]
     if key in names or ALIASES.get(key) in names:
         same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
@@ -40,7 +40,7 @@ def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | Non
     if hint := _elsewhere(key, models) or near:
         return f"unknown key `{key}`", hint
     if not names:
-        return f"unknown key `{key}`; nothing can be set here yet", None
+        return f"unknown key `{key}`; it has no settings", None
     if len(names) <= FEW:
         return f"unknown key `{key}`; allowed are {', '.join(names)}", None
     return f"unknown key `{key}`", "`pylae schema` lists the keys that are allowed here"
@@ -56,11 +56,11 @@ def _elsewhere(key: str, models: list[type[BaseModel]]) -> str | None:
 
 
 def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, hidden: bool) -> str | None:
-    """What to write where a mapping or a list is wanted and something else was found."""
+    """Returns a hint on what to write if something else than the required mapping or list was found."""
     if value is None:
         return None
     if is_model(value):
-        return f"make one: `{shown(value, hidden=False).removeprefix('the class ')}(…)`"
+        return f"create one: `{shown(value, hidden=False).removeprefix('the class ')}(…)`"
     wanted = kinds(path, root)
     key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
     text = "…" if hidden else _as_yaml(value)
@@ -84,7 +84,7 @@ def instead_of(value: object, path: tuple[Step, ...], root: type[BaseModel], *, 
 
 
 def _place_of(value: object, model: type[BaseModel]) -> str | None:
-    """The field of a model that is of this value's kind, where that is a model itself."""
+    """Returns the field of `model` that takes a model such as `value`."""
     if not isinstance(value, BaseModel):
         return None
     return next((name for name, info in fields(model).items() if _holds(info.annotation, type(value))), None)
@@ -106,7 +106,7 @@ def _as_yaml(value: object) -> str:
 
 
 def is_model(kind: Any) -> bool:
-    """Whether a type is a model."""
+    """Returns true if a type is a model."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
@@ -117,7 +117,7 @@ def fields(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
 
 
 def kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
-    """The types that the model may have at a path."""
+    """Returns the types that a setting at `path` of the model `root` may have."""
     found: list[Any] = [root]
     for step in path:
         inner: list[Any] = []
@@ -137,7 +137,7 @@ def kinds(path: tuple[Step, ...], root: type[BaseModel]) -> list[Any]:
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
-    """The alternatives of a type, without Annotated and unions around them."""
+    """Yields the alternatives of a type, without the Annotated and unions around them."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from _leaves(get_args(annotation)[0])

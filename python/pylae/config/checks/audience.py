@@ -1,4 +1,4 @@
-"""Who gets to see what a setting holds: the table of where secrets are sent, and the settings that say so."""
+"""Where each setting is sent, and which settings decide that. Used to keep secrets from new recipients."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pylae.registry.kinds import Discovery, is_loaded, kind
 
 At = tuple[Step, ...]
 Audience = Literal["instances", "clients", "plugin", "admin"]
-"""`instances` of services, those who get copies and the code on the way included; `clients`; `plugin` is whoever the
-plugin's settings make it talk to; `admin` is whoever uses the admin API."""
+"""Who sees a setting: `instances` (services, mirrors, and code that handles requests), `clients`, `plugin` (whatever
+the plugin's settings make it talk to), `admin` (users of the admin API)."""
 ANY = "*"
-"""The last word of a destination: any Host, or anybody."""
+"""The last word of a destination that is open: any Host, or any client."""
 End = tuple[str, ...]
-"""One destination, in words that are the same for the same destination."""
+"""One destination. Equal destinations have equal words."""
 
 _NOBODY: frozenset[Audience] = frozenset()
 _INSTANCES: frozenset[Audience] = frozenset({"instances"})
@@ -40,7 +40,7 @@ _TUNING_OF_ROUTES = (
     *("circuit_breaker", "timeout", "idle_timeout", "deadline", "retries", "retry_on", "websocket"),
     *("auth_required", "auth", "permissions", "roles", "errors", *PolicySet.model_fields),
 )
-"""What does not decide which recipient behind an instance's address gets a request."""
+"""Settings of a route that do not affect which recipient at an instance's address gets a request."""
 _TUNING_OF_SERVICES = (
     *(
         "instances",
@@ -56,7 +56,7 @@ _TUNING_OF_SERVICES = (
     *("panic_threshold", "circuit_breaker", "retry_budget", "connect_timeout", "max_in_flight", "queue", "protocol"),
     *("max_streams", "max_idle", "idle_timeout"),
 )
-"""What does not decide it either. These are looked at by themselves: `instances`, `discovery`, `app`, `tls`."""
+"""The same for services. `instances`, `discovery`, `app` and `tls` are compared separately."""
 _PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
 
 _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
@@ -76,7 +76,7 @@ _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
     "mirror": _NOBODY,
 }
 SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
-    # What is compared, counted or listened on stays in the gateway.
+    # The gateway only uses these itself.
     **{(key,): _NOBODY for key in ("auth", "listeners", "workers", "trusted_proxies", "limits", "health", "state")},
     ("user",): _NOBODY,
     ("group",): _NOBODY,
@@ -96,7 +96,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     **{("services", "*", key): _INSTANCES for key in ("discovery", "tls", "health_check")},
     ("services", "*", "tls", "ca"): _NOBODY,
     **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
-    # Paths, and the fields that conditions ask for, go on with the request.
+    # Paths, and the fields in conditions, are sent on with the request.
     **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query", "split")},
     ("routes", "*", "errors"): _CLIENTS,
     **{("routes", "*", "split", "*", key): _NOBODY for key in ("service", "weight")},
@@ -106,14 +106,15 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
         for policy, audience in _OF_POLICIES.items()
     },
 }
-"""Who sees what stands at a path, `*` for any name or number and an empty word for its end: the longest row counts.
-What has no row is seen by everybody, so that a new setting is not taken for a harmless one."""
+"""Who sees the setting at a path. `*` stands for any name or index, and an empty word for the end of the path. The
+longest matching row counts. A path without a row counts as seen by everyone, so that a new setting is not treated as
+harmless by mistake."""
 _NAMED: tuple[At, ...] = (("services",), ("auth", "plugins"))
 """Mappings whose keys are names that people choose."""
 
 
 def seen_by(path: At) -> frozenset[Audience]:
-    """Who sees what stands at a path of a configuration."""
+    """Returns who sees the setting at a path of a configuration."""
     if path[:1] == ("services",) and path[2:3] == ("discovery",) and _stays(path[3:5]):
         return _NOBODY
     steps = ["*" if isinstance(step, int) or path[:place] in _NAMED else step for place, step in enumerate(path)]
@@ -131,17 +132,17 @@ def _stays(path: At) -> bool:
 
 
 class Audiences:
-    """The destinations of what stands in one configuration."""
+    """The destinations of the settings of one configuration."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._names = cache(lambda: route_names(config))
         self._doors = cache(lambda: [_door(listener) for listener in config.listeners])
-        # Of one item everything is sent to the same audience or to another.
+        # Settings of one item with the same audience have the same destinations.
         self._known: dict[tuple[frozenset[Audience], At], frozenset[End]] = {}
 
     def of(self, path: At) -> frozenset[End]:
-        """Where what stands at a path is sent; nowhere, if it stays in the gateway."""
+        """Returns where the setting at a path is sent; empty if it stays in the gateway."""
         audiences = seen_by(path)
         item = path[:4] if path[2:3] == ("split",) else path[: 3 if path[:2] in _NAMED else 2]
         ends = self._known.get((audiences, item))
@@ -179,11 +180,11 @@ class Audiences:
                     yield from self._passing(index)
 
     def _passing(self, index: int) -> Iterator[End]:
-        """As `_way`, of what goes with every route: with a new path to a service as with those that there are."""
+        """As `_way`, for settings that apply to every route: the paths of the route do not matter."""
         yield from self._way(index, _said(self._config.routes[index], (*_TUNING_OF_ROUTES, *_PATHS)))
 
     def _way(self, index: int, said: str) -> Iterator[End]:
-        """Who gets the requests of a route."""
+        """Yields who gets the requests of a route."""
         route = self._config.routes[index]
         for name in route.targets:
             yield from self._to_service(route, name, said)
@@ -194,7 +195,7 @@ class Audiences:
             yield from ((*target, said, host) for host in self._hosts(route, name, target))
 
     def _beside(self, index: int) -> Iterator[End]:
-        """Who else gets the requests of a route: the service of a mirror, and the code on the way."""
+        """Yields who else gets the requests of a route: the service of a mirror, and hooks and plugins."""
         route, config = self._config.routes[index], self._config
         mirror = config.policies.mirror if route.mirror is None else route.mirror
         if isinstance(mirror, Mirror):
@@ -207,14 +208,14 @@ class Audiences:
         yield from (("code", one.path) for _, _, one in (config.auth.asked if config.auth else ()))
 
     def _hosts(self, route: Route, name: str, target: End) -> tuple[str, ...]:
-        """What an instance, which may share its address with others, is sent as Host: by the client, or its own."""
+        """Yields the `Host` that an instance receives: any, or its own. Several instances may share an address."""
         service = self._config.services.get(name)
         said = route.preserve_host if route.preserve_host is not None or service is None else service.preserve_host
         is_clients = said if said is not None else not str(target[1]).startswith("https:")
         return (route.host or self._config.hosts or (ANY,)) if is_clients else ("",)
 
     def _targets(self, name: str, url: str | None = None) -> Iterator[End]:
-        """The instances of a service, which a route may declare, and what tells the others."""
+        """Yields the instances of a service, which a route may declare with `service_url`."""
         service = self._config.services.get(name) or (Service(instances=(url,)) if url else None)
         if service is None:
             return
@@ -227,7 +228,7 @@ class Audiences:
             yield ("application", name_of(service.app), said)
 
     def _clients(self, path: At) -> Iterator[End]:
-        """Who can read answers: on each listener anybody, or those whom the route lets in."""
+        """Yields who can read responses: anyone who can connect to a listener, or only those whom the route admits."""
         access = ANY
         match path:
             case ("routes", int(index), *_) if index < len(self._config.routes):
@@ -269,7 +270,7 @@ def _door(listener: Listener) -> str:
 
 
 def _said(model: Route | Service | ServiceTls, apart: Collection[str]) -> str:
-    """All settings of a model, those that are new to this module too, but some."""
+    """Returns all settings of a model as text, except those in `apart`. Settings unknown to this module count too."""
     return _json({name: getattr(model, name) for name in type(model).model_fields if name not in apart})
 
 

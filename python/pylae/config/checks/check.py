@@ -1,4 +1,4 @@
-"""Validates a configuration and says all that is wrong with it: where, what is allowed, and what is near."""
+"""Validates a configuration and reports all problems, each with its place and a hint."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pylae.errors import ConfigError, Problem
 
 
 def parse_document(document: Document) -> Config:
-    """The configuration in a document. Raises ConfigError with every problem, of shape and of sense.
+    """Returns the configuration in a document.
 
-    Of more than `MAX_PROBLEMS` that many are told.
+    Raises ConfigError with every problem, at most `MAX_PROBLEMS`.
     """
     sources = DocumentSources(document)
     problems: list[Problem] = []
@@ -29,7 +29,7 @@ def parse_document(document: Document) -> Config:
         problems.extend(problems_of(error, sources, Config, at=path))
         if more:
             place = sources.locate(path)
-            text = f"is of more than {LARGE:,} values: only the first problem of each list in it is told"
+            text = f"is of more than {LARGE:,} values: only the first problem of each list in it is reported"
             problems.append(place.problem(text, path=show_path(place.path) or "the configuration"))
         return len(problems) > MAX_PROBLEMS
 
@@ -45,18 +45,19 @@ def parse_document(document: Document) -> Config:
 
 
 def _told(problems: Iterable[Problem]) -> list[Problem]:
-    """As many as anybody looks at."""
+    """Limits the problems to as many as a reader can use."""
     found = in_order(problems)
     if len(found) <= MAX_PROBLEMS:
         return found
-    more = Problem(found[0].file, None, None, "", f"there are more problems than these {MAX_PROBLEMS}")
+    more = Problem(found[0].file, None, None, "", f"there are more than these {MAX_PROBLEMS} problems")
     return [*found[:MAX_PROBLEMS], more]
 
 
 def check_config(config: Config, sources: Sources, more: Iterable[Finding] = ()) -> None:
-    """Checks the sense of a configuration that was built in Python. Raises ConfigError, with `more` among its problems.
+    """Checks a configuration that was built in Python.
 
-    Whether a user can be authenticated is not asked here: see `Gateway.start`.
+    Raises ConfigError with all problems, including those in `more`. It does not check whether users can be
+    authenticated; `Gateway.start` does.
     """
     findings = (*more, *cross_check(View.whole_of(config), sources))
     problems = [_finding(finding, sources) for finding in findings]
@@ -70,7 +71,7 @@ def _finding(finding: Finding, sources: Sources) -> Problem:
 
 
 def _view(pieces: Pieces) -> View | None:
-    """What is valid, to be cross-checked in the same run as the rest is complained about."""
+    """Returns the valid part of a configuration, which is cross-checked in the same run."""
     config = pieces.config
     if config is None:
         return None

@@ -1,4 +1,4 @@
-"""What a configuration must also fulfil when each of its parts is right: names, references and what goes together."""
+"""Checks that concern several settings: names, references, and settings that conflict."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from pylae.units import size
 
 @dataclass(frozen=True)
 class View:
-    """A configuration, or what is left of one that has errors.
+    """A configuration, or the valid part of one that has errors.
 
-    `indices` are the places of its routes in the source, `known` the names under `services` there (None if they cannot
-    be told), `declared` names that routes with errors declare, and `auth_known` says whether `auth` is what it was.
+    Attributes:
+        config: The configuration.
+        indices: The places of its routes in the source.
+        known: The names under `services` in the source; None if they cannot be read.
+        declared: Names of services that routes with errors declare.
+        auth_known: Whether `auth` is valid.
     """
 
     config: Config
@@ -38,16 +42,16 @@ class View:
 
     @classmethod
     def whole_of(cls, config: Config) -> View:
-        """All of a configuration."""
+        """Returns a view of the whole configuration."""
         return cls(config, tuple(range(len(config.routes))), frozenset(config.services))
 
     def routes(self) -> Iterator[tuple[int, Route]]:
-        """The routes with their places."""
+        """Yields the routes with their places."""
         return zip(self.indices, self.config.routes, strict=True)
 
 
 def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
-    """Every finding but `authentication`, by one check after the other."""
+    """Yields the findings of all checks except `authentication`."""
     yield from _included(view.config)
     yield from _listeners(view.config, sources)
     yield from _account(view.config)
@@ -70,10 +74,10 @@ def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
 
 
 def _included(config: Config) -> Iterator[Finding]:
-    """Files that were not read: a file that is read as the main one has none of them left here."""
+    """Finds an `include` that was not read. In the main file, reading has removed it by now."""
     if config.include:
-        hint = "`Gateway.from_file` reads one with what it includes; elsewhere write all services and routes"
-        yield Finding(("include",), "only a file that a gateway is started with can include others", hint)
+        hint = "`Gateway.from_file` reads included files; elsewhere, write all services and routes in one document"
+        yield Finding(("include",), "only the main file, with which a gateway is started, can include others", hint)
 
 
 def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
@@ -83,37 +87,43 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
     for index, listener in enumerate(config.listeners):
         if listener.address in seen:
             path: tuple[Step, ...] = ("listeners", index, "address")
-            hint = "also with port 0; 127.0.0.2:0 is another one" if listener.address.endswith(":0") else None
+            hint = (
+                "even with port 0; use another address, such as 127.0.0.2:0"
+                if listener.address.endswith(":0")
+                else None
+            )
             yield Finding(path, f"the address {_shown(sources, path, listener.address)} is given twice", hint)
         seen.add(listener.address)
         if listener.proxy_protocol == () or (listener.proxy_protocol is True and not config.trusted_proxies):
             hint = "name the proxies here or under `trusted_proxies`"
-            yield Finding(("listeners", index, "proxy_protocol"), "nobody could connect: no proxy is trusted", hint)
+            yield Finding(
+                ("listeners", index, "proxy_protocol"), "no client could connect, because no proxy is trusted", hint
+            )
 
 
 def _account(config: Config) -> Iterator[Finding]:
     if config.group is not None and config.user is None:
-        yield Finding(("group",), "`group` is the group of `user`, and there is none", "give `user`, too")
+        yield Finding(("group",), "`group` needs `user`", "give the user that this group is for")
 
 
 def _instances(config: Config, sources: Sources) -> Iterator[Finding]:
     for name, service in config.services.items():
         if "tls" in service.model_fields_set and service.instances and not service.secure:
-            hint = "TLS is spoken to URLs that begin with https://"
+            hint = "the gateway speaks TLS to URLs that begin with https://"
             yield Finding(("services", name, "tls"), "no instance speaks TLS", hint)
         if not service.instances and service.discovery is None and service.app is None:
-            hint = "or `discovery`, which says where they come from"
+            hint = "list `instances`, or set `discovery`"
             yield Finding(("services", name, "instances"), "a service needs at least one instance", hint)
         urls = [instance.url for instance in service.instances]
         for index, url in enumerate(urls):
             if url in urls[:index]:
                 path: tuple[Step, ...] = ("services", name, "instances", index, "url")
                 text = f"the instance {_shown(sources, path, url)} is given twice"
-                yield Finding(path, text, "`weight` gives it more load")
+                yield Finding(path, text, "use `weight` to give it more load")
 
 
 def _admin_instances(view: View) -> Iterator[Finding]:
-    """Instances that are the admin API: it would be reachable through the data plane."""
+    """Finds instances that are the admin API, which routes would make public."""
     admin = view.config.admin
     for name, index, url in admin_instances(view.config, admin.address) if admin else ():
         message = f"{url} is the admin API, which must not be reachable through a route"
@@ -121,7 +131,7 @@ def _admin_instances(view: View) -> Iterator[Finding]:
 
 
 def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, str]]:
-    """Instances that an admin API on `address` would be: service, place and URL."""
+    """Yields the instances with the address of the admin API: service, index and URL."""
     for name, service in config.services.items():
         for index, instance in enumerate(service.instances):
             if is_at(instance.url, address):
@@ -158,7 +168,7 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
 
 
 def _named_services(index: int, route: Route) -> Iterator[tuple[tuple[Step, ...], str]]:
-    """The services that a route names, with the places where it does."""
+    """Yields the services that a route names, each with its place."""
     if route.service_key:
         yield ("routes", index, "service"), route.service_key
     for place, member in enumerate(route.split):
@@ -183,28 +193,28 @@ def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
         url, first = urls.setdefault(name, (route.service_url, index))
         if url != route.service_url:
             at = sources.locate(("routes", first, "service_url"))
-            hint = f"the other is at {at}; a service of several instances stands under `services`"
+            hint = f"the other is at {at}; declare a service with several instances under `services`"
             yield Finding(path, "the same service is declared with another `service_url`", hint)
 
 
 def _breakers(view: View) -> Iterator[Finding]:
-    """A breaker belongs to the service, so all routes of the service must agree about it."""
+    """Finds routes that disagree about the circuit breaker of their service."""
     said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
     for index, route in view.routes():
         own, name = route.circuit_breaker, route.service_key
         if own is None or not name or (view.known is not None and name in view.known and name not in said):
             continue
         theirs = said.setdefault(name, own)
-        # `true` asks for a breaker, whatever its settings.
+        # `true` asks for a breaker with any settings.
         agrees = theirs == own or (own == CircuitBreaker() and theirs is not False)
         if not agrees:
             where = f"`services.{name}`" if name in view.config.services else "another route of the same service"
-            message = f"a circuit breaker belongs to the service, and {where} says otherwise"
-            yield Finding(("routes", index, "circuit_breaker"), message, "say it in one place, on the service")
+            message = f"the circuit breaker belongs to the service, and {where} has other settings for it"
+            yield Finding(("routes", index, "circuit_breaker"), message, "set it once, on the service")
 
 
 def _shared_limits(view: View) -> Iterator[Finding]:
-    """Limits that all routes share are known by their names, so those of one name must have the same figures."""
+    """Finds limits with scope `gateway` that have the same name but different values."""
     said: dict[tuple[str, str | None], object] = {}
     for index, route in view.routes():
         for policy, settings in effective_policies(route, view.config).items():
@@ -213,23 +223,23 @@ def _shared_limits(view: View) -> Iterator[Finding]:
                 figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit)
                 if limit.scope == "gateway" and said.setdefault((policy, limit.name), figures) != figures:
                     where = ("policies",) if getattr(route, policy) is None else ("routes", index)
-                    message = f"another route has a limit `{limit.name}` of the gateway, with other figures"
+                    message = f"another route has a limit `{limit.name}` with scope `gateway` and other values"
                     yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
 
 
 def _websockets(view: View) -> Iterator[Finding]:
-    """WebSocket goes to instances over HTTP/1.1, whatever clients speak."""
+    """Finds WebSocket routes to services that speak HTTP/2. The gateway uses HTTP/1.1 for WebSocket."""
     for index, route in view.routes():
         for name in route.targets if route.websocket else ():
             service = view.config.services.get(name)
             if service and service.protocol == "http2":
-                message = f"WebSocket goes to instances over HTTP/1.1, but those of {name} speak HTTP/2"
+                message = f"WebSocket needs HTTP/1.1 to the instances, but those of {name} speak HTTP/2"
                 hint = "give the route a service of its own, without `protocol: http2`"
                 yield Finding(("routes", index, "websocket"), message, hint)
 
 
 def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
-    """Names of authenticators that routes choose. Where there are none: see `authentication`."""
+    """Finds unknown names of authenticators. If no authenticator is configured, `authentication` reports that."""
     known = view.config.auth.names if view.config.auth and view.auth_known else ()
     for index, route in view.routes() if known else ():
         for place, name in enumerate(route.auth or ()):
@@ -241,14 +251,14 @@ def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
 
 
 def _authentication(config: Config) -> Iterator[Finding]:
-    """What authenticators find wrong beside other settings."""
+    """Finds settings of authenticators that conflict with other settings."""
     if config.auth:
         listeners = [listener.tls for listener in config.listeners]
         yield from (found.below(("auth",)) for found in config.auth.mistakes(listeners))
 
 
 def authentication(view: View) -> Iterator[Finding]:
-    """Routes that ask for a user although nothing can tell who it is. One finding, at the first."""
+    """Finds routes that require a user although no authenticator is configured. Reports only the first."""
     if has_authenticator(view.config) or not view.auth_known:
         return
     closed = [index for index, route in view.routes() if route.auth_required]
@@ -270,7 +280,7 @@ def authentication(view: View) -> Iterator[Finding]:
 
 
 def weaknesses(config: Config) -> Iterator[Finding]:
-    """What works and is doubtful."""
+    """Finds settings that work but are probably wrong or insecure."""
     yield from _open_routes(config)
     yield from _unanswered_hosts(config)
     yield from _literal_parameters(config)
@@ -278,54 +288,55 @@ def weaknesses(config: Config) -> Iterator[Finding]:
     yield from useless_splits(config)
     for name, service in config.services.items():
         if service.secure and not service.tls.verify:
-            text = "whoever is on the way can be the instance, since it need not prove who it is"
-            yield Finding(("services", name, "tls", "verify"), text, "give its certificate or its authority's as `ca`")
+            text = "without `verify`, anyone on the network can pose as the instance"
+            hint = "set `ca` to the certificate of the instance or of its authority"
+            yield Finding(("services", name, "tls", "verify"), text, hint)
     if config.auth:
         yield from (found.below(("auth",)) for found in config.auth.weaknesses())
 
 
 def _open_routes(config: Config) -> Iterator[Finding]:
-    """Routes that take any Host, where others than this machine can connect. One finding, at the first."""
+    """Finds routes that accept any Host on a listener that other machines can reach. Reports only the first."""
     reachable = [listener.address for listener in config.listeners if not is_loopback(listener.address)]
     takers = [index for index, route in enumerate(config.routes) if not route.host]
     if not reachable or not takers or config.hosts:
         return
     who = f"{len(takers)} routes take" if len(takers) > 1 else "the route takes"
-    text = f"{who} requests for any host, which services may put into links and redirects, on {reachable[0]}"
-    yield Finding(("routes", takers[0]), text, "name yours: `hosts: [shop.example]`, or `host` on each route")
+    text = f"{who} requests for any host, on {reachable[0]}, and services may put that host into links and redirects"
+    yield Finding(("routes", takers[0]), text, "list your hosts: `hosts: [shop.example]`, or `host` on each route")
 
 
 def _unanswered_hosts(config: Config) -> Iterator[Finding]:
-    """Hosts of routes that the gateway does not answer."""
+    """Finds hosts of routes that the gateway's `hosts` excludes."""
     for index, route in enumerate(config.routes):
         for place, host in enumerate(route.host):
             if config.hosts and not any(_overlap(host, answered) for answered in config.hosts):
-                text = f"the route never gets requests for {host}: `hosts` does not have it"
-                yield Finding(("routes", index, "host", place), text, "add it there, or take it out here")
+                text = f"the route never gets requests for {host}, because `hosts` does not contain it"
+                yield Finding(("routes", index, "host", place), text, "add it there, or remove it here")
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether there are hosts that both take, where `*.` stands for any labels in front."""
+    """Returns true if some host matches both patterns. `*.` stands for any subdomain."""
     pairs = ((one, other), (other, one))
     return one == other or any(wide.startswith("*.") and host.endswith(wide[1:]) for wide, host in pairs)
 
 
 def _literal_parameters(config: Config) -> Iterator[Finding]:
-    """Paths with what is a parameter elsewhere, and a letter like others here."""
+    """Finds paths with a notation that is a parameter in other frameworks but literal here."""
     for index, route in enumerate(config.routes):
         for key in ("path", "prefix"):
             path = getattr(route, key) or ""
             if re.search(r"/:[A-Za-z_]", path):
-                text = "`:` begins no parameter here: it is compared like every other letter"
+                text = "`:` does not start a parameter here; it matches only itself"
                 yield Finding(("routes", index, key), text, "write `path` with `{id}` for `:id`")
             if path.endswith(("/*", "/**")):
-                text = "`*` stands for nothing else here: it is compared like every other letter"
+                text = "`*` is not a wildcard here; it matches only itself"
                 hint = "`prefix: /api` takes `/api` and everything below it"
                 yield Finding(("routes", index, key), text, hint)
 
 
 def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
-    """Bodies that one bound of `validation` lets pass and the other refuses, which was not written."""
+    """Finds a limit of `validation` that has no effect because the other one, which was not given, is lower."""
     places = [(("policies",), config.policies), *((("routes", i), route) for i, route in enumerate(config.routes))]
     for place, policies in places:
         validation = policies.validation
@@ -334,36 +345,36 @@ def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
         json, most = validation.json_body, validation.max_body
         said = "max_body" in validation.model_fields_set, "max_size" in json.model_fields_set
         if said == (True, False) and json.max_size < most:
-            text = (
-                f"bodies above {size(json.max_size)} are refused all the same, because `json_body` keeps them in memory"
-            )
+            text = f"bodies above {size(json.max_size)} are still refused, because `json_body` keeps them in memory"
             yield Finding(
                 (*place, "validation", "max_body"), text, f"`json_body: {{max_size: {size(most)}}}` lets them pass"
             )
         if said == (False, True) and most < json.max_size:
-            text = f"bodies above {size(most)} are refused all the same, by `max_body`"
+            text = f"bodies above {size(most)} are still refused by `max_body`"
             hint = f"`max_body: {size(json.max_size)}` beside `json_body` lets them pass"
             yield Finding((*place, "validation", "json_body", "max_size"), text, hint)
 
 
 def overridden_early(config: Config) -> Iterator[Finding]:
-    """Policies that a route overrides although they have run by then, where there are early hooks."""
+    """Finds gateway-wide policies that a route overrides without effect, because early hooks make them run before
+    routing.
+    """
     for name in policies_with("early"):
         for index, route in enumerate(config.routes):
             if getattr(config.policies, name) and getattr(route, name) is not None:
-                text = f"the gateway-wide `{name}` holds here all the same: with early hooks it runs before routing"
+                text = f"the gateway-wide `{name}` still applies here, because early hooks make it run before routing"
                 hint = f"move the gateway-wide `{name}` to the routes that need it, or let the hooks be late"
                 yield Finding(("routes", index, name), text, hint)
 
 
 def bypassed_hooks(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is doubtful about hooks on routes with a cache: the plan's path and a text."""
+    """Finds hooks on routes with a cache. Yields the path in the plan and a text."""
     for index, route in enumerate(plan["routes"]):
         policies = route["policies"]
         if "cache" in policies and "hooks" in policies:
             names = ", ".join(dict.fromkeys(call["name"] for call in policies["hooks"]["calls"]))
             text = (
-                f"hooks of this route do not see what is answered from memory ({names}): what they refuse, add or"
-                " change holds only for requests that reach the service"
+                f"hooks of this route do not run for responses from the cache ({names}): so what they refuse, add or"
+                " change applies only to requests that reach the service"
             )
             yield f"routes[{index}].policies.cache", text

@@ -1,6 +1,6 @@
-"""Says what Pydantic finds wrong: where it was written, what is allowed there, and what is near.
+"""Turns errors of Pydantic into problems with place, message and hint.
 
-Every model explains itself with it (`pylae.config.models.base`), so it knows no model.
+The base of all models uses it (`pylae.config.models.base`), so it imports no model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BOUNDS = {
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems in the order of the source, each once."""
+    """Sorts problems by their place and removes duplicates."""
     return sorted(
         dict.fromkeys(problems), key=lambda problem: (problem.file or "", problem.line or 0, problem.column or 0)
     )
@@ -59,7 +59,14 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 def problems_of(
     error: ValidationError, sources: Sources, root: type[BaseModel], at: tuple[Step, ...] = ()
 ) -> list[Problem]:
-    """The problems in a Pydantic error about what is at a path of a model `root`, but no more than `MAX_PROBLEMS`."""
+    """Returns the problems in an error of Pydantic, at most `MAX_PROBLEMS`.
+
+    Args:
+        error: The error.
+        sources: Where each setting was written.
+        root: The model that `at` is a path of.
+        at: The path of what was validated.
+    """
     items: list[dict[str, Any]] = [
         {**item, "loc": (*at, *item["loc"])} for item in error.errors(include_url=False)[: MAX_PROBLEMS + 1]
     ]
@@ -67,7 +74,7 @@ def problems_of(
     problems = []
     for item in items:
         loc = item["loc"]
-        # Pydantic counts only valid items, so a list whose items are bad is also "too short".
+        # Pydantic counts only valid items, so it also reports a list with bad items as too short.
         if item["type"] == "too_short" and any(
             len(other) > len(loc) and other[: len(loc)] == loc for other in locations
         ):
@@ -97,14 +104,14 @@ def _explain(item: dict[str, Any], loc: tuple[Step, ...], sources: Sources, root
         hint = instead_of(value, path, root, hidden=hidden)
     if hint and isinstance(value, str | int):
         hint = hint.replace("{found}", "…" if hidden else shown(value, hidden=False).strip('"'))
-    # A whole mapping was found where a part of it is wrong: saying "found a mapping" would only puzzle.
+    # If a mapping is right but a part of it is wrong, "found a mapping" would only confuse.
     if not isinstance(value, dict | BaseModel) or kind in _TYPES:
         message = f"{message}; found {shown(value, hidden=hidden)}"
     return place.problem(message, near or hint)
 
 
 def _describe(kind: str, context: dict[str, Any], text: str) -> tuple[str, str | None, list[str]]:
-    """Message, hint and allowed words for an error type."""
+    """Returns message, hint and allowed words for a type of error."""
     if kind == "refused":
         return context["message"], context["hint"], context["known"]
     if kind == "value_error":
@@ -122,7 +129,7 @@ def _describe(kind: str, context: dict[str, Any], text: str) -> tuple[str, str |
 
 def _instead_of_text(value: object) -> str | None:
     if isinstance(value, BaseModel):
-        return f"a {type(value).__name__} is added to the gateway; here stands its name"
+        return f"a {type(value).__name__} is added to the gateway; write its name here"
     return "put quotes around it" if isinstance(value, int | float | list | dict) else None
 
 

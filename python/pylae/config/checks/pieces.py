@@ -1,7 +1,7 @@
-"""Validates a configuration piece by piece, so that what is wrong with it takes no more memory than is told of it.
+"""Validates a configuration piece by piece, to bound the memory that its problems take.
 
-A problem costs hundreds of bytes where a wrong value may have two. So routes and services are validated one after the
-other until there are enough problems, and of a piece that is very large only the first problem of each list is told.
+A problem takes hundreds of bytes, a wrong value maybe two. So routes and services are validated one by one until there
+are enough problems. Of a very large piece, only the first problem of each list is reported.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from pylae.config.models.route import Route
 from pylae.config.models.service import Service, ServiceName
 
 Errors = Callable[[ValidationError, tuple[Step, ...], bool], bool]
-"""Takes the errors of the piece at a path, and whether there may be more in it; says whether enough is known."""
+"""Receives the errors of the piece at a path, and whether the piece may have more. Returns true to stop the
+validation."""
 
 LARGE = 10_000
-"""Values in a piece that is validated no further than the first problem of each list."""
+"""Pieces with more values than this are validated only up to the first problem of each list."""
 _FEW = 1000
-"""Entries of a mapping that are looked at first in such a piece."""
+"""Entries of a mapping in such a piece that are validated first."""
 
 
 @dataclass
 class Pieces:
-    """What is valid in a configuration."""
+    """The valid parts of a configuration."""
 
     raw: Mapping[str, Any]
     errors: Errors
     rest: Config | None = None
-    """All but routes and services; without the keys that have errors, if that is possible."""
+    """Everything but routes and services. Keys with errors are left out if the rest is valid without them."""
     routes: dict[int, Route] = field(default_factory=dict)
-    """By their places in the source."""
+    """The valid routes, by their places in the source."""
     services: dict[str, Service] = field(default_factory=dict)
     bad: set[Step] = field(default_factory=set)
-    """Keys of the configuration that have errors as a whole."""
+    """Top-level keys with errors."""
     whole: bool = True
     """Whether there was no error."""
     _enough: bool = False
 
     def validate(self) -> None:
-        """Looks at one piece after the other, until enough is known."""
+        """Validates one piece after the other until there are enough problems."""
         routes, services = self.raw.get("routes"), self.raw.get("services")
         rest = dict(self.raw)
         if isinstance(routes, list):
@@ -73,7 +74,7 @@ class Pieces:
                 self.rest = _valid(_CONFIG, {key: value for key, value in rest.items() if key not in self.bad})
 
     def _piece(self, kind: _Kind, value: Any, path: tuple[Step, ...]) -> Any:
-        """A valid piece, or None."""
+        """Returns a valid piece, or None."""
         try:
             return _valid(kind, value)
         except ValidationError as error:
@@ -86,7 +87,7 @@ class Pieces:
 
     @property
     def config(self) -> Config | None:
-        """What is valid, as a configuration; None if the rest is not."""
+        """The valid parts as a configuration; None if `rest` is not valid."""
         if self.rest is None:
             return None
         update = {"routes": tuple(self.routes.values()), "services": self.services}
@@ -95,7 +96,7 @@ class Pieces:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of piece, validated thoroughly or quickly."""
+    """A kind of piece, with a thorough and a quick validator."""
 
     thorough: Callable[[Any], Any]
     quick: Callable[[], Callable[[Any], Any]]
@@ -106,7 +107,7 @@ def _kind(adapter: TypeAdapter[Any]) -> _Kind:
 
 
 def _quick(schema: CoreSchema) -> SchemaValidator:
-    # Without the argument, the validators that the models have already would be used in place of the schema.
+    # Without `_use_prebuilt=False`, Pydantic would use the existing validators of the models instead of the schema.
     return SchemaValidator(_failing_fast(schema), _use_prebuilt=False)
 
 
@@ -115,7 +116,7 @@ _SERVICES = _kind(TypeAdapter(dict[ServiceName, Service]))
 
 
 def _valid(kind: _Kind, value: Any) -> Any:
-    """A value as the piece that it is. Raises ValidationError."""
+    """Validates a value as a piece. Raises ValidationError."""
     if not _is_large(value):
         return kind.thorough(value)
     few = _few(value)
@@ -125,7 +126,7 @@ def _valid(kind: _Kind, value: Any) -> Any:
 
 
 def _failing_fast(schema: Any) -> Any:
-    """A schema of Pydantic's whose lists are validated up to the first item that is wrong."""
+    """Returns a schema of Pydantic in which validation of a list stops at the first wrong item."""
     if isinstance(schema, list):
         return [_failing_fast(item) for item in schema]
     if not isinstance(schema, dict):
@@ -155,7 +156,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def _few(value: Any) -> Any:
-    """The same without what large mappings have in excess; the very same if there is none."""
+    """Returns the value with at most `_FEW` entries per mapping, or the same object if no mapping has more."""
     if isinstance(value, dict):
         items = {key: _few(item) for key, item, _ in zip(value, value.values(), range(_FEW), strict=False)}
         same = len(items) == len(value) and all(items[key] is value[key] for key in items)

@@ -1,4 +1,4 @@
-"""Files that others can change or read, and with them what the gateway does or keeps to itself."""
+"""Finds files that other users can change or read although they must not."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from pylae.errors import Problem
 
 _NAMED = {"key": "private key", "token_file": "token"}
 _NAMING = {row: _NAMED[str(row[-1])] for row in FILES if row[-1] in _NAMED}
-"""Settings that name a file which nobody else is to read, and what is in it."""
+"""Settings that name a private file, and what the file contains."""
 
 
 def changeable(files: Iterable[Path]) -> Iterator[Problem]:
-    """Files that everybody can change, or put others in the place of."""
+    """Yields files that everyone can change, or whose folder lets everyone replace them."""
     folders: set[Path] = set()
     for file in files:
         real = file.resolve()
         if _mode(real) & stat.S_IWOTH:
-            text = "everybody can change this file, and with it what the gateway does"
+            text = "every user can change this file, and so what the gateway does"
             yield Problem(str(file), None, None, "", text, f"chmod o-w {file}")
         folders |= {*file.absolute().parents, *real.parents}
     for folder in sorted(folders):
         mode = _mode(folder)
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            text = "everybody can put other files in the place of those that the gateway reads here"
+            text = "every user can replace the files that the gateway reads in this folder"
             yield Problem(str(folder), None, None, "", text, f"chmod o-w {folder}")
 
 
 def readable(config: Config, sources: Sources, folder: Path, owners: Collection[int]) -> Iterator[Finding]:
-    """Private keys and files of secrets that others can read. `owners` are the groups of the gateway itself."""
+    """Yields private keys and secret files that other users can read. `owners` are the groups of the gateway itself."""
     for path, file, what in _secret_files(config, sources):
         try:
             found = (folder / Path(file).expanduser()).stat()
@@ -66,7 +66,7 @@ def _secret_files(config: Config, sources: Sources) -> Iterator[tuple[tuple[Step
 def _readers(found: os.stat_result, owners: Collection[int]) -> str | None:
     if found.st_mode & stat.S_IROTH:
         return "everybody"
-    # A group may be how the gateway itself reads it.
+    # The gateway itself may need the group to read the file.
     own = found.st_gid in owners and found.st_uid != os.geteuid()
     return "its group" if found.st_mode & stat.S_IRGRP and not own else None
 

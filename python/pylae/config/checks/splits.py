@@ -1,4 +1,4 @@
-"""Splits of routes: members that cannot be told apart, and what does nothing."""
+"""Checks of splits: repeated members, and settings without effect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pylae.config.models.route import Route
 
 
 def repeated_members(routes: Iterable[tuple[int, Route]]) -> Iterator[Finding]:
-    """Members that another one of the same service stands for already."""
+    """Finds members of a split that repeat the service of another."""
     for index, route in routes:
         for place, member in enumerate(route.split):
             earlier = [other for other in route.split[:place] if other.service == member.service]
@@ -24,7 +24,7 @@ def repeated_members(routes: Iterable[tuple[int, Route]]) -> Iterator[Finding]:
 
 
 def useless_splits(config: Config) -> Iterator[Finding]:
-    """What of splits works and has no effect, or one that is seldom meant."""
+    """Finds settings of splits that have no effect, or one that is rarely intended."""
     for index, route in enumerate(config.routes):
         if route.split:
             yield from _useless(index, route)
@@ -35,22 +35,22 @@ def _useless(index: int, route: Route) -> Iterator[Finding]:
     shares = [member for member in route.split if member.share]
     only = route.split[0]
     if len(route.split) == 1 and only.when is None and only.headers == type(only.headers)():
-        text = "a split of one member splits nothing"
+        text = "a split with one member has no effect"
         yield Finding(("routes", index, "split"), text, f"write `service: {only.service}`")
     if not shares:
-        text = "requests that meet no `when` are answered 503, because no member has a weight"
+        text = "requests that match no `when` get 503, because no member has a weight"
         yield Finding(("routes", index, "split"), text, "give one of them a weight, or put `headers` on the route")
     for place, member in enumerate(route.split):
         if member.when and member.when in [other.when for other in route.split[:place]]:
-            text = "nothing meets this `when` that an earlier member has not got already"
+            text = "this `when` has no effect, because an earlier member has the same one"
             yield Finding(("routes", index, "split", place, "when"), text)
     if route.sticky and sum(1 for member in route.split if member.share or not member.when) < 2:
-        text = "there is nothing to remember: at most one member is chosen by weight"
-        yield Finding(("routes", index, "sticky"), text, "what a `when` decides is decided anew for each request")
+        text = "`sticky` has no effect, because at most one member is chosen by weight"
+        yield Finding(("routes", index, "sticky"), text, "a `when` is evaluated for each request")
 
 
 def _contended_cookies(config: Config) -> Iterator[Finding]:
-    """Routes whose clients would lose the one's member to the other's."""
+    """Finds routes that share a cookie although they split between different services."""
     seen: dict[str, tuple[int, frozenset[str]]] = {}
     for index, route in enumerate(config.routes):
         if not route.split or not route.sticky:
@@ -59,6 +59,6 @@ def _contended_cookies(config: Config) -> Iterator[Finding]:
         first, others = seen.setdefault(route.sticky.cookie, (index, services))
         if others != services:
             text = (
-                f"routes[{first}] splits between other services and has the same cookie: each sets what the other loses"
+                f"routes[{first}] uses the same cookie for other services, so the routes overwrite each other's choice"
             )
             yield Finding(("routes", index, "sticky"), text, "give it another name: `sticky: {cookie: …}`")

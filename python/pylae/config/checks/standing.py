@@ -1,9 +1,9 @@
-"""What a document that is handed in may take from the node that it is for: what stands there already, in its place.
+"""What a document that is applied over the admin API may take from the node: only what the node has there already.
 
-Whoever hands in a configuration must not be able to read the environment and the files of the node with it, to have
-its secrets sent elsewhere, or to have code of their choice run. So a reference (`${…}`), the mark of a hidden secret,
-the name of a file and the name of code count only where the configuration in force, or the node's own file, has them
-already: places are compared by names. And they count only while nothing changes about where they are sent.
+Users of the admin API must not be able to read the node's environment and files, send its secrets elsewhere, or run
+code of their choice. So references (`${…}`), marks of hidden secrets, names of files and names of code are accepted
+only where the current configuration, or the node's own file, has them already. Places are compared by name. And they
+are accepted only as long as their destination does not change.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ FILES: tuple[At, ...] = (
 """Settings that name a file, besides those of sources of instances (`SourceSettings.files`)."""
 _NO_FILES = ("stdout", "stderr")
 _WORDS: Mapping[Kind, str] = {
-    "reference": "a reference counts only where the configuration has it already",
-    "mark": "a mark counts only where it was read, and as a whole",
-    "file": "a file can be named only where it stands here already",
-    "code": "code that the configuration does not name yet cannot be named here",
+    "reference": "a reference is allowed only where the configuration has it already",
+    "mark": "a mark is allowed only where it was read, and only as a whole value",
+    "file": "a file is allowed only where the configuration names it already",
+    "code": "code is allowed only if the configuration names it already",
 }
 _VOID: Mapping[Audience, str] = {
-    "instances": "it is void because where it is sent (service, instances, path, Host, mirror, hooks)",
-    "clients": "it is void because who can read it (listeners, authentication, access lists)",
-    "plugin": "it is void because what the plugin does with it (its settings, routes and their services)",
-    "admin": "it is void because who could listen (address of the admin API)",
+    "instances": "where it is sent (service, instances, path, Host, mirror, hooks)",
+    "clients": "who can read it (listeners, authentication, access lists)",
+    "plugin": "where the plugin sends it (its settings, routes and their services)",
+    "admin": "who can see it (address of the admin API)",
 }
 
 
@@ -58,8 +58,11 @@ _VOID: Mapping[Audience, str] = {
 class Taking:
     """Something that a document takes from its node.
 
-    `path` is where it stands, `place` the same by names, `text` what stands there, and `names` what of it can be listed
-    under `admin.references` or `admin.code`.
+    Attributes:
+        path: Its path in the document.
+        place: The same path, with names in place of indices.
+        text: The text at this place.
+        names: The entries of `admin.references` or `admin.code` that would allow it.
     """
 
     kind: Kind
@@ -71,7 +74,7 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What cannot be taken, and why."""
+    """Something that a document may not take, and why."""
 
     path: At
     message: str
@@ -79,7 +82,7 @@ class Refusal:
 
 
 def takings(document: Any) -> Iterator[Taking]:
-    """The references and marks in a document as it was written, and the code that is imported to read it."""
+    """Yields the references and marks in a document as it was written, and the code that is imported to read it."""
     for path, name in _installed_sources(document):
         yield Taking("code", path, path, name, (name,))
     for path, place, text in _texts(document, (), ()):
@@ -105,7 +108,7 @@ def _texts(value: Any, path: At, place: At) -> Iterator[tuple[At, At, str]]:
             yield from _texts(item, (*path, key), (*place, ALIASES.get(str(key), str(key))))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            # An item without a name is told from others by where it is sent.
+            # Items without a name are distinguished by their destination.
             yield from _texts(item, (*path, index), (*place, *_name_of(item)))
     elif isinstance(value, str):
         yield path, place, value
@@ -113,12 +116,12 @@ def _texts(value: Any, path: At, place: At) -> Iterator[tuple[At, At, str]]:
 
 def _name_of(item: Any) -> tuple[str, ...]:
     names = (item.get(key) for key in ("name", "url", "use")) if isinstance(item, Mapping) else ()
-    # Not to be taken for the key of a mapping.
+    # The brackets distinguish it from the key of a mapping.
     return next(((f"[{name}]",) for name in names if isinstance(name, str)), ())
 
 
 def named(config: Config) -> Iterator[Taking]:
-    """The files and the code that the settings of a configuration name."""
+    """Yields the files and the code that a configuration names."""
     for row in FILES:
         for path, place, name in _settings(config, row, (), ()):
             if isinstance(name, str) and not (row[-1] == "output" and name in _NO_FILES):
@@ -140,7 +143,7 @@ def named(config: Config) -> Iterator[Taking]:
 
 
 def file_settings(config: Config, row: At) -> Iterator[tuple[At, str]]:
-    """Where the settings of a row of `FILES` stand, and the files that they name."""
+    """Yields the settings of a row of `FILES`, with the files that they name."""
     for path, _, name in _settings(config, row, (), ()):
         if isinstance(name, str):
             yield path, name
@@ -170,10 +173,15 @@ def _settings(value: Any, row: At, path: At, place: At) -> Iterator[tuple[At, At
 
 
 class Standing:
-    """What stands in the configurations of a node, and what its own file allows to everybody."""
+    """What the configurations of a node contain, and what its own file allows."""
 
     def __init__(self, own: Config | None = None, over: Callable[[Config], Config] = lambda config: config) -> None:
-        """`own` is the configuration of the node's own file, and `over` adds to one what code has added."""
+        """Starts with what the node's own file allows.
+
+        Args:
+            own: The configuration of the node's own file.
+            over: Adds to a configuration what code has added.
+        """
         admin = own.admin if own is not None and isinstance(own.admin, Admin) else Admin()
         self.references, self.code = frozenset(admin.references), frozenset(admin.code)
         self._ends: dict[tuple[Kind, At, str], list[frozenset[End]]] = {}
@@ -181,7 +189,7 @@ class Standing:
         self._over = over
 
     def with_also(self, config: Config, *documents: Any) -> Standing:
-        """The same with what stands in a configuration, and in the documents that show it."""
+        """Returns a copy that also contains a configuration and the documents that show it."""
         other = Standing(None, self._over)
         other.references, other.code = self.references, self.code
         other._ends = {key: list(ends) for key, ends in self._ends.items()}
@@ -193,7 +201,9 @@ class Standing:
         return other
 
     def refusal(self, name: str) -> tuple[str, str] | None:
-        """Why something may stand in no `${…}`, as `document.load.Refusal`: it is not even looked up then."""
+        """Returns why `${name}` is not allowed, or None. See `document.load.Refusal`; a refused reference is not looked
+        up.
+        """
         if name in self._names or self._is_listed(name):
             return None
         taking = Taking("reference", (), (), name, (name,))
@@ -203,13 +213,13 @@ class Standing:
         return name in self.references or (not name.startswith("file:") and name.partition(":-")[0] in self.references)
 
     def strayed(self, found: Iterable[Taking]) -> Iterator[Refusal]:
-        """What does not stand in its place."""
+        """Yields what the node does not have at the same place."""
         for taking in found:
             if not self._is_free(taking) and (taking.kind, taking.place, taking.text) not in self._ends:
                 yield Refusal(taking.path, _WORDS[taking.kind], self._hint(taking))
 
     def void(self, found: Iterable[Taking], config: Config) -> Iterator[Refusal]:
-        """What stands in its place and would be sent elsewhere in a new configuration."""
+        """Yields what the node has at the same place, but would be sent elsewhere in the new configuration."""
         audiences = Audiences(self._over(config))
         for taking in found:
             standing = self._ends.get((taking.kind, taking.place, taking.text))
@@ -218,7 +228,8 @@ class Standing:
             ends = audiences.of(taking.path)
             if not any(all(self._is_known(end, before) for end in ends) for before in standing):
                 why = next(words for audience, words in _VOID.items() if audience in seen_by(taking.path))
-                yield Refusal(taking.path, f"{why} changes in the same document", self._hint(taking))
+                message = f"not allowed together with a change of {why}"
+                yield Refusal(taking.path, message, self._hint(taking))
 
     def _is_free(self, taking: Taking) -> bool:
         if taking.kind == "code":
@@ -226,7 +237,7 @@ class Standing:
         return bool(taking.names) and all(self._is_listed(name) for name in taking.names)
 
     def _is_known(self, end: End, before: frozenset[End]) -> bool:
-        """Whether a destination is one of those before; for anybody, or any Host, there may be fewer now."""
+        """Returns true if a destination existed before, or is narrower than an open one that did."""
         if end in before or (*end[:-1], ANY) in before:
             return True
         return end[0] == "code" and end[1] in self.code
@@ -236,14 +247,14 @@ class Standing:
             return "write the value itself, or make the change in the node's own file"
         setting = "code" if taking.kind == "code" else "references"
         names = ", ".join(name.partition(":-")[0] if not name.startswith("file:") else name for name in taking.names)
-        way = f"`admin: {{{setting}: [{names}]}}` in the node's own file allows it everywhere"
+        way = f"`admin: {{{setting}: [{names}]}}` in the node's own file allows it anywhere"
         return f"write the value itself, or {way}" if taking.kind == "reference" else way
 
     def changed(self, config: Config) -> Iterator[Refusal]:
-        """What a configuration says about the lists of the node, which only the node's own file can change."""
+        """Yields the changes to `admin.references` and `admin.code`, which only the node's own file may make."""
         if not isinstance(config.admin, Admin):
             return
         for name, own in (("references", self.references), ("code", self.code)):
             if name in config.admin.model_fields_set and set(getattr(config.admin, name)) != own:
-                message = "is of this node alone and is changed in its own file only"
-                yield Refusal(("admin", name), message, "leave it out, or as it is")
+                message = "belongs to this node; only the node's own file can change it"
+                yield Refusal(("admin", name), message, "leave it out or unchanged")

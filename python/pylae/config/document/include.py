@@ -1,4 +1,4 @@
-"""A configuration in several files: the main one includes others, which have services and routes."""
+"""Configurations in several files: the main file includes others, which contain services and routes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from pylae.errors import ConfigError, Problem
 
 KEY = "include"
 _KINDS: Mapping[str, type] = {"services": dict, "routes": list}
-"""What may stand in a file that is included. All else is of the gateway as a whole, and stands in one place."""
+"""Keys of an included file. All other keys concern the whole gateway and belong in the main file."""
 MOST_FILES = 1000
-"""Files that may be included."""
+"""Most files that can be included."""
 
 
 class Pattern(PosixPath):
-    """A pattern of file names. Among files that are followed it stands for the list of those that there are."""
+    """A pattern of file names. A watcher that follows it notices files that appear or go."""
 
     def matching(self) -> list[Path]:
-        """The files, by their names; no more than one beyond `MOST_FILES`."""
-        # Not by `Path.glob`, for which `*` matches names that begin with a dot: those of editors.
+        """Returns the files in the order of their names, at most one more than `MOST_FILES`."""
+        # `Path.glob` would also match names that begin with a dot, such as editors' temporary files.
         found = sorted(name for name in glob.glob(str(self)) if Path(name).is_file())  # noqa: PTH207
         return [Path(name) for name in found[: MOST_FILES + 1]]
 
 
 def held(path: Path) -> str:
-    """The hash of what a file holds, or of the files that a pattern names. Raises OSError."""
+    """Returns the hash of a file's content, or of the names that a pattern matches. Raises OSError."""
     return _listed(path.matching()) if isinstance(path, Pattern) else digest(path.read_bytes())
 
 
@@ -42,14 +42,14 @@ def _listed(files: Sequence[Path]) -> str:
 
 
 class _Part(NamedTuple):
-    """What a file that is included says."""
+    """The content of an included file."""
 
     file: str
     data: dict[str, Any]
 
 
 def read_whole(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads a configuration file with all that it includes. Raises ConfigError."""
+    """Reads a configuration file and the files that it includes. Raises ConfigError."""
     document = read(path, environ)
     if not isinstance(document.root.data, dict) or KEY not in document.root.data:
         return document
@@ -57,7 +57,7 @@ def read_whole(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
 
 
 class _Including:
-    """One reading of what a document includes."""
+    """Reads the files that one document includes."""
 
     def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
         self._document, self._environ = document, environ
@@ -88,7 +88,7 @@ class _Including:
         return replace(self._document, included=(*self._included, *self._patterns), warnings=tuple(self._warnings))
 
     def _files(self) -> Sequence[Path]:
-        """The files that are to be included, each once, in the order in which they count."""
+        """Returns the included files, each once, in their order."""
         known = {self._main.resolve()}
         for node, path, text in self._names():
             for file in self._named(node, path, text):
@@ -102,7 +102,7 @@ class _Including:
         return self._included
 
     def _names(self) -> Iterator[tuple[Node, tuple[Step, ...], str]]:
-        """What stands under `include`."""
+        """Yields the entries of `include`."""
         root = self._at_key()
         listed: list[tuple[tuple[Step, ...], Node]] = [((KEY,), root)]
         if isinstance(root.value, list):
@@ -114,13 +114,17 @@ class _Including:
                 self._complain(node, path, "must be the name of a file or a pattern of names", "e.g. `routes/*.yaml`")
 
     def _named(self, node: Node, path: tuple[Step, ...], text: str) -> Sequence[Path]:
-        """The files of one entry."""
+        """Returns the files of one entry."""
         name = str(Path(text).expanduser())
         if not glob.has_magic(name):
             file = self._main.parent / name
             if not file.exists():
                 self._document = replace(self._document, files={**self._document.files, file: None})
-                self._complain(node, path, "(not shown) is not there" if node.interpolated else f"{file} is not there")
+                self._complain(
+                    node,
+                    path,
+                    "the file (not shown) does not exist" if node.interpolated else f"the file {file} does not exist",
+                )
                 return ()
             return [file]
         if "**" in name:
@@ -132,11 +136,11 @@ class _Including:
         self._patterns[pattern] = _listed(found)
         if not found:
             shown = "(not shown)" if node.interpolated else text
-            self._warnings.append(self._problem(node, path, f"no file is included: there is none like {shown}", None))
+            self._warnings.append(self._problem(node, path, f"no file is included: none matches {shown}", None))
         return found
 
     def _strange(self, part: _Part) -> Iterator[Problem]:
-        """What may not stand in a file that is included."""
+        """Yields problems for keys that an included file must not have."""
         for key, value in part.data.items():
             at, value_at = self._tree.places(part.data, key)
             kind = _KINDS.get(key)
@@ -146,15 +150,15 @@ class _Including:
                     yield Problem(part.file, *line_and_column(value_at), key, text)
                 continue
             if key == KEY:
-                text, hint = "only the main file includes others", f"name them in {self._main}"
+                text, hint = "only the main file can include others", f"name them in {self._main}"
             elif key in Config.model_fields:
-                text, hint = f"`{key}` stands in the main file only", f"write it in {self._main}"
+                text, hint = f"`{key}` is allowed only in the main file", f"write it in {self._main}"
             else:
-                text, hint = f"unknown key `{key}`", f"a file that is included has {' and '.join(_KINDS)}"
+                text, hint = f"unknown key `{key}`", f"an included file can have {' and '.join(_KINDS)}"
             yield Problem(part.file, *line_and_column(at), key, text, hint)
 
     def _merged(self, parts: Sequence[_Part]) -> dict[str, Any]:
-        """The main file's mapping with the services and routes of all."""
+        """Returns the mapping of the main file with the services and routes of all files."""
         main: dict[str, Any] = self._tree.data
         places = {key: self._tree.places(main, key) for key in main}
         foreign = dict(self._tree.foreign(main))
@@ -170,10 +174,10 @@ class _Including:
         return merged
 
     def _joined(self, key: str, sources: list[Any]) -> Any:
-        """The services or routes of several files as one."""
+        """Joins the services or routes of several files."""
         whole = sources[0]
         if not isinstance(whole, _KINDS[key]):
-            # What the main file has there is wrong, which is said elsewhere.
+            # The main file has a wrong value here, which the validation reports.
             return whole
         return self._services(sources) if key == "services" else self._routes(sources)
 
@@ -185,9 +189,9 @@ class _Including:
             for name, value in source.items():
                 at = self._tree.places(source, name)
                 if name in joined:
-                    hint = f"it is at {self._shown(first[name])}; give one of them another name"
+                    hint = f"the other is at {self._shown(first[name])}; rename one of them"
                     file, line, column = self._place(at[0])
-                    text = "there is a service of this name already"
+                    text = "there is already a service with this name"
                     self._problems.append(Problem(file, line, column, show_path(("services", name)), text, hint))
                     continue
                 first[name], joined[name] = at[0], value

@@ -1,4 +1,4 @@
-"""Reads YAML into nodes, bounded in every direction, with values from the environment and from files filled in.
+"""Reads YAML into nodes, within limits, and fills in values from the environment and from files.
 
 Scalars follow the core schema of YAML 1.2 (section 10.3.2): `yes`, `no`, `on` and `1:30` are texts.
 """
@@ -23,15 +23,15 @@ from pylae.errors import ConfigError, Problem
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Largest configuration file."""
+"""Largest configuration file, in bytes."""
 MAX_SECRET_BYTES = 1024 * 1024
-"""Largest file that `${file:…}` takes in."""
+"""Largest file for `${file:…}`, in bytes."""
 MAX_DEPTH = 50
 """Deepest nesting."""
 MAX_VALUES = 400_000
-"""Most values, mappings and lists, whatever the size: in memory each takes far more than the two bytes of a `0,`."""
+"""Most values, mappings and lists. In memory, each takes far more than the two bytes of a `0,` in the file."""
 MAX_PROBLEMS = 1000
-"""Most problems that are told: whoever has more looks for one reason."""
+"""Most problems that are reported. More of them usually have one common cause."""
 MAX_ALIASED = 100_000
 """Most nodes that aliases and merges may add."""
 
@@ -45,31 +45,31 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ENVIRONMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 Refusal = Callable[[str], tuple[str, str | None] | None]
-"""Message and hint for what may not stand in `${…}`; None for what may."""
+"""Returns message and hint if a text is not allowed in `${…}`; None if it is."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file that was read: what it says, and all files that it was made of, with the hashes of what they held."""
+    """A file that was read: its content, and all files that it was made of with the hashes of their contents."""
 
     file: str
     root: Tree
     files: Mapping[Path, str | None]
     counted: tuple[int, int] = (0, 0)
-    """How many values were read, and how many aliases have added."""
+    """The number of values read, and of those that aliases added."""
     included: tuple[Path, ...] = ()
-    """What else it is written in (`pylae.config.document.include`): the files, and the patterns of their names."""
+    """The files and patterns that it includes (`pylae.config.document.include`)."""
     warnings: tuple[Problem, ...] = ()
 
 
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads one file; what it includes is for `pylae.config.document.include`. Raises ConfigError."""
+    """Reads one file, without what it includes (see `pylae.config.document.include`). Raises ConfigError."""
     files: dict[Path, str | None] = {}
     return parse(read_text(path, files), str(path), files, environ)
 
 
 def read_text(path: Path, files: dict[Path, str | None]) -> str:
-    """The text of a configuration file, whose hash is noted in `files`. Raises ConfigError."""
+    """Returns the text of a configuration file and notes its hash in `files`. Raises ConfigError."""
     files[path] = None
     try:
         return read_bytes(path, MAX_BYTES, files).decode("utf-8-sig")
@@ -81,11 +81,11 @@ def read_text(path: Path, files: dict[Path, str | None]) -> str:
 
 
 def read_bytes(path: Path, limit: int, files: dict[Path, str | None]) -> bytes:
-    """A file's content, whose hash is noted in `files`. Raises OSError, also for a file of more than `limit` bytes."""
+    """Returns the content of a file and notes its hash in `files`. Raises OSError, also if it exceeds `limit` bytes."""
     files[path] = None
     data = bytearray()
     with path.open("rb") as file:
-        # In pieces: a read of `limit` bytes would take memory for all of them, whatever the file has.
+        # Read in pieces: a single read would allocate `limit` bytes even for a small file.
         while len(data) <= limit and (piece := file.read(_PIECE)):
             data += piece
     files[path] = digest(data)
@@ -96,12 +96,12 @@ def read_bytes(path: Path, limit: int, files: dict[Path, str | None]) -> bytes:
 
 
 def digest(data: bytes | bytearray) -> str:
-    """What tells one content of a file from another."""
+    """Returns a hash that distinguishes contents of a file."""
     return hashlib.sha256(data).hexdigest()
 
 
 def reason(error: OSError) -> str:
-    """The system's words for an error, in lower case and without the path."""
+    """Returns the system's text for an error, in lower case and without the path."""
     text = error.strerror or "unknown error"
     return text[:1].lower() + text[1:]
 
@@ -113,16 +113,20 @@ def parse(
     environ: Mapping[str, str] = os.environ,
     refusal: Refusal = lambda _: None,
 ) -> Document:
-    """Reads a configuration from text.
+    """Reads a configuration from text. Raises ConfigError.
 
-    `${file:…}` is relative to `file`; `files` are those that were read already. `refusal` says what may not stand in
-    `${…}`, which is not looked up then. Raises ConfigError.
+    Args:
+        text: The YAML text.
+        file: Its file name. `${file:…}` is relative to this file's folder.
+        files: The files read so far, with their hashes.
+        environ: The environment variables.
+        refusal: Decides what is allowed in `${…}`. Refused references are not looked up.
     """
     return _read(_Reader(text, file, environ, dict(files or {}), refusal, Path(file).parent))
 
 
 def parse_part(whole: Document, text: str, file: str, environ: Mapping[str, str] = os.environ) -> tuple[Any, Document]:
-    """Reads what another file includes into the tree of that, and gives it beside the whole that has grown by it.
+    """Reads an included file into the tree of the file that includes it. Returns its content and the extended document.
 
     Paths in it are relative to the file that includes it. Raises ConfigError.
     """
@@ -181,7 +185,7 @@ def _reader_reason(error: yaml.YAMLError) -> str:
 
 
 class _Value(NamedTuple):
-    """What was read, and where it begins."""
+    """A value that was read, and where it begins."""
 
     data: Any
     place: int
@@ -190,7 +194,7 @@ class _Value(NamedTuple):
 
 @dataclass
 class _Reader:
-    """One pass over the parser's events; recursion is bounded by `MAX_DEPTH`."""
+    """One pass over the parser's events. `MAX_DEPTH` bounds the recursion."""
 
     text: str
     file: str
@@ -198,17 +202,17 @@ class _Reader:
     files: dict[Path, str | None]
     refusal: Refusal
     folder: Path
-    """What the names of files are relative to."""
+    """The folder that file names are relative to."""
     problems: list[Problem] = field(default_factory=list)
     tree: Tree = field(default_factory=Tree)
     anchors: dict[str, tuple[_Value, int] | None] = field(default_factory=dict)
-    """What stands at each anchor, and how many values that are."""
+    """The value at each anchor, and how many values it contains."""
     keys: dict[str, str] = field(default_factory=dict)
-    """Every key once: they repeat."""
+    """Every key once, because keys repeat."""
     interpolated: bool = False
-    """Whether there was a reference in the latest text."""
+    """Whether the latest text contained a reference."""
     number: int = 0
-    """That of the file, in places."""
+    """The number of the file, for places."""
     values: int = 0
     aliased: int = 0
     path: list[Step] = field(default_factory=list)
@@ -224,10 +228,10 @@ class _Reader:
         next(self.events)
         event = next(self.events)
         if not isinstance(event, yaml.StreamEndEvent):
-            self.stop(event, "a configuration is one YAML document; here a second one begins")
+            self.stop(event, "a configuration must be a single YAML document; a second one begins here")
         if not isinstance(root.data, dict):
             found = "a list" if isinstance(root.data, list) else "a text"
-            self.report(root.place, f"a configuration is a mapping, not {found}")
+            self.report(root.place, f"a configuration must be a mapping, not {found}")
         return self.tree
 
     def report(self, at: int | yaml.Event, message: str, hint: str | None = None) -> None:
@@ -271,10 +275,10 @@ class _Reader:
 
     def alias(self, event: yaml.AliasEvent) -> _Value:
         if event.anchor not in self.anchors:
-            self.stop(event, f"unknown alias *{event.anchor}", f"no anchor &{event.anchor} stands before it")
+            self.stop(event, f"unknown alias *{event.anchor}", f"define it before this line, with &{event.anchor}")
         anchored = self.anchors[event.anchor]
         if anchored is None:
-            self.stop(event, f"the alias *{event.anchor} stands inside its own anchor, a cycle")
+            self.stop(event, f"the alias *{event.anchor} is inside its own anchor, which makes a cycle")
         found, size = anchored
         self.aliased += size
         if self.aliased > MAX_ALIASED:
@@ -307,7 +311,7 @@ class _Reader:
             elif key in entries:
                 first = places[2 * list(entries).index(key)]
                 hint = f"the first is in line {line_and_column(first)[0]}"
-                self.report(event, f"the key `{key}` stands twice in this mapping", hint)
+                self.report(event, f"the key `{key}` is given twice in this mapping", hint)
             else:
                 entries[key] = value.data
                 places.append(self.place(event))
@@ -322,7 +326,7 @@ class _Reader:
     def merge(
         self, event: Any, entries: dict[str, Any], source: Any, places: array[int], foreign: dict[Step, Foreign]
     ) -> None:
-        """`<<: *name`: keys of the source that the mapping does not have itself."""
+        """Merges `<<: *name`: adds the keys of the source that the mapping does not have itself."""
         for mapping in source if isinstance(source, list) else [source]:
             if not isinstance(mapping, dict):
                 self.report(event, "`<<` takes a mapping or a list of mappings")
@@ -342,11 +346,11 @@ class _Reader:
         if not event.implicit[0]:
             return _Value(text, self.place(event))
         if not text:
-            self.report(event, "a value is missing", "write {} or [] for nothing in it, null for no value")
+            self.report(event, "the value is missing", "write {} or [] for an empty one, null for no value")
         return _Value(core_scalar(text), self.place(event))
 
     def place(self, event: Any) -> int:
-        """Where an event is, as `pylae.config.document.nodes.place`."""
+        """Returns the place of an event, as `pylae.config.document.nodes.place`."""
         mark = event.start_mark
         return place(mark.line + 1, mark.column + 1, self.number)
 
@@ -385,7 +389,7 @@ class _Reader:
             return refuse("not a reference", "write ${NAME}, ${NAME:-default} or ${file:path}; $${ for the text ${")
         name, default = match[1], match[2]
         value = self.environ.get(name)
-        # As in a shell, `:-` also stands in for a variable that is set to nothing.
+        # As in a shell, `:-` also applies to an empty variable.
         if default is not None:
             return value or default
         if value is None:
@@ -394,7 +398,7 @@ class _Reader:
 
     def file_text(self, name: str, refuse: Callable[[str, str | None], str]) -> str:
         try:
-            # Editors end a file with a line end, which is no part of a secret.
+            # Editors end files with a newline, which is not part of the secret.
             data = read_bytes(self.folder / name, MAX_SECRET_BYTES, self.files)
             return data.decode().removesuffix("\n").removesuffix("\r")
         except (OSError, ValueError) as error:
@@ -403,12 +407,12 @@ class _Reader:
 
 
 def referred(written: str) -> Iterator[str]:
-    """What stands in the `${…}` of a text as it was written."""
+    """Yields the contents of the `${…}` in a text."""
     return (match[1] for match in _REFERENCE.finditer(written) if match[1] is not None)
 
 
 def core_scalar(text: str) -> Any:
-    """A plain scalar after YAML 1.2's core schema; what is no number, truth value or null is a text."""
+    """Parses a plain scalar by YAML 1.2's core schema. Anything but a number, truth value or null is a text."""
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):

@@ -1,4 +1,4 @@
-"""A YAML document as plain mappings, lists and values, and where each of them stands."""
+"""A YAML document as plain mappings, lists and values, with their places."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ALIASES = {
     "retry_count": "retries",
     "service_name": "service",
 }
-"""Second names of keys, for people who know them from elsewhere."""
+"""Second names of keys, for people who know them from other gateways."""
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
 _PART = 26
-"""Bits of a place that hold the column, and as many the line, of a file of at most 2**25 bytes; above is the file."""
+"""Bits of a place that hold the column. As many hold the line, for files of at most 2**25 bytes; above is the file."""
 _PART_MASK = (1 << _PART) - 1
 
 
@@ -36,10 +36,11 @@ class Finding:
 
 
 class Foreign(NamedTuple):
-    """What is to be known about a text that is not simply what stands in the document.
+    """What is special about a text of a document.
 
-    `written` is what stands there, None for a mark that was replaced by its secret. `interpolated` says that the value
-    is from outside and must not be shown.
+    Attributes:
+        written: The text as written; None for a mark that was replaced by its secret.
+        interpolated: Whether the value comes from outside the document and must not be shown.
     """
 
     written: str | None
@@ -47,19 +48,21 @@ class Foreign(NamedTuple):
 
 
 def place(line: int, column: int, file: int = 0) -> int:
-    """A line and a column, from 1, and the number of a file, in one number: documents have hundreds of thousands."""
+    """Packs the number of a file, a line and a column (both from 1) into one number, because documents have many of
+    them.
+    """
     return (file << _PART | line) << _PART | column
 
 
 def line_and_column(place: int) -> tuple[int, int]:
-    """The line and the column of a place."""
+    """Returns the line and column of a place."""
     return place >> _PART & _PART_MASK, place & _PART_MASK
 
 
 class Tree:
-    """A document: `data` is what it says; beside it, for each mapping and list, the places of what is in it.
+    """A document: `data` is its content. For each mapping and list, the tree keeps the places of the entries.
 
-    Nothing is kept for a single value but its place in 8 bytes, and its key's.
+    An entry takes 8 bytes, plus 8 for its key.
     """
 
     __slots__ = ("_added", "_foreign", "_orders", "_places", "_root", "_starts", "data", "files")
@@ -67,23 +70,23 @@ class Tree:
     def __init__(self) -> None:
         self.data: Any = None
         self.files: list[str] = []
-        """The files that it is made of, by their numbers in places."""
+        """The files of the document, by their numbers in places."""
         self._root = place(1, 1)
         self._places = array("Q")
-        # By the `id` of mappings and lists, all of which are in `data` and stay there. As pairs of `id` and start until
-        # somebody asks, which nobody does of most documents.
+        # By the `id` of mappings and lists, all of which stay in `data`. Kept as pairs of `id` and start until someone
+        # asks for a place, which happens for few documents.
         self._added = array("Q")
         self._starts: dict[int, int] = {}
         self._foreign: dict[int, dict[Step, Foreign]] = {}
         self._orders: dict[int, dict[Step, int]] = {}
 
     def begin(self, data: Any, root: int) -> None:
-        """Sets what the document says, and where that begins."""
+        """Sets the content of the document, and where it begins."""
         self.data, self._root = data, root
 
     def add(self, inside: Any, places: array[int], foreign: dict[Step, Foreign]) -> None:
-        """Notes the places in a mapping, of each key and then its value, or in a list."""
-        # A mapping that was only merged is gone, and another may have its `id`.
+        """Notes the places of the entries of a list, or of the keys and values of a mapping."""
+        # A mapping that was only merged no longer exists, and another may have its `id`.
         self._foreign.pop(id(inside), None)
         self._orders.pop(id(inside), None)
         self._added.extend((id(inside), len(self._places)))
@@ -92,26 +95,26 @@ class Tree:
             self._foreign[id(inside)] = foreign
 
     def plain(self) -> Any:
-        """What the document says as plain Python objects, which are not to be changed."""
+        """Returns the content as plain Python objects. Do not change them."""
         return self.data
 
     def foreign(self, inside: Any) -> Mapping[Step, Foreign]:
-        """What there is to know about the texts in a mapping or list."""
+        """Returns what is special about the texts in a mapping or list."""
         return self._foreign.get(id(inside), {})
 
     def reveal(self, inside: Any, step: Step, secret: object) -> None:
-        """Puts a secret in the place of a mark."""
+        """Replaces a mark by its secret."""
         inside[step] = secret
         self._foreign.setdefault(id(inside), {})[step] = Foreign(None, True)
 
     def file_of(self, place: int) -> str:
-        """The file of a place."""
+        """Returns the file of a place."""
         return self.files[place >> 2 * _PART]
 
     def places(self, inside: Any, step: Step) -> tuple[int, int]:
-        """The places of a key and of its value; in a list both are the item's."""
+        """Returns the places of a key and of its value. In a list both are the item's."""
         if self._added:
-            # A later one with the same `id` counts.
+            # A later entry with the same `id` replaces an earlier one.
             self._starts.update(zip(self._added[::2], self._added[1::2], strict=True))
             del self._added[:]
         start = self._starts[id(inside)]
@@ -125,12 +128,12 @@ class Tree:
 
     @property
     def root(self) -> Node:
-        """The document as a whole."""
+        """The node of the whole document."""
         return Node(self, None, "", self._root)
 
 
 class Node:
-    """A value of a document and its place."""
+    """A value of a document, with its place."""
 
     __slots__ = ("_at", "_tree", "inside", "step")
 
@@ -139,12 +142,12 @@ class Node:
 
     @property
     def at(self) -> int:
-        """Its place, as `place`."""
+        """Its place, as a packed number (`place`)."""
         return self._at
 
     @property
     def file(self) -> str:
-        """The file that it stands in."""
+        """The file that contains it."""
         return self._tree.file_of(self._at)
 
     @property
@@ -164,13 +167,13 @@ class Node:
 
     @property
     def interpolated(self) -> bool:
-        """Whether the value is from outside and must not be shown."""
+        """Whether the value comes from outside the document and must not be shown."""
         found = self._foreign
         return found is not None and found.interpolated
 
     @property
     def written(self) -> str | None:
-        """What stands in the file, where that is not the value."""
+        """The text in the file, if it differs from the value."""
         found = self._foreign
         return found.written if found is not None else None
 
@@ -179,7 +182,7 @@ class Node:
         return None if self.inside is None else self._tree.foreign(self.inside).get(self.step)
 
     def items(self) -> Iterator[tuple[Step, Node]]:
-        """What is in a mapping or list; nothing in a scalar."""
+        """Yields the entries of a mapping or list; none for a scalar."""
         value = self.value
         for step in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
             yield step, Node(self._tree, value, step, self._tree.places(value, step)[1])
@@ -195,10 +198,10 @@ class Found:
 
 
 def find(tree: Tree, path: Sequence[Step]) -> Found:
-    """Walks down as far as the document goes.
+    """Follows a path as far as the document has it.
 
-    Steps that the document lacks are skipped, because short forms leave levels out: in `rate_limit: {limit: 5}` the
-    model's path `rate_limit.limits[0].limit` is `rate_limit.limit`.
+    Steps that the document lacks are skipped, because short forms omit levels: in `rate_limit: {limit: 5}`, the model's
+    path `rate_limit.limits[0].limit` is `rate_limit.limit`.
     """
     inside, last, value, taken = None, None, tree.data, []
     for step in path:
@@ -218,7 +221,7 @@ def find(tree: Tree, path: Sequence[Step]) -> Found:
 
 
 def show_path(path: Sequence[Step]) -> str:
-    """`routes[2].rate_limit`; a name that contains a dot is quoted."""
+    """Returns a path as text, such as `routes[2].rate_limit`. Names that contain a dot are quoted."""
     text = ""
     for step in path:
         if isinstance(step, int):

@@ -14,7 +14,7 @@ from pylae.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a setting stands. `path` is as written there; `node` is None for Python."""
+    """Where a setting was written. `path` is the path as written; `node` is None in Python."""
 
     file: str | None
     line: int | None
@@ -26,7 +26,7 @@ class Place:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
     def problem(self, message: str, hint: str | None = None, *, path: str | None = None) -> Problem:
-        """What is wrong here. `path` is given where it is not the one that is written here."""
+        """Returns a problem at this place. `path` overrides the path as written."""
         return Problem(self.file, self.line, self.column, show_path(self.path) if path is None else path, message, hint)
 
 
@@ -34,15 +34,16 @@ class Sources(Protocol):
     """Knows where each setting of a configuration was written."""
 
     def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
-        """The place of the setting at this path of the model, or of what it is a part or default of.
+        """Returns the place of the setting at this path of the model. If it was not written, that of the nearest
+        setting around.
 
-        `key` asks for the place of the key instead of its value.
+        `key` asks for the place of the key instead of the value.
         """
 
 
 @dataclass(frozen=True)
 class DocumentSources:
-    """Settings of a YAML document."""
+    """Places of settings in a YAML document."""
 
     document: Document
 
@@ -54,9 +55,9 @@ class DocumentSources:
 
 @dataclass(frozen=True)
 class CallSources:
-    """Settings of a Python program: the file and line of the call that brought each, by the path that it set.
+    """Places of settings in a Python program: the file and line of the call that set each path.
 
-    `document` is where the rest was written, if the program began with a file.
+    `document` has the rest if the program started from a file.
     """
 
     calls: Mapping[tuple[Step, ...], tuple[str, int]]
@@ -73,7 +74,7 @@ class CallSources:
 
 @dataclass(frozen=True)
 class Below:
-    """Settings of a model that is a part of another, at `path` of that."""
+    """Places of the settings of a model that is a part of another one, at `path`."""
 
     sources: Sources
     path: tuple[Step, ...]
@@ -85,7 +86,7 @@ class Below:
 
 
 def calling() -> tuple[str, int]:
-    """File and line of the call into this package."""
+    """Returns file and line of the call into this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "pylae":
         frame = frame.f_back
@@ -93,7 +94,7 @@ def calling() -> tuple[str, int]:
 
 
 def shown(value: Any, *, hidden: bool) -> str:
-    """A value as an error message shows it: short, and not at all if it may be a secret."""
+    """Returns a value as shown in error messages: shortened, and not at all if it may be a secret."""
     if hidden:
         return "a value that is not shown"
     if isinstance(value, dict):

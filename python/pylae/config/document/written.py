@@ -1,8 +1,8 @@
-"""A configuration as a person would write it, with its secrets hidden; and back again.
+"""Writes a configuration as a person would, with its secrets hidden, and reads it back.
 
-A secret is shown as a mark that stands for it. A document that is handed in may contain marks: each becomes the secret
-that it stands for, so that what was read can be edited and handed in again. It counts only where the secret stands
-already: elsewhere it could be read, or sent to somebody.
+Each secret is replaced by a mark. A document that is applied may contain marks, and each is replaced by its secret, so
+a configuration can be read, edited and applied again. A mark is accepted only where its secret was: anywhere else, the
+secret could be read or sent to someone.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _CREDENTIAL = re.compile(
     r"|(api|access|private|shared|signing|encryption|hmac|master)[-_]?key",
     re.IGNORECASE,
 )
-"""In names of header fields and settings of plugins: their values are secrets wherever they stand."""
+"""Names of header fields and plugin settings whose values are always secrets."""
 
 _KEY = secrets.token_bytes(32)
-"""Of this process, so that a mark says nothing about the secret."""
+"""Random key of this process, so that a mark reveals nothing about its secret."""
 _MARK = re.compile(r"\(hidden:[0-9a-f]{24}\)")
 _PURE_REFERENCE = re.compile(r"(?:[A-Za-z]+ )?\$\{(?!\$)(?:(?!:-)[^{}])*\}")
-"""A reference that can be shown where a secret stands: without a default, and with nothing but a word before it."""
+"""A reference that can be shown in place of a secret: without a default, and with at most a word before it."""
 
 At = tuple[Step, ...]
 
@@ -48,12 +48,12 @@ class Leaf:
 
 
 def mark(secret: str | float) -> str:
-    """What stands for a secret."""
+    """Returns the mark of a secret."""
     return f"(hidden:{hmac.digest(_KEY, str(secret).encode(), 'sha256').hex()[:24]})"
 
 
 def leaves(value: Any, path: At = (), secret: bool = False) -> Iterator[Leaf]:
-    """Every text in a model, and whether it is a secret."""
+    """Yields every text in a model, and whether it is a secret."""
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from leaves(getattr(value, name), (*path, name), secret)
@@ -70,27 +70,29 @@ def leaves(value: Any, path: At = (), secret: bool = False) -> Iterator[Leaf]:
 
 
 def is_mark(value: object) -> bool:
-    """Whether a value is a mark."""
+    """Returns true if a value is a mark."""
     return isinstance(value, str) and bool(_MARK.fullmatch(value))
 
 
 def has_mark(text: str) -> bool:
-    """Whether there is a mark in a text."""
+    """Returns true if a text contains a mark."""
     return bool(_MARK.search(text))
 
 
 def is_credential(key: object) -> bool:
-    """Whether what stands under this name is a secret."""
+    """Returns true if a value under this name is a secret."""
     return bool(_CREDENTIAL.search(str(key)))
 
 
 def hidden(config: BaseModel) -> dict[str, str | float]:
-    """The secrets of a configuration by their marks."""
+    """Returns the secrets of a configuration by their marks."""
     return {mark(leaf.value): leaf.value for leaf in leaves(config) if leaf.secret and leaf.value != ""}
 
 
 def shown_reference(read: Node | Foreign | None) -> str | None:
-    """The reference that a secret comes from, if it can be shown: a default, or what stands around, is a secret too."""
+    """Returns the reference that a secret came from, if it can be shown. A default or text around it is a secret
+    too.
+    """
     found = read.written if read is not None else None
     return found if found is not None and _PURE_REFERENCE.fullmatch(found) else None
 
@@ -103,9 +105,10 @@ def written(
     path: At = (),
     secret: bool = False,
 ) -> Any:
-    """A model as it could stand in a document; only what was set, unless `defaults`.
+    """Returns a model as it could be written in a document, with only the settings that were set unless `defaults` is
+    true.
 
-    `show` may give the text that stands for the value at a path, such as the reference that it came from; it is told
+    `show` may return a text to show for the value at a path, such as the reference that it came from. It also receives
     whether the value is a secret.
     """
 
@@ -130,12 +133,12 @@ def written(
         return int(seconds) if seconds.is_integer() else seconds
     if isinstance(value, RequestRate):
         return f"{value.limit}/{value.per.total_seconds():g}s"
-    # An application that a program has: it can be named, and is no part of a document.
+    # An application object of a program: it has a name but cannot be part of a document.
     return f"({name_of(value)})" if callable(value) else value
 
 
 def was_written(config: BaseModel, path: At) -> bool:
-    """Whether somebody has written the setting at a path, in a file or a program; what is not there is a default."""
+    """Returns true if the setting at a path was written in a file or program, and is not a default."""
     value: Any = config
     for depth, step in enumerate(path):
         if value is None:
@@ -143,7 +146,7 @@ def was_written(config: BaseModel, path: At) -> bool:
         if isinstance(value, BaseModel):
             if step not in type(value).model_fields:
                 return True
-            # On top routes and services are whatever was added.
+            # At the top, routes and services are those that were added.
             if depth and step not in value.model_fields_set:
                 return False
             value = getattr(value, str(step))
@@ -156,19 +159,21 @@ def was_written(config: BaseModel, path: At) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """As it has to be written: what looks like a reference is none."""
+    """Escapes a text so that nothing in it is read as a reference."""
     return text.replace("${", "$${")
 
 
 def as_written(tree: Tree, config: BaseModel | None = None) -> Any:
-    """A document as it was written, references and all; the secrets of its configuration are hidden, if it is given."""
+    """Returns a document as it was written, with its references. If its configuration is given, secrets are hidden."""
     marks, by_text = _marks(tree, config) if config is not None else ({}, {})
     return _Hidden(tree, marks, by_text).shown(tree.data)
 
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
-    """What is hidden in a document. No nested function, which would keep all of this alive by referring to itself."""
+    """Hides the secrets of a document. Not a nested function, which would keep the document alive by referring to
+    itself.
+    """
 
     tree: Tree
     marks: Mapping[int, Mapping[Step, str]]
@@ -191,7 +196,7 @@ class _Hidden:
 
 
 def joined(node: Node) -> str | None:
-    """The JSON of a mapping or list with references in it, as they were written; None where there are none."""
+    """Returns the JSON of a mapping or list as it was written, with references; None if it contains no reference."""
     if not isinstance(node.value, dict | list) or not _refers(node):
         return None
     return json.dumps(_referring(node))
@@ -212,7 +217,7 @@ def _referring(node: Node) -> Any:
 
 
 def _marks(tree: Tree, config: BaseModel) -> tuple[dict[int, dict[Step, str]], dict[str, str]]:
-    """What hides each value that a secret was read from, by what it is in; and each text that is a secret."""
+    """Returns what hides each value that contains a secret, by its container, and each text that is a secret."""
     places: dict[int, dict[Step, str]] = {}
     texts: dict[str, str] = {}
     for leaf in leaves(config):
@@ -221,16 +226,16 @@ def _marks(tree: Tree, config: BaseModel) -> tuple[dict[int, dict[Step, str]], d
         if isinstance(leaf.value, str):
             texts[leaf.value] = mark(leaf.value)
         found = find(tree, leaf.path)
-        # A short form leaves levels out, and what is a default has no node: then what was found is around it.
+        # Short forms omit levels and defaults have no node. In both cases the node that was found is an outer one.
         if found.path[-1:] == leaf.path[-1:] or not isinstance(found.node.value, dict | list):
             places.setdefault(id(found.node.inside), {})[found.node.step] = mark(leaf.value)
     return places, texts
 
 
 def reveal(tree: Tree, marks: Mapping[str, str | float]) -> tuple[list[str | float], list[At]]:
-    """Replaces the marks in a document by what they stand for.
+    """Replaces the marks in a document by their secrets.
 
-    Returns the secrets that came in, and the places of marks that stand for nothing.
+    Returns the secrets that were filled in, and the places of unknown marks.
     """
     revealed: list[str | float] = []
     unknown: list[At] = []
@@ -240,13 +245,13 @@ def reveal(tree: Tree, marks: Mapping[str, str | float]) -> tuple[list[str | flo
             tree.reveal(inside, step, secret)
             revealed.append(secret)
         elif is_mark(found):
-            # An alias leads here twice, to the secret the second time.
+            # With an alias this place is visited twice. The second time it holds the secret.
             unknown.append(path)
     return revealed, unknown
 
 
 def _marked(inside: Any, path: At) -> Iterator[tuple[Any, Step, At]]:
-    """The marks in a mapping or list."""
+    """Yields the marks in a mapping or list."""
     for step, value in inside.items() if isinstance(inside, dict) else enumerate(inside):
         if isinstance(value, dict | list):
             yield from _marked(value, (*path, step))
@@ -255,9 +260,9 @@ def _marked(inside: Any, path: At) -> Iterator[tuple[Any, Step, At]]:
 
 
 def differences(old: Any, new: Any, path: At = ()) -> Iterator[tuple[At, Any, Any]]:
-    """What differs between two written configurations: path, value before and after; None is "not there".
+    """Yields the differences between two written configurations: path, value before and after. None means absent.
 
-    Items of lists are compared by their `name` or `url` where all have one, and by place otherwise.
+    Items of lists are matched by `name` or `url` if all of them have one, otherwise by index.
     """
     if isinstance(old, list) and isinstance(new, list):
         old, new = _named(old), _named(new)

@@ -190,7 +190,10 @@ def _network(text: str) -> str:
         around = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise refusal("is not an address or network", 'write it like "10.0.0.0/8" or "192.0.2.1"') from None
-    raise refusal(f"has bits set after its prefix length /{around.prefixlen}", 'write the first address of the network, as in "10.0.0.0/8"')
+    raise refusal(
+        f"has bits set after its prefix length /{around.prefixlen}",
+        'write the first address of the network, as in "10.0.0.0/8"',
+    )
 
 
 Network = Annotated[str, AfterValidator(_network)]
