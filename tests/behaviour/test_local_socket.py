@@ -365,11 +365,11 @@ def test_a_second_gateway_with_the_folder_takes_it_over(start: Start, tmp_path: 
     state = tmp_path / "state"
     first = start(tmp_path / "place", state=str(state))
     second = start(tmp_path / "place", state=str(state))
-    assert any("another gateway has the state folder" in line for line in second.printed)
+    assert any("another gateway uses the state folder" in line for line in second.printed)
     works(tmp_path / "place", process=first)
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
-    second.read_until("has the state folder now")
+    second.read_until("uses the state folder now")
     works(tmp_path / "place", process=second)
 
 

@@ -1,4 +1,4 @@
-"""The application behind the door: one module per topic."""
+"""The application of the admin API, with one module per topic. The guard has let the request in before."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
 
-# What asks the engine takes a while, since all is counted up, and the configuration may have to wait for an apply, and
-# that for a hook: such functions are no coroutines, so that they run beside the loop, which goes on with the rest.
+# Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
+# waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, exchanges)
 
 
 def application(runtime: Runtime) -> FastAPI:
-    """The admin API of a gateway."""
+    """Returns the admin API of a gateway."""
     app = FastAPI(
         title="Pylae admin API",
         version="1",
-        description="See and steer a running gateway. Every request but for `/live` and `/ready` needs the token: "
+        description="Shows and controls a running gateway. All requests except `/live` and `/ready` need the token: "
         "`Authorization: Bearer TOKEN`.",
         docs_url=None,
         redoc_url=None,

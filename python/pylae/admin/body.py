@@ -1,4 +1,4 @@
-"""What all bodies of the admin API have in common."""
+"""The base of all bodies of the admin API."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Body(BaseModel):
-    """Attribute docstrings become the OpenAPI document; an unknown key is an error; values stand in no message."""
+    """Attribute docstrings become the OpenAPI document. Unknown keys are errors. Error messages do not contain
+    values.
+    """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)

@@ -1,14 +1,15 @@
-"""Bounds on connections to the admin API. Whoever has no token cannot keep others out with connections."""
+"""Limits on connections to the admin API, so that clients without a token cannot block others."""
 
 from __future__ import annotations
 
 WAITING = 256
-"""Connections on the admin address of which it is not clear yet what they want; beyond it the oldest is closed."""
+"""Most connections to the admin address that have not sent a request yet. Beyond this, the oldest one is closed."""
 CONNECTIONS = 1024
-"""Open connections; beyond it the one is closed that has waited longest for a request."""
+"""Most open connections. Beyond this, the one that has been idle longest is closed."""
 HEAD_TIME = 10.0
-"""Seconds that the head of a request may take, from the connection or the end of the answer before it."""
+"""Seconds in which the head of a request must arrive, from the start of the connection or the end of the last
+response."""
 BODY_TIME = 60.0
-"""Seconds that its body may take."""
+"""Seconds in which the body of a request must arrive."""
 PATIENCE = 5.0
-"""Seconds that a connection on the admin address waits to be taken, before it is told that nobody does."""
+"""Seconds that a connection to the admin address waits for the admin API before it gets an error."""

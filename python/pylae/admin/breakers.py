@@ -1,4 +1,4 @@
-"""Circuit breakers: how they stand, and closing them by hand."""
+"""Circuit breakers: their state, and how to reset them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ TAG = "breakers"
 
 
 class Breaker(Body):
-    """The breaker of a service, or of one of its instances."""
+    """The circuit breaker of a service or of one instance."""
 
     service: str
-    """Service."""
+    """Name of the service."""
     instance: str | None
-    """URL of the instance, where each has its own breaker."""
+    """URL of the instance, if each instance has its own breaker."""
     state: Literal["closed", "open", "half_open"]
-    """Closed lets everything through, open nothing, half open a few probes."""
+    """`closed` lets all requests through, `open` none, `half_open` a few as a test."""
     open_for: float
-    """Seconds for which it still lets nothing through."""
+    """Seconds until the breaker lets a request through again."""
     reason: str | None
-    """Why it opened; null while it is closed."""
+    """Why the breaker opened; null if it is closed."""
 
 
 class Reset(Body):
-    """What a reset did."""
+    """The result of a reset."""
 
     changed: bool
-    """Whether a breaker was not closed before."""
+    """Whether a breaker was open or half open."""
 
 
 def breakers(services: list[Mapping[str, Any]]) -> Iterator[Breaker]:
-    """The breakers in the engine's statistics."""
+    """Returns the breakers in the engine's statistics."""
     for service in services:
         if service["breaker"]:
             yield Breaker(service=service["name"], instance=None, **service["breaker"])
@@ -49,19 +49,19 @@ def breakers(services: list[Mapping[str, Any]]) -> Iterator[Breaker]:
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/breakers")
 
     @topic.get("")
     def listed() -> list[Breaker]:
-        """All breakers."""
+        """Lists all circuit breakers."""
         return list(breakers(runtime.engine.stats()["services"]))
 
     @topic.post("/{service}/reset")
     def reset(service: str, instance: str | None = None) -> Reset:
-        """Closes the breaker of a service: everything passes again, and what was counted is forgotten.
+        """Closes the breaker of a service and forgets its counts. All requests pass again.
 
-        Where each instance has a breaker of its own, `instance` (its URL) names one, and without it all are closed.
+        If each instance has its own breaker, `instance` (a URL) selects one; without it, all of them are closed.
         """
         known = {one["name"]: {each["url"] for each in one["instances"]} for one in runtime.engine.stats()["services"]}
         if service not in known or (instance is not None and instance not in known[service]):

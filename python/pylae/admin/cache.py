@@ -1,4 +1,4 @@
-"""The response cache: what it holds, and making it forget."""
+"""The response cache: its usage, and how to purge it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Cache(Body):
     """The response cache."""
 
     usage: dict[str, Any] | None
-    """What it holds; null if no route has had one."""
+    """Bytes and entries in the cache; null if no route has had a cache."""
     exchanges: dict[str, int]
-    """How exchanges of routes with a cache were served since the start."""
+    """How requests to routes with a cache were served since the start."""
 
 
 class Purge(Body):
-    """What is to be forgotten: exactly one of these."""
+    """What to purge. Set exactly one field."""
 
     url: _Text | None = None
-    """Answers to this URL, for all users and in all variants; a path alone means any host."""
+    """Responses for this URL, for all users and variants. A path alone means any host."""
     prefix: _Text | None = None
-    """Answers to URLs that begin so."""
+    """Responses for URLs that begin with this."""
     service: _Text | None = None
-    """Answers of this service."""
+    """Responses of this service."""
     tag: _Text | None = None
-    """Answers that carry this tag."""
+    """Responses with this tag."""
     everything: bool = False
-    """All answers."""
+    """All responses."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -48,25 +48,25 @@ class Purge(Body):
 
 
 class Purged(Body):
-    """What a purge did."""
+    """The result of a purge."""
 
     purged: int
-    """Answers that were forgotten."""
+    """Number of responses that were removed."""
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/cache")
 
     @topic.get("")
     def usage() -> Cache:
-        """What the cache holds, and how it does."""
+        """Shows the usage of the cache, and how it served requests."""
         stats = runtime.engine.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
     def purge(what: Purge) -> Purged:
-        """Makes the cache forget."""
+        """Removes responses from the cache."""
         return Purged(purged=runtime.engine.purge_cache(**what.model_dump(exclude={"everything"})))
 
     return topic

@@ -1,4 +1,4 @@
-"""The configuration: read, checked, compared, changed."""
+"""The configuration: read, check, compare, apply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TAG = "configuration"
 
 _DOCUMENT: dict[str, Any] = {
     "requestBody": {
-        "description": "A configuration, as YAML or JSON. Marks of hidden secrets stand for the secrets.",
+        "description": "A configuration, as YAML or JSON. It may contain the marks of hidden secrets.",
         "required": True,
         "content": {
             "application/yaml": {"schema": {"type": "string"}},
@@ -40,54 +40,57 @@ _DOCUMENT: dict[str, Any] = {
 
 
 class Verdict(Body):
-    """Whether a configuration could be applied."""
+    """The result of a check."""
 
     valid: bool
-    """Whether it could."""
+    """Whether the configuration could be applied."""
     problems: list[Flaw]
-    """Everything that is wrong with it."""
+    """All problems of the configuration."""
     warnings: list[Flaw]
-    """What is doubtful, such as routes that can never match."""
+    """Settings that are probably wrong, such as routes that never match."""
 
 
 class Change(Body):
-    """One difference between the configuration in force and another."""
+    """A difference between the current configuration and another one."""
 
     path: str
-    """Where. Routes are told by their names, where all have one."""
+    """Path of the setting. Routes are identified by name if all of them have one."""
     before: Any
-    """Value in force; null if there is none."""
+    """Value in the current configuration; null if absent."""
     after: Any
-    """Value in the other; null if there is none."""
+    """Value in the other configuration; null if absent."""
 
 
 class Difference(Body):
-    """How a configuration differs from the one in force."""
+    """The differences between the current configuration and another one."""
 
     revision: str
-    """The configuration in force."""
+    """Revision of the current configuration."""
     changes: list[Change]
-    """What differs."""
+    """The differences."""
 
 
 class Outcome(Body):
-    """A configuration that is in force now."""
+    """A configuration that has been applied."""
 
     revision: str
-    """Its name."""
+    """Its revision."""
     warnings: list[Flaw]
-    """What is doubtful about it."""
+    """Settings that are probably wrong."""
 
 
 def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
-    """A configuration as it could be written, secrets hidden; with `defaults`, and what code added."""
+    """Returns the configuration of a gateway as it could be written, with its secrets hidden.
+
+    With `defaults` it also has all defaults, and what a program added in code.
+    """
     sources = builder.sources
 
     def reference(path: tuple[str | int, ...], secret: bool) -> str | None:
         place = sources.locate(path)
         if place.node is None or secret:
             return shown_reference(place.node)
-        # A text that was made of a mapping has in it what the references there stand for.
+        # A text that was made from a mapping contains the values of the references in it.
         made = joined(place.node) if place.path == path else None
         return made or place.node.written
 
@@ -95,17 +98,17 @@ def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/config")
 
     @topic.get("")
     def read(effective: bool = False) -> Response:
-        """The configuration in force as it was written, with secrets hidden. The ETag is the revision.
+        """Returns the current configuration as it was written, with secrets hidden. The ETag is the revision.
 
-        What is read can be edited and put back. `effective` adds every default and what a program added in code, which
-        is laid over each configuration; to be read only.
+        You can edit the document and put it back. With `effective`, it also has all defaults and what a program added
+        in code; that form is read-only.
         """
-        # A configuration, its secrets and its revision belong together: none of another one.
+        # The configuration, its secrets and its revision must be from the same apply.
         with runtime.changing:
             fields = {"ETag": f'"{runtime.revision}"'}
             document = runtime.builder.document
@@ -117,14 +120,14 @@ def router(runtime: Runtime) -> APIRouter:
     async def apply(
         request: Request, response: Response, if_match: Annotated[str | None, Header(max_length=200)] = None
     ) -> Outcome:
-        """Puts a configuration in force, whole or not at all, without dropping a request.
+        """Applies a configuration completely or not at all, without dropping a request.
 
-        `If-Match` names the revision that the change was made for, `*` any; if another one is in force by now, nothing
-        is changed (409). It outlives a restart, and holds until the file of the configuration changes. What a program
-        added in code stays beside it.
+        `If-Match` names the revision that you edited, or `*` for any. If another revision is in force by now, nothing
+        changes (409). The configuration outlives a restart, and stays in force until the configuration file changes.
+        What a program added in code stays in force too.
         """
         if if_match is None:
-            raise HTTPException(428, "If-Match is needed: the ETag of the configuration that was edited, or *")
+            raise HTTPException(428, "If-Match is required: the ETag of the configuration that you edited, or *")
         revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
         text = await _text(request)
         with _keeping():
@@ -134,7 +137,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.post("/validate", openapi_extra=_DOCUMENT)
     async def validate(request: Request) -> Verdict:
-        """Everything that is wrong with a configuration. Changes nothing."""
+        """Checks a configuration and returns all problems. Changes nothing."""
         text = await _text(request)
         try:
             warnings = await run_in_threadpool(lambda: runtime.drafted(text).check())
@@ -144,7 +147,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.post("/diff", openapi_extra=_DOCUMENT)
     async def diff(request: Request) -> Difference:
-        """How a configuration differs from the one in force, what is said in neither included. Changes nothing."""
+        """Compares a configuration, including its defaults, with the current one. Changes nothing."""
         text = await _text(request)
 
         def compared() -> Difference:
@@ -160,7 +163,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.post("/reload", response_model=Outcome)
     def reload() -> Outcome | Response:
-        """Reads the file of the configuration again, which ends what was applied over this API."""
+        """Reads the configuration file again. This replaces a configuration that was applied over this API."""
         try:
             return Outcome(revision=runtime.return_to_file(), warnings=[])
         except ConfigError as error:
@@ -168,7 +171,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("/schema")
     def schema() -> Response:
-        """The JSON schema of configurations."""
+        """Returns the JSON schema of configurations."""
         return JSONResponse(Config.model_json_schema())
 
     return topic
@@ -176,33 +179,33 @@ def router(runtime: Runtime) -> APIRouter:
 
 @contextmanager
 def _keeping() -> Iterator[None]:
-    """Says what keeps a configuration from being kept; what was in force is in force then."""
+    """Turns an error while a configuration is stored into a refusal. The previous configuration is then in force."""
     try:
         yield
     except OSError as error:
-        detail = f"the configuration cannot be written into the state folder, nothing was changed: {reason(error)}"
+        detail = f"cannot write the configuration into the state folder: {reason(error)}; nothing was changed"
         raise HTTPException(500, detail) from None
 
 
 async def _text(request: Request) -> str:
-    # Not `request.body()`, which the request keeps, and the pieces beside it: it may be large.
+    # `request.body()` would keep the body and its pieces in memory with the request, and it may be large.
     data = bytearray()
     async for piece in request.stream():
         data += piece
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise HTTPException(400, "a configuration is UTF-8") from None
+        raise HTTPException(400, "a configuration must be UTF-8") from None
 
 
 class Lean:
-    """Wraps the application: what it took to look at a configuration is given back once that was answered."""
+    """Wraps the application, and returns memory to the system after requests that parsed a configuration."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handles one request."""
         try:
             await self._app(scope, receive, send)
         finally:

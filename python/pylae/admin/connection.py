@@ -1,4 +1,4 @@
-"""A connection to the admin API: there is a bound on how many there are, and on how long a request may take to come."""
+"""Connections to the admin API, with limits on their number and on the time that a request may take to arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pylae.admin import bounds
 
 
 class Connection(H11Protocol):
-    """Ends when what it waits for does not come. Whoever has no token cannot keep others out with connections."""
+    """A connection that closes if a request does not arrive in time, so that clients without a token cannot block
+    others.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -21,7 +23,7 @@ class Connection(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """It begins."""
+        """Called when the connection begins."""
         super().connection_made(transport)
         self._watch()
         if len(self.connections) > bounds.CONNECTIONS:
@@ -29,27 +31,27 @@ class Connection(H11Protocol):
             min(waiting, key=lambda one: one._since).close()
 
     def data_received(self, data: bytes) -> None:
-        """Something has come."""
+        """Called when data arrives."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """A request was answered."""
+        """Called when a request has been answered."""
         super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended."""
+        """Called when the connection has ended."""
         self._stop_watching()
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Ends it at once."""
+        """Closes the connection at once."""
         self.connections.discard(self)
         self.transport.abort()
 
     def _watch(self) -> None:
-        """Sees to it that what is awaited now comes in time."""
+        """Starts the timeout for what the connection waits for now."""
         awaited = self.conn.their_state
         if awaited is self._awaited:
             return

@@ -1,4 +1,4 @@
-"""The latest exchanges, and those that come while somebody watches."""
+"""The latest exchanges, and a live tail of them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 TAG = "exchanges"
 
 MOST_WATCHERS = 32
-"""Live tails at once."""
+"""Most live tails at once."""
 WAITING = 4096
-"""Exchanges that may wait for one watcher; beyond it the oldest are left out and counted."""
+"""Most exchanges in the queue of a watcher. Beyond this, the oldest are dropped and counted."""
 _LOOK = 0.2
-"""Seconds between two looks while somebody watches."""
+"""Seconds between two looks while someone watches."""
 _SIGN_OF_LIFE = 50
-"""Looks without anything new after which a comment is sent, so that a connection that is gone is noticed."""
+"""Looks without news after which a comment is sent, so that the server notices a lost connection."""
 
 
 class Exchanges(Body):
     """The latest exchanges."""
 
     exchanges: list[dict[str, Any]]
-    """As access logs describe them, the latest first; credentials are masked."""
+    """Exchanges in the format of the access log, latest first. Credentials are masked."""
     passed_over: int
-    """Exchanges since the start that were not kept: of busy seconds only some are."""
+    """Number of exchanges since the start that were not recorded. In busy seconds only some are."""
 
 
 class Watchers:
-    """Those who watch, each with a queue that has a bound. While there is none, nothing is asked of the engine."""
+    """The watchers, each with a bounded queue. Without watchers, the engine is not asked."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -48,7 +48,7 @@ class Watchers:
         self._task: asyncio.Task[None] | None = None
 
     async def watch(self) -> AsyncIterator[bytes]:
-        """Server-sent events, one per exchange, until the client goes or the gateway stops."""
+        """Yields server-sent events, one per exchange, until the client leaves or the gateway stops."""
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
         self._queues.add(queue)
         self._missed[queue] = 0
@@ -91,7 +91,7 @@ class Watchers:
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another one."""
+        """Whether no more watchers are accepted."""
         return len(self._queues) >= MOST_WATCHERS
 
 
@@ -100,22 +100,24 @@ def _when(exchange: dict[str, Any]) -> str:
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/exchanges")
     watchers = Watchers(runtime)
 
     @topic.get("")
     def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
-        """The latest exchanges. Of busy seconds only some are kept."""
+        """Lists the latest exchanges. In busy seconds only some are recorded."""
         found = runtime.engine.exchanges((), most)
         exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]
         return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
 
     @topic.get("/tail", response_class=StreamingResponse)
     async def tail() -> StreamingResponse:
-        """Exchanges as they end, as server-sent events: `exchange` with a JSON object, `missed` with a number."""
+        """Streams exchanges as they end, as server-sent events: `exchange` with a JSON object, `missed` with a
+        number.
+        """
         if watchers.full:
-            raise HTTPException(503, "too many are watching already", {"Retry-After": "5"})
+            raise HTTPException(503, "too many clients are watching already", {"Retry-After": "5"})
         return StreamingResponse(watchers.watch(), media_type="text/event-stream")
 
     return topic

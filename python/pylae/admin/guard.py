@@ -1,9 +1,8 @@
-"""The door of the admin API: stands before everything, and lets nobody in who does not present the token.
+"""The guard of the admin API. It runs before everything else and refuses requests without the token.
 
-Whatever path is asked for, and whether or not there is anything there, the order is: is this a host that we answer for
-(DNS rebinding), does it come from a page of another origin (CSRF), is the token right. Only then does the application
-see it. Probes need no token. The engine answers most of them itself, by the same rules
-(`crates/proxy/src/background/admin/probe.rs`).
+It checks in this order, whatever the path: the Host (against DNS rebinding), the origin (against CSRF), the token. Only
+then does the application see the request. Probes need no token; the engine answers most of them itself, by the same
+rules (`crates/proxy/src/background/admin/probe.rs`).
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PROBES = ("/live", "/ready")
-"""What tells a status only, and needs no token."""
+"""Paths that only report a status and need no token."""
 MOST_BODY = 32 * 1024 * 1024
-"""Largest body of a request: that of a configuration file."""
+"""Largest body of a request, in bytes: that of a configuration file."""
 _QUIET = 10.0
-"""Seconds between two lines of the log about wrong tokens."""
-# A field each: of several challenges in one field, Chromium knows the first only.
+"""Seconds between two log records about wrong tokens."""
+# One field for each challenge: Chromium reads only the first challenge of a field.
 _CHALLENGES = (
     (b"www-authenticate", b'Bearer realm="pylae admin"'),
     (b"www-authenticate", b'Basic realm="pylae admin", charset="UTF-8"'),
@@ -51,7 +50,7 @@ _ALWAYS = (
 
 
 class Refused(Exception):  # noqa: N818 (it is no error of ours)
-    """Ends a request at the door."""
+    """Raised to refuse a request."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -59,9 +58,9 @@ class Refused(Exception):  # noqa: N818 (it is no error of ours)
 
 
 class Guard:
-    """Wraps the application. `token` and `hosts` may be exchanged while it runs.
+    """Wraps the application. `token` and `hosts` may change while it runs.
 
-    Without a token, whoever can connect may do everything: for a socket that is for one user only.
+    Without a token, every client that can connect has full access. Use this only for a socket that one user can open.
     """
 
     def __init__(self, app: Application, token: str | None, hosts: frozenset[str], *, unix: bool) -> None:
@@ -71,11 +70,11 @@ class Guard:
 
     def use_token(self, token: str | None) -> None:
         """Accepts this token from now on, and no other."""
-        # Texts of one length are compared, so that time tells nothing of the token's.
+        # Compare digests of equal length, so that timing reveals nothing about the token.
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handles one request."""
         if scope["type"] != "http":
             return
         try:
@@ -89,23 +88,23 @@ class Guard:
         fields = scope["headers"]
         host = _only(fields, b"host")
         if host is None:
-            raise Refused(400, "exactly one Host is needed")
+            raise Refused(400, "exactly one Host field is required")
         if not self._unix and not self._answers_for(host, scope):
-            raise Refused(403, "this host is not one that the admin API answers for; `admin.hosts` adds names")
+            raise Refused(403, "the admin API does not serve this host; add it to `admin.hosts`")
         origins = _all(fields, b"origin")
         site = _all(fields, b"sec-fetch-site")
-        # A proxy that speaks TLS may stand before it.
+        # There may be a proxy in front that speaks TLS.
         if origins and origins not in ([f"{scheme}://{host}"] for scheme in ("http", "https")):
-            raise Refused(403, "pages of other origins are not answered")
+            raise Refused(403, "requests from pages of other origins are refused")
         if site and site not in (["same-origin"], ["none"]):
-            raise Refused(403, "pages of other sites are not answered")
+            raise Refused(403, "requests from pages of other sites are refused")
         if self._token is None or scope["path"] in _PROBES:
             return
         if (given := _credential(fields)) is None:
-            raise Refused(401, "the admin token is needed: Authorization: Bearer TOKEN")
+            raise Refused(401, "the admin token is required: Authorization: Bearer TOKEN")
         if not hmac.compare_digest(hashlib.sha256(given).digest(), self._token):
             self._tell(scope)
-            raise Refused(401, "this is not the admin token")
+            raise Refused(401, "the admin token is wrong")
 
     def _answers_for(self, host: str, scope: Scope) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -124,7 +123,7 @@ class Guard:
         if now - self._told >= _QUIET:
             self._told = now
             client = scope.get("client") or ("a local process",)
-            log.warning("the admin API was asked with a wrong token, by %s", client[0])
+            log.warning("request to the admin API with a wrong token, from %s", client[0])
 
 
 def _all(fields: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
@@ -137,7 +136,7 @@ def _only(fields: list[tuple[bytes, bytes]], name: bytes) -> str | None:
 
 
 def _credential(fields: list[tuple[bytes, bytes]]) -> bytes | None:
-    """The token of `Bearer TOKEN`, or of `Basic` with any user name, which browsers can send."""
+    """Returns the token of `Bearer TOKEN`, or of `Basic` with any user name, which browsers can send."""
     scheme, _, rest = (_only(fields, b"authorization") or "").partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip().encode("latin-1")
@@ -165,7 +164,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise HTTPException(413, f"a body is at most {MOST_BODY // 2**20} MB")
+            raise HTTPException(413, f"the body is too large; at most {MOST_BODY // 2**20} MB are allowed")
         return message
 
     return counted

@@ -1,4 +1,4 @@
-"""A thread whose work begins anew when it ends, for as long as the gateway runs."""
+"""A thread that restarts its work when it ends, as long as the gateway runs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ log = logging.getLogger("pylae")
 FIRST, LONGEST = 0.1, 5.0
 """Seconds before the work begins anew: after it has ended for the first time, and at most."""
 STEADY = 60.0
-"""Seconds of work after which an end counts as the first again."""
+"""Seconds of work after which the next end counts as the first one again."""
 FAREWELL = 5.0
-"""Seconds that the end waits for the thread."""
+"""Seconds to wait for the thread at the end."""
 
 
 class Lasting:
-    """Does `work` on a thread of its own; `what` is said to have ended when that returns or raises."""
+    """Runs `work` on its own thread. `what` names it in the log if the work returns or raises."""
 
     def __init__(self, name: str, what: str, work: Callable[[], None]) -> None:
         self.stopped = threading.Event()
-        """Whether it is not to go on."""
+        """Set to end the work."""
         self.restarts = 0
-        """How often the work has begun anew."""
+        """How often the work was restarted."""
         self._what, self._work = what, work
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Starts the thread."""
         self._thread.start()
 
     def join(self) -> None:
-        """Waits for the end, once `stopped` is set and the work knows of it."""
+        """Waits for the end, after `stopped` was set and the work was told."""
         if threading.current_thread() is not self._thread:
             self._thread.join(FAREWELL)
 
@@ -50,7 +50,7 @@ class Lasting:
                 return
             if time.monotonic() - began > STEADY:
                 pause = FIRST
-            log.error("%s has ended and is started again in %g s", self._what, pause, exc_info=failure)
+            log.error("%s has ended unexpectedly and restarts in %g s", self._what, pause, exc_info=failure)
             del failure  # and what its frames hold
             self.stopped.wait(pause)
             self.restarts += 1

@@ -1,4 +1,4 @@
-"""Rate limits: which there are, how one stands for a client, and forgiving it."""
+"""Rate limits: the list of them, their state for a client, and how to reset it."""
 
 from __future__ import annotations
 
@@ -25,70 +25,70 @@ class Limit(Body):
     """A limit of a route."""
 
     route: str
-    """Route."""
+    """Name of the route."""
     policy: str
     """`rate_limit` or `address_limit`."""
     name: str
-    """Its name within the policy."""
+    """Name of the limit, unique in the policy."""
     algorithm: str
-    """How it counts; `concurrency` for exchanges at once."""
+    """How requests are counted; `concurrency` counts exchanges in progress."""
     limit: int
-    """Requests in `per`, or exchanges at once."""
+    """Requests allowed in `per`, or exchanges in progress."""
     per: float | None
-    """Seconds; null for exchanges at once."""
+    """Time span in seconds; null for exchanges in progress."""
     key: list[str]
-    """Whose requests it counts together."""
+    """Which requests are counted together."""
     scope: str
-    """`route`, or `gateway` if all routes that name it share it."""
+    """`route`, or `gateway` if all routes with a limit of this name share it."""
 
 
 class Limits(Body):
-    """All limits, and what they take."""
+    """All limits, and the memory that they take."""
 
     limits: list[Limit]
     """All limits of all routes."""
     keys: int
-    """Keys that are held."""
+    """Number of keys in memory."""
     bytes: int
-    """Memory that they take."""
+    """Memory of the keys, in bytes."""
 
 
 class Holder(Body):
-    """A limit of a route, and the client that is meant. What its key does not depend on can be left out."""
+    """A limit of a route, and a client. Fields that the limit's key does not use can be omitted."""
 
     route: _Text
-    """Route."""
+    """Name of the route."""
     policy: Literal["rate_limit", "address_limit"] = "rate_limit"
-    """Policy."""
+    """`rate_limit` or `address_limit`."""
     name: _Text
-    """The limit's name within the policy."""
+    """Name of the limit in the policy."""
     user: _Text | None = None
-    """Id of the user."""
+    """User id."""
     ip: IPv4Address | IPv6Address | None = None
-    """Address of the client."""
+    """IP address of the client."""
     headers: dict[str, str] = Field(default={}, max_length=16)
-    """Request fields that the key is made of."""
+    """Request fields that the key uses."""
 
     def question(self, *, forget: bool) -> dict[str, Any]:
-        """As the engine is asked."""
+        """The question in the form of the engine."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         holder = {"user": self.user, "ip": str(self.ip) if self.ip else None, "headers": headers}
         return {"route": self.route, "policy": self.policy, "name": self.name, "holder": holder, "forget": forget}
 
 
 class Standing(Body):
-    """How a limit stands for a client."""
+    """The state of a limit for a client."""
 
     limit: int
-    """Requests in `per`, or exchanges at once."""
+    """Requests allowed in `per`, or exchanges in progress."""
     per: float | None
-    """Seconds; null for exchanges at once."""
+    """Time span in seconds; null for exchanges in progress."""
     remaining: int
-    """What is left now."""
+    """What the client may still use now."""
     reset: float
-    """Seconds until all of it is."""
+    """Seconds until the client may use all of it again."""
     forgotten: bool
-    """Whether something was counted and has been forgotten just now."""
+    """Whether this request has reset a count."""
 
 
 _SHOWN = ("name", "algorithm", "limit", "per", "key", "scope")
@@ -96,7 +96,7 @@ _AT_ONCE = {"algorithm": "concurrency", "per": None}
 
 
 def limits(plan: Mapping[str, Any]) -> list[Limit]:
-    """The limits in a plan."""
+    """Returns the limits in a plan."""
     found = []
     for route in plan["routes"]:
         for policy in ("rate_limit", "address_limit"):
@@ -108,7 +108,7 @@ def limits(plan: Mapping[str, Any]) -> list[Limit]:
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/limits")
 
     def ask(holder: Holder, *, forget: bool) -> Standing:
@@ -119,18 +119,18 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     def listed() -> Limits:
-        """All limits of all routes."""
+        """Lists all limits of all routes."""
         keys, size = runtime.engine.limit_usage()
         return Limits(limits=limits(runtime.plan), keys=keys, bytes=size)
 
     @topic.post("/look")
     def look(holder: Holder) -> Standing:
-        """How a limit stands for a client. Takes nothing."""
+        """Shows the state of a limit for a client. Uses up nothing."""
         return ask(holder, forget=False)
 
     @topic.post("/reset")
     def reset(holder: Holder) -> Standing:
-        """Forgets what a client has used of a limit. Exchanges at once are not counted, so they are not forgotten."""
+        """Resets a limit for a client. Does not affect exchanges in progress."""
         return ask(holder, forget=True)
 
     return topic

@@ -1,4 +1,4 @@
-"""The admin API on the socket in the state folder: for the user that the gateway runs as, who needs no token there."""
+"""The admin API on the socket in the state folder. The user that the gateway runs as needs no token there."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("pylae")
 
 _AGAIN = 0.5
-"""Seconds between two looks whether another gateway has left the folder."""
+"""Seconds between two checks whether another gateway has released the folder."""
 
 
 def start(runtime: Runtime) -> LocalServer | None:
-    """Starts it; a folder that can hold no socket is no reason not to serve."""
+    """Starts it. If the folder cannot hold a socket, the gateway runs without it."""
     try:
         return LocalServer(runtime)
     except OSError as error:
         log.warning(
-            "no socket in the state folder %s (%s): `pylae status` and the other verbs need `--admin` and the token",
+            "no socket in the state folder %s (%s): `pylae status` and other commands need `--admin` and the token",
             runtime.folder, error.strerror or error,
         )  # fmt: skip
         return None
 
 
 class LocalServer:
-    """Listens from the start. What serves is imported when somebody asks for the first time."""
+    """Listens from the start. It imports what serves requests when the first client connects."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -59,8 +59,8 @@ class LocalServer:
             raise
         if not taken:
             log.warning(
-                "another gateway has the state folder %s: `pylae status` and the other verbs speak to that one until "
-                "it ends; `state` gives this one a folder of its own", runtime.folder,
+                "another gateway uses the state folder %s: `pylae status` and other commands reach that one until "
+                "it ends; set `state` to give this one its own folder", runtime.folder,
             )  # fmt: skip
         self.lasting.start()
 
@@ -76,12 +76,16 @@ class LocalServer:
             self._announced = running.announce(self._origins(), self._runtime.folder)
         except OSError as error:
             log.info(
-                "where the gateway runs could not be noted (%s): `--state %s` finds it", error, self._runtime.folder
+                "the place of this gateway could not be recorded (%s): use `--state %s` to reach it",
+                error,
+                self._runtime.folder,
             )
         return True
 
     def _origins(self) -> list[Path]:
-        """What a person may name it by: the file or program, what such a program has read, the program that runs."""
+        """Returns the names by which a person may refer to it: the file or program, and what such a program has
+        read.
+        """
         main = getattr(sys.modules.get("__main__"), "__file__", None)
         files = [self._runtime.origin, *self._runtime.builder.written_in, *([Path(main)] if main else [])]
         return list(dict.fromkeys(file.absolute() for file in files if not isinstance(file, Pattern)))
@@ -92,16 +96,16 @@ class LocalServer:
             self._serve(listening)
 
     def _wait_for_the_folder(self) -> socket.socket | None:
-        """None if it is stopped meanwhile."""
+        """Returns None if it was stopped meanwhile."""
         while self._listening.socket is None:
             if self.lasting.stopped.wait(_AGAIN):
                 return None
             if self._take():
-                log.info("this gateway has the state folder now: %s", self._runtime.folder)
+                log.info("this gateway uses the state folder now: %s", self._runtime.folder)
         return self._listening.socket
 
     def _wait_for_somebody(self, listening: socket.socket) -> bool:
-        """False if it is stopped meanwhile."""
+        """Returns false if it was stopped meanwhile."""
         with selectors.DefaultSelector() as selector:
             for one in (listening, self._woken):
                 selector.register(one, selectors.EVENT_READ)
@@ -137,7 +141,7 @@ class LocalServer:
         loop.run()
 
     def stop(self) -> None:
-        """Ends it, and leaves the folder to others."""
+        """Ends it, and releases the folder."""
         with self._lock:
             if self.lasting.stopped.is_set():
                 return
@@ -149,7 +153,7 @@ class LocalServer:
         self._close()
 
     def _leave(self) -> None:
-        # A child that was forked has no socket any more, and what the gateway has said is not its own.
+        # A forked child has no socket any more, and the gateway's records are not its own.
         if self._announced is not None and self._listening.socket is not None:
             with suppress(OSError):
                 self._announced.unlink()

@@ -1,4 +1,4 @@
-"""The event loop that serves connections which somebody else has accepted."""
+"""The event loop that serves connections which others have accepted."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pylae.admin.guard import Guard
 log = logging.getLogger("pylae")
 
 _AT_ONCE = 64
-"""Connections that are taken before others have their turn."""
+"""Connections to take before other tasks get their turn."""
 _PAUSE = 1.0
-"""Seconds before it is tried again to take connections, where that has failed."""
+"""Seconds before the next attempt if connections could not be taken."""
 
 
 class AdminLoop(uvicorn.Server):
     """Serves the application behind a guard.
 
-    It takes connections by `take`, which gives None when there is no more, whenever `watched` is readable.
+    It takes connections with `take`, which returns None if there are no more, whenever `watched` is readable.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class AdminLoop(uvicorn.Server):
         self._attaching: set[asyncio.Task[None]] = set()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Until it is told to exit, or something ends the loop."""
+        """Serves until it is told to exit, or something ends the loop."""
         loop = asyncio.get_running_loop()
         try:
             await super().serve(sockets)
         finally:
             loop.remove_reader(self._watched)
-            # Of a loop that ends nobody else would close them.
+            # Nothing else closes the connections of a loop that ends.
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
                     connection.close()
@@ -55,7 +55,7 @@ class AdminLoop(uvicorn.Server):
         asyncio.get_running_loop().add_reader(self._watched, self._take)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes no more, and lets those that it has finish."""
+        """Stops taking connections, and lets those that are open finish."""
         asyncio.get_running_loop().remove_reader(self._watched)
         await super().shutdown(sockets)
 

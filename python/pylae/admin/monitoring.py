@@ -1,4 +1,4 @@
-"""How the gateway is doing: for Prometheus, for people, for orchestrators."""
+"""Health and metrics: for Prometheus, for people, for orchestrators."""
 
 from __future__ import annotations
 
@@ -19,78 +19,78 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ServiceHealth(Body):
-    """A verdict on what one service has served within the last minute, and the figures behind it."""
+    """The health of a service in the last minute, and its figures."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
-    """The verdict, by the thresholds in `health`."""
+    """The health by the thresholds in `health`."""
     requests: int
-    """Exchanges."""
+    """Number of requests."""
     errors: int
-    """Answers with 5xx."""
+    """Number of 5xx responses."""
     mean_duration: float | None
-    """Seconds; null if nothing came."""
+    """Mean duration in seconds; null without requests."""
 
 
 class Health(Body):
-    """A verdict on the last minute and the figures behind it."""
+    """The health of the gateway in the last minute, and its figures."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
-    """The verdict, by the thresholds in `health`."""
+    """The health by the thresholds in `health`."""
     reasons: list[str]
-    """One sentence for each threshold that is exceeded, and for each open breaker."""
+    """One sentence for each exceeded threshold and each open circuit breaker."""
     window: float
-    """Seconds that the figures cover."""
+    """Time span of the figures, in seconds."""
     requests: int
-    """Exchanges."""
+    """Number of requests."""
     errors: int
-    """Answers with 5xx."""
+    """Number of 5xx responses."""
     error_rate: float
-    """Share of them, 0 to 1."""
+    """Share of 5xx responses, from 0 to 1."""
     mean_duration: float | None
-    """Seconds; null if nothing came."""
+    """Mean duration in seconds; null without requests."""
     services: dict[str, ServiceHealth]
-    """Each service by itself."""
+    """The health of each service."""
 
 
 class State(Body):
-    """Whether something can be relied on."""
+    """The result of a probe."""
 
     status: Literal["live", "ready", "stuck", "stopping", "stopped"]
-    """What it is doing."""
+    """The state."""
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter()
 
     @topic.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
-        """All figures in the text format of Prometheus."""
+        """Returns all metrics in the text format of Prometheus."""
         return Response(runtime.metrics(), media_type=_PROMETHEUS)
 
     @topic.get("/metrics/summary")
     def summary() -> dict[str, Any]:
-        """Counts, errors, durations and states per service and route; durations are in seconds."""
+        """Returns counts, errors, durations (in seconds) and states for each service and route."""
         return runtime.engine.summary()
 
     @topic.get("/health", responses={503: {"model": Health, "description": "Unhealthy"}})
     def health(always: bool = False) -> Response:
-        """How good the service of the last minute was. 503 if it is unhealthy; 200 `always` for those who read it."""
+        """Returns the health of the last minute. The status is 503 if it is unhealthy; with `always` it is 200."""
         verdict = runtime.health()
         return JSONResponse(verdict.as_dict(), 503 if verdict.status == "unhealthy" and not always else 200)
 
-    # No function that waits: probes are answered whatever else is under way. The engine answers them itself where it
-    # can, in the same words.
+    # These never wait, so that probes get an answer whatever else is in progress. The engine usually answers them
+    # itself, in the same words.
     @topic.get("/live", responses={503: {"model": State, "description": "Stuck"}})
     @topic.head("/live", responses={503: {"model": State, "description": "Stuck"}})
     async def live(response: Response) -> State:
-        """Whether requests are served: 503 while no worker answers. Needs no token."""
+        """Whether the gateway serves requests: 503 if no worker responds. Needs no token."""
         return told(response, 0)
 
     @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
     @topic.head("/ready", responses={503: {"model": State, "description": "Not ready"}})
     async def ready(response: Response) -> State:
-        """Whether connections are accepted. 503 from when a stop was asked for. Needs no token."""
+        """Whether the gateway accepts connections: 503 once it was told to stop. Needs no token."""
         return told(response, 1)
 
     def told(response: Response, which: int) -> State:

@@ -1,4 +1,4 @@
-"""The page that describes the API: written here, without scripts and without anything from elsewhere."""
+"""The HTML page that describes the API. It has no scripts and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; frame-ancestors 'non
 
 
 def documentation(schema: Mapping[str, Any]) -> HTMLResponse:
-    """The OpenAPI document as a page."""
+    """Returns the OpenAPI document as an HTML page."""
     return HTMLResponse("".join(_page(schema)), headers={"Content-Security-Policy": _POLICY})
 
 

@@ -1,4 +1,4 @@
-"""How the admin API says no: `application/problem+json` (RFC 9457), with every problem of a configuration in it."""
+"""Errors of the admin API: `application/problem+json` (RFC 9457), with every problem of a configuration."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class Flaw(Body):
-    """One thing that is wrong with what was sent."""
+    """One problem of what was sent."""
 
     path: str
-    """Where, such as `routes[2].rate_limit`."""
+    """Path of the setting, such as `routes[2].rate_limit`."""
     message: str
-    """What."""
+    """What is wrong."""
     hint: str | None = None
     """What to do about it."""
     line: int | None = None
@@ -36,33 +36,32 @@ class Flaw(Body):
     column: int | None = None
     """Column in the document, from 1."""
     file: str | None = None
-    """Where that is not the document of the request: the file that line and column are in, such as a program's that
-    added a route in code."""
+    """File of `line` and `column`, if they are not in the document of the request: for example a program that added a
+    route in code."""
 
 
 class Refusal(Body):
-    """A request that was not carried out."""
+    """An error response."""
 
     type: str = "about:blank"
-    """Always `about:blank`: the status says it."""
+    """Always `about:blank`: the status says it all."""
     title: str
     """The status in words."""
     status: int
-    """The status of the answer."""
+    """Status of the response."""
     detail: str
     """What was wrong."""
     error: str
     """The same as `detail`."""
     code: Literal["control_plane_stuck"] | None = None
-    """Names what keeps the API from answering; the data plane has said so in its place."""
+    """Why the API could not answer, if the data plane answered in its place."""
     problems: list[Flaw] = []
     """All problems of what was sent."""
 
 
 def flaws(problems: Iterable[Problem], *, files: bool = False) -> list[Flaw]:
-    """Problems as the API tells them. The file of a document is left out, since it came with the request.
-
-    With `files` none is left out.
+    """Returns problems in the form of the API. Without `files`, the file is omitted, because it is the request's
+    document.
     """
     return [
         Flaw(
@@ -78,7 +77,7 @@ def flaws(problems: Iterable[Problem], *, files: bool = False) -> list[Flaw]:
 
 
 def body(status: int, detail: str, problems: Iterable[Flaw] = ()) -> bytes:
-    """The body of a refusal."""
+    """Returns the body of an error response."""
     found = [flaw.model_dump(exclude_none=True) for flaw in problems]
     document: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     document |= {"detail": detail, "error": detail, **({"problems": found} if found else {})}
@@ -88,19 +87,19 @@ def body(status: int, detail: str, problems: Iterable[Flaw] = ()) -> bytes:
 def refusal(
     status: int, detail: str, problems: Iterable[Flaw] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer to a request that is not carried out."""
+    """Returns an error response."""
     return Response(body(status, detail, problems), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def unusable(error: ConfigError, *, files: bool = False) -> Response:
-    """The answer where a configuration has problems; `files` as for `flaws`."""
+    """Returns the response to a configuration with problems. For `files` see `flaws`."""
     count = len(error.problems)
     detail = f"the configuration has {count} problem{'s' * (count != 1)}; nothing was changed"
     return refusal(422, detail, flaws(error.problems, files=files))
 
 
 def _allowed(app: FastAPI, request: Request) -> str:
-    """The methods that are answered at the path of a request."""
+    """Returns the methods that the path of a request supports."""
 
     def answers(method: str) -> bool:
         scope = {**request.scope, "method": method}
@@ -110,7 +109,7 @@ def _allowed(app: FastAPI, request: Request) -> str:
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Has every failure of `app` told this way; what was not foreseen is told without its text."""
+    """Makes `app` report all failures in this form. Unexpected ones are reported without their text."""
 
     @app.exception_handler(HTTPException)
     async def told(request: Request, error: HTTPException) -> Response:
@@ -120,14 +119,14 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:
-        # Neither the values nor what surrounds them: they may be secrets.
+        # Values and their context may be secrets, so they are left out.
         found = [Flaw(path=show_path(item["loc"]), message=item["msg"]) for item in error.errors()]
-        return refusal(422, "the request is not what is expected here", found)
+        return refusal(422, "the request does not have the expected form", found)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
-        # Nobody gets it.
-        return refusal(400, "the request did not come to its end")
+        # The client has gone; nobody receives this.
+        return refusal(400, "the request was not completed")
 
     @app.exception_handler(ConfigError)
     async def wrong(_request: Request, error: ConfigError) -> Response:
@@ -147,4 +146,4 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, _error: Exception) -> Response:
-        return refusal(500, "a fault in the gateway itself; its log says more")
+        return refusal(500, "internal error of the gateway; see its log")

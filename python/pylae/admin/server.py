@@ -1,4 +1,6 @@
-"""The admin API as a thread of the control plane: bound at once, so that a bad address is known, and served beside."""
+"""The admin API as a thread of the control plane. It binds its address at once, so that a bad one is reported at the
+start.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,21 @@ log = logging.getLogger("pylae")
 def start(runtime: Runtime) -> Server | None:
     """Starts the admin API of a gateway, unless it is switched off.
 
-    Where nothing is said about it, an address that is in use or a folder that cannot be written is no reason not to
-    serve: it is left out with a warning. Raises ConfigError or EngineError.
+    Raises ConfigError or EngineError. If the configuration does not mention the admin API, an address in use or a
+    folder that cannot be written is only a warning, and the gateway runs without it.
     """
     said = runtime.builder.config.admin
     try:
         settings = said or default_admin()
     except ValueError as error:
-        raise EngineError(f"the environment variable {VARIABLE} is wrong: {error}") from None
+        raise EngineError(f"the environment variable {VARIABLE} is not valid: {error}") from None
     if settings is None:
         return None
     if not said and next(admin_instances(runtime.builder.config, settings.address), None):
-        log.warning("%s is an instance: the admin API is left out (`admin` gives it another address)", settings.address)
+        log.warning(
+            "the admin API is off, because %s is the address of an instance (set `admin` to another address)",
+            settings.address,
+        )
         return None
     try:
         server = Server(runtime, settings)
@@ -49,14 +54,14 @@ def start(runtime: Runtime) -> Server | None:
         text = f"the admin API cannot listen on {settings.address}: {error.strerror or error}"
         if said or os.environ.get(VARIABLE):
             raise EngineError(text) from None
-        log.warning("%s; it is left out (`admin` gives it another address)", text)
+        log.warning("%s; the gateway runs without it (set `admin` to another address)", text)
         return None
     log.info("admin API on %s", server.address)
     return server
 
 
 class Server:
-    """The running admin API. Its address is the engine's, which answers probes and hands over the other connections."""
+    """The running admin API. The engine owns its address, answers probes and hands over all other connections."""
 
     def __init__(self, runtime: Runtime, settings: Admin) -> None:
         self._runtime, self._settings = runtime, settings
@@ -81,7 +86,7 @@ class Server:
         self.lasting.start()
 
     def _serve(self) -> None:
-        # Imported here: what serves requests need not wait for it.
+        # Imported here, so that the data plane does not wait for it.
         from pylae.admin.app import application
         from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
@@ -92,7 +97,7 @@ class Server:
             if self.lasting.stopped.is_set():
                 return
             guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
-            # A copy, which is there as long as the loop, however long that takes to end.
+            # A copy of the descriptor, which stays open as long as the loop, however long that takes to end.
             watched = os.dup(self._watched)
             loop = AdminLoop(guard, Connection, watched, self._engine.next_admin_connection)
             self._guard, self._loop = guard, loop
@@ -108,11 +113,11 @@ class Server:
 
     @property
     def token_file(self) -> Path | None:
-        """The file that holds the token; None where the configuration gives it."""
+        """The file with the token; None if the configuration contains the token."""
         return None if self._settings.token is not None else self._file
 
     def token_by(self, said: Admin | bool | None) -> str:
-        """The token that a new configuration gives it. Raises ConfigError or OSError, as at the start."""
+        """Returns the token by a new configuration. Raises ConfigError or OSError, as at the start."""
         settings = self._following(said)
         if settings is None:
             return self.token
@@ -120,16 +125,16 @@ class Server:
         return token_of(settings, file, create=True) or self.token
 
     def _following(self, said: Admin | bool | None) -> Admin | None:
-        """What a new configuration says about it, unless that needs another start."""
+        """Returns the settings of a new configuration, except those that need a restart."""
         if not isinstance(said, Admin):
             return None if said is False else Admin(address=self._settings.address)
         return said if said.address == self._settings.address else None
 
     def follow(self, said: Admin | bool | None, token: str) -> None:
-        """Takes over what a new configuration says, as far as that is possible while it runs, and its token."""
+        """Applies the admin settings of a new configuration, as far as they can change at run time, and its token."""
         settings = self._following(said)
         if settings is None:
-            log.warning("the address of the admin API changes when the gateway is started again")
+            log.warning("restart the gateway to change the address of the admin API")
             return
         with self._lock:
             self._settings, self.token = settings, token
@@ -165,13 +170,13 @@ def _shown(name: Any) -> tuple[str, int]:
 
 
 def _unix(path: str) -> socket.socket:
-    """A socket that only its owner can use; one that nobody listens on any more is replaced."""
+    """Returns a socket that only its owner can use. Replaces one on which nobody listens any more."""
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path):
             Path(path).unlink()
     listening = socket.socket(socket.AF_UNIX)
     try:
-        # Nobody can connect before `listen`, and by then only the owner may.
+        # Nobody can connect before `listen`, and by then the permissions are set.
         listening.bind(path)
         Path(path).chmod(0o600)
         listening.listen(128)

@@ -1,4 +1,4 @@
-"""Services and their instances: how they do, letting one finish, and taking in those that register themselves."""
+"""Services and instances: their state, draining, and registration."""
 
 from __future__ import annotations
 
@@ -20,74 +20,75 @@ TAG = "services"
 
 
 class Instance(Body):
-    """One address of a service."""
+    """An address of a service."""
 
     id: str
-    """`host:port`, which names it in paths."""
+    """`host:port`, which identifies the instance in paths."""
     url: str
-    """Where it is."""
+    """URL of the instance."""
     weight: int
-    """Share of load relative to the others."""
+    """Share of the load, relative to the other instances."""
     source: str
-    """Where it was found; `static` is the configuration."""
+    """Where the instance came from; `static` means the configuration."""
     expires_in: float | None
-    """Seconds that it stays without a beat, if it has registered itself."""
+    """Seconds until a registered instance is removed without a heartbeat."""
     state: Literal["up", "down", "ejected", "draining"]
-    """Whether it gets anything: down by health checks, ejected by what exchanges saw, draining by request."""
+    """Whether the instance gets requests: `down` by health checks, `ejected` after failed requests, `draining` on
+    request."""
     in_flight: int
-    """Exchanges under way."""
+    """Requests in progress."""
     attempts: int
-    """Attempts since it joined."""
+    """Attempts since the instance joined."""
     failures: int
-    """Attempts that failed."""
+    """Failed attempts."""
 
 
 class Service(Body):
     """A group of instances."""
 
     name: str
-    """Its name."""
+    """Name of the service."""
     instances: list[Instance]
-    """Its instances."""
+    """Instances of the service."""
     waiting: int
-    """Exchanges in its queue."""
+    """Requests in the queue."""
     retries: int
     """Retries since the start."""
     trouble: str | None
-    """What keeps its instances from being looked up now, if they are and anything does."""
+    """Why the instances cannot be looked up at the moment; null if they can."""
 
 
 class Draining(Body):
-    """What asking for a drain did."""
+    """The result of a drain request."""
 
     changed: bool
-    """Whether it was otherwise before."""
+    """Whether the request changed anything."""
     in_flight: int
-    """Exchanges that are under way; the instance can be stopped when there are none."""
+    """Requests in progress. At 0 you can stop the instance."""
 
 
 class Registering(Body):
-    """An instance that wants to be used."""
+    """An instance to register."""
 
     url: Annotated[str, StringConstraints(max_length=300)]
     """`http://host:port`."""
     weight: Annotated[int, Field(ge=1, le=2**32 - 1)] = 1
-    """Share of load relative to the others."""
+    """Share of the load, relative to the other instances."""
     ttl: Annotated[float, Field(gt=0)] | None = None
-    """Seconds that it stays without a beat; as the service says if none is given."""
+    """Seconds until the instance is removed without a heartbeat. The default is that of the service."""
 
 
 class Registered(Body):
-    """An instance that has registered itself."""
+    """A registered instance."""
 
     id: str
-    """`host:port`, which names it in paths."""
+    """`host:port`, which identifies the instance in paths."""
     ttl: float
-    """Seconds that it stays from now on without a beat. Three beats in this time are a good measure."""
+    """Seconds until the instance is removed without a heartbeat. Send about three heartbeats in this time."""
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter(prefix="/services")
     registry = runtime.registry
 
@@ -111,29 +112,31 @@ def router(runtime: Runtime) -> APIRouter:
             (one for one in runtime.engine.stats()["services"] if one["name"] == service), None
         )
         if found is None:
-            raise HTTPException(404, "there is no such service")
+            raise HTTPException(404, "there is no service with this name")
         return found
 
     def drain(service: str, instance: str, wanted: bool) -> Draining:
         found = next((one for one in find(service)["instances"] if authority(one["url"]) == instance), None)
         if found is None:
-            raise HTTPException(404, "the service has no such instance")
+            raise HTTPException(404, "the service has no instance with this address")
         changed = runtime.engine.set_draining(service, found["url"], wanted)
         return Draining(changed=changed, in_flight=found["in_flight"])
 
     @topic.get("")
     def listed() -> list[Service]:
-        """All services with their instances."""
+        """Lists all services with their instances."""
         return [described(one) for one in runtime.engine.stats()["services"]]
 
     @topic.get("/{service}")
     def one(service: str) -> Service:
-        """A service with its instances."""
+        """Shows a service with its instances."""
         return described(find(service))
 
     @topic.post("/{service}/instances", status_code=201)
     async def register(service: str, instance: Registering) -> Registered:
-        """Registers an instance, for as long as it beats. Again, it is a beat, and changes what is said otherwise."""
+        """Registers an instance, which stays as long as it sends heartbeats. Registering it again counts as a heartbeat
+        and updates its settings.
+        """
         known(service)
         try:
             wanted = Configured.model_validate({"url": instance.url, "weight": instance.weight})
@@ -144,33 +147,33 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.put("/{service}/instances/{instance}/heartbeat")
     async def heartbeat(service: str, instance: str) -> Registered:
-        """A beat: the instance stays for its TTL from now on. 404 if it is not registered, or no more."""
+        """Records a heartbeat: the instance stays for another TTL. 404 if it is not registered or has expired."""
         known(service)
         registration = registry.heartbeat(service, instance)
         if registration is None:
-            raise HTTPException(404, "no such instance is registered")
+            raise HTTPException(404, "no instance with this address is registered")
         return Registered(id=instance, ttl=registration.ttl)
 
     @topic.delete("/{service}/instances/{instance}", status_code=204)
     async def remove(service: str, instance: str) -> Response:
-        """Has a registered instance leave: it gets nothing more, and what is under way finishes."""
+        """Removes a registered instance: it gets no new requests, and those in progress finish."""
         known(service)
         if not registry.remove(service, instance):
-            raise HTTPException(404, "no such instance is registered")
+            raise HTTPException(404, "no instance with this address is registered")
         return Response(status_code=204)
 
     @topic.post("/{service}/instances/{instance}/drain")
     def start_drain(service: str, instance: str) -> Draining:
-        """Gives an instance nothing more; what is under way finishes. It stays so over reloads."""
+        """Drains an instance: it gets no new requests, and those in progress finish. Stays in effect over reloads."""
         return drain(service, instance, True)
 
     @topic.delete("/{service}/instances/{instance}/drain")
     def end_drain(service: str, instance: str) -> Draining:
-        """Uses a draining instance again."""
+        """Ends the drain of an instance: it gets requests again."""
         return drain(service, instance, False)
 
     def known(service: str) -> None:
         if service not in runtime.builder.config.services:
-            raise HTTPException(404, "there is no such service")
+            raise HTTPException(404, "there is no service with this name")
 
     return topic

@@ -1,4 +1,4 @@
-"""What runs, since when, and what it has counted."""
+"""An overview of the running gateway."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ TAG = "status"
 
 
 class Status(Body):
-    """A running gateway at a glance."""
+    """An overview of the running gateway."""
 
     version: str
     """Version of Pylae."""
     pid: int
-    """Process."""
+    """Process id."""
     started: datetime
-    """Its start."""
+    """Time of the start."""
     revision: str
-    """Names the configuration in force."""
+    """Revision of the current configuration."""
     applied: int
-    """Plans applied, changes of instances included."""
+    """Number of plans applied, including changes of instances."""
     source: str
-    """File or program that the configuration comes from."""
+    """File or program of the configuration."""
     overridden: bool
-    """Whether a configuration applied over this API stands in its place."""
+    """Whether a configuration applied over this API replaces that of the file."""
     listeners: list[str]
     """Addresses that clients connect to."""
     totals: dict[str, Any]
@@ -41,7 +41,7 @@ class Status(Body):
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """Its paths."""
+    """Returns the paths of this topic."""
     topic = APIRouter()
     pid = os.getpid()
     try:
@@ -51,7 +51,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("/status")
     def status() -> Status:
-        """The gateway at a glance."""
+        """Shows an overview of the gateway."""
         stats = runtime.engine.stats()
         return Status(
             version=installed,
