@@ -64,7 +64,7 @@ def test_reload_from_the_configuration_at_hand(
     running.read_until("admin API on")
     wait_until(lambda: pylae("status", "-c", str(running.file)).exit_code == 0)
     told = pylae("reload", "-c", str(running.file))
-    assert (told.exit_code, told.stdout.startswith("ok revision ")) == (0, True), told.output
+    assert (told.exit_code, told.stdout.startswith("ok applied revision ")) == (0, True), told.output
     running.file.write_text(yaml.safe_dump({**config, "routes": [{"path": "relative"}, {"prefix": 5}]}))
     told = pylae("reload", "-c", str(running.file))
     assert told.exit_code == 1
@@ -97,16 +97,16 @@ def test_drain(admin: Start, pylae: Pylae) -> None:
             peer = one.accept()
             peer.read_request()
             told = pylae("drain", "all", one.url, admin=api)
-            assert told.stdout == f"{one.address} gets nothing more; 1 exchanges are under way\n"
+            assert told.stdout == f"{one.address} gets no new requests; 1 request in progress\n"
             told = pylae("drain", "all", one.address, "--wait", "0.1", admin=api)
-            assert (told.exit_code, "still has 1 exchanges" in told.output) == (3, True)
+            assert (told.exit_code, "still has 1 request in progress" in told.output) == (3, True)
         told = pylae("drain", "all", one.address, "--wait", "20", admin=api)
-        assert (told.exit_code, "0 exchanges are under way" in told.output) == (0, True)
+        assert (told.exit_code, "0 requests in progress" in told.output) == (0, True)
         assert api.running.get("/").status == 503
         assert pylae("drain", "all", one.address, "--undo", admin=api).exit_code == 0
         assert api.get("/services/all")["instances"][0]["state"] == "up"
         told = pylae("drain", "all", "nowhere:1", admin=api)
-        assert (told.exit_code, "no such instance" in told.output) == (3, True)
+        assert (told.exit_code, "no instance with this address" in told.output) == (3, True)
 
 
 def test_purge(admin: Start, pylae: Pylae) -> None:
@@ -115,8 +115,8 @@ def test_purge(admin: Start, pylae: Pylae) -> None:
     with RawInstance(cached) as one, admin(route, all=one) as api:
         for arguments in (["--prefix", "/"], ["--url", "/x"], ["--service", "all"], ["--all"]):
             api.running.get("/x")
-            assert pylae("purge", *arguments, admin=api).stdout == "1 answer forgotten\n"
-        assert pylae("purge", "--tag", "t", admin=api).stdout == "0 answers forgotten\n"
+            assert pylae("purge", *arguments, admin=api).stdout == "1 response removed\n"
+        assert pylae("purge", "--tag", "t", admin=api).stdout == "0 responses removed\n"
         assert pylae("purge", admin=api).exit_code == 2
         assert pylae("purge", "--all", "--tag", "x", admin=api).exit_code == 2
 
@@ -171,10 +171,10 @@ def test_top(admin: Start, echo: EchoInstance, pylae: Pylae) -> None:
 
 def test_what_is_missing_is_said(admin: Start, echo: EchoInstance, tmp_path: Path, pylae: Pylae) -> None:
     told = pylae("status")
-    assert (told.exit_code, "which gateway is meant?" in told.output) == (3, True)
+    assert (told.exit_code, "no gateway of this directory is running" in told.output) == (3, True)
     for text in ("admin: false\nservices: {}\n", "admin: 127.0.0.1:1\nstate: state\n"):
         (tmp_path / "pylae.yaml").write_text(text)
-        assert "no gateway of pylae.yaml runs" in pylae("status").output
+        assert "no gateway is running with pylae.yaml" in pylae("status").output
     assert "there is no token" in pylae("status", "--admin", "127.0.0.1:1").output
     assert (
         "the port of the admin API"

@@ -53,7 +53,7 @@ def test_an_unknown_verb_completes_to_nothing(bash: Terminal) -> None:
     bash.type("pylae nothing \t")
     bash.type("\x15echo it is $((50 + 2))\n")
     bash.read_until(r"it is 52\n")
-    assert "there is no verb" not in bash.text
+    assert "there is no command" not in bash.text
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

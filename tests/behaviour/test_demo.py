@@ -228,7 +228,7 @@ def test_a_taken_port() -> None:
             check=False,
         )
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1] == "  hint: --port 0 takes a free one"
+    assert done.stderr.splitlines()[-1] == "  hint: --port 0 picks a free one"
     assert f"port {port} of 127.0.0.1" in done.stderr
 
 

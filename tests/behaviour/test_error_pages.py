@@ -462,7 +462,7 @@ def test_explain_names_the_page(tmp_path: Path) -> None:
     assert explained("GET", "/x", "-H", f"Accept: {BROWSER}") == f"error page: all.html  {file}:3"
     assert explained("GET", "/x") == f"error page: all.json  {file}:5"
     assert explained("PUT", "/", "-H", "Accept: text/plain") == (
-        "error page: the gateway's own, as there is none of text"
+        "error page: the gateway's own, because none is configured for text"
     )
     assert explained("GET", "/") == ""
 

@@ -154,7 +154,7 @@ def test_two_gateways_are_told_apart(start: Start, tmp_path: Path) -> None:
         works(tmp_path, "--state", str(state), process=running)
     told = pylae(tmp_path, "status")
     assert told.returncode == 3
-    assert told.stderr.startswith("pylae: which gateway is meant?")
+    assert told.stderr.startswith("pylae: no gateway of this directory is running")
     assert all(str(running.file) in told.stderr for running in (one, two))
 
 
@@ -178,7 +178,7 @@ def test_several_of_one_file(start: Start, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("STATE_DIRECTORY")
     told = pylae(folder, "status")
     assert told.returncode == 3
-    assert "2 gateways of pylae.yaml run" in told.stderr
+    assert "2 gateways of pylae.yaml are running" in told.stderr
     assert all(str(tmp_path / name) in told.stderr for name in ("a", "b"))
     for name, one in zip(("a", "b"), running, strict=True):
         works(folder, "--state", f"../{name}", process=one)
@@ -237,7 +237,7 @@ def test_killed_and_started_again(start: Start, tmp_path: Path) -> None:
     told = pylae(folder, "status")
     assert (told.returncode, told.stdout) == (3, "")
     message, hint = told.stderr.splitlines()
-    assert message == "pylae: no gateway of pylae.yaml runs"
+    assert message == "pylae: no gateway is running with pylae.yaml"
     assert "pylae run pylae.yaml" in hint
     again = start(folder)
     works(folder, process=again)
@@ -249,7 +249,7 @@ def test_killed_and_started_again(start: Start, tmp_path: Path) -> None:
 
 def test_where_no_gateway_runs_it_is_said_in_one_line(tmp_path: Path) -> None:
     told = pylae(tmp_path, "status")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (3, "pylae: which gateway is meant?")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (3, "pylae: no gateway of this directory is running")
     (tmp_path / "pylae.yaml").write_text("routes: [")
     (tmp_path / "gateway.py").write_text("raise SystemExit('executed')\n")
     for arguments in ([], ["-c", "gateway.py"], ["-c", "nowhere.yaml"]):
@@ -258,10 +258,10 @@ def test_where_no_gateway_runs_it_is_said_in_one_line(tmp_path: Path) -> None:
             file = arguments[-1] if arguments else "pylae.yaml"
             assert told.returncode == 3, told.stderr
             message, hint = told.stderr.splitlines()
-            assert message == f"pylae: no gateway of {file} runs"
+            assert message == f"pylae: no gateway is running with {file}"
             assert f"pylae run {file}" in hint
     told = pylae(tmp_path, "status", "--state", "nothing")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (3, "pylae: no gateway has the state folder nothing")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (3, "pylae: no gateway uses the state folder nothing")
 
 
 def test_a_configured_address_is_asked_where_there_is_no_socket(start: Start, tmp_path: Path, home: Path) -> None:
@@ -340,7 +340,7 @@ def test_another_users_gateway_is_not_called_absent(tmp_path: Path, monkeypatch:
     for arguments in (["--state", str(tmp_path)], ["-c", str(tmp_path / "pylae.yaml")]):
         told = CliRunner().invoke(main, ["status", *arguments])
         assert told.exit_code == 3
-        assert "is another user's" in told.output
+        assert "belongs to another user" in told.output
 
 
 def test_what_is_asked_of_pages_is_asked_here_too(start: Start, tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_child_that_is_left_over_does_not_keep_the_socket(tmp_path: Path, star
         running.signal(signal.SIGKILL)
         running.wait()
         told = pylae(folder, "status", "-c", "main.py")
-        assert "no gateway of main.py runs" in told.stderr
+        assert "no gateway is running with main.py" in told.stderr
         again = start(folder, "main.py")
         assert not any("another gateway has" in line for line in again.printed)
         works(folder, "-c", "main.py", process=again)

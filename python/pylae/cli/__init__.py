@@ -1,4 +1,4 @@
-"""The `pylae` command: one module per verb, each imported when it is asked for."""
+"""The `pylae` command. Each verb is a module, which is imported when it is called."""
 
 from __future__ import annotations
 
@@ -57,21 +57,23 @@ Colours appear on terminals only, and never when NO_COLOR is set.
 
 
 class Verbs(click.Group):
-    """A group whose verbs are modules, and whose failures are one line, a hint and a documented exit code."""
+    """A command group whose verbs are modules. Every failure prints one line and a hint, and has a documented exit
+    code.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The verbs in the order of the help page."""
+        """Returns the verbs in the order of the help page."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Imports the module of one verb."""
+        """Imports the module of a verb."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = getattr(importlib.import_module(f"pylae.cli.{cmd_name}"), cmd_name)
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Shows the help where nothing is asked for."""
+        """Shows the help if there are no arguments."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(report.USAGE)
@@ -80,13 +82,13 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Names the nearest verb for one that does not exist."""
+        """Suggests the nearest verb for one that does not exist."""
         if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
             raise report.unknown_verb(args[0], VERBS, ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Calls the verb; that whoever reads its output has enough of it is no failure."""
+        """Calls the verb. A closed pipe at its output is not a failure."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -101,7 +103,7 @@ class Verbs(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs a verb and exits with its code; every failure passes through `report.failure`."""
+        """Runs a verb and exits with its code. Every failure goes through `report.failure`."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:

@@ -1,4 +1,4 @@
-"""`pylae check`: every mistake in a configuration, found without starting anything."""
+"""`pylae check`: finds every mistake in a configuration, without starting anything."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def check(file: str | None) -> None:
     """Check the configuration FILE (YAML, or Python with a module-level `gateway`).
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
+    The default FILE is pylae.yaml or else gateway.py in this directory. Files that it includes are checked too.
 
-    Prints every problem as `file:line:column: path: message` with a hint, and exits with 1 if there is one. Warnings,
-    such as a route that can never match, do not change the exit code. What FILE includes is checked with it.
+    Prints each problem as `file:line:column: path: message` with a hint, and exits with 1 if there is one. Warnings,
+    such as a route that never matches, do not change the exit code.
     """
     from pylae.gateway import Gateway
     from pylae.units import counted
@@ -34,14 +34,14 @@ def check(file: str | None) -> None:
     counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
     ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""
     included = included_files(builder.document)
-    also = f" and {counted(len(included), 'files')} that it includes" if included else ""
+    also = f" and {counted(len(included), 'files')} included" if included else ""
     click.echo(f"{click.style('ok', fg='green')} {file}{also}: {', '.join(counts)}{ending}")
     for name in included:
         click.echo(f"   {name}")
 
 
 def included_files(document: Document | None) -> list[str]:
-    """The files that a configuration includes."""
+    """Returns the files that a configuration includes."""
     from pylae.config.document.include import Pattern
 
     included = document.included if document else ()

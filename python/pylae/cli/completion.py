@@ -1,4 +1,4 @@
-"""`pylae completion`: what a shell needs to complete verbs, options and files."""
+"""`pylae completion`: shell completion for verbs, options and files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pylae.cli.report import Failure
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command(short_help="Print what a shell needs to complete words.")
+@click.command(short_help="Print the completion script for a shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script by which SHELL completes verbs, options and files of pylae when Tab is pressed.
+    """Print the script that lets SHELL complete commands, options and files of pylae with Tab.
 
     \b
-    For good, in the file that the shell reads when it starts:
+    To install it, add this to the start-up file of the shell:
       bash   ~/.bashrc    eval "$(pylae completion bash)"
       zsh    ~/.zshrc     eval "$(pylae completion zsh)"
       fish   ~/.config/fish/config.fish    pylae completion fish | source
 
-    bash has to be of version 4.4 or later.
+    bash needs version 4.4 or later.
     """
     root = click.get_current_context().find_root()
     kind = get_completion_class(shell)
     if kind is None:
-        raise Failure(f"this version of click completes nothing for {shell}")
+        raise Failure(f"the installed version of click has no completion for {shell}")
     name = root.info_name or "pylae"
     click.echo(kind(root.command, {}, name, f"_{name}_COMPLETE".replace("-", "_").upper()).source())

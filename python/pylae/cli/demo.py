@@ -1,4 +1,4 @@
-"""`pylae demo`: a whole shop with a gateway in front, to play with."""
+"""`pylae demo`: a sample shop behind a gateway, to play with."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from pylae.cli.report import Failure
 
 PORT = 8080
 ACCESS_LOG = "access.log"
-"""The file of the access log, beside the configuration."""
+"""File name of the access log, in the folder of the configuration."""
 
 
 @click.command(short_help="Start a sample shop behind a gateway.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help=f"Port of the gateway; 0 takes a free one. Default: {PORT}, or a free one if it is taken.",
+    help=f"Port of the gateway; 0 picks a free one. Default: {PORT}, or a free one if it is taken.",
 )
 def demo(port: int | None) -> None:
-    """Start four real HTTP services and a gateway in front of them, and print commands to try.
+    """Start four HTTP services and a gateway in front of them, and print commands to try.
 
-    The services are users (two instances), orders, payments and notifications, each with its own SQLite database in a
-    temporary directory. A line for each request follows: as the gateway answered it, and as each service did. Ctrl-C
-    stops all of it and leaves nothing behind.
+    The services are users (two instances), orders, payments and notifications, each with an SQLite database in a
+    temporary directory. Then print a line for each request, from the gateway and from each service. Ctrl-C stops
+    everything and removes all files.
     """
     from pylae.demo.shop import Shop, ShopError
 
@@ -64,7 +64,9 @@ def demo(port: int | None) -> None:
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Remembers Ctrl-C: in some places, such as callbacks of imports, the exception alone is printed and forgotten."""
+    """Remembers Ctrl-C. In some places, such as callbacks of imports, Python only prints the exception and forgets
+    it.
+    """
     seen: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -79,7 +81,7 @@ def _interruptions() -> Iterator[list[int]]:
 
 
 def _run(configuration: Path, on_start: Callable[[Sequence[str]], None], interrupted: list[int]) -> None:
-    """Runs the gateway, unless the start was interrupted, and says when it listens."""
+    """Runs the gateway, unless the start was interrupted. Prints when it listens."""
     from pylae.cli.foreground import RequestLines
     from pylae.gateway import Gateway
 
@@ -92,7 +94,7 @@ def _run(configuration: Path, on_start: Callable[[Sequence[str]], None], interru
 
     gateway = Greeting.from_file(configuration)
     lines = RequestLines(gateway, _print, _as_gateway)
-    # Only now: what is imported until here can lose the exception.
+    # Only now: imports before this line can lose the exception.
     if interrupted:
         raise KeyboardInterrupt
     gateway.run()
@@ -100,14 +102,14 @@ def _run(configuration: Path, on_start: Callable[[Sequence[str]], None], interru
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of somebody who may buy and of somebody who may see everything."""
+    """Tokens of a customer and of an admin."""
 
     user: str
     admin: str
 
 
 def tokens(configuration: Path) -> Tokens:
-    """Tokens that the gateway of the demo accepts for an hour."""
+    """Returns tokens that the gateway of the demo accepts for an hour."""
     from pylae.auth import User, issue_token
     from pylae.gateway import Gateway
 
@@ -117,39 +119,39 @@ def tokens(configuration: Path) -> Tokens:
 
 
 def exports(tokens: Tokens) -> Sequence[str]:
-    """What a shell has to know for `commands`."""
+    """Returns the shell commands that set the variables for `commands`."""
     return f"export TOKEN={tokens.user}", f"export ADMIN={tokens.admin}"
 
 
 def commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
-    """The six commands to try, each with what it shows, once a shell knows `exports`."""
+    """Returns the six commands to try, each with an explanation. They need the variables of `exports`."""
     as_user, as_admin = (f'-H "Authorization: Bearer ${name}"' for name in ("TOKEN", "ADMIN"))
     as_json = "-H 'Content-Type: application/json'"
     order = '{"user_id": 1, "items": [{"sku": "kettle", "quantity": 2}]}'
     user = '{"name": "Edsger", "email": "edsger@example.com"}'
     return (
         (
-            "Get a user. Ask again: X-Served-By tells which instance answered, 1 to 2. Without the token: 401.",
+            "Get a user. Repeat it: X-Served-By shows which instance answered, 1 or 2. Without the token: 401.",
             f"curl -i {gateway}/api/users/1 {as_user}",
         ),
         (
-            "Register a user, which is open to everyone. Again, and the service says that the address is taken.",
+            "Register a user, which needs no token. Repeat it: the service answers that the address is taken.",
             f"curl -i {gateway}/api/users {as_json} -d '{user}'",
         ),
         (
-            "Order two kettles: the order service has it paid and the user told: three lines of the log share an id.",
+            "Order two kettles. The order service calls payments and notifications; their log lines share an id.",
             f"curl -i {gateway}/api/orders {as_user} {as_json} -d '{order}'",
         ),
         (
-            "List all users, which takes the role admin. With $TOKEN: 403, application/problem+json.",
+            "List all users, which needs the role admin. With $TOKEN: 403, application/problem+json.",
             f"curl -i {gateway}/api/users {as_admin}",
         ),
         (
-            "A method that the path does not have: 405, and Allow says which it has.",
+            "Use a method that the path does not support: 405, and Allow lists the supported ones.",
             f"curl -i -X DELETE {gateway}/api/users/1",
         ),
         (
-            "Why does a request go where it goes, and what would this token get?",
+            "Explain where a request goes and what each policy would decide for this token.",
             f"{_program()} explain {shlex.quote(str(configuration))} GET /api/users/1 {as_user}",
         ),
     )
@@ -172,22 +174,22 @@ def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[st
     for number, (meaning, command) in enumerate(commands(gateway, configuration), 1):
         click.echo(f"\n  {number}. {meaning}\n     {click.style(command, fg='green')}")
     click.echo(f"\nThe access log, in JSON: {configuration.parent / ACCESS_LOG}")
-    click.echo("A line for each request follows, of the gateway and of each service. Ctrl-C stops everything.\n")
+    click.echo("Below is a line for each request, from the gateway and from each service. Ctrl-C stops everything.\n")
 
 
 def _as_gateway(exchange: Mapping[str, Any]) -> str:
-    """A request as the gateway answered it."""
+    """Returns the line for a request, from the view of the gateway."""
     from pylae.cli.foreground import at, described
 
     return f"{at(exchange)}  {described(exchange)}  {exchange['request_id']}"
 
 
 def _tell(record: dict[str, object]) -> None:
-    """Prints a request as a service answered it, in the words of the gateway."""
+    """Prints the line for a request, from the view of a service."""
     from pylae.cli.foreground import described
 
     if "ended" in record:
-        click.secho(f"{record['instance']} ended by itself with code {record['ended']}", fg="red", err=True)
+        click.secho(f"{record['instance']} ended unexpectedly with code {record['ended']}", fg="red", err=True)
         return
     exchange = {
         "status": int(str(record["status"])),
@@ -206,13 +208,15 @@ def _print(line: str) -> None:
 
 
 def _filled_in(values: Mapping[str, str]) -> str:
-    """The configuration of the shop with the addresses of this run, so that it can be read, edited and explained."""
+    """Returns the configuration of the shop with the addresses of this run, so that it can be read, edited and
+    explained.
+    """
     text = files("pylae.demo").joinpath("pylae.yaml").read_text(encoding="utf-8")
     return re.sub(r"\$\{(\w+)(?::-[^}]*)?\}", lambda found: values[found[1]], text)
 
 
 def _free_port(wanted: int | None) -> int:
-    """The port that was asked for, or 8080 if it is free, or a free one."""
+    """Returns the requested port, or else 8080 if it is free, or else a free port."""
     for port in (PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -220,14 +224,14 @@ def _free_port(wanted: int | None) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 if wanted is not None:
-                    raise Failure(f"port {port} of 127.0.0.1: {error.strerror}", "--port 0 takes a free one") from error
+                    raise Failure(f"port {port} of 127.0.0.1: {error.strerror}", "--port 0 picks a free one") from error
                 continue
             return int(probe.getsockname()[1])
     raise Failure("no port of 127.0.0.1 is free")
 
 
 def _program() -> str:
-    """How this command is called in a shell of the same person."""
+    """Returns how a shell of the same user can call this command."""
     called = Path(sys.argv[0]).absolute()
     if called.name != "pylae":
         return f"{shlex.quote(sys.executable)} -m pylae"

@@ -1,4 +1,4 @@
-"""`pylae doctor`: whether this machine has what a gateway needs, and what a report of a fault needs."""
+"""`pylae doctor`: checks whether this machine has what a gateway needs, and prints what a bug report needs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failure": ("FAILURE", "red")}
 _VARIABLES = ("PYLAE_", "JWT_SECRET", "STATE_DIRECTORY", "XDG_STATE_HOME", "PYTHON", "NO_COLOR")
-"""Beginnings of the names of variables that a gateway, or its Python, looks at."""
+"""Prefixes of environment variables that affect a gateway or its Python."""
 
 
-@click.command(short_help="Tell whether this machine has what a gateway needs.")
+@click.command(short_help="Check whether this machine has what a gateway needs.")
 @click.argument("file", required=False, type=click.Path())
-@click.option("--report", "as_report", is_flag=True, help="Print what a report of a fault needs, as Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--report", "as_report", is_flag=True, help="Print what a bug report needs, as Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def doctor(file: str | None, as_report: bool, as_json: bool) -> None:
-    """Look at what a gateway with the configuration FILE needs of this machine, without starting one.
+    """Check what a gateway with the configuration FILE needs from this machine, without starting one.
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
+    The default FILE is pylae.yaml or else gateway.py in this directory.
 
-    It looks at the configuration, the addresses (and who has them), limits of descriptors, memory and processors, the
+    It checks the configuration, the addresses (and who uses them), limits of descriptors, memory and processors, the
     state folder, secrets and logs, the clock, and versions. Exits with 1 if a gateway would not start or not work.
 
-    With --report it prints a text to paste: versions, figures, and what the configuration is like. No secret is in it,
-    nor any name, address or path that the configuration has.
+    With --report it prints a text to paste: versions, figures, and a summary of the configuration. The text contains no
+    secrets, and no names, addresses or paths of the configuration.
     """
     found, facts, shape = _looked(Path(file) if file else _default())
     failed = any(one.state == "failure" for one in found)
@@ -47,7 +47,7 @@ def doctor(file: str | None, as_report: bool, as_json: bool) -> None:
     else:
         for one in found:
             _show(one)
-        click.echo("\n`pylae doctor --report` prints what a report of a fault needs; no secrets are in it")
+        click.echo("\n`pylae doctor --report` prints what a bug report needs, without secrets")
     raise SystemExit(report.PROBLEMS if failed else 0)
 
 
@@ -56,13 +56,13 @@ def _default() -> Path | None:
 
 
 def _looked(file: Path | None) -> tuple[list[Result], dict[str, str], dict[str, str]]:
-    """What was found, and facts of the machine and of the configuration."""
+    """Returns the results, and facts of the machine and of the configuration."""
     from pylae.doctor import machine, versions
 
     results = list(versions.results())
     facts = {**versions.facts(), **machine.facts(), "variables": ", ".join(_variables()) or "none"}
     if any(one.state == "failure" for one in results):
-        # Nothing can be checked without the engine.
+        # Without the engine nothing else can be checked.
         return results, facts, {}
     from pylae.doctor import files, ports
 
@@ -75,7 +75,7 @@ def _looked(file: Path | None) -> tuple[list[Result], dict[str, str], dict[str, 
 
 
 def _variables() -> list[str]:
-    """Names of variables that are set; their values may be secrets."""
+    """Returns the names of the variables that are set. Their values may be secrets."""
     return sorted(name for name in os.environ if name.startswith(_VARIABLES))
 
 
@@ -87,17 +87,17 @@ def _show(one: Result) -> None:
 
 
 def _report(found: Sequence[Result], facts: dict[str, str], shape: dict[str, str]) -> Iterator[str]:
-    """Markdown without anything that a person has written: of results only what they are about."""
-    yield "### What this is about"
+    """Yields Markdown without any text that a person wrote. Of the results, it has only their topics."""
+    yield "### Description"
     yield ""
-    yield "(What you did, what you expected, what happened instead.)"
+    yield "(What did you do, what did you expect, and what happened instead?)"
     for title, table in (("Versions and machine", facts), ("The configuration", shape)):
         if table:
             yield from ("", f"### {title}", "", "| | |", "|---|---|")
             yield from (f"| {name} | {_cell(said)} |" for name, said in table.items())
     yield from ("", "### `pylae doctor`", "")
     for one in found:
-        # Messages have paths, addresses and what stands in the configuration.
+        # Messages contain paths, addresses and texts of the configuration.
         yield f"- {one.state}: {one.name}"
 
 

@@ -1,4 +1,4 @@
-"""`pylae explain`: what the gateway would do with a request, and which lines of the configuration say so."""
+"""`pylae explain`: what the gateway would do with a request, and which lines of the configuration decide it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ ALWAYS_HIDDEN = frozenset(
         *("client_secret", "secret", "password", "signature"),
     }
 )
-"""Fields and parameters whose values are never shown: those that access logs never show."""
+"""Fields and parameters whose values are never shown, as in access logs."""
 
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 def _propose(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What a shell proposes for a word of the request: a method, or a file."""
+    """Completes a word of the request: a method, or a file."""
     methods = [CompletionItem(method) for method in _METHODS if incomplete and method.startswith(incomplete.upper())]
     return methods or [CompletionItem(incomplete, type="file")]
 
 
-@click.command(short_help="Tell what would happen to a request, and why.")
+@click.command(short_help="Explain what would happen to a request.")
 @click.argument("what", nargs=-1, metavar="[FILE] METHOD URL", shell_complete=_propose)
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field of the request.")
+@click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header field of the request."
+)
 @click.option("--client", default="127.0.0.1", metavar="IP", help="Address of the client. Default: 127.0.0.1.")
-@click.option("--all", "everything", is_flag=True, help="List every route that was considered.")
+@click.option("--all", "everything", is_flag=True, help="List all routes that were considered.")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everything: bool, as_json: bool) -> None:
-    """Tell what the configuration FILE does with the request METHOD URL; nothing is sent and no socket is opened.
+    """Explain what the configuration FILE does with the request METHOD URL. Sends nothing and opens no socket.
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
+    The default FILE is pylae.yaml or else gateway.py in this directory.
 
-    Shows the route and why it is the one, which routes were rejected by which clause, every policy with its settings,
-    where they come from and what it would decide, and how an instance of the service would be picked.
+    Shows the route and why it was chosen, the other routes and why they were rejected, each policy with its settings,
+    their origin and its decision, and how an instance of the service is picked.
 
     \b
-    URL is a path, or a whole address whose host counts:
+    URL is a path, or a full URL with a host:
       pylae explain GET /api/users/42
       pylae explain shop.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
     """
@@ -73,13 +75,15 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
 
 
 def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> dict[str, Any]:
-    """The request as the native side takes it: the target as a client would send it, the host as a field."""
+    """Returns the request in the form of the native side: the target as a client would send it, the host as a field."""
     host, target = _split(url)
     fields = [] if host is None else [["Host", host]]
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon or not name.strip():
-            raise click.UsageError(f"a field is written 'Name: value', not {header!r}", click.get_current_context())
+            raise click.UsageError(
+                f"a field must be written as 'Name: value', not {header!r}", click.get_current_context()
+            )
         fields.append([name.strip(), value.strip()])
     try:
         ipaddress.ip_address(client)
@@ -90,7 +94,7 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
 
 
 def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
-    """The request as it may be shown: an explanation is pasted into tickets."""
+    """Returns the request without credentials, because explanations are pasted into tickets."""
     authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
     places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}
     parts = [part.partition(":") for one in authenticators for part in one.get("key") or ()]
@@ -108,13 +112,15 @@ def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[
 
 
 def _split(url: str) -> tuple[str | None, str]:
-    """Host and target of an address. The target stays as it was typed: how it is made canonical is to be shown."""
+    """Returns host and target of a URL. The target stays as typed, so that the explanation can show its canonical
+    form.
+    """
     url = url.partition("#")[0]
     if url.startswith("/") or url == "*":
         return None, url
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
-        raise click.UsageError(f"URL begins with / or with http://, unlike {url!r}", click.get_current_context())
+        raise click.UsageError(f"URL must begin with /, http:// or https://, not {url!r}", click.get_current_context())
     end = next((index for index, character in enumerate(rest) if character in "/?"), len(rest))
     target = rest[end:]
     return rest[:end].rpartition("@")[2], target if target.startswith("/") else f"/{target}"

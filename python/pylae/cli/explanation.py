@@ -1,4 +1,4 @@
-"""The words of `pylae explain`: the native answer, completed with settings and places, and printed."""
+"""The text of `pylae explain`: the native answer, with settings and places added, as lines."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _HOOK_SETTING = re.compile(r"calls\[(\d+)\]\.(\w+)")
-#: Routes rejected by their path that are listed without `--all`.
+#: Number of routes rejected by their path to list without `--all`.
 SHOWN = 10
 OUTCOMES = {
     "route": "goes to a route",
-    "method_not_allowed": "405: the path exists under other methods",
+    "method_not_allowed": "405: the path exists with other methods",
     "misdirected": "421: its host is not one of `hosts`",
-    "not_found": "404: no route takes it",
-    "bad_request": "400: it is malformed",
+    "not_found": "404: no route matches",
+    "bad_request": "400: the request is malformed",
 }
 VERDICTS = {
     "chosen": "takes it",
@@ -40,17 +40,17 @@ VERDICTS = {
 }
 
 BEHIND = {
-    "priority": "would take it too, but has a lower priority",
-    "host": "would take it too, but its host is less specific",
-    "path": "would take it too, but its path is less specific (exact, template, pattern, then prefix)",
-    "conditions": "would take it too, but has fewer conditions",
-    "declaration": "would take it too, but stands later in the file",
-    "head": "would take it too, but as GET",
+    "priority": "also matches, but has a lower priority",
+    "host": "also matches, but its host is less specific",
+    "path": "also matches, but its path is less specific (exact, template, pattern, then prefix)",
+    "conditions": "also matches, but has fewer conditions",
+    "declaration": "also matches, but comes later in the file",
+    "head": "also matches, but as GET",
 }
 
 
 def complete(answer: Document, plan: Document, builder: ConfigBuilder) -> Document:
-    """Adds to the native answer the settings from the plan and the places from the file."""
+    """Adds the settings of the plan and their places to the native answer."""
     compiled = Compiled(builder, plan)
     names = {route["name"]: (index, route) for index, route in enumerate(plan["routes"])}
     matches = {
@@ -90,7 +90,7 @@ def complete(answer: Document, plan: Document, builder: ConfigBuilder) -> Docume
     if service := answer["service"]:
         number = [entry["name"] for entry in plan["services"]].index(service["name"])
         path = f"services[{number}]"
-        # A service that a route declares has nothing but an address.
+        # A service that a route declares has only an address.
         chosen_by_default = service["name"] not in compiled.builder.config.services or _is_default(
             compiled, f"{path}.load_balancer"
         )
@@ -100,7 +100,7 @@ def complete(answer: Document, plan: Document, builder: ConfigBuilder) -> Docume
 
 
 def _with_members(split: Document, members: list[Document], place: str | None) -> Document:
-    """A split with what the configuration says of its members: the names of what they ask for and change."""
+    """Adds to a split which fields the conditions and changes of its members name."""
     told = [
         {
             **standing,
@@ -119,9 +119,9 @@ def _with_members(split: Document, members: list[Document], place: str | None) -
 def _with_settings(
     policy: Document, path: str, policies: Document, compiled: Compiled, hidden: dict[str, str]
 ) -> Document:
-    """A policy with its settings, each with its value and the place that says so.
+    """Returns a policy with its settings, each with its value and place.
 
-    Texts that are not shown are added to `hidden`, with what stands for them.
+    Texts that must not be shown are added to `hidden`, with their replacements.
     """
     settings = []
     for name, value in _leaves(policies.get(policy["name"])):
@@ -139,7 +139,7 @@ def _with_settings(
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """The single settings of a policy by their paths."""
+    """Yields the single settings of a policy with their paths."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}.{key}" if name else key)
@@ -151,11 +151,11 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _origin(compiled: Compiled, policy: str, setting: str) -> str | None:
-    """`file:line` of a setting, or `default` for one that nobody wrote."""
+    """Returns `file:line` of a setting, or `default` if it was not written."""
     path = f"{policy}.{setting}"
     place = compiled.locate(path, key=True)
     last = setting.rpartition(".")[2].partition("[")[0]
-    # What a model makes of other settings is in the model, and not in the mapping of the file.
+    # Settings that a model derives from others are in the model but not in the file.
     derived = place.node is not None and isinstance(place.node.value, dict) and last not in place.path
     return "default" if derived or _is_default(compiled, path) else _line(place)
 
@@ -172,7 +172,7 @@ def _origin_of_hook(compiled: Compiled, hook: Hook, setting: str) -> str | None:
 
 
 def _place(compiled: Compiled, path: str) -> str | None:
-    """`file:line` of what the plan has at a path; none if it was built in Python."""
+    """Returns `file:line` of a path of the plan; None if it was built in Python."""
     return _line(compiled.locate(path, key=True))
 
 
@@ -181,15 +181,15 @@ def _line(place: Place) -> str | None:
 
 
 def lines(request: Document, answer: Document, everything: bool) -> Iterator[str]:
-    """The explanation for people."""
+    """Yields the explanation as lines for people."""
     yield f"{_strong(request['method'] + ' ' + request['target'])} from {request['client']}"
     if answer["canonical_path"] and answer["canonical_path"] != request["target"].partition("?")[0]:
-        yield f"  path as everything sees it: {answer['canonical_path']}"
+        yield f"  canonical path: {answer['canonical_path']}"
     if answer["judged_path"] != answer["canonical_path"]:
-        yield f"  path as routes and policies judge it: {answer['judged_path']}"
+        yield f"  path for routing and policies: {answer['judged_path']}"
     yield f"  {OUTCOMES[answer['outcome']]}" + (f" ({answer['detail']})" if answer["detail"] else "")
     if page := answer.get("page"):
-        own = f"the gateway's own, as there is none of {page['format']}"
+        own = f"the gateway's own, because none is configured for {page['format']}"
         yield f"  error page: {page['file']}  {_faint(page['place'] or '')}" if page["key"] else f"  error page: {own}"
     if answer["early"]:
         yield from _policies("Before routing", answer["early"])
@@ -231,7 +231,7 @@ def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
 
 
 def _nearness(considered: Document) -> int:
-    """The nearer a route was to taking the request, the earlier it is listed."""
+    """Sorts routes: the closer a route came to matching, the earlier it is listed."""
     order = ("chosen", "shadowed", "query", "header", "method", "path", "host")
     return order.index(considered["verdict"].partition(":")[0])
 
@@ -258,7 +258,7 @@ def _policies(words: str, policies: list[Document]) -> Iterator[str]:
 
 
 def _elsewhere(place: str | None, around: str | None) -> str:
-    """Where a setting stands, unless it is in the line of the policy itself."""
+    """Returns the place of a setting, unless it is in the same line as its policy."""
     return "" if place is None or place == around else place
 
 
@@ -301,14 +301,14 @@ def _default(setting: str, around: Document) -> str:
 def _instance(instance: str | Document) -> str:
     if isinstance(instance, str):
         return instance
-    # Nothing has happened to it yet: what it counts is 0.
+    # The instance has not been used yet, so its counts are all 0.
     more = [f"weight {instance['weight']}"] if instance["weight"] != 1 else []
     more += [instance["note"]] if instance.get("note") else []
     return f"{instance['url']} ({', '.join(more)})" if more else str(instance["url"])
 
 
 def _clauses(match: Document) -> str:
-    """What a route asks for, in one line."""
+    """Returns the clauses of a route in one line."""
     clauses = [f"{match['path']['kind']} {match['path']['value']}", "|".join(match["methods"]) or "any method"]
     if match["hosts"]:
         clauses.append(f"host {'|'.join(match['hosts'])}")

@@ -1,4 +1,4 @@
-"""Finds the running gateway that a verb means: by the directory, a configuration, a state folder or an address."""
+"""Finds the running gateway that a command means: by directory, configuration, state folder or address."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _STATE = re.compile(r"^state:.*$", re.MULTILINE)
 
 
 def find(config: str | None, folder: str | None, admin: str | None, token_file: str | None) -> Remote:
-    """The gateway that is meant. Raises Failure, or ConfigError for a token that others can read."""
+    """Returns the gateway that is meant. Raises Failure, or ConfigError if other users can read the token."""
     if folder is not None:
         if not _answers(Path(folder)):
-            raise Failure(f"no gateway has the state folder {folder}", _elsewhere("is it running?"))
+            raise Failure(f"no gateway uses the state folder {folder}", _elsewhere("is it running?"))
         return Remote.local(Path(folder))
     token = Path(token_file).read_text(encoding="ascii").strip() if token_file else os.environ.get(TOKEN)
     given = os.environ.get(ADDRESS, "").strip()
@@ -41,7 +41,7 @@ def find(config: str | None, folder: str | None, admin: str | None, token_file: 
 def _of_file(file: str, token: str | None) -> Remote:
     found = _local(file, Path(file)) or _configured(file, token)
     if found is None:
-        raise Failure(f"no gateway of {file} runs", _elsewhere(f"start it: pylae run {file}"))
+        raise Failure(f"no gateway is running with {file}", _elsewhere(f"start it: pylae run {file}"))
     return found
 
 
@@ -57,14 +57,14 @@ def _of_directory(token: str | None) -> Remote:
         return found
     if file := next((name for name in DEFAULTS if Path(name).exists()), None):
         return _of_file(file, token)
-    hint = f"name its configuration with -c FILE, its state folder with --state, or give --admin and {TOKEN}"
+    hint = f"give its configuration (-c FILE), its state folder (--state DIR), or its address (--admin) and {TOKEN}"
     if listed:
-        hint += "; there run " + ", ".join(str(one.origins[0]) for one in listed)
-    raise Failure("which gateway is meant?", hint)
+        hint += "; running are " + ", ".join(str(one.origins[0]) for one in listed)
+    raise Failure("no gateway of this directory is running", hint)
 
 
 def _local(name: str, file: Path) -> Remote | None:
-    """The gateway that runs with this configuration, whatever the file holds by now and whether it is there."""
+    """Returns the gateway that was started with this configuration, even if the file has changed or gone."""
     from pylae import state
     from pylae.state import running
 
@@ -76,12 +76,14 @@ def _local(name: str, file: Path) -> Remote | None:
 def _only(name: str, folders: Sequence[Path]) -> Remote | None:
     if len(folders) > 1:
         listed = ", ".join(str(folder) for folder in folders)
-        raise Failure(f"{len(folders)} gateways of {name} run", f"name one by its state folder, with --state: {listed}")
+        raise Failure(
+            f"{len(folders)} gateways of {name} are running", f"choose one by its state folder, with --state: {listed}"
+        )
     return Remote.local(folders[0]) if folders else None
 
 
 def _said(file: Path) -> Iterator[str]:
-    """What a file says under `state`, as far as that can be read."""
+    """Yields the value of `state` in a file, as far as it can be read."""
     from pylae.config.document.load import parse
 
     if file.suffix == ".py":
@@ -89,7 +91,7 @@ def _said(file: Path) -> Iterator[str]:
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        # Another user's, or not there any more.
+        # It belongs to another user, or is gone.
         return
     for line in _STATE.findall(text):
         with contextlib.suppress(ConfigError):
@@ -105,7 +107,7 @@ def _answers(folder: Path) -> bool:
         return running.answers(folder)
     except PermissionError:
         raise Failure(
-            f"the gateway with the state folder {folder} is another user's", "call this as that user"
+            f"the gateway with the state folder {folder} belongs to another user", "run this command as that user"
         ) from None
 
 
@@ -117,16 +119,16 @@ def _token_file(file: str, settings: Admin, folder: str | None) -> Path:
 
 
 def _elsewhere(advice: str) -> str:
-    return f"{advice}; of another user or machine: --state DIR, or --admin ADDRESS and {TOKEN}"
+    return f"{advice}; for a gateway of another user or machine use --state DIR, or --admin ADDRESS and {TOKEN}"
 
 
 def _configured(file: str, token: str | None) -> Remote | None:
-    """The gateway at the address that a file gives, for one whose state folder can hold no socket."""
+    """Returns the gateway at the address in a file, for gateways whose state folder cannot hold a socket."""
     from pylae.admin.token import token_of
     from pylae.gateway import Gateway
 
     if file.endswith(".py"):
-        # To find a gateway is no reason to execute a program.
+        # Finding a gateway must not execute a program.
         return None
     try:
         config = Gateway.from_file(file).config
@@ -140,20 +142,25 @@ def _configured(file: str, token: str | None) -> Remote | None:
 
 
 def _at_address(admin: str, config: str | None) -> Remote:
-    """A gateway at an address, with the token of the configuration at hand."""
+    """Returns the gateway at an address, with the token of the configuration at hand."""
     from pylae.admin.token import token_of
     from pylae.config.models.admin import Admin
     from pylae.gateway import Gateway
 
     file = config or next((name for name in DEFAULTS if Path(name).exists()), None)
     if file is None:
-        raise Failure(f"what is the token of the gateway at {admin}?", f"{TOKEN} or --token-file gives it")
+        raise Failure(f"the gateway at {admin} needs a token", f"set {TOKEN}, or give --token-file")
     if admin.endswith(":0"):
-        raise Failure("port 0 lets the system choose the port of the admin API", "the log of the gateway has it")
+        raise Failure(
+            "the configuration lets the system choose the port of the admin API (port 0)",
+            "look for the address in the log of the gateway, and give it with --admin",
+        )
     said = Gateway.from_file(file).config
     settings = said.admin or Admin()
     kept = _token_file(file, settings, said.state)
     token = token_of(settings, kept, create=False)
     if token is None:
-        raise Failure(f"there is no token in {kept}", f"was the gateway started by this user? {TOKEN} gives it")
+        raise Failure(
+            f"there is no token in {kept}", f"run this command as the user that started the gateway, or set {TOKEN}"
+        )
     return Remote(admin, token)

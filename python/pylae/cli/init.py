@@ -1,4 +1,4 @@
-"""`pylae init`: a starter file that says what can be written."""
+"""`pylae init`: writes a commented configuration."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import click
 from pylae.cli.report import Failure
 
 
-@click.command(short_help="Write a commented starter file.")
+@click.command(short_help="Write a commented configuration.")
 @click.argument("file", default="pylae.yaml", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(file: Path, force: bool) -> None:
-    """Write a commented starter configuration to FILE (pylae.yaml unless said otherwise).
+    """Write a commented configuration to FILE (default: pylae.yaml).
 
-    A name that ends in .py gets a Python program, every other one YAML. An existing file is kept unless --force is
-    given.
+    If the name ends in .py, write a Python program. An existing file is kept unless --force is given.
     """
     name = "starter.py" if file.suffix == ".py" else "starter.yaml"
     starter = files("pylae.cli").joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Log records as lines for people, on standard error, and standard error that nobody waits for."""
+"""Log records as lines on standard error, which a slow reader cannot block."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import click
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _DESCRIPTOR = 2
 _FAREWELL = 0.5
-"""Seconds that the end waits for whoever reads standard error."""
+"""Seconds to wait at the end for the reader of standard error."""
 _LONGEST = 64 * 1024
-"""Characters after which a line that has no end is written all the same."""
+"""Characters after which an unfinished line is written anyway."""
 
 
 class Lines(logging.Handler):
-    """Prints the time, the level unless it is the usual one, and the message."""
+    """Prints the time, the level if it is not the usual one, and the message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record."""
@@ -37,20 +37,20 @@ class Lines(logging.Handler):
 
 
 class StandardError(io.TextIOBase):
-    """Standard error, written by a native thread: what it does not take in time is dropped and counted."""
+    """Standard error, written by a native thread. Lines that it cannot write in time are dropped and counted."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
 
     def __init__(self) -> None:
         super().__init__()
-        # Of this thread alone it may be held twice: a signal's handler may print, too.
+        # A reentrant lock, because a signal handler on the same thread may print too.
         self._lock = threading.RLock()
         self._begun = ""
         self._process = os.getpid()
 
     def write(self, text: str) -> int:
-        """Has whole lines written; the beginning of one waits for its end."""
+        """Writes complete lines, and keeps an unfinished one until its end."""
         with self._lock:
             whole, end, rest = (self._begun + text).rpartition("\n")
             self._begun = rest
@@ -66,11 +66,11 @@ class StandardError(io.TextIOBase):
         if os.getpid() == self._process:
             write_stderr(lines.encode(self.encoding, self.errors).decode(self.encoding))
         else:
-            # The thread is not in a process that was forked.
+            # A forked process does not have the thread.
             os.write(_DESCRIPTOR, lines.encode(self.encoding, self.errors))
 
     def finish(self) -> None:
-        """Waits, for a bounded time, until everything is written."""
+        """Waits until everything is written, for a limited time."""
         from pylae.engine import flush_stderr
 
         with self._lock:
@@ -80,20 +80,20 @@ class StandardError(io.TextIOBase):
         flush_stderr(_FAREWELL)
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns true."""
         return True
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Returns true if it is a terminal."""
         return os.isatty(_DESCRIPTOR)
 
     def fileno(self) -> int:
-        """The descriptor of the process."""
+        """Returns the descriptor of the process."""
         return _DESCRIPTOR
 
 
 def to_standard_error() -> None:
-    """Lets Pylae's records appear, unless the program that is run says otherwise."""
+    """Shows Pylae's log records, unless the program configures logging itself."""
     logger = logging.getLogger("pylae")
     if not logger.handlers:
         logger.addHandler(Lines())
@@ -102,14 +102,14 @@ def to_standard_error() -> None:
 
 
 def without_waiting() -> None:
-    """Has nothing that is printed to standard error wait for whoever reads it, from now to the end of the process."""
+    """Makes standard error non-blocking for the rest of the process: no print waits for its reader."""
     if _is_real(sys.stderr):
         sys.stderr = standard_error = StandardError()
         atexit.register(standard_error.finish)
 
 
 def _is_real(stream: object) -> bool:
-    """Whether a stream is standard error itself, and not what somebody has put in its place."""
+    """Returns true if a stream is standard error itself and was not replaced."""
     try:
         return isinstance(stream, io.TextIOWrapper) and stream.fileno() == _DESCRIPTOR
     except (OSError, ValueError):

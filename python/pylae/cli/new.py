@@ -1,4 +1,4 @@
-"""`pylae new`: a gateway, a plugin or an authenticator to begin with, with tests that pass."""
+"""`pylae new`: writes a starter gateway, plugin or authenticator, with tests that pass."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @click.group(
-    short_help="Write a gateway or a plugin to begin with.",
+    short_help="Write a starter gateway or plugin.",
     subcommand_metavar="KIND [ARGS]...",
     invoke_without_command=True,
 )
 @click.pass_context
 def new(ctx: click.Context) -> None:
-    """Write a gateway, a plugin or an authenticator to begin with, each with tests that pass.
+    """Write a starter gateway, plugin or authenticator, with tests that pass.
 
-    No file that exists is changed: if one of those that would be written is there, nothing is.
+    Never changes an existing file. If one of the files exists, none is written.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -35,7 +35,7 @@ def new(ctx: click.Context) -> None:
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--python", "in_python", is_flag=True, help="Write a program, gateway.py, instead of pylae.yaml.")
 def gateway(folder: Path, in_python: bool) -> None:
-    """Write a commented gateway and tests of it to FOLDER (this one unless said otherwise)."""
+    """Write a commented gateway and its tests to FOLDER (default: this one)."""
     name, starter, tests = (
         ("gateway.py", "starter.py", "test_gateway_python.txt")
         if in_python
@@ -49,9 +49,9 @@ def gateway(folder: Path, in_python: bool) -> None:
 @click.argument("name")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
 def plugin(name: str, folder: Path | None) -> None:
-    """Write a plugin called NAME (such as business-hours) and tests of it to FOLDER (NAME unless said otherwise).
+    """Write a plugin called NAME (such as business-hours) and its tests to FOLDER (default: NAME).
 
-    Its distribution is pylae-NAME, and once that is installed configurations say `plugins: [{use: NAME}]`.
+    Its distribution is called pylae-NAME. Once it is installed, use it with `plugins: [{use: NAME}]`.
     """
     _distribution("plugin", name, folder)
 
@@ -86,7 +86,7 @@ def _distribution(kind: str, name: str, folder: Path | None) -> None:
     name = name.lower().replace("_", "-").removeprefix("pylae-")
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name) or keyword.iskeyword(module):
-        hint = "lower case letters, digits and hyphens, such as business-hours"
+        hint = "use lower case letters, digits and hyphens, such as business-hours"
         raise Failure(f"{name!r} cannot be the name of {'an' if kind == 'authenticator' else 'a'} {kind}", hint, USAGE)
     folder = folder or Path(name)
     used = _KINDS[kind]["used"].format(name=name)
@@ -107,14 +107,14 @@ def _text(starter: str) -> str:
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Writes all of these files, none of which may be there."""
+    """Writes all of these files, or none if one of them exists."""
     there = [str(folder / name) for name in texts if (folder / name).exists()]
     if there:
         verb = "exist" if len(there) > 1 else "exists"
         raise Failure(f"{', '.join(there)} {verb}, and nothing was written", "choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        # Whatever has come there meanwhile stays.
+        # Do not overwrite a file that has appeared meanwhile.
         with (folder / name).open("x", encoding="utf-8") as file:
             file.write(text)
         click.echo(f"Wrote {folder / name}")

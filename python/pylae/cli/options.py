@@ -1,4 +1,4 @@
-"""The options by which a verb says which running gateway it means."""
+"""The options that say which running gateway a command means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def options(verb: C) -> C:
-    """Adds what says which gateway is meant, and hands the verb a `Remote` as `gateway`."""
+    """Adds these options to a verb, and passes it a `Remote` as `gateway`."""
 
     @functools.wraps(verb)
     def with_gateway(
@@ -29,18 +29,18 @@ def options(verb: C) -> C:
             "--token-file",
             metavar="FILE",
             type=click.Path(),
-            help=f"File with the token. Also: the variable {TOKEN}.",
+            help=f"File with the admin token. Or set the variable {TOKEN}.",
         ),
-        click.option("--admin", metavar="ADDRESS", help="Admin API, ip:port or unix:/path. Also: PYLAE_ADMIN."),
         click.option(
-            "--state", metavar="DIR", type=click.Path(), help="State folder of the gateway, which has its socket."
+            "--admin", metavar="ADDRESS", help="Address of the admin API: ip:port or unix:/path. Or set PYLAE_ADMIN."
         ),
+        click.option("--state", metavar="DIR", type=click.Path(), help="State folder of the gateway."),
         click.option(
             "-c",
             "--config",
             metavar="FILE",
             type=click.Path(),
-            help="What it was started with. Default: the gateway of this directory. The file may be broken by now.",
+            help="The configuration that it was started with. Default: the gateway of this directory.",
         ),
     ):
         with_gateway = option(with_gateway)

@@ -1,4 +1,4 @@
-"""`pylae reload`: have a running gateway read its configuration again."""
+"""`pylae reload`: makes a running gateway read its configuration again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pylae.cli.options import options
 from pylae.cli.remote import Remote
 
 
-@click.command(short_help="Have a running gateway read its file again.")
+@click.command(short_help="Make a running gateway read its file again.")
 @options
 def reload(gateway: Remote) -> None:
-    """Have a running gateway read its configuration file again, which ends what was applied over the admin API.
+    """Make a running gateway read its configuration file again. This replaces a configuration applied over the admin
+    API.
 
-    All or nothing: a configuration with problems changes nothing, all of them are printed, and the exit code is 1.
+    A configuration with problems changes nothing: all problems are printed, and the exit code is 1.
     """
     outcome = gateway.post("/config/reload")
-    click.echo(f"{click.style('ok', fg='green')} revision {outcome['revision']} is in force")
+    click.echo(f"{click.style('ok', fg='green')} applied revision {outcome['revision']}")

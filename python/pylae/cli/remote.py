@@ -1,4 +1,4 @@
-"""Talks to a running gateway: by the socket in its state folder, or to its admin API at an address with the token."""
+"""Talks to a running gateway, over the socket in its state folder or to the address of its admin API."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Remote:
 
     @classmethod
     def local(cls, folder: Path) -> Remote:
-        """The one that has a state folder: whoever can open its socket needs no token."""
+        """Returns the gateway with this state folder. Those who can open its socket need no token."""
         from pylae.state.local_socket import NAME
 
         return cls(f"unix:{folder / NAME}", None, folder)
 
     def listens(self, patience: float) -> bool:
-        """Whether anybody takes a connection within so many seconds."""
+        """Returns true if it accepts a connection within this many seconds."""
         connection = self._connection(patience)
         try:
             connection.connect()
@@ -41,15 +41,15 @@ class Remote:
         return True
 
     def get(self, path: str, **query: Any) -> Any:
-        """What is at a path. Raises Failure."""
+        """Returns the JSON at a path. Raises Failure."""
         return self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
 
     def post(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        """Has something done. Raises Failure."""
+        """Sends a request that changes something. Raises Failure."""
         return self._ask(method, path, body)
 
     def events(self, path: str) -> Iterator[tuple[str, str]]:
-        """Server-sent events, name and data, until the gateway stops. Raises Failure."""
+        """Yields server-sent events (name and data) until the gateway stops. Raises Failure."""
         connection = self._connection(None)
         try:
             name = "message"
@@ -70,7 +70,7 @@ class Remote:
             text = self._answer(connection, method, path, body).read()
             return json.loads(text) if text else None
         except http.client.HTTPException as error:
-            raise Failure(f"{self.address} does not answer like an admin API: {error!r}") from None
+            raise Failure(f"{self.address} is not an admin API: {error!r}") from None
         finally:
             connection.close()
 
@@ -85,7 +85,7 @@ class Remote:
             response = connection.getresponse()
         except OSError as error:
             hint = "is the gateway running?"
-            raise Failure(f"nobody answers at {self.address}: {error.strerror or error}", hint) from None
+            raise Failure(f"no answer from {self.address}: {error.strerror or error}", hint) from None
         if response.status >= 400:
             raise _refusal(response)
         return response
@@ -104,7 +104,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """To the socket."""
+        """Connects to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -116,7 +116,7 @@ class _LocalConnection(http.client.HTTPConnection):
         self._folder, self._patience = folder, patience
 
     def connect(self) -> None:
-        """To the socket in the state folder."""
+        """Connects to the socket in the state folder."""
         from pylae.state import local_socket
 
         self.sock = local_socket.connect(self._folder, self._patience)
@@ -135,7 +135,7 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
     if found:
         return ConfigError(found)
     hint = (
-        f"the token is in the state folder of the gateway; {TOKEN} gives another one"
+        f"the token is in the state folder of the gateway; set {TOKEN} to use another one"
         if response.status == 401
         else None
     )
@@ -143,5 +143,5 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
 
 
 def part(text: str) -> str:
-    """A text as one part of a path."""
+    """Escapes a text as one segment of a path."""
     return quote(text, safe="")

@@ -1,4 +1,4 @@
-"""How the command speaks of failures: one line each, a hint, a documented exit code, and never a traceback."""
+"""Output of failures: one line and a hint each, with a documented exit code, and never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBLEMS, USAGE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
 
 
 class Failure(click.ClickException):
-    """Ends a verb at run time with one line and a hint."""
+    """Ends a verb at run time, with one line and a hint."""
 
     def __init__(self, message: str, hint: str | None = None, code: int = FAILED) -> None:
         super().__init__(message)
@@ -26,10 +26,10 @@ class Failure(click.ClickException):
 
 
 def unknown_verb(name: str, verbs: Sequence[str], ctx: click.Context) -> click.UsageError:
-    """The error for a verb that does not exist; it names the nearest one."""
+    """Returns the error for a verb that does not exist. It suggests the nearest one."""
     nearest = difflib.get_close_matches(name, verbs, 1, 0.5)
-    meant = f"did you mean {nearest[0]!r}?" if nearest else f"the verbs are {', '.join(verbs)}"
-    return click.UsageError(f"there is no verb {name!r}: {meant}", ctx)
+    meant = f"did you mean {nearest[0]!r}?" if nearest else f"the commands are {', '.join(verbs)}"
+    return click.UsageError(f"there is no command {name!r}: {meant}", ctx)
 
 
 def failure(error: Exception) -> int:
@@ -53,14 +53,14 @@ def failure(error: Exception) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}{error.strerror or error}", None, FAILED)
     return _say(
-        f"a fault in Pylae itself: {type(error).__name__}: {error}",
-        "PYLAE_DEBUG=1 shows where; please report it",
+        f"internal error of Pylae: {type(error).__name__}: {error}",
+        "please report it; PYLAE_DEBUG=1 shows the traceback",
         FAULT,
     )
 
 
 def problems(found: Sequence[Problem], kind: str = "") -> None:
-    """Prints problems of a configuration to standard error, `file:line:column: path: message` and a hint each."""
+    """Prints problems of a configuration to standard error, as `file:line:column: path: message` with a hint."""
     for problem in found:
         place = ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part)
         where = "".join(f"{part}: " for part in (problem.path, kind) if part)
@@ -70,7 +70,7 @@ def problems(found: Sequence[Problem], kind: str = "") -> None:
 
 
 def hint(text: str) -> None:
-    """Prints what to do about the line above."""
+    """Prints what to do about the previous line."""
     _line(f"  {click.style('hint:', fg='cyan')} {text}")
 
 
@@ -86,5 +86,5 @@ def _usage_hint(error: click.UsageError) -> str | None:
 
 
 def _line(text: str) -> None:
-    """Prints to standard error; the context that knows of NO_COLOR may be gone by now."""
+    """Prints to standard error. The click context, which knows NO_COLOR, may be gone by now."""
     click.echo(text, err=True, color=False if os.environ.get("NO_COLOR") else None)

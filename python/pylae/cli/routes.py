@@ -1,4 +1,4 @@
-"""`pylae routes`: the routes of a configuration as a table."""
+"""`pylae routes`: shows the routes of a configuration as a table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pylae.cli.table import columns
 
 @click.command(short_help="Show the routes as a table.")
 @click.argument("file", required=False, type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON, each with its place.")
+@click.option("--json", "as_json", is_flag=True, help="Print the routes of the plan as JSON, with their places.")
 def routes(file: str | None, as_json: bool) -> None:
-    """Show the routes of the configuration FILE in the order in which they are declared, and where they stand.
+    """Show the routes of the configuration FILE in the order of their declaration, with their places.
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory.
+    The default FILE is pylae.yaml or else gateway.py in this directory.
 
-    Which one takes a request is decided by how specific it is, not by this order: see `pylae explain`.
+    The most specific route takes a request, whatever this order: see `pylae explain`.
     """
     from pylae.gateway import Gateway
 
@@ -53,7 +53,7 @@ def _row(route: dict[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _service(route: dict[str, Any]) -> str:
-    """The service, or the members of the split with their shares and whether a condition leads to them."""
+    """Returns the service, or the members of the split with their shares and conditions."""
     if not route["split"]:
         return route["service"] or "-"
     members = route["split"]["members"]

@@ -1,4 +1,4 @@
-"""`pylae run`: serve until told to stop."""
+"""`pylae run`: serves until told to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from pylae.cli import log
 from pylae.cli.report import USAGE, Failure
 
-#: What is run when no file is named, in this order.
+#: The files to run if none is given, in this order.
 DEFAULTS = ("pylae.yaml", "gateway.py")
 
 
@@ -18,11 +18,12 @@ DEFAULTS = ("pylae.yaml", "gateway.py")
 def run(file: str | None) -> None:
     """Run the configuration FILE (YAML, or Python with a module-level `gateway`).
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory. A change of the file, or SIGHUP, is applied
-    without dropping a request; a bad one is refused with all its problems, and the old one stays in force.
+    The default FILE is pylae.yaml or else gateway.py in this directory. When the file changes, or on SIGHUP, the new
+    configuration is applied without dropping a request. If it has problems, they are printed and the old one stays in
+    force.
 
-    SIGTERM and SIGINT (Ctrl-C) stop accepting, let exchanges in flight finish within `drain_timeout`, and exit with 0.
-    A second signal ends them at once.
+    SIGTERM and SIGINT (Ctrl-C) stop accepting connections, let requests in progress finish within `drain_timeout`, and
+    exit with 0. A second signal ends them at once.
     """
     from pylae.gateway import Gateway
 
@@ -32,12 +33,12 @@ def run(file: str | None) -> None:
 
 
 def default_file() -> str:
-    """The configuration of this directory, for verbs that were given none. Raises Failure."""
+    """Returns the configuration of this directory, for verbs without FILE. Raises Failure."""
     for name in DEFAULTS:
         if Path(name).exists():
             return name
     raise Failure(
         f"there is neither {' nor '.join(DEFAULTS)} in this directory",
-        f"name the file: {click.get_current_context().command_path} FILE; pylae new gateway writes one",
+        f"give a file: {click.get_current_context().command_path} FILE; `pylae new gateway` writes one",
         USAGE,
     )

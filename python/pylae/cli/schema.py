@@ -1,4 +1,4 @@
-"""`pylae schema`: what editors need to complete and check a configuration."""
+"""`pylae schema`: the JSON schema, with which editors complete and check a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def schema() -> None:
     """Print the JSON schema of the configuration, for editors.
 
     \b
-    In VS Code and others with the YAML language server, after `pylae schema > pylae.schema.json`, begin pylae.yaml with
+    For VS Code and other editors with the YAML language server, run `pylae schema > pylae.schema.json` and start
+    pylae.yaml with
       # yaml-language-server: $schema=pylae.schema.json
     """
     from pylae.config.models.config import Config

@@ -1,6 +1,6 @@
-"""An explanation as it may be shown: it is pasted into tickets.
+"""Hides secrets in explanations, because these are pasted into tickets.
 
-What came from the environment or a file is shown as the reference to it.
+Values from the environment or a file are shown as their references.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pylae.config.document.sources import Place
 
 SHORTEST = 4
-"""Characters of a secret that is looked for within other texts."""
+"""Shortest secret, in characters, that is searched for inside other texts."""
 HIDDEN = "(hidden)"
-"""Stands for a secret that is written out in the configuration."""
+"""Shown in place of a secret that is written in the configuration."""
 
 
 class Compiled(NamedTuple):
@@ -34,14 +34,14 @@ class Compiled(NamedTuple):
 
 
 def setting(compiled: Compiled, path: str, name: str, value: object) -> object:
-    """A setting of the plan at `path`, whose name is `name`."""
+    """Returns how to show the value of the setting `name` at `path` of the plan."""
     place = compiled.locate(path)
     own = place.path[-1:] == steps(path)[-1:]
     return _shown(value, place.node, own, is_credential(name))
 
 
 def _shown(value: object, node: Node | None, own: bool, secret: bool) -> object:
-    """`own`: the node is that of the value, not of what it is a part or default of."""
+    """`own` says that the node is the value's own, and not that of a setting around it."""
     if isinstance(value, list):
         nodes = [item for _, item in node.items()] if node is not None and isinstance(node.value, list) else []
         paired = nodes if len(nodes) == len(value) else [node] * len(value)
@@ -50,14 +50,14 @@ def _shown(value: object, node: Node | None, own: bool, secret: bool) -> object:
         return value
     if secret:
         return (shown_reference(node) if own else None) or HIDDEN
-    # Numbers are what people look for here; texts may be secrets.
+    # Numbers are shown, because people look for them. Texts may be secrets.
     if isinstance(value, str) and node is not None and node.interpolated and (own or value == node.value):
         return node.written
     return value
 
 
 def match(compiled: Compiled, route: str, clauses: Mapping[str, Any]) -> dict[str, Any]:
-    """What a route asks for. Values of fields and parameters are shown as `setting` does."""
+    """Returns the clauses of a route. Values of fields and parameters are shown as by `setting`."""
     tests = {
         key: [
             {**test, "value": _test(compiled, f'{route}.{key}["{test["name"]}"]', test["name"], test["value"])}
@@ -75,8 +75,8 @@ def _test(compiled: Compiled, path: str, name: str, test: object) -> object:
 
 
 def text(said: str, hidden: Mapping[str, str]) -> str:
-    """What the native side says, without the texts in `hidden`, each with what stands for it."""
+    """Replaces the texts in `hidden` in a text of the native side."""
     for secret, shown in hidden.items():
-        # Shorter ones stand in much that has nothing to do with them.
+        # Shorter ones would also match unrelated texts.
         said = said.replace(secret, shown) if len(secret) >= SHORTEST else said
     return said

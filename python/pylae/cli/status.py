@@ -1,4 +1,4 @@
-"""`pylae status`: how a running gateway is doing."""
+"""`pylae status`: the health of a running gateway."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pylae.cli.table import columns
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
-@click.command(short_help="How a running gateway is doing.")
+@click.command(short_help="Show the health of a running gateway.")
 @options
 def status(gateway: Remote) -> None:
-    """Print how a running gateway is doing: its health and why, its services, instances and breakers.
+    """Show the health of a running gateway and the reasons, its services, instances and circuit breakers.
 
     Exits with 1 if it is unhealthy.
     """
@@ -23,9 +23,7 @@ def status(gateway: Remote) -> None:
     click.echo(f"{health}  listening on {', '.join(found['listeners'])}, process {found['pid']}")
     for reason in verdict["reasons"]:
         click.echo(f"  {reason}")
-    source = (
-        f"applied over the admin API, in the place of {found['source']}" if found["overridden"] else found["source"]
-    )
+    source = f"applied over the admin API, replaces {found['source']}" if found["overridden"] else found["source"]
     click.echo(f"configuration: {source}, revision {found['revision']}")
     breakers = {(one["service"], one["instance"]): one["state"] for one in gateway.get("/breakers")}
     rows = []

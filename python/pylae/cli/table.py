@@ -8,7 +8,7 @@ import click
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table without borders; a column in which no row says anything is left out."""
+    """Returns the lines of a table without borders. Columns that are empty in all rows are left out."""
     kept = [index for index in range(len(header)) if any(row[index] for row in rows)] or list(range(len(header)))
     widths = {index: max(len(row[index]) for row in (header, *rows)) for index in kept}
 

@@ -1,4 +1,4 @@
-"""`pylae tail`: exchanges as they end."""
+"""`pylae tail`: shows exchanges as they end."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pylae.cli.options import options
 from pylae.cli.remote import Remote
 
 
-@click.command(short_help="Watch exchanges as they end.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as access logs have it.")
-@click.option("--route", help="Only those of this route.")
-@click.option("--service", help="Only those of this service.")
-@click.option("--errors", is_flag=True, help="Only those with a status of 400 and above.")
+@click.command(short_help="Watch requests as they end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, as in the access log.")
+@click.option("--route", help="Only requests to this route.")
+@click.option("--service", help="Only requests to this service.")
+@click.option("--errors", is_flag=True, help="Only requests with status 400 and above.")
 @options
 def tail(gateway: Remote, as_json: bool, route: str | None, service: str | None, errors: bool) -> None:
-    """Print the exchanges of a running gateway as they end, until Ctrl-C. Credentials are masked.
+    """Print the requests of a running gateway as they end, until Ctrl-C. Credentials are masked.
 
-    Of very many not all are shown; how many were left out is said.
+    If there are too many, some are left out and their number is printed.
     """
     wanted = {key: value for key, value in (("route", route), ("service", service)) if value}
     for event, data in gateway.events("/exchanges/tail"):
@@ -34,5 +34,5 @@ def tail(gateway: Remote, as_json: bool, route: str | None, service: str | None,
 
 
 def line(exchange: dict[str, Any]) -> str:
-    """An exchange as a line for people."""
+    """Returns an exchange as a line for people."""
     return f"{exchange['timestamp'][11:23]}  {described(exchange)}"

@@ -1,4 +1,4 @@
-"""`pylae token`: a JSON Web Token for the configured key."""
+"""`pylae token`: makes a JSON Web Token with the configured key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pylae.cli.run import DEFAULTS
 
 
 class Span(click.ParamType[timedelta]):
-    """A span of time as in the configuration."""
+    """A duration, as in the configuration."""
 
     name = "duration"
 
@@ -32,14 +32,18 @@ class Span(click.ParamType[timedelta]):
 @click.option("--user", required=True, metavar="ID", help="The user's id.")
 @click.option("--role", default="", help="The user's role.")
 @click.option("--email", default="", help="The user's mail address.")
-@click.option("--permission", "permissions", multiple=True, metavar="NAME", help="What the user may do; repeatable.")
-@click.option("--ttl", type=Span(), default="1h", help="How long it is good, e.g. 15m. Default: 1h.")
+@click.option(
+    "--permission", "permissions", multiple=True, metavar="NAME", help="A permission of the user; repeatable."
+)
+@click.option("--ttl", type=Span(), default="1h", help="How long the token is valid, e.g. 15m. Default: 1h.")
 def token(file: str | None, user: str, role: str, email: str, permissions: tuple[str, ...], ttl: timedelta) -> None:
     """Print a JSON Web Token that the gateway of the configuration FILE accepts.
 
-    Without FILE it is pylae.yaml, or else gateway.py, of this directory. It is signed with `auth.jwt.secret`; where no
-    authenticator is configured, with PYLAE_JWT_SECRET, JWT_SECRET, or the secret that is generated at the first start
-    of a gateway, or here before that.
+    The default FILE is pylae.yaml or else gateway.py in this directory.
+
+    The token is signed with `auth.jwt.secret`. If no authenticator is configured, it is signed with PYLAE_JWT_SECRET,
+    JWT_SECRET, or the secret that the first start of a gateway generates; if there is none yet, this command generates
+    it.
 
     \b
       curl -H "Authorization: Bearer $(pylae token --user 1 --role admin)" http://127.0.0.1:8080/api/orders

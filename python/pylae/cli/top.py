@@ -1,4 +1,4 @@
-"""`pylae top`: a running gateway as a table that is drawn anew every second."""
+"""`pylae top`: shows a running gateway as a table that is updated every second."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
 @click.command(short_help="Watch a running gateway.")
-@click.option("--interval", type=click.FloatRange(0.1), default=1.0, help="Seconds between two looks. Default: 1.")
-@click.option("--once", is_flag=True, help="Print it once; the rule where the output is no terminal.")
+@click.option("--interval", type=click.FloatRange(0.1), default=1.0, help="Seconds between updates. Default: 1.")
+@click.option("--once", is_flag=True, help="Print it once. The default if the output is not a terminal.")
 @options
 def top(gateway: Remote, interval: float, once: bool) -> None:
-    """Show the services of a running gateway, busiest first: rate, errors, durations of the last minute, instances.
+    """Show the services of a running gateway, busiest first: rate, errors and durations of the last minute, and
+    instances.
 
     Ctrl-C ends it.
     """
@@ -50,7 +51,7 @@ def top(gateway: Remote, interval: float, once: bool) -> None:
 
 
 def picture(gateway: Remote) -> Iterator[str]:
-    """What is shown, line by line."""
+    """Returns the lines to show."""
     summary, verdict = gateway.get("/metrics/summary"), gateway.get("/health", always="true")
     recent, connections = summary["recent"], summary["connections"]
     health = click.style(verdict["status"], fg=_COLOURS[verdict["status"]], bold=True)

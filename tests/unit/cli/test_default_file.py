@@ -52,7 +52,7 @@ def test_where_there_is_none_it_says_what_to_do(
     assert told.exit_code == 2
     assert told.stderr.splitlines() == [
         "pylae: there is neither pylae.yaml nor gateway.py in this directory",
-        f"  hint: name the file: pylae {verb} FILE; pylae new gateway writes one",
+        f"  hint: give a file: pylae {verb} FILE; `pylae new gateway` writes one",
     ]
 
 

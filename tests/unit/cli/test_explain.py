@@ -60,7 +60,7 @@ def test_a_request_that_is_routed(pylae, shop: Path, asked: list[Document]) -> N
     lines = [line.rstrip() for line in result.output.splitlines()]
     assert lines[:9] == [
         "GET /api/../api/users/42?x=1 from 127.0.0.1",
-        "  path as everything sees it: /api/users/42",
+        "  canonical path: /api/users/42",
         "  goes to a route",
         "",
         f"Route get-user  {shop}:9",
@@ -257,14 +257,14 @@ def test_what_decided_between_routes(pylae, tmp_path: Path) -> None:
     output = pylae("explain", file, "GET", "/files;v=1/x/../a.key").output
     lines = [line.strip() for line in output.splitlines()]
     assert lines[1:3] == [
-        "path as everything sees it: /files;v=1/a.key",
-        "path as routes and policies judge it: /files/a.key",
+        "canonical path: /files;v=1/a.key",
+        "path for routing and policies: /files/a.key",
     ]
     start = lines.index("Considered")
     said = {name: words for name, _, words in (line.partition(" ") for line in lines[start + 1 : start + 4])}
     assert said["keys"].strip().startswith("takes it ")
-    assert said["files"].strip().startswith("would take it too, but its path is less specific")
-    assert said["late"].strip().startswith("would take it too, but has a lower priority")
+    assert said["files"].strip().startswith("also matches, but its path is less specific")
+    assert said["late"].strip().startswith("also matches, but has a lower priority")
     considered = json.loads(pylae("explain", file, "GET", "/files/a.key", "--json").output)["considered"]
     assert {entry["route"]: (entry["verdict"], entry["by"]) for entry in considered} == {
         "keys": ("chosen", None),

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_check_names_the_files(pylae) -> None:
     checked = pylae("check")
-    said = "ok pylae.yaml and 1 file that it includes: 2 routes, 2 services\n   routes/orders.yaml\n"
+    said = "ok pylae.yaml and 1 file included: 2 routes, 2 services\n   routes/orders.yaml\n"
     assert (checked.exit_code, checked.output) == (0, said)
 
 

@@ -67,13 +67,13 @@ def test_version(pylae) -> None:
     [
         ("chekc", "did you mean 'check'?"),
         ("route", "did you mean 'routes'?"),
-        ("zzz", "the verbs are check, completion, demo,"),
+        ("zzz", "the commands are check, completion, demo,"),
     ],
 )
 def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> None:
     result: Result = pylae(typed)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"pylae: there is no verb {typed!r}: {answer}")
+    assert result.stderr.startswith(f"pylae: there is no command {typed!r}: {answer}")
     assert result.stderr.endswith("  hint: pylae --help\n")
 
 
@@ -85,8 +85,8 @@ def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> No
         (["explain", "f", "GET", "/", "/"], "Got unexpected extra argument (/)", "pylae explain --help"),
         (["check", "--colour", "f"], "No such option", "pylae check --help"),
         (["--colour"], "No such option", "pylae --help"),
-        (["explain", "f", "GET", "users"], "URL begins with / or with http://, unlike 'users'", "pylae explain --help"),
-        (["explain", "f", "GET", "/", "-H", "x"], "a field is written 'Name: value', not 'x'", "pylae explain --help"),
+        (["explain", "f", "GET", "users"], "URL must begin with /, http:// or https://, not 'users'", "pylae explain --help"),
+        (["explain", "f", "GET", "/", "-H", "x"], "a field must be written as 'Name: value', not 'x'", "pylae explain --help"),
         (["explain", "f", "GET", "/", "--client", "me"], "'me' is not an IP address", "pylae explain --help"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_fault_shows_its_traceback_only_on_request(pylae, monkeypatch: pytest.
     fail_with(KeyError("x"), monkeypatch)
     result: Result = pylae("schema")
     assert result.exit_code == 70
-    assert result.stderr.startswith("pylae: a fault in Pylae itself: KeyError: 'x'\n  hint: PYLAE_DEBUG=1")
+    assert result.stderr.startswith("pylae: internal error of Pylae: KeyError: 'x'\n  hint: please report it")
     monkeypatch.setenv("PYLAE_DEBUG", "1")
     assert "Traceback" in pylae("schema").stderr
 
