@@ -85,8 +85,16 @@ def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> No
         (["explain", "f", "GET", "/", "/"], "Got unexpected extra argument (/)", "pylae explain --help"),
         (["check", "--colour", "f"], "No such option", "pylae check --help"),
         (["--colour"], "No such option", "pylae --help"),
-        (["explain", "f", "GET", "users"], "URL must begin with /, http:// or https://, not 'users'", "pylae explain --help"),
-        (["explain", "f", "GET", "/", "-H", "x"], "a field must be written as 'Name: value', not 'x'", "pylae explain --help"),
+        (
+            ["explain", "f", "GET", "users"],
+            "URL must begin with /, http:// or https://, not 'users'",
+            "pylae explain --help",
+        ),
+        (
+            ["explain", "f", "GET", "/", "-H", "x"],
+            "a field must be written as 'Name: value', not 'x'",
+            "pylae explain --help",
+        ),
         (["explain", "f", "GET", "/", "--client", "me"], "'me' is not an IP address", "pylae explain --help"),
     ],
 )
