@@ -71,7 +71,7 @@ def test_what_people_read_ends_with_the_code_of_the_worst(tmp_path: Path) -> Non
     )
     assert done.returncode == 1
     assert "FAILURE  configuration: pylae.yaml:" in done.stdout
-    assert "hint: `pylae check pylae.yaml` tells all of them" in done.stdout
+    assert "hint: `pylae check pylae.yaml` shows all of them" in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -90,7 +90,7 @@ def test_an_address_that_somebody_has(tmp_path: Path) -> None:
         assert code == 1
         (listener,), (admin,) = of(found, "listener"), of(found, "admin API")
         assert listener[0] == admin[0] == "failure"
-        assert listener[1].startswith(f"{address} is taken by process {os.getpid()} (")
+        assert listener[1].startswith(f"{address} is in use by process {os.getpid()} (")
         # Where nothing is said about the admin API, a gateway serves without it.
         (tmp_path / "pylae.yaml").write_text(yaml.safe_dump({key: CONFIG[key] for key in CONFIG if key != "admin"}))
         code, found = doctor(tmp_path, PYLAE_ADMIN=address)
@@ -116,7 +116,7 @@ def test_the_gateway_that_runs_has_its_addresses_rightly(
     config = yaml.safe_load(running.file.read_text())
     running.file.write_text(yaml.safe_dump({**config, "listeners": [running.address]}))
     code, found = doctor(running.file.parent)
-    said = f"{running.address}: the gateway of this configuration has it (process {running.process.pid})"
+    said = f"{running.address} is used by the running gateway of this configuration (process {running.process.pid})"
     assert (code, of(found, "listener")) == (0, [("ok", said)])
 
 
@@ -128,16 +128,16 @@ def test_a_secret_that_others_can_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "state" / name).chmod(0o644)
     code, found = doctor(tmp_path)
     secret = tmp_path / "state" / name
-    assert (code, of(found, "secret")[0]) == (1, ("failure", f"others can read or change {secret}"))
+    assert (code, of(found, "secret")[0]) == (1, ("failure", f"other users can read or change {secret}"))
     secret.chmod(0o600)
-    assert of(doctor(tmp_path)[1], "secret")[0] == ("ok", f"{secret} is for its owner only")
+    assert of(doctor(tmp_path)[1], "secret")[0] == ("ok", f"only its owner can read {secret}")
 
 
 def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     write(tmp_path, state="file")
     code, found = doctor(tmp_path)
-    assert (code, of(found, "state folder")) == (1, [("failure", f"{tmp_path / 'file'} is no folder")])
+    assert (code, of(found, "state folder")) == (1, [("failure", f"{tmp_path / 'file'} is not a folder")])
 
 
 def test_few_descriptors(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_few_descriptors(tmp_path: Path) -> None:
     )  # fmt: skip
     ((state, text),) = of(json.loads(done.stdout), "descriptors")
     assert (done.returncode, state) == (0, "warning")
-    assert text == "256 may be open: fewer than limits.max_connections 10000 will be admitted"
+    assert text == "256 allowed, too few for limits.max_connections 10000: fewer will be admitted"
 
 
 def test_a_clock_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:

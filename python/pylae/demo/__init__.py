@@ -1,1 +1,3 @@
-"""The sample shop: four real HTTP services, each with its own database, and the configuration of a gateway in front."""
+"""The sample shop: four HTTP services, each with its own database, and the configuration of a gateway in front of
+them.
+"""

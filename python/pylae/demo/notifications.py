@@ -1,4 +1,4 @@
-"""The notifications service: what users were told."""
+"""The notifications service: messages to users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ service = Service(
 
 @service.route("GET", "/notifications")
 def list_notifications(request: Request, store: Store) -> Reply:
-    """All notifications, or those of `?user_id=`."""
+    """Lists all notifications, or those of `?user_id=`."""
     user = request.number("user_id")
     rows = store.rows("SELECT * FROM notifications WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)
     return Reply({"notifications": rows})
@@ -29,7 +29,7 @@ def list_notifications(request: Request, store: Store) -> Reply:
 
 @service.route("POST", "/notifications")
 def notify(request: Request, store: Store) -> Reply:
-    """Tells a user something."""
+    """Sends a message to a user."""
     user, text = request.value("user_id", int), request.value("text", str)
     number = store.write("INSERT INTO notifications (user_id, text) VALUES (?, ?)", user, text)
     return Reply(store.row("SELECT * FROM notifications WHERE id = ?", number), HTTPStatus.CREATED)

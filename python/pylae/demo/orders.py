@@ -1,4 +1,6 @@
-"""The orders service: takes an order, has it paid by the payments service and told by the notifications service."""
+"""The orders service. It calls the payments service to charge an order, and the notifications service to tell the
+user.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 from pylae.demo.server import Reply, Request, RequestError, Service, Store, ask_peer, serve
 
-#: What the shop sells, and for how many cents.
+#: The items of the shop, with their prices in cents.
 PRICES = {"cup": 900, "kettle": 3_900, "teapot": 5_200}
 
 service = Service(
@@ -30,7 +32,7 @@ service = Service(
 
 @service.route("GET", "/api/orders")
 def list_orders(request: Request, store: Store) -> Reply:
-    """All orders, or those of `?user_id=`."""
+    """Lists all orders, or those of `?user_id=`."""
     user = request.number("user_id")
     rows = store.rows("SELECT * FROM orders WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)
     return Reply({"orders": [shown(row) for row in rows]})
@@ -38,13 +40,13 @@ def list_orders(request: Request, store: Store) -> Reply:
 
 @service.route("GET", r"/api/orders/(\d{1,18})")
 def get_order(request: Request, store: Store) -> Reply:
-    """One order."""
+    """Returns an order."""
     return Reply(shown(existing(request, store)))
 
 
 @service.route("POST", "/api/orders")
 def create_order(request: Request, store: Store) -> Reply:
-    """Takes an order, charges it and tells the user; answers 402 when the payment is declined."""
+    """Places an order, charges it and notifies the user. Answers 402 if the payment is declined."""
     user, items = request.value("user_id", int), request.value("items", list)
     total = price_of(items)
     number = store.write(
@@ -81,7 +83,7 @@ def change_order(request: Request, store: Store) -> Reply:
 
 @service.route("DELETE", r"/api/orders/(\d{1,18})")
 def cancel_order(request: Request, store: Store) -> Reply:
-    """Cancels an order that is not under way."""
+    """Cancels an order that is not shipped yet."""
     order = existing(request, store)
     if order["status"] == "shipped":
         raise RequestError(HTTPStatus.CONFLICT, f"Order {order['id']} is shipped already.")
@@ -90,7 +92,7 @@ def cancel_order(request: Request, store: Store) -> Reply:
 
 
 def existing(request: Request, store: Store) -> dict[str, Any]:
-    """The order that the path names."""
+    """Returns the order in the path."""
     order = store.row("SELECT * FROM orders WHERE id = ?", int(request.captures[0]))
     if order is None:
         raise RequestError(HTTPStatus.NOT_FOUND, f"There is no order {request.captures[0]}.")
@@ -98,12 +100,12 @@ def existing(request: Request, store: Store) -> dict[str, Any]:
 
 
 def shown(order: dict[str, Any]) -> dict[str, Any]:
-    """An order as clients see it."""
+    """Returns an order as clients see it."""
     return {**order, "items": json.loads(order["items"])}
 
 
 def price_of(items: list[Any]) -> int:
-    """What the items cost in cents; refuses what the shop does not sell."""
+    """Returns the price of the items in cents. Refuses items that the shop does not sell."""
     if not items:
         raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "An order needs items.")
     total = 0

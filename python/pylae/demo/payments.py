@@ -1,4 +1,4 @@
-"""The payments service: charges orders. Only other services POST to it; the gateway lets clients read."""
+"""The payments service: charges orders. Only other services may POST to it; through the gateway it is read-only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ service = Service(
 
 @service.route("GET", "/payments")
 def list_payments(request: Request, store: Store) -> Reply:
-    """All payments, or those of `?user_id=`."""
+    """Lists all payments, or those of `?user_id=`."""
     user = request.number("user_id")
     return Reply(
         {"payments": store.rows("SELECT * FROM payments WHERE ? IS NULL OR user_id = ? ORDER BY id", user, user)},
@@ -34,7 +34,7 @@ def list_payments(request: Request, store: Store) -> Reply:
 
 @service.route("GET", r"/payments/(\d{1,18})")
 def get_payment(request: Request, store: Store) -> Reply:
-    """One payment."""
+    """Returns a payment."""
     payment = store.row("SELECT * FROM payments WHERE id = ?", int(request.captures[0]))
     if payment is None:
         raise RequestError(HTTPStatus.NOT_FOUND, f"There is no payment {request.captures[0]}.")
@@ -43,7 +43,7 @@ def get_payment(request: Request, store: Store) -> Reply:
 
 @service.route("POST", "/payments")
 def charge(request: Request, store: Store) -> Reply:
-    """Charges an amount in cents; one that is too large is kept as declined."""
+    """Charges an amount in cents. An amount above the limit is recorded as declined."""
     order, user, amount = (request.value(name, int) for name in ("order_id", "user_id", "amount"))
     status = "approved" if 0 < amount <= APPROVED_UP_TO else "declined"
     number = store.write(

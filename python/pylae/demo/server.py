@@ -1,8 +1,8 @@
-"""What the four services of the shop share: a small HTTP/1.1 JSON server over SQLite, of the standard library alone.
+"""A small JSON server over HTTP/1.1 and SQLite, which the four services share. It needs only the standard library.
 
-A service is started as a process of its own by `pylae.demo.shop`. It says its address in the first line of its standard
-output, one JSON record per request in the following ones, and ends when its standard input does: a demo that is
-killed hard therefore leaves neither a process nor a file.
+`pylae.demo.shop` starts each service as a process. A service prints its address as the first line of its standard
+output, then a JSON record for each request. It ends when its standard input closes, so a killed demo leaves neither
+processes nor files behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-#: How the name of a directory begins that a service may remove.
+#: Prefix of the names of directories that a service may remove.
 DIRECTORY_PREFIX = "pylae-demo-"
 MAX_BODY = 64 * 1024
 PEER_TIMEOUT = 5.0
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class RequestError(Exception):
-    """Ends a request with a status and a sentence about it."""
+    """Ends a request with a status and a message."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
@@ -47,7 +47,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A request that has been read whole."""
+    """A complete request."""
 
     method: str
     path: str
@@ -57,7 +57,7 @@ class Request:
     captures: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object; refuses the request if it is anything else."""
+        """Returns the body as a JSON object. Refuses the request if it is anything else."""
         try:
             document = json.loads(self.body)
         except ValueError as error:
@@ -67,14 +67,14 @@ class Request:
         return document
 
     def value(self, name: str, kind: type[T]) -> T:
-        """A field of the JSON body; refuses the request if it is missing, empty or of another kind."""
+        """Returns a field of the JSON body. Refuses the request if it is missing, empty or of another type."""
         value = self.json().get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or value == "" or not fits(value):
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"The field {name!r} must be {KINDS[kind]}.")
         return value
 
     def number(self, name: str) -> int | None:
-        """A whole number of the query, `None` if it is not asked for."""
+        """Returns a whole number from the query; `None` if the parameter is missing."""
         value = self.query.get(name)
         if value is None:
             return None
@@ -85,7 +85,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with a JSON body."""
+    """A response with a JSON body."""
 
     body: object
     status: HTTPStatus = HTTPStatus.OK
@@ -93,7 +93,7 @@ class Reply:
 
 
 class Store:
-    """The database of one service. Two instances of a service may have the same file open."""
+    """The database of a service. Two instances of a service may have the same file open."""
 
     def __init__(self, path: Path | str, tables: str) -> None:
         self._lock = threading.Lock()
@@ -103,16 +103,16 @@ class Store:
         self._connection.executescript(f"BEGIN IMMEDIATE; {tables}; COMMIT;")
 
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        """All rows of a query."""
+        """Returns all rows of a query."""
         with self._lock:
             return [dict(row) for row in self._connection.execute(statement, values)]
 
     def row(self, statement: str, *values: object) -> dict[str, Any] | None:
-        """The first row of a query."""
+        """Returns the first row of a query."""
         return next(iter(self.rows(statement, *values)), None)
 
     def write(self, statement: str, *values: object) -> int:
-        """Runs a statement and returns the id of the row that it inserted, if it did."""
+        """Runs a statement. Returns the id of an inserted row."""
         with self._lock:
             return self._connection.execute(statement, values).lastrowid or 0
 
@@ -126,7 +126,7 @@ Answer = Callable[[Request, Store], Reply]
 
 
 class Service:
-    """A name, the tables of its database, and a function for each kind of request."""
+    """A service: its name, the tables of its database, and a function for each kind of request."""
 
     def __init__(self, name: str, tables: str) -> None:
         self.name = name
@@ -134,7 +134,7 @@ class Service:
         self._routes: list[tuple[str, re.Pattern[str], Answer]] = []
 
     def route(self, method: str, pattern: str) -> Callable[[Answer], Answer]:
-        """Registers the function below it for a method and a regular expression of the whole path."""
+        """Registers the decorated function for a method and a regular expression of the whole path."""
 
         def register(answer: Answer) -> Answer:
             self._routes.append((method, re.compile(pattern, re.ASCII), answer))
@@ -143,7 +143,7 @@ class Service:
         return register
 
     def answer(self, request: Request, store: Store) -> Reply:
-        """Answers one request; every refusal becomes an `application/problem+json`."""
+        """Answers a request. Refusals become `application/problem+json`."""
         try:
             return self._dispatch(request, store)
         except RequestError as refusal:
@@ -166,12 +166,12 @@ class Service:
 
 
 def fits(value: object) -> bool:
-    """Whether a database column can hold it, should it be a number."""
+    """Returns true if a database column can hold the value."""
     return not isinstance(value, int) or abs(value) < 2**63
 
 
 def problem(status: HTTPStatus, detail: str, request: Request) -> Reply:
-    """An error after RFC 9457."""
+    """Returns an error by RFC 9457."""
     body = {
         "type": "about:blank",
         "title": status.phrase,
@@ -185,9 +185,9 @@ def problem(status: HTTPStatus, detail: str, request: Request) -> Reply:
 
 
 def ask_peer(url: str, path: str, body: object, request: Request) -> tuple[int, dict[str, Any]]:
-    """POSTs to another service of the shop within the request that made it necessary, whose id goes along.
+    """Sends a POST to another service of the shop, with the id of the current request.
 
-    Refuses that request with 503 when the other service can't be reached.
+    Refuses the current request with 503 if the other service cannot be reached.
     """
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PEER_TIMEOUT)
@@ -205,7 +205,7 @@ def ask_peer(url: str, path: str, body: object, request: Request) -> tuple[int, 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests from one connection and answers them in turn."""
+    """Reads requests from a connection and answers them one by one."""
 
     protocol_version = "HTTP/1.1"
     server_version = "shop"
@@ -215,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Listener
 
     def answer(self) -> None:
-        """Answers the request whose head has just been read."""
+        """Answers the request whose head was just read."""
         started = time.perf_counter()
         target = urlsplit(self.path)
         request = Request(self.command, target.path, dict(parse_qsl(target.query)), self.headers)
@@ -288,11 +288,11 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silent: requests are told as records."""
+        """Does nothing: requests are reported as records."""
 
 
 class Listener(ThreadingHTTPServer):
-    """The socket of one instance of a service, on a free port of 127.0.0.1."""
+    """The socket of an instance of a service, on a free port of 127.0.0.1."""
 
     daemon_threads = True
 
@@ -304,18 +304,18 @@ class Listener(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The URL of the instance."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 def say(record: object) -> None:
-    """Writes one JSON line to standard output, in one piece; whoever read it may be gone."""
+    """Writes a JSON line to standard output at once. The reader may be gone."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(record).encode() + b"\n")
 
 
 def serve(service: Service) -> None:
-    """Runs a service as a process until its standard input ends, then removes the directory of the databases."""
+    """Runs a service as a process until its standard input closes, then removes the directory of the databases."""
     parser = argparse.ArgumentParser(prog=f"python -m pylae.demo.{service.name}", description=service.__doc__)
     parser.add_argument("--instance", default=service.name, help="name of this process")
     parser.add_argument(

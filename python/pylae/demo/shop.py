@@ -1,4 +1,4 @@
-"""The services of the shop as processes: started together, stopped together, never left behind."""
+"""Starts and stops the services of the shop as processes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Record = dict[str, Any]
 
 
 class ShopError(Exception):
-    """A service did not start, or ended by itself."""
+    """A service did not start, or ended unexpectedly."""
 
 
 class Shop:
     """The running services. Use it as a context manager; leaving it stops them and removes their databases.
 
-    `on_record` is called from a thread of each service with every request that it answered, and with
-    `{"instance": …, "ended": code}` when one ends by itself.
+    Each service has a thread that calls `on_record` with every request that the service answered, and with
+    `{"instance": …, "ended": code}` if the service ends unexpectedly.
     """
 
     def __init__(self, on_record: Callable[[Record], None]) -> None:
@@ -69,7 +69,7 @@ class Shop:
         self.stop()
 
     def stop(self) -> None:
-        """Ends every service and removes the directory."""
+        """Stops every service and removes the directory."""
         self._stopping = True
         for process in self.processes.values():
             if process.stdin:

@@ -1,4 +1,4 @@
-"""The users service: who may order."""
+"""The users service: the customers of the shop."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ service = Service(
 
 @service.route("GET", "/api/users")
 def list_users(_: Request, store: Store) -> Reply:
-    """All users."""
+    """Lists all users."""
     return Reply({"users": store.rows("SELECT * FROM users ORDER BY id")})
 
 
 @service.route("GET", r"/api/users/(\d{1,18})")
 def get_user(request: Request, store: Store) -> Reply:
-    """One user."""
+    """Returns a user."""
     user = store.row("SELECT * FROM users WHERE id = ?", int(request.captures[0]))
     if user is None:
         raise RequestError(HTTPStatus.NOT_FOUND, f"There is no user {request.captures[0]}.")
@@ -41,7 +41,7 @@ def get_user(request: Request, store: Store) -> Reply:
 
 @service.route("POST", "/api/users")
 def register(request: Request, store: Store) -> Reply:
-    """A new user; an address is registered once."""
+    """Registers a user. Each address can be registered once."""
     name, email = request.value("name", str), request.value("email", str)
     if "@" not in email:
         raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "The field 'email' must be an e-mail address.")

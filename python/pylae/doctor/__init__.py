@@ -1,1 +1,1 @@
-"""Looks at what a gateway needs of its machine, without starting one: `pylae doctor`."""
+"""Checks what a gateway needs from its machine, without starting one: `pylae doctor`."""

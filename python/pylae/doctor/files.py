@@ -22,27 +22,27 @@ from pylae.state import local_socket, running
 from pylae.units import counted
 
 _LITTLE = 100 * 1024 * 1024
-"""Bytes of disk below which logs and state will soon have no room."""
+"""Bytes of free disk space below which logs and state may soon run out of space."""
 _SECRETS = ("admin-token", "applied.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A configuration that was looked for, and what it is; without one all defaults count."""
+    """The result of looking for a configuration; without one, the defaults apply."""
 
     file: Path | None
     config: Config
     results: tuple[Result, ...]
     shape: dict[str, str]
-    """What it is like, without anything that somebody has written in it."""
+    """A summary of the configuration, without any text that a person wrote."""
 
 
 def configuration(file: Path | None) -> Found:
     """Reads a configuration and checks it."""
     name = "configuration"
     if file is None:
-        text = "there is neither pylae.yaml nor gateway.py in this directory; what follows is for the defaults"
-        return Found(None, Config(), (warning(name, text, "pylae new gateway makes one"),), {})
+        text = "there is neither pylae.yaml nor gateway.py in this directory; checking the defaults"
+        return Found(None, Config(), (warning(name, text, "`pylae new gateway` writes one"),), {})
     try:
         builder = Gateway.from_file(file).builder
         plan = builder.plan()
@@ -58,7 +58,7 @@ def configuration(file: Path | None) -> Found:
 
 
 def _problems(file: Path, error: ConfigError) -> Iterator[Result]:
-    hint = f"`pylae check {file}` tells all of them"
+    hint = f"`pylae check {file}` shows all of them"
     first, *more = error.problems
     further = f", and {counted(len(more), 'problems')} more" if more else ""
     yield failure("configuration", f"{first}{further}", hint)
@@ -87,7 +87,7 @@ def _shape(builder: ConfigBuilder, plan: Mapping[str, Any], warnings: int) -> di
 
 
 def results(found: Found) -> Iterator[Result]:
-    """The state folder, what is secret in it, and where logs go."""
+    """Checks the state folder, its secrets, and where logs go."""
     folder = state.folder_of(found.file, found.config.state) if found.file else state.home()
     yield from _folder(folder)
     for file in (*(folder / name for name in _SECRETS), state.home() / auth.FILE):
@@ -96,7 +96,7 @@ def results(found: Found) -> Iterator[Result]:
 
 
 def running_process(found: Found) -> int | None:
-    """The process of the gateway that runs with a configuration and answers in its state folder."""
+    """Returns the process id of the gateway that runs with a configuration and answers in its state folder."""
     if found.file is None:
         return None
     folders = [*running.folders_of(found.file), state.folder_of(found.file, found.config.state)]
@@ -113,19 +113,21 @@ def _folder(folder: Path) -> Iterator[Result]:
     name = "state folder"
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir():
-        yield failure(name, f"{there} is no folder", "give another one as `state`")
+        yield failure(name, f"{there} is not a folder", "set `state` to another folder")
         return
     if not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be written" if there == folder else f"cannot be made: {there} cannot be written"
-        yield failure(name, f"{folder} {what}", "give another one as `state`, or let this user write it")
+        what = "cannot be written" if there == folder else f"cannot be created: {there} is not writable"
+        yield failure(name, f"{folder} {what}", "set `state` to another folder, or let this user write to it")
         return
     if there == folder and stat.S_IMODE(folder.stat().st_mode) & 0o022:
-        yield warning(name, f"others can change what is in {folder}", f"chmod go-w {folder}")
+        yield warning(name, f"other users can change the content of {folder}", f"chmod go-w {folder}")
     free = shutil.disk_usage(there).free
     if free < _LITTLE:
-        yield warning(name, f"{amount(free)} are left on the disk of {folder}", "make room: logs and state need it")
+        yield warning(
+            name, f"only {amount(free)} are free on the disk of {folder}", "free some space for logs and state"
+        )
     else:
-        yield ok(name, f"{folder}{'' if there == folder else ' will be made'}; {amount(free)} are free")
+        yield ok(name, f"{folder}{'' if there == folder else ' will be created'}; {amount(free)} are free")
 
 
 def _secret(file: Path) -> Iterator[Result]:
@@ -137,9 +139,9 @@ def _secret(file: Path) -> Iterator[Result]:
     if found.st_uid != os.geteuid() and os.geteuid() != 0:
         yield failure(name, f"{file} belongs to another user", "remove it, or start the gateway as that user")
     elif stat.S_IMODE(found.st_mode) & 0o077:
-        yield failure(name, f"others can read or change {file}", f"remove it, or: chmod 600 {file}")
+        yield failure(name, f"other users can read or change {file}", f"remove it, or: chmod 600 {file}")
     else:
-        yield ok(name, f"{file} is for its owner only")
+        yield ok(name, f"only its owner can read {file}")
 
 
 def _logs(config: Config) -> Iterator[Result]:
@@ -150,6 +152,6 @@ def _logs(config: Config) -> Iterator[Result]:
         file, name = Path(output), "access log"
         target = file if file.exists() else file.parent
         if os.access(target, os.W_OK):
-            yield ok(name, f"{output} can be written")
+            yield ok(name, f"{output} is writable")
         else:
-            yield failure(name, f"{target} cannot be written", "choose another `output`, or let this user write it")
+            yield failure(name, f"{target} is not writable", "choose another `output`, or let this user write to it")

@@ -18,17 +18,17 @@ from pylae.units import counted
 _BELOW_OVERLOAD = 0.85
 """Share of the descriptors at which overload begins (`crates/core`)."""
 _OWN_DESCRIPTORS = 64
-"""About what a gateway has open by itself."""
+"""Approximate number of descriptors that a gateway itself has open."""
 _LITTLE = 64 * 1024 * 1024
-"""Bytes of memory that a gateway needs besides its cache."""
+"""Bytes of memory that a gateway needs in addition to its cache."""
 _TIME_ERROR = 5
-"""What `adjtimex` returns where nobody keeps the clock right (adjtimex(2))."""
+"""Returned by `adjtimex` if nothing synchronises the clock (adjtimex(2))."""
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SYNCHRONISED = "/run/systemd/timesync/synchronized"
 
 
 def results(config: Config) -> Iterator[Result]:
-    """What there is for a gateway with this configuration."""
+    """Checks the machine for a gateway with this configuration."""
     yield _descriptors(config)
     yield _memory(config)
     yield _processors(config)
@@ -36,7 +36,7 @@ def results(config: Config) -> Iterator[Result]:
 
 
 def facts() -> dict[str, str]:
-    """The same in figures."""
+    """Returns the limits of the machine as figures."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = memory_limit()
     return {
@@ -57,9 +57,9 @@ def _descriptors(config: Config) -> Result:
     both = limits.max_connections + min(limits.max_connections, limits.max_requests)
     needed = math.ceil((both + _OWN_DESCRIPTORS) / _BELOW_OVERLOAD)
     if hard == resource.RLIM_INFINITY or hard >= needed:
-        return ok(name, f"{_count(hard)} may be open, enough for {limits.max_connections} connections")
-    text = f"{hard} may be open: fewer than limits.max_connections {limits.max_connections} will be admitted"
-    hint = f"a limit of {needed} would do (`ulimit -n`, LimitNOFILE), or lower `limits.max_connections`"
+        return ok(name, f"{_count(hard)} allowed, enough for {limits.max_connections} connections")
+    text = f"{hard} allowed, too few for limits.max_connections {limits.max_connections}: fewer will be admitted"
+    hint = f"raise the limit to {needed} (`ulimit -n`, LimitNOFILE), or lower `limits.max_connections`"
     return warning(name, text, hint)
 
 
@@ -68,11 +68,11 @@ def _memory(config: Config) -> Result:
     there = [bytes_ for bytes_ in (_available(), memory_limit()) if bytes_ is not None]
     needed = _LITTLE + config.limits.cache_size
     if not there:
-        return warning(name, "how much is free cannot be told")
+        return warning(name, "the amount of free memory is not known")
     if min(there) < needed:
-        text = f"{amount(min(there))} can be used, and with limits.cache_size a gateway may take {amount(needed)}"
-        return warning(name, text, "lower `limits.cache_size`, or give it more")
-    return ok(name, f"{amount(min(there))} can be used")
+        text = f"{amount(min(there))} available, but a gateway with this limits.cache_size may need {amount(needed)}"
+        return warning(name, text, "lower `limits.cache_size`, or provide more memory")
+    return ok(name, f"{amount(min(there))} available")
 
 
 def _processors(config: Config) -> Result:
@@ -80,7 +80,7 @@ def _processors(config: Config) -> Result:
     workers = config.workers or cores
     if workers > cores:
         text = f"{workers} workers share {counted(cores, 'processors')}"
-        return warning(name, text, "leave out `workers`, or lower it")
+        return warning(name, text, "lower `workers`, or leave it out")
     return ok(name, f"{cores} for {counted(workers, 'workers')}")
 
 
@@ -89,26 +89,28 @@ def _clock() -> Iterator[Result]:
     shown = datetime.now(UTC).isoformat(timespec="seconds")
     latest = max(_changed(Path(__file__)), _changed(Path(os.__file__)))
     if now < latest - 86_400:
-        text = f"it is {shown} here, which is before Pylae or Python were installed"
-        yield failure(name, text, "set the clock: tokens are judged by it (`exp`, `nbf`), and certificates")
+        text = f"the time is {shown}, which is before Pylae or Python were installed"
+        yield failure(name, text, "set the clock: it decides whether tokens (`exp`, `nbf`) and certificates are valid")
         return
     synchronised = _is_synchronised()
     if synchronised:
-        yield ok(name, f"{shown}, kept right by the system")
+        yield ok(name, f"{shown}, synchronised")
     elif synchronised is None:
-        yield ok(name, f"{shown}; whether somebody keeps it right cannot be told")
+        yield ok(name, f"{shown}; whether it is synchronised is not known")
     else:
-        text = f"{shown}, and nobody keeps it right, as far as the kernel knows"
-        hint = "run an NTP client (chrony, systemd-timesyncd): tokens are judged by the clock (`exp`, `nbf`)"
+        text = f"{shown}, not synchronised according to the kernel"
+        hint = (
+            "run an NTP client (chrony, systemd-timesyncd): the clock decides whether tokens are valid (`exp`, `nbf`)"
+        )
         yield warning(name, text, hint)
 
 
 def _is_synchronised() -> bool | None:
-    """What the kernel says; None where it is not to be asked."""
+    """Returns whether the kernel calls the clock synchronised; None if it cannot be asked."""
     if Path(_SYNCHRONISED).exists():
         return True
     try:
-        # Only asked, with all of the structure zero (`modes`, too): nothing is adjusted. It has 208 bytes at most.
+        # The structure is all zero, `modes` too, so this only reads the clock. It has 208 bytes at most.
         state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
     except (OSError, AttributeError):
         return None
@@ -116,7 +118,7 @@ def _is_synchronised() -> bool | None:
 
 
 def memory_limit() -> int | None:
-    """Bytes that the control group allows, if it has a bound."""
+    """Returns the limit of the control group in bytes, if there is one."""
     for file in _MEMORY_LIMITS:
         text = _line(file)
         if text.isdigit() and int(text) < 2**60:

@@ -1,4 +1,4 @@
-"""Whether the addresses of a configuration are free, and who has those that are not."""
+"""Checks whether the addresses of a configuration are free, and finds the processes that use them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LISTENING = "0A"
 
 
 def results(config: Config, running: int | None) -> Iterator[Result]:
-    """The addresses of the listeners and of the admin API.
+    """Checks the addresses of the listeners and of the admin API.
 
-    `running` is the process of the gateway that runs with this configuration, which has them rightly.
+    `running` is the process of the gateway that runs with this configuration; its addresses are expected to be in use.
     """
     for listener in config.listeners:
         yield _address("listener", listener.address, running)
@@ -32,13 +32,13 @@ def results(config: Config, running: int | None) -> Iterator[Result]:
     try:
         admin = config.admin or default_admin()
     except ValueError as error:
-        yield failure(name, f"PYLAE_ADMIN is wrong: {error}")
+        yield failure(name, f"the variable PYLAE_ADMIN is not valid: {error}")
         return
     if admin is not None:
         found = _address(name, admin.address, running)
-        # Where nothing was said about it, a gateway serves without it.
+        # If the configuration does not mention the admin API, a gateway runs without it.
         by_default = config.admin is None and found.state == "failure"
-        yield warning(name, f"{found.message}; it would be left out", found.hint) if by_default else found
+        yield warning(name, f"{found.message}; a gateway would run without it", found.hint) if by_default else found
 
 
 def _address(name: str, address: str, running: int | None) -> Result:
@@ -52,7 +52,7 @@ def _address(name: str, address: str, running: int | None) -> Result:
         with closing(socket.socket(family)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host.strip("[]"), int(port)))
-            # Only a socket that listens is in the way, and only of those who listen.
+            # Only listening sockets conflict, and only with sockets that listen.
             probe.listen(1)
     except OSError as error:
         return _taken(name, address, error, running)
@@ -63,17 +63,19 @@ def _taken(name: str, address: str, error: OSError, running: int | None) -> Resu
     if error.errno == errno.EADDRINUSE:
         owners = owners_of(int(address.rpartition(":")[2]))
         if running is not None and (running in owners or not owners):
-            return ok(name, f"{address}: the gateway of this configuration has it (process {running})")
+            return ok(name, f"{address} is used by the running gateway of this configuration (process {running})")
         who = ", ".join(f"process {pid} ({_program(pid)})" for pid in owners)
-        text = f"{address} is taken by {who or 'a process of another user'}"
+        text = f"{address} is in use by {who or 'a process of another user'}"
         return failure(name, text, "stop it, or use another port")
     if error.errno in (errno.EACCES, errno.EPERM):
-        hint = "let root start it and name a `user`, or give it CAP_NET_BIND_SERVICE (AmbientCapabilities of systemd)"
-        return failure(name, f"{address} needs a right that this user does not have", hint)
+        hint = (
+            "start the gateway as root with `user` set, or give it CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities)"
+        )
+        return failure(name, f"this user may not listen on {address}", hint)
     if error.errno == errno.EADDRNOTAVAIL:
-        hint = "`ip address` lists those that there are; 0.0.0.0 is all of them"
+        hint = "`ip address` lists the addresses; 0.0.0.0 means all of them"
         return failure(name, f"no interface of this machine has the address {address}", hint)
-    return failure(name, f"{address} cannot be listened on: {error.strerror}")
+    return failure(name, f"cannot listen on {address}: {error.strerror}")
 
 
 def _unix(name: str, path: str) -> Result:
@@ -83,18 +85,20 @@ def _unix(name: str, path: str) -> Result:
         folder = Path(path).parent
         if os.access(folder, os.W_OK | os.X_OK):
             return ok(name, f"{path} is free")
-        return failure(name, f"nothing can be made in {folder}", "make the folder, or let this user write it")
+        return failure(name, f"cannot create a socket in {folder}", "create the folder, or let this user write to it")
     except OSError as error:
-        return failure(name, f"{path} cannot be looked at: {error.strerror}")
+        return failure(name, f"cannot read {path}: {error.strerror}")
     if not stat.S_ISSOCK(mode):
-        return failure(name, f"{path} is another file", "remove it, or choose another path")
+        return failure(name, f"{path} is not a socket", "remove it, or choose another path")
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         answers = probe.connect_ex(path) == 0
-    return ok(name, f"{path}: a gateway {'answers there already' if answers else 'that has ended has left it'}")
+    return ok(
+        name, f"{path} {'is in use by a running gateway' if answers else 'was left behind by a gateway that has ended'}"
+    )
 
 
 def owners_of(port: int) -> list[int]:
-    """The processes that listen on a port, of those that this user can look into."""
+    """Returns the processes that listen on a port, among those that this user can inspect."""
     sockets = set(_listening(port))
     if not sockets:
         return []

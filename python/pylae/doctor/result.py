@@ -1,4 +1,4 @@
-"""What a look at one thing has found."""
+"""The results of checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "warning", "failure"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One thing that was looked at. `name` says what kind of thing, `hint` what to do about it."""
+    """The result of a check: `name` is what was checked, `hint` is what to do."""
 
     name: str
     state: State
@@ -19,22 +19,22 @@ class Result:
 
 
 def ok(name: str, message: str) -> Result:
-    """All is well."""
+    """Returns a result without problems."""
     return Result(name, "ok", message)
 
 
 def warning(name: str, message: str, hint: str | None = None) -> Result:
-    """A gateway would start, and somebody should know."""
+    """Returns a result with which a gateway starts, but that a person should know."""
     return Result(name, "warning", message, hint)
 
 
 def failure(name: str, message: str, hint: str | None = None) -> Result:
-    """A gateway would not start, or not work."""
+    """Returns a result with which a gateway would not start, or not work."""
     return Result(name, "failure", message, hint)
 
 
 def amount(bytes_: int) -> str:
-    """A number of bytes for people: `1.5 GB`."""
+    """Returns a number of bytes for people, such as `1.5 GB`."""
     size, unit = float(bytes_), "B"
     for larger in ("KB", "MB", "GB", "TB"):
         if size < 1024:

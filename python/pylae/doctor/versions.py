@@ -1,4 +1,4 @@
-"""Which software there is, and whether the engine is the one that belongs to it."""
+"""Checks the versions of the software."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPENDENCIES = ("click", "pydantic", "fastapi", "starlette", "uvicorn", "PyYAML"
 
 
 def facts() -> dict[str, str]:
-    """Versions by what they are of, and what installed distributions offer. What is not there has none."""
+    """Returns the versions by name, and what installed distributions offer. Missing software has no entry."""
     found = {
         "Pylae": _version("pylae"),
         "engine": _engine(),
@@ -30,16 +30,16 @@ def facts() -> dict[str, str]:
 
 
 def results() -> Iterator[Result]:
-    """Whether what belongs together is there."""
+    """Checks that the native module fits the package."""
     try:
         from pylae import engine
     except ImportError as error:
-        hint = f"install Pylae anew for this Python ({sys.executable})"
+        hint = f"reinstall Pylae for this Python ({sys.executable})"
         yield failure("engine", f"the native module cannot be loaded: {error}", hint)
         return
     said, own = engine.build()["version"], _version("pylae")
     if own and said != own:
-        yield failure("engine", f"is of version {said}, and Pylae of {own}", "install Pylae anew")
+        yield failure("engine", f"has version {said}, but Pylae has version {own}", "reinstall Pylae")
     else:
         yield ok("engine", _engine())
 
