@@ -1,4 +1,4 @@
-"""What says who the client is: functions of a program, and authenticators that distributions offer."""
+"""Authenticators: functions of a program, and those that distributions offer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Authenticator:
 
 
 def authenticator_of(name: object, function: Any, settings: Mapping[str, Any]) -> FunctionAuthenticator:
-    """The authenticator that a decorator is given. Raises HookError."""
+    """Returns the authenticator for the arguments of a decorator. Raises HookError."""
     if not isinstance(name, str):
         found = shown(name, hidden=False)
         raise HookError(

@@ -17,10 +17,12 @@ __all__ = ["AuthorizationMiddleware"]
 class AuthorizationMiddleware:
     """Refuses requests whose user lacks a permission: `gateway.add_middleware(AuthorizationMiddleware(service))`.
 
-    What it refuses is answered 401 or 403, as the gateway does. As an early middleware it is called before the gateway
-    has authenticated anybody: then it asks `auth_service` whose token the request has. That the gateway does too where
-    a route requires it, so what it has revoked gets no further there. Permissions that belong to a route are better
-    said on the route, `Route(permissions=…)`: then nothing has to match the path twice.
+    A refused request gets 401 or 403, as from the gateway itself. An early middleware runs before the gateway has
+    authenticated the user, so it asks `auth_service` for the user of the token. Where the route requires a user, the
+    gateway authenticates the request again, so revoked tokens get no further.
+
+    If a permission belongs to a route, set it there instead: `Route(permissions=…)`. Then the path is matched only
+    once.
     """
 
     def __init__(self, auth_service: AuthenticationService) -> None:
@@ -30,9 +32,13 @@ class AuthorizationMiddleware:
         self._router = Router([])
 
     def add_route_permission(self, pattern: str, method: str, permission: str) -> None:
-        """Requires a permission where pattern and method fit; of several that do the first counts.
+        """Requires a permission for requests that match pattern and method. The first match counts.
 
-        `pattern` is a regular expression from the start of the path, as of a route, and `method` one method or `A|B`.
+        Args:
+            pattern: A regular expression that must match from the start of the path, as in a route.
+            method: One method, or several as `A|B`.
+            permission: The permission.
+
         Raises ConfigError.
         """
         place = calling()
@@ -47,7 +53,7 @@ class AuthorizationMiddleware:
         self._permissions.append(permission)
 
     async def __call__(self, request: Any) -> Any:
-        """The request itself. Raises HTTPError, which is 401 without a user and 403 without the permission."""
+        """Returns the request. Raises HTTPError: 401 without a user, 403 without the permission."""
         try:
             found = self._router.find(request["method"], request["path"], {"Host": "localhost"})
         except ValueError as error:
@@ -57,9 +63,9 @@ class AuthorizationMiddleware:
         return request
 
     async def authorize(self, request: Any, route: Route) -> Any:
-        """The same for a request whose route is known: it goes by the pattern of that, and by `auth_required`.
+        """Checks a request whose route is known, by the pattern and `auth_required` of that route.
 
-        A user is required whatever the permissions say. `request` may be a dict.
+        A user is always required, whatever the permissions. `request` may be a dict.
         """
         if route.auth_required:
             await self._require(request, self._of_pattern(route.pattern, request["method"]))
@@ -79,4 +85,4 @@ class AuthorizationMiddleware:
                 raise HTTPError(401, outcome["error"], {"WWW-Authenticate": "Bearer"})
             user = outcome["user"]
         if permission is not None and not self.auth_service.check_permission(user, permission):
-            raise HTTPError(403, "the user lacks a permission that this needs")
+            raise HTTPError(403, "the user lacks a required permission")

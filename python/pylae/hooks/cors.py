@@ -1,4 +1,4 @@
-"""Hooks that set fields of CORS where the policy `cors` sets them too."""
+"""Finds hooks that set the same CORS fields as the policy `cors`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pylae.hooks.hook import Hook, called_of
 
 _FIELD = re.compile(r"access-control-(?:allow-[a-z-]+|expose-headers|max-age)", re.IGNORECASE)
 _MOST = 1000
-"""Members of a collection that are looked at."""
+"""Most members of a collection to look at."""
 _DEPTH = 3
-"""How deep collections are looked into."""
+"""Deepest nesting of collections to look into."""
 
 
 def cors_twice(hooks: Iterable[Hook], config: Config) -> Iterator[Finding]:
-    """Hooks whose code names fields that the policy sets as well, where both see an answer."""
+    """Finds hooks whose code names fields that the policy `cors` sets on the same responses."""
     for hook in hooks:
         if _has_cors(hook, config) and (fields := sorted(set(map(_written, _texts(hook.function))))):
             sent = (
-                "the answer has what the hook sets"
+                "the response has the values of the hook"
                 if hook.early
-                else '`request["response_headers"]` is sent in its place, what a late hook sets on a response is not'
+                else '`request["response_headers"]` overrides the policy; `response.headers` of a late hook does not'
             )
             message = f"`{hook.name}` names {', '.join(fields)}, which the policy `cors` sets too: {sent}"
-            yield Finding(hook.source, message, "let one of them do it: leave out the policy, or that part of the hook")
+            yield Finding(hook.source, message, "use only one of them: remove the policy, or this part of the hook")
 
 
 def _has_cors(hook: Hook, config: Config) -> bool:
@@ -47,7 +47,7 @@ def _written(field: str) -> str:
 
 
 def _texts(function: Any) -> Iterator[str]:
-    """Names of such fields that the code of a function has: its own, and what its module has that it names."""
+    """Returns the names of such fields in the code of a function, and in the values of its module that it uses."""
     found = inspect.unwrap(called_of(function))
     found = getattr(found, "__func__", found)
     if isinstance(found, FunctionType):

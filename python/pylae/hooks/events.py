@@ -1,4 +1,4 @@
-"""Server-sent events, as hooks see them and as they are sent (HTML section 9.2)."""
+"""Server-sent events (HTML section 9.2), as hooks see them and as they are sent."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from typing import Any
 from pylae.errors import HookError
 
 MAX_EVENT = 1024 * 1024
-"""Characters that one event may have."""
+"""Most characters of an event."""
 
 
 @dataclass(slots=True)
 class Event:
-    """One event. What is None is not sent."""
+    """A server-sent event. Attributes that are None are not sent."""
 
     data: str | None = None
-    """What it says; several lines are sent as several fields."""
+    """The content. Several lines are sent as several fields."""
     event: str | None = None
-    """Its type, `message` for pages if there is none."""
+    """The type. Browsers take an event without a type for a `message`."""
     id: str | None = None
-    """What a page that reconnects sends as `Last-Event-ID`."""
+    """Sent by a browser as `Last-Event-ID` when it reconnects."""
     retry: int | None = None
-    """Milliseconds after which a page reconnects."""
+    """Milliseconds that a browser waits before it reconnects."""
     comment: str | None = None
-    """Text that pages ignore; it keeps connections open."""
+    """Text that browsers ignore. It keeps a connection open."""
 
     def json(self) -> Any:
-        """The data as JSON. Raises ValueError if it is not JSON."""
+        """Returns the data as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.data or "")
 
     def encode(self) -> bytes:
-        """The event as it is sent. Raises ValueError if its type or id has a line break."""
+        """Returns the event as it is sent. Raises ValueError if its type or id contains a line break."""
         lines = [f": {line}" for line in _lines(self.comment)]
         for name, value in (("event", self.event), ("id", self.id)):
             if value is not None:
                 if "\n" in value or "\r" in value:
-                    raise ValueError(f"the {name} of an event has one line")
+                    raise ValueError(f"the `{name}` of an event cannot contain a line break")
                 lines.append(f"{name}: {value}")
         if self.retry is not None:
             lines.append(f"retry: {int(self.retry)}")
@@ -52,7 +52,9 @@ def _lines(text: str | None) -> list[str]:
 
 
 async def parse(chunks: AsyncIterable[bytes]) -> AsyncIterator[Event]:
-    """The events in a body. An event that the end cuts off is none. Raises HookError for one beyond MAX_EVENT."""
+    """Yields the events in a body. An incomplete event at the end is dropped. Raises HookError for one beyond
+    `MAX_EVENT`.
+    """
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     held, fields, size = "", [], 0
     async for chunk in chunks:

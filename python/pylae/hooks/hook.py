@@ -1,4 +1,4 @@
-"""A hook: a callable, when it is called, and how."""
+"""Hooks: a callable, when it is called, and how."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
 ERROR_BODY = 64 * 1024
-"""Bytes of an error's body that hooks have in memory which take `(response, request)`, unless they say `body`."""
+"""Most bytes of an error's body that a `(response, request)` hook has in memory without the option `body`."""
 _MARK = "__pylae_hook__"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _ARGUMENTS = {
@@ -53,7 +53,7 @@ _ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Hook:
-    """A callable in the request path. `source` is where the configuration has it."""
+    """A callable in the request path. `source` is its place in the configuration."""
 
     function: Function
     on: On
@@ -63,9 +63,9 @@ class Hook:
     early: bool = False
     source: tuple[Step, ...] = ()
     authenticator: str | None = None
-    """Name of the authenticator whose function it is."""
+    """Name of the authenticator, if the callable is the function of one."""
     swapped: Function | None = None
-    """The same with its arguments in the order of hooks, if it takes `(response, request)`."""
+    """The hook with its arguments in the usual order, if its function takes `(response, request)`."""
 
     @property
     def called(self) -> Function:
@@ -73,7 +73,7 @@ class Hook:
         return self.swapped or self.function
 
     def call(self, index: int) -> dict[str, Any]:
-        """The hook as the plan has it; `index` is its place among the callables that go with the plan."""
+        """Returns its form in the plan. `index` is its place among the callables of the plan."""
         return {
             "hook": index,
             "name": self.name,
@@ -93,7 +93,7 @@ def make(
     source: tuple[Step, ...] = (),
     name: str | None = None,
 ) -> Hook:
-    """The hook that `function` is. Raises HookError if it cannot be one."""
+    """Makes a hook of a function. Raises HookError if it cannot be one."""
     refuse_unusable(function, on, name)
     name = name or name_of(function)
     early = options.stage == "early" or (options.stage is None and on == "middleware" and routes is None)
@@ -102,27 +102,27 @@ def make(
         on = "response" if swapped else "request" if takes(function, 1) else "around"
     if on in ("chunks", "events"):
         if not inspect.isasyncgenfunction(called_of(function)):
-            raise HookError(f"{name} is not an async generator function: `async def …` with `yield`")
+            raise HookError(f"{name} must be an async generator function: `async def …` with `yield`")
         if said := [option for option in HookOptions.model_fields if option in options.model_fields_set]:
-            raise HookError(f"{name} sees the body piece by piece; `{'`, `'.join(said)}` cannot be set for it")
+            raise HookError(f"{name} receives the body in pieces, so `{'`, `'.join(said)}` cannot be set for it")
     elif inspect.isasyncgenfunction(called_of(function)):
-        raise HookError(f"{name} is an async generator function; a hook returns once")
+        raise HookError(f"{name} is an async generator function, but this kind of hook must return a value")
     _refuse_blocking(function, options, name)
     if early and routes is not None:
-        raise HookError(f'{name} is early: it runs before there is a route; leave out `routes` or `stage="early"`')
+        raise HookError(f'{name} is early and runs before a route is known; leave out `routes` or `stage="early"`')
     if options.malformed and not (early and on == "response"):
-        raise HookError(f'{name} has `malformed`, which is for `on_response(stage="early")`')
+        raise HookError(f'{name} has `malformed`, which works only with `on_response(stage="early")`')
     _refuse_arguments(function, on, name)
     turned = _swapping(function) if swapped else None
     return Hook(function, on, options, routes, name, early, source, swapped=turned)
 
 
 def make_authenticator(function: Function, options: CallOptions, name: str, source: tuple[Step, ...]) -> Hook:
-    """The hook that the function of the authenticator `name` is. Raises HookError if it cannot be one."""
+    """Makes a hook of the function of the authenticator `name`. Raises HookError if it cannot be one."""
     refuse_unusable(function, "authenticate")
     called = name_of(function)
     if inspect.isasyncgenfunction(called_of(function)) or inspect.isgeneratorfunction(called_of(function)):
-        raise HookError(f"{called} is a generator function; an authenticator returns once")
+        raise HookError(f"{called} is a generator function, but an authenticator must return a value")
     _refuse_blocking(function, options, called)
     _refuse_arguments(function, "authenticate", called)
     return Hook(function, "authenticate", options, None, f"authenticator {name} ({called})", False, source, name)
@@ -130,7 +130,7 @@ def make_authenticator(function: Function, options: CallOptions, name: str, sour
 
 def _refuse_blocking(function: Function, options: CallOptions, name: str) -> None:
     if options.blocking and is_async(function):
-        raise HookError(f"{name} is async; `blocking` is for functions that are not")
+        raise HookError(f"{name} is async; `blocking` works only with functions that are not")
 
 
 def _refuse_arguments(function: Function, on: On, name: str) -> None:
@@ -147,9 +147,9 @@ def _swapping(function: Function) -> Function:
 
 
 def takes_response_first(function: Function) -> bool:
-    """Whether it is called as `(response, request)`: by the name of the first of two parameters.
+    """Returns true if a function takes `(response, request)`, by the name of the first of its two parameters.
 
-    One whose second is called `call_next` is not.
+    False if the second is called `call_next`.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -160,12 +160,12 @@ def takes_response_first(function: Function) -> bool:
 
 
 def is_async(function: Function) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Returns true if a call returns a coroutine."""
     return any(inspect.iscoroutinefunction(one) for one in (function, called_of(function)))
 
 
 def called_of(function: Any) -> Any:
-    """The function that is called in the end: behind partial arguments, or of an object that can be called."""
+    """Returns the function that is finally called, inside partial objects or objects with `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or inspect.isclass(function):
@@ -174,9 +174,9 @@ def called_of(function: Any) -> Any:
 
 
 def run_of(function: Function, on: On, options: CallOptions) -> Run:
-    """Where a hook runs.
+    """Returns where a hook runs.
 
-    A coroutine is driven on the worker if it cannot be suspended, as far as that can be told from its code.
+    A coroutine runs on the worker if its code shows that it cannot be suspended.
     """
     if on in ("chunks", "events"):
         return "loop"
@@ -187,9 +187,9 @@ def run_of(function: Function, on: On, options: CallOptions) -> Run:
 
 
 def suspends(function: Any) -> bool:
-    """Whether a coroutine function may wait for something. True unless its code says otherwise.
+    """Returns whether a coroutine function may wait for something. True unless its code shows otherwise.
 
-    Awaiting `call_next(…)`, `request.body()` and `request.json()` is no waiting: the worker has them.
+    Awaiting `call_next(…)`, `request.body()` and `request.json()` does not count, because the worker provides them.
     """
     code = getattr(function, "__code__", None)
     if code is None or not inspect.iscoroutinefunction(function):
@@ -222,7 +222,7 @@ def _is_harmless(node: ast.AST, names: list[str]) -> bool:
 
 
 def takes(function: Function, count: int) -> bool:
-    """Whether it can be called with so many arguments. True where that cannot be told."""
+    """Returns true if it can be called with this many arguments, or if that cannot be determined."""
     try:
         inspect.signature(function).bind(*[None] * count)
     except ValueError:
@@ -236,7 +236,7 @@ Options = TypeVar("Options", bound=CallOptions)
 
 
 def options_of(settings: Mapping[str, Any], model: type[Options], further: Sequence[str] = ()) -> Options:
-    """Options as they are given to a decorator, which has `further` ones. Raises HookError."""
+    """Returns the options of a decorator that also accepts the `further` ones. Raises HookError."""
     known = [*model.model_fields, *further]
     for name in settings:
         if name not in known:
@@ -254,7 +254,7 @@ def options_of(settings: Mapping[str, Any], model: type[Options], further: Seque
 
 
 def route_names_of(routes: Any) -> tuple[str, ...] | None:
-    """The routes that a decorator is given: one name, `A|B`, or several. Raises HookError."""
+    """Returns the routes of a decorator: one name, `A|B`, or several. Raises HookError."""
     if routes is None:
         return None
     names = list(split_words(routes)) if isinstance(routes, Iterable) else [routes]
@@ -264,26 +264,27 @@ def route_names_of(routes: Any) -> tuple[str, ...] | None:
 
 
 def lenient(hooks: Iterable[Hook]) -> Iterator[Finding]:
-    """Early hooks that requests pass when they fail, and authenticators that know nobody then."""
+    """Finds early hooks that let requests pass, and authenticators that find no user, when they fail."""
     for hook in hooks:
         if hook.authenticator and hook.options.on_error == "skip":
             message = (
-                f"`{hook.authenticator}` knows nobody when it fails: routes that require no user let requests pass"
+                f"`{hook.authenticator}` finds no user when it fails, so routes that require no user let requests pass"
             )
-            yield Finding((*hook.source, "on_error"), message, "leave out `on_error: skip`, and a failure is 500")
+            yield Finding((*hook.source, "on_error"), message, "leave out `on_error: skip` to answer 500 on failure")
         if hook.early and hook.on in ("request", "around") and hook.options.on_error == "skip":
-            message = f"`{hook.name}` runs before routing, and a failure of it lets every request pass"
-            yield Finding(hook.source, message, "if it refuses requests, leave out `on_error: skip`")
+            message = f"`{hook.name}` runs before routing, and when it fails every request passes"
+            yield Finding(hook.source, message, "leave out `on_error: skip` if it refuses requests")
 
 
 def misannotated(hooks: Iterable[Hook]) -> Iterator[Finding]:
-    """Hooks that are annotated to return what is no answer."""
+    """Finds hooks that are annotated to return a wrong type."""
     for hook in hooks:
         if hook.on in ("chunks", "events"):
             continue
         kinds = list(useless_kinds(hook.function, authenticates=hook.authenticator is not None))
         if kinds:
-            message = f"`{hook.name}` is said to return {' or '.join(kinds)}, which is no answer: such requests get 500"
+            returned = f"{' or '.join(kinds)}, which is not a valid result: the gateway answers 500"
+            message = f"`{hook.name}` is annotated to return {returned}"
             hint = "return a Response, such as `Response.json(…)`, to answer, or None to go on"
             if hook.authenticator:
                 hint = "return a User, None if nobody is known, or a Response to answer"
@@ -292,14 +293,14 @@ def misannotated(hooks: Iterable[Hook]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a decorator of this module leaves on a function."""
+    """Left on a function by a decorator of this module."""
 
     on: On
     options: HookOptions
 
 
 def mark_of(function: Any) -> Mark | None:
-    """The mark on a function, if it has one."""
+    """Returns the mark on a function, if it has one."""
     found = getattr(function, _MARK, None)
     return found if isinstance(found, Mark) else None
 
@@ -319,9 +320,10 @@ def on_request(function: MarkedRequest, /) -> MarkedRequest: ...
 @overload
 def on_request(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedRequest], MarkedRequest]: ...
 def on_request(function: Any = None, **options: Any) -> Any:
-    """Says how a function is called that a configuration names, or that a method of a plugin is a hook.
+    """Marks a function as a request hook, with its options. For methods of plugins, and functions that a configuration
+    names.
 
-    Options are those of `HookOptions`; what the configuration says goes before them. Raises HookError.
+    The options are those of `HookOptions`. Those in the configuration take precedence. Raises HookError.
     """
     return _marking("request", function, options)
 
@@ -331,7 +333,7 @@ def on_response(function: MarkedResponse, /) -> MarkedResponse: ...
 @overload
 def on_response(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedResponse], MarkedResponse]: ...
 def on_response(function: Any = None, **options: Any) -> Any:
-    """The same for hooks that see responses."""
+    """Marks a function as a response hook. See `on_request`."""
     return _marking("response", function, options)
 
 
@@ -340,7 +342,9 @@ def on_response_body(function: MarkedBody, /) -> MarkedBody: ...
 @overload
 def on_response_body() -> Callable[[MarkedBody], MarkedBody]: ...
 def on_response_body(function: Any = None, **options: Any) -> Any:
-    """The same for async generators `(request, response, chunks)` that bodies pass piece by piece. No options."""
+    """Marks an async generator `(request, response, chunks)` as a hook that receives bodies in pieces. It has no
+    options.
+    """
     return _marking("chunks", function, options)
 
 
@@ -349,7 +353,9 @@ def on_response_events(function: MarkedEvents, /) -> MarkedEvents: ...
 @overload
 def on_response_events() -> Callable[[MarkedEvents], MarkedEvents]: ...
 def on_response_events(function: Any = None, **options: Any) -> Any:
-    """The same for async generators `(request, response, events)` that server-sent events pass. No options."""
+    """Marks an async generator `(request, response, events)` as a hook that receives server-sent events. It has no
+    options.
+    """
     return _marking("events", function, options)
 
 
@@ -358,5 +364,5 @@ def middleware(function: MarkedAround, /) -> MarkedAround: ...
 @overload
 def middleware(**options: Unpack[HookOptionsFields]) -> Callable[[MarkedAround], MarkedAround]: ...
 def middleware(function: Any = None, **options: Any) -> Any:
-    """The same for `(request)` or `(request, call_next)`."""
+    """Marks `(request)` or `(request, call_next)` as a middleware. See `on_request`."""
     return _marking("middleware", function, options)

@@ -28,7 +28,7 @@ _OWN = Path(__file__).parent
 
 
 class _SettingsError(Exception):
-    """Settings that a model refuses, which stand at `below` of the plugin."""
+    """A model refuses the settings at `below` of a plugin."""
 
     def __init__(self, error: ValidationError, model: type[BaseModel], below: tuple[Step, ...]) -> None:
         super().__init__(error)
@@ -36,7 +36,8 @@ class _SettingsError(Exception):
 
 
 def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str | None]]:
-    """The hooks of a configuration, in its order, and the files that they came from with hashes of what these held.
+    """Returns the hooks of a configuration in its order, and the files that they came from, with the hashes of their
+    content.
 
     The authenticators of plugins are among them: of each use there is one object.
 
@@ -71,7 +72,7 @@ def _uses(config: Config) -> Iterator[tuple[tuple[Step, ...], PluginUse | Authen
 
 
 def applications(config: Config, sources: Sources) -> tuple[dict[str, Any], dict[Path, str | None]]:
-    """The ASGI applications of services by their names, and the files that they came from, as `load` has it.
+    """Returns the ASGI applications of services by name, and the files that they came from, as `load` does.
 
     Raises ConfigError with every problem.
     """
@@ -92,7 +93,7 @@ def applications(config: Config, sources: Sources) -> tuple[dict[str, Any], dict
 
 
 def authenticators(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str | None]]:
-    """The functions of authenticators as hooks, and the files that they came from, as `load` has it.
+    """Returns the functions of authenticators as hooks, and the files that they came from, as `load` does.
 
     Raises ConfigError with every problem.
     """
@@ -135,7 +136,7 @@ def _plugin(use: PluginUse, source: tuple[Step, ...], modules: Modules) -> Itera
     plugin = _made(named(use.use, PLUGINS, modules, Plugin), use)
     found = list(hooks_of(plugin))
     if not found:
-        raise HookError(f"the plugin has no hook; its methods may be called {', '.join(METHODS)}")
+        raise HookError(f"the plugin has no hooks; name its methods {', '.join(METHODS)}")
     for method, mark in found:
         name = f"{use.use}.{method.__name__}"
         yield make(method, mark.on, mark.options, use.routes, source, name)
@@ -167,7 +168,7 @@ def _settings(kind: type[Any], use: PluginUse | AuthenticatorUse) -> BaseModel:
     model: Any = kind.Settings
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise HookError(f"`Settings` of `{use.use}` is not a Pydantic model")
-    # Pydantic ignores keys that a model does not know, unless it says what to do: a misspelt one would do nothing.
+    # By default Pydantic ignores unknown keys, so a misspelt one would have no effect. Forbid them.
     unknown: Literal["forbid"] | None = None if "extra" in model.model_config else "forbid"
     try:
         return model.model_validate(use.settings, extra=unknown)
@@ -200,7 +201,7 @@ def _problem(error: BaseException, sources: Sources, path: tuple[Step, ...]) -> 
 
 
 def unknown_routes(hooks: Sequence[Hook], names: Sequence[str], sources: Sources) -> list[Problem]:
-    """Routes that hooks name and that do not exist."""
+    """Finds hooks for routes that do not exist."""
     problems = []
     for hook in hooks:
         for name in hook.routes or ():

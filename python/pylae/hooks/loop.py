@@ -180,15 +180,13 @@ class Loop:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
                 # Raised in a task or callback that a hook created. The loop and everything on it are intact.
-                log.exception("a task of a hook would have ended the asyncio loop of the hooks, which goes on")
+                log.exception("a task of a hook tried to end the asyncio loop of the hooks; the loop continues")
             except BaseException as error:
-                log.exception(
-                    "the asyncio loop of the hooks has ended; what ran on it fails, and another one is started"
-                )
+                log.exception("the asyncio loop of the hooks has ended; its calls fail, and a new loop starts")
                 self._replace(error)
             else:
                 if not self._executor.stopped:
-                    log.error("a hook has stopped the asyncio loop of the hooks, which goes on")
+                    log.error("a hook stopped the asyncio loop of the hooks; the loop continues")
         self._end()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
@@ -211,7 +209,7 @@ class Loop:
                 self.loop = self._new_loop()
                 break
             except OSError:
-                log.exception("no asyncio loop can be made for the hooks now")
+                log.exception("cannot create an asyncio loop for the hooks; trying again")
                 time.sleep(_RETRY)
         with contextlib.suppress(Exception):
             # The broken loop may be in any state, and is no longer needed.

@@ -1,4 +1,4 @@
-"""What a plugin is: settings, and hook methods."""
+"""The base of plugins."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ METHODS: dict[str, On] = {
     "on_response_events": "events",
     "middleware": "middleware",
 }
-"""Methods that are hooks by their name."""
+"""Names of methods that are hooks."""
 
 
 class NoSettings(Settings):
-    """For plugins without settings."""
+    """The settings of plugins without settings."""
 
 
 class Plugin:
-    """The base of plugins: a class that an entry point in the group `pylae.plugins` names.
+    """The base class of plugins. An entry point in the group `pylae.plugins` names the derived class.
 
-    Methods called `on_request`, `on_response`, `on_response_body`, `on_response_events` and `middleware`, and those
-    marked by the decorators of `pylae.hooks`, are its hooks, in the order of their definition. One object is made for
-    each use in a configuration, and again when the configuration is read anew.
+    These methods are hooks, in the order of their definition: those called `on_request`, `on_response`,
+    `on_response_body`, `on_response_events` and `middleware`, and those marked with the decorators of `pylae.hooks`.
+    Each use in a configuration creates one object, and a reload creates a new one.
     """
 
     Settings: ClassVar[type[BaseModel]] = NoSettings
-    """The model of its settings, which are validated with the rest of the configuration."""
+    """The model of the plugin's settings. They are validated with the rest of the configuration."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
 
 def hooks_of(plugin: Plugin) -> Iterator[tuple[Function, Mark]]:
-    """The hook methods of a plugin."""
+    """Returns the hook methods of a plugin."""
     found: dict[str, tuple[Function, Mark]] = {}
     for kind in reversed(type(plugin).__mro__):
         for name, value in vars(kind).items():

@@ -1,7 +1,7 @@
-"""The shapes of hooks, for type checkers: what a function must take and give to be one of each kind.
+"""Protocols of hooks for type checkers: the parameters and results of each kind.
 
-A function fits by its parameters and what it returns; nothing has to be derived from these. Each kind may be `def` or
-`async def`, except those that see bodies pass, which are async generators.
+A function fits by its signature; it need not inherit from these. Each kind may be `def` or `async def`, except for
+those that process bodies, which are async generators.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from pylae.engine import Request, Response, User
 from pylae.hooks.events import Event
 
 Answer: TypeAlias = Response | Request | None
-"""What a hook returns: a Response, which is then the answer, or None (or the request itself) to go on."""
+"""The result of a hook: a Response to answer the request, or None (or the request itself) to continue."""
 Identity: TypeAlias = User | Response | None
-"""What the function of an authenticator returns."""
+"""The result of an authenticator's function."""
 Piece: TypeAlias = bytes | bytearray | memoryview | str
-"""What an async generator yields of a body."""
+"""What an async generator yields for a body."""
 
 
 class RequestHook(Protocol):
-    """`(request)`: sees a request before it is forwarded."""
+    """`(request)`: runs before a request is forwarded."""
 
     def __call__(self, request: Request, /) -> Answer | Awaitable[Answer]: ...
 
 
 class ResponseHook(Protocol):
-    """`(request, response)`: sees a response before it is sent."""
+    """`(request, response)`: runs before a response is sent."""
 
     def __call__(self, request: Request, response: Response, /) -> Answer | Awaitable[Answer]: ...
 
 
 class IdentityFunction(Protocol):
-    """`(request)`: says who the client is. None stands for nobody, and a Response is the answer."""
+    """`(request)`: identifies the user. Returns None if there is none, or a Response to answer the request."""
 
     def __call__(self, request: Request, /) -> Identity | Awaitable[Identity]: ...
 
 
 class TransformHook(Protocol):
-    """`(response, request)`: the same with the response first, known by the names of its parameters."""
+    """`(response, request)`: a response hook with the response first, recognised by the names of its parameters."""
 
     def __call__(self, response: Response, request: Request) -> Answer | Awaitable[Answer]: ...
 
 
 class BodyHook(Protocol):
-    """`(request, response, chunks)`: an async generator function that the body of a response passes."""
+    """`(request, response, chunks)`: an async generator function that processes a response body in pieces."""
 
     def __call__(
         self, request: Request, response: Response, chunks: AsyncIterator[bytes], /
@@ -53,7 +53,7 @@ class BodyHook(Protocol):
 
 
 class EventHook(Protocol):
-    """`(request, response, events)`: an async generator function that server-sent events pass."""
+    """`(request, response, events)`: an async generator function that processes server-sent events."""
 
     def __call__(
         self, request: Request, response: Response, events: AsyncIterator[Event], /
@@ -61,35 +61,35 @@ class EventHook(Protocol):
 
 
 class CallNext(Protocol):
-    """What an async middleware awaits to have the request go on."""
+    """Awaited by an async middleware to continue the request."""
 
     def __call__(self, request: Request, /) -> Awaitable[Response]: ...
 
 
 class BlockingCallNext(Protocol):
-    """The same for a middleware that is not async: it waits, on a thread."""
+    """Called by a middleware that is not async. It blocks the middleware's thread until the response is there."""
 
     def __call__(self, request: Request, /) -> Response: ...
 
 
 class AroundHook(Protocol):
-    """`async (request, call_next)`: stands around an exchange."""
+    """`async (request, call_next)`: runs around an exchange."""
 
     def __call__(self, request: Request, call_next: CallNext, /) -> Awaitable[Answer]: ...
 
 
 class BlockingAroundHook(Protocol):
-    """`(request, call_next)`, not async: the same on a thread that it keeps meanwhile."""
+    """`(request, call_next)`, not async: runs around an exchange and occupies a thread meanwhile."""
 
     def __call__(self, request: Request, call_next: BlockingCallNext, /) -> Answer: ...
 
 
 Middleware: TypeAlias = RequestHook | AroundHook | BlockingAroundHook | TransformHook
-"""What `add_middleware` takes."""
+"""The functions that `add_middleware` accepts."""
 
 
 class RequestMethod(Protocol):
-    """A `RequestHook` as a method of a plugin, where its class is made."""
+    """A `RequestHook` as a method of a plugin, in its class definition."""
 
     def __call__(self, plugin: Any, request: Request, /) -> Answer | Awaitable[Answer]: ...
 

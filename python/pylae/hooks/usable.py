@@ -1,4 +1,4 @@
-"""What cannot be a hook although it looks like one: said when it is given, with what people mean by it."""
+"""Refuses callables that look like hooks but are not, with a hint on what was probably meant."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _PLUGINS = {
 """Classes that configurations use: what they are, and where."""
 _ASGI = ["scope", "receive", "send"]
 _POLICIES = {"CORSMiddleware": "cors", "GZipMiddleware": "compression", "HTTPSRedirectMiddleware": "redirect"}
-"""Policies that do what well-known middleware does."""
+"""Policies that replace well-known middleware."""
 
 
 def refuse_unusable(function: Any, on: str, name: str | None = None) -> None:
-    """Raises HookError for what can never be a hook: no callable, a class, ASGI middleware.
+    """Raises HookError for what can never be a hook: what is not callable, classes, ASGI middleware.
 
-    `name` is the import path by which a configuration has it.
+    `name` is the import path, if a configuration names it.
     """
     if not callable(function):
         if name is not None:
             raise HookError(f"{name} is not callable")
-        hint = f"; names of routes are given as `@gateway.{_DECORATORS[on]}(routes=…)`" if on in _DECORATORS else ""
+        hint = f"; give names of routes as `@gateway.{_DECORATORS[on]}(routes=…)`" if on in _DECORATORS else ""
         raise HookError(f"{shown(function, hidden=False)} is not callable{hint}")
     name = name or name_of(function)
     if _is_asgi(function):
         kind = function if inspect.isclass(function) else type(function)
         policy = next((_POLICIES[one.__name__] for one in kind.__mro__ if one.__name__ in _POLICIES), None)
         if policy is not None:
-            way_out = f"; the policy `{policy}` does what it does"
+            way_out = f"; use the policy `{policy}` instead"
         elif hasattr(kind, "dispatch"):
-            way_out = "; a function like its `dispatch`, without `self`, will do"
+            way_out = "; use a function like its `dispatch`, without `self`"
         else:
             way_out = ""
         raise HookError(
@@ -56,19 +56,19 @@ def refuse_unusable(function: Any, on: str, name: str | None = None) -> None:
         bases = (f"{kind.__module__}.{kind.__qualname__}" for kind in function.__mro__)
         for what, where in (_PLUGINS[base] for base in bases if base in _PLUGINS):
             other = "a function" if on == "authenticate" else "a hook"
-            raise HookError(f"{name} is {what}; it is used under `{where}`, not as {other}")
-        raise HookError(f"{name} is a class; give an object of it: `{function.__name__}()`")
+            raise HookError(f"{name} is {what}; use it under `{where}`, not as {other}")
+        raise HookError(f"{name} is a class; give an instance of it: `{function.__name__}()`")
 
 
 def name_of(function: Any) -> str:
-    """A callable's name in logs: module and name."""
+    """Returns a callable's name for logs: module and name."""
     kind = type(function)
     module = getattr(function, "__module__", None) or kind.__module__
     return f"{module}.{getattr(function, '__qualname__', None) or kind.__qualname__}"
 
 
 def _is_asgi(function: Any) -> bool:
-    """Whether it is an ASGI application, or makes one of another application."""
+    """Returns true for an ASGI application, or ASGI middleware that wraps one."""
     names = _parameters(function)
     if inspect.isclass(function):
         called = inspect.getattr_static(function, "__call__", None)
@@ -80,19 +80,21 @@ def _parameters(function: Any) -> list[str]:
     try:
         return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        # Of callables in C it may not be known.
+        # Callables in C may have no signature.
         return []
 
 
 def useless_kinds(function: Any, *, authenticates: bool = False) -> Iterator[str]:
-    """Types that it is annotated to return and that are no answer, or no user. None where that cannot be told."""
+    """Returns the types in a function's return annotation that are not valid results; None if that cannot be
+    determined.
+    """
     try:
         signature = inspect.signature(function, eval_str=True)
     except Exception:
-        # An annotation is any expression, and may fail in any way.
+        # An annotation may be any expression, and may raise anything.
         return
     useful = (Response, User) if authenticates else (Response, Request)
-    # Who takes the request for a dict may return it.
+    # A hook that annotates the request as a dict may return it.
     given = next((parameter.annotation for parameter in signature.parameters.values()), inspect.Signature.empty)
     for kind in _alternatives(signature.return_annotation):
         if kind != given and _is_useless(get_origin(kind) or kind, useful):

@@ -504,7 +504,7 @@ def _two(_: Request, __: object) -> None:
         ("token", {"caches": "1m"}, by_token, "unknown option `caches`; did you mean `cache`?"),
         ("token", {"cache": "1m"}, by_token, "`cache` needs `key`"),
         ("token", {"key": "X-Token"}, by_token, "is no part of a request that holds a credential"),
-        ("token", {"blocking": True}, _hang, "is async; `blocking` is for functions that are not"),
+        ("token", {"blocking": True}, _hang, "is async; `blocking` works only with functions that are not"),
         ("token", {}, _two, "cannot be called as `_two(request)`"),
         ("token", {}, User, "is a class"),
         ("token", {}, "asking:who", "is not callable"),
@@ -524,8 +524,8 @@ def test_what_check_warns_of(service: FakeService) -> None:
 
     gateway.authenticator("token", on_error="skip")(who)
     said = [f"{problem.path}: {problem.message}" for problem in gateway.check()]
-    assert any("knows nobody when it fails" in line for line in said)
-    assert any("is said to return dict[str, str]" in line for line in said)
+    assert any("finds no user when it fails" in line for line in said)
+    assert any("is annotated to return dict[str, str]" in line for line in said)
 
 
 def test_a_name_is_taken_once(service: FakeService) -> None:

@@ -407,5 +407,5 @@ def test_an_event_is_bounded() -> None:
 
 def test_an_event_is_encoded() -> None:
     assert Event("a\nb", "e", "1", 10, "c").encode() == b": c\nevent: e\nid: 1\nretry: 10\ndata: a\ndata: b\n\n"
-    with pytest.raises(ValueError, match="one line"):
+    with pytest.raises(ValueError, match="cannot contain a line break"):
         Event(event="a\nb").encode()

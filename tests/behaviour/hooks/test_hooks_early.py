@@ -207,7 +207,7 @@ def test_a_route_that_overrides_them_is_told(service: FakeService) -> None:
     assert gateway.check() == []
     gateway.on_request(stage="early", on_error="skip")(lambda _: None)
     lenient, overridden = gateway.check()
-    assert "a failure of it lets every request pass" in lenient.message
+    assert "when it fails every request passes" in lenient.message
     assert overridden.path == "routes[0].ip_access"
     assert "still applies here" in overridden.message
 
@@ -522,7 +522,7 @@ def test_an_early_hook_cannot_choose_the_service(gateway: Gateway) -> None:
 
 
 def test_options_that_do_not_go_together(gateway: Gateway) -> None:
-    with pytest.raises(HookError, match="before there is a route"):
+    with pytest.raises(HookError, match="before a route is known"):
         gateway.on_request(stage="early", routes="orders")(lambda _: None)
     with pytest.raises(HookError, match="which is for"):
         gateway.on_response(malformed=True)(lambda _, __: None)
@@ -554,5 +554,5 @@ def test_a_configuration_names_early_hooks(service: FakeService, tmp_path: Path)
     assert service.requests[0].headers["X-Mark"] == "1"
     bad = (tmp_path / "pylae.yaml").read_text().replace("stage: early", "stage: early, routes: a")
     (tmp_path / "pylae.yaml").write_text(bad)
-    with pytest.raises(ConfigError, match="before there is a route"):
+    with pytest.raises(ConfigError, match="before a route is known"):
         Gateway.from_file(tmp_path / "pylae.yaml")

@@ -110,7 +110,7 @@ def test_what_is_wrong_with_hooks_is_said_with_its_place(tmp_path: Path) -> None
         ),
         (
             "/pylae.yaml:16:11: plugins[0].use: there is no plugin `unheard_of`; none is "
-            "installed (an import path `module:Class` will do too)"
+            "installed (you can also give an import path `module:Class`)"
         ),
         "/pylae.yaml:17:11: plugins[1].use: `loaded_fine:check` is not a class derived from pylae.hooks.Plugin",
     ]

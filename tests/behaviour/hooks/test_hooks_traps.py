@@ -309,7 +309,7 @@ def test_cors_twice_is_a_warning(hook: Any, field: str | None) -> None:
     assert without.check() == []
     assert len(said) == (field is not None)
     if field:
-        assert f"names {field}, which the policy `cors` sets too: the answer has what the hook sets" in said[0]
+        assert f"names {field}, which the policy `cors` sets too: the response has the values of the hook" in said[0]
 
 
 def test_cors_twice_where_the_hook_does_not_stand() -> None:
@@ -319,7 +319,7 @@ def test_cors_twice_where_the_hook_does_not_stand() -> None:
     assert gateway.check() == []
     gateway.on_request(routes="shared")(named)
     (warning,) = gateway.check()
-    assert "a late hook sets on a response is not" in warning.message
+    assert "of a late hook does not" in warning.message
 
 
 @pytest.fixture

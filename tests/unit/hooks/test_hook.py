@@ -81,7 +81,7 @@ def test_what_a_policy_does_is_named(given: Any, policy: str) -> None:
 
 def test_a_class_is_no_hook_but_its_objects_are() -> None:
     gateway = Gateway()
-    with pytest.raises(HookError, match=r"Good is a class; give an object of it: `Good\(\)`"):
+    with pytest.raises(HookError, match=r"Good is a class; give an instance of it: `Good\(\)`"):
         gateway.add_middleware(Good)
     gateway.add_middleware(Good())
 
@@ -90,7 +90,7 @@ def test_a_plugin_is_no_hook() -> None:
     class Mine(Plugin):
         """One that says what it does in its methods."""
 
-    with pytest.raises(HookError, match="Mine is a plugin; it is used under `plugins`"):
+    with pytest.raises(HookError, match="Mine is a plugin; use it under `plugins`"):
         Gateway().on_request(Mine)
 
 
@@ -171,10 +171,10 @@ async def around(request: Request, call_next: CallNext) -> Response:
 @pytest.mark.parametrize(
     ("on", "function", "words"),
     [
-        ("on_request", says_a_dict, "says_a_dict` is said to return dict[str, str]"),
-        ("on_request", says_a_text_or_none, "says_a_text_or_none` is said to return str"),
-        ("on_response", says_a_tuple, "is said to return tuple[dict[str, str], int]"),
-        ("on_request", says_another_response, "is said to return starlette.applications.Starlette"),
+        ("on_request", says_a_dict, "says_a_dict` is annotated to return dict[str, str]"),
+        ("on_request", says_a_text_or_none, "says_a_text_or_none` is annotated to return str"),
+        ("on_response", says_a_tuple, "is annotated to return tuple[dict[str, str], int]"),
+        ("on_request", says_another_response, "is annotated to return starlette.applications.Starlette"),
         ("on_request", says_a_response, None),
         ("on_request", says_anything, None),
         ("on_request", says_what_is_not_there, None),
