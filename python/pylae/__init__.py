@@ -1,4 +1,4 @@
-"""Pylae, an API gateway: a native data plane that is configured, extended and tested in Python."""
+"""Pylae, an API gateway: a native data plane that you configure, extend and test in Python."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ _HOMES = {
     "SlidingWindowRateLimiter": "pylae.primitives",
 }
 _ALSO = {"APIGateway": "Gateway"}
-"""Second names, for programs that are written for them."""
+"""Second names, for programs that use them."""
 
 _PRIMITIVES = ("Cache", "CircuitBreaker", "Decision", "LoadBalancer", "Router", "SlidingWindow", "TokenBucket")
-"""What was here before it was in `pylae.primitives` alone."""
+"""Names that used to be here and are now only in `pylae.primitives`."""
 _NAMESAKES = ("Cache", "CircuitBreaker", "LoadBalancer")
-"""Those of them that settings have the name of."""
+"""Those of them that are also names of settings."""
 
-if not TYPE_CHECKING:  # A checker would take every name to be there.
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept every name.
 
     def __getattr__(name: str) -> object:
-        """Imports a public name when it is asked for, so that `pylae --help` does not wait for the whole model."""
+        """Imports a public name when it is first used, so that `pylae --help` does not load all models."""
         if name in _PRIMITIVES:
             other = f"; `pylae.settings.{name}` is the settings of a gateway" if name in _NAMESAKES else ""
-            # No AttributeError: `from pylae import …` would not show what it says.
+            # Not an AttributeError, because `from pylae import …` would not show its message.
             raise ImportError(f"it is `from pylae.primitives import {name}`{other}", name=__name__)
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Tokens for users, and the secret that signs them where none is configured."""
+"""Tokens for users, and the secret that signs them if none is configured."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ __all__ = ["User", "issue_token"]
 log = logging.getLogger("pylae")
 
 VARIABLES = ("PYLAE_JWT_SECRET", "JWT_SECRET")
-"""Environment variables that may hold the secret of a gateway that configures none, the first first."""
+"""Environment variables for the secret of a gateway without `auth`, in order of precedence."""
 FILE = "jwt-secret"
-"""Where it is kept in the user's state directory, if it is generated."""
+"""Path of the generated secret in the user's state directory."""
 TOKEN_LIFE = timedelta(hours=1)
-"""How long a token is good unless said otherwise."""
+"""Default lifetime of a token."""
 _WHAT = "the secret that signs tokens"
 _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom a token is for."""
+    """The user of a token."""
 
     id: str
     role: str = ""
@@ -82,14 +82,16 @@ def issue_token(
     config: Config | None = None,
     ttl: timedelta | float | str = TOKEN_LIFE,
 ) -> str:
-    """A JSON Web Token for `user` (its id alone, or the fields of `User`), good for `ttl`.
+    """Returns a JSON Web Token for `user` (an id, or the fields of `User`), valid for `ttl`.
 
-    Ids may be numbers, and permissions one text (`A|B`); `ttl` is a number of seconds or a text such as "15m". It is
-    signed with the secret of `config`, or else the one that a gateway without `auth` uses: that of the environment
-    variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated one, which is generated here if no gateway has been
-    started yet. Raises ConfigError if there is no secret to sign with, as with public keys, or none that the gateway
-    would know: because nobody has to be authenticated, or the generated one cannot be kept. It also does if an argument
-    is none of these, with the field and the place of the call.
+    Ids may be numbers, and permissions one text (`A|B`). `ttl` is a number of seconds or a text such as "15m".
+
+    The token is signed with the secret of `config`, or else with that of a gateway without `auth`: the environment
+    variable PYLAE_JWT_SECRET or JWT_SECRET, or the generated secret, which this call generates if no gateway has been
+    started yet.
+
+    Raises ConfigError if there is no secret to sign with (as with public keys), if no gateway would know it (no route
+    requires a user, or it cannot be stored), and for a wrong argument, with its field and the place of the call.
     """
     try:
         span = parse_duration(ttl)
@@ -100,9 +102,9 @@ def issue_token(
 
 
 def token_of(user: Mapping[str, Any], jwt: Jwt, ttl: DurationLike, now: float) -> str:
-    """A token that has the user's id as `user_id` too, which is how programs read it that know no `sub`.
+    """Returns a token with the user's id as `sub` and as `user_id`, for programs that do not know `sub`.
 
-    `now` is in seconds since the Unix epoch. Raises ConfigError, and ValueError for a `ttl` that is no span.
+    `now` is in seconds since the Unix epoch. Raises ConfigError, and ValueError for an invalid `ttl`.
     """
     made = _user(user)
     return _signed({**_claims(made, jwt, parse_duration(ttl), now), "user_id": made.id}, jwt)
@@ -120,7 +122,7 @@ def _wrong(path: str, message: str, hint: str | None = None) -> ConfigError:
 
 
 def _user(given: object) -> User:
-    """Whom a token is for, whichever way it is said. Raises ConfigError with the place of the call."""
+    """Returns the user of a token, in whichever form it is given. Raises ConfigError with the place of the call."""
     names = _UserFields.model_fields
     if isinstance(given, Mapping):
         fields = given
@@ -140,7 +142,7 @@ def _user(given: object) -> User:
 
 
 def _signer(config: Config | None) -> Jwt:
-    """The authenticator whose tokens can be minted."""
+    """Returns the authenticator whose secret signs tokens."""
     if config is None:
         return _auth(_lasting_secret()).jwt[0]
     if config.auth is not None and has_authenticator(config):
@@ -148,9 +150,20 @@ def _signer(config: Config | None) -> Jwt:
             if jwt.secret:
                 return jwt
         message = "there is no `auth.jwt.secret`, so no token can be signed"
-        raise ConfigError([Problem(None, None, None, "auth", message, "whoever has the private key can sign one")])
+        raise ConfigError(
+            [
+                Problem(
+                    None,
+                    None,
+                    None,
+                    "auth",
+                    message,
+                    "sign tokens with the private key of the configured public key",
+                )
+            ]
+        )
     if not requires_users(config):
-        message = "no token can be signed: no route requires a user, so the gateway would look at none"
+        message = "no token can be signed: no route requires a user, so the gateway has no secret"
         hint = "add `auth: {jwt: {secret: …}}`, and leave out `auth_required: false`"
         raise ConfigError([Problem(None, None, None, "auth", message, hint)])
     return _auth(_lasting_secret()).jwt[0]
@@ -172,7 +185,7 @@ def _claims(user: User, jwt: Jwt, ttl: timedelta, at: float | None = None) -> di
 
 
 def _signed(claims: Mapping[str, Any], jwt: Jwt) -> str:
-    """The compact serialization of RFC 7515 section 7.1."""
+    """Returns the compact serialization (RFC 7515 section 7.1)."""
     algorithm = jwt.algorithms[0] if jwt.algorithms else "HS256"
     parts = ({"alg": algorithm, "typ": "JWT"}, claims)
     message = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
@@ -186,11 +199,11 @@ def _base64url(data: bytes) -> bytes:
 
 
 def default_auth(*, create: bool) -> AuthConfig:
-    """The authenticators of a program that requires authentication and configures none: tokens signed with a secret.
+    """Returns the authenticators of a program whose routes require users but that configures none: signed tokens.
 
-    The secret is that of the environment, or else one that is generated at the first start and kept in a file that only
-    its owner can read. Without `create` nothing is written, and a file that is not there yet gives a passing secret.
-    Raises ConfigError if the file is readable by others.
+    The secret comes from the environment, or is generated at the first start and stored in a file that only its owner
+    can read. Without `create` nothing is written, and if there is no file yet, the secret is temporary. Raises
+    ConfigError if other users can read the file.
     """
     secret = _known_secret()
     if secret is None and create:
@@ -198,30 +211,32 @@ def default_auth(*, create: bool) -> AuthConfig:
             secret = _generated_secret()
         except OSError as error:
             log.warning(
-                "a secret was made for this run only, because it cannot be kept in %s (%s); set %s to one of your own",
+                "generated a secret for this run only, because it cannot be stored in %s (%s); set %s to your own",
                 secret_file(), error.strerror, VARIABLES[0],
             )  # fmt: skip
     return _auth(secret or secrets.token_urlsafe(48))
 
 
 def _known_secret() -> str | None:
-    """That of the environment, or the one that was generated. Raises ConfigError if others can read that."""
+    """Returns the secret of the environment, or the generated one. Raises ConfigError if other users can read the
+    file.
+    """
     given = next((value for name in VARIABLES if (value := os.environ.get(name))), None)
     return given or state.kept_secret(secret_file(), _WHAT)
 
 
 def _generated_secret() -> str:
-    """One that is generated now and kept. Raises OSError if it cannot be kept."""
+    """Generates and stores a secret. Raises OSError if it cannot be stored."""
     return state.keep_secret(secret_file(), secrets.token_urlsafe(48), _WHAT)
 
 
 def _lasting_secret() -> str:
-    """The one that a gateway which is started later uses, too. Raises ConfigError if there can be none."""
+    """Returns the secret that a gateway started later will use too. Raises ConfigError if there cannot be one."""
     try:
         return _known_secret() or _generated_secret()
     except OSError as error:
-        message = f"the secret that signs tokens cannot be kept here ({error.strerror}): no gateway would know it"
-        hint = f"set {VARIABLES[0]} to a secret of your own, for the gateway as well"
+        message = f"the secret that signs tokens cannot be stored ({error.strerror}), so no gateway would know it"
+        hint = f"set {VARIABLES[0]} to your own secret, also for the gateway"
         raise ConfigError([Problem(str(secret_file()), None, None, "", message, hint)]) from None
 
 
@@ -230,5 +245,5 @@ def _auth(secret: str) -> AuthConfig:
 
 
 def secret_file() -> Path:
-    """Where the generated secret is kept: in the user's state directory (XDG Base Directory Specification)."""
+    """Returns the file of the generated secret, in the user's state directory (XDG Base Directory Specification)."""
     return state.home() / FILE

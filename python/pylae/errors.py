@@ -1,14 +1,14 @@
-"""What can go wrong, as exceptions.
+"""The exceptions of Pylae.
 
 PylaeError
 ├── ConfigError   a configuration that cannot be used; carries every problem found
-├── ConflictError a change of something that somebody else has changed meanwhile
+├── ConflictError a change based on an outdated revision
 ├── EngineError   the native side could not start, apply or stop
 ├── HookError     a hook or plugin is not usable
-├── HTTPError     raised by a hook: the answer to its request
+├── HTTPError     raised by a hook to answer its request
 ├── RegistryError an instance cannot be registered
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
-    └── CircuitBreakerOpenError   it is a circuit breaker
+    └── CircuitBreakerOpenError   a circuit breaker is open
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FRAMING = frozenset(
 
 
 class PylaeError(Exception):
-    """The root of everything that Pylae raises on purpose."""
+    """Base class of all exceptions of Pylae."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration, where it stands, and what to do about it.
+    """One problem of a configuration: what is wrong, where, and what to do.
 
     `line` and `column` count from 1. `file` is None if the configuration was built in Python at an unknown place.
     """
@@ -46,12 +46,12 @@ class Problem:
 
     @property
     def in_code(self) -> bool:
-        """Whether it stands in a program, of whose calls the line is known and no column."""
+        """Whether the place is a call in a program, of which only the line is known."""
         return self.line is not None and self.column is None
 
     @property
     def place(self) -> str:
-        """`file:line:column`, as much of it as is known."""
+        """`file:line:column`, as far as known."""
         parts = [part for part in (self.file, self.line, self.column) if part is not None]
         return ":".join(str(part) for part in parts)
 
@@ -62,10 +62,10 @@ class Problem:
 
 
 class ConfigError(PylaeError):
-    """A configuration that cannot be used. `problems` holds all that were found, in the order of the source.
+    """A configuration that cannot be used. `problems` are all problems, in the order of the source.
 
-    `files` are the files that were read on the way and the hashes of what they held (None: nothing to be read), so that
-    a watcher knows what to wait for.
+    `files` are the files that were read, with the hashes of their content (None if unreadable), so that a watcher knows
+    which files to follow.
     """
 
     def __init__(self, problems: Iterable[Problem], files: Mapping[Path, str | None] | None = None) -> None:
@@ -75,7 +75,7 @@ class ConfigError(PylaeError):
 
 
 class ConflictError(PylaeError):
-    """A change that was made for a state of things that is no longer the one in force."""
+    """A change based on a revision that is no longer in force."""
 
 
 class RegistryError(PylaeError):
@@ -91,10 +91,10 @@ class HookError(PylaeError):
 
 
 class HTTPError(PylaeError):
-    """Raised by a hook, it is the answer to the request: a problem document like the gateway's own (RFC 9457).
+    """Raise it in a hook to answer the request with a problem document (RFC 9457), like the gateway's own errors.
 
-    `detail` is a sentence for whoever has sent the request. Raises ValueError for a status that is not 400 to 599, and
-    for a header that cannot be sent.
+    `detail` is a sentence for the client. Raises ValueError for a status outside 400 to 599, and for a header that
+    cannot be sent.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class HTTPError(PylaeError):
         headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     ) -> None:
         if status not in range(400, 600):
-            raise ValueError(f"the status of an HTTPError is 400 to 599, not {status!r}")
+            raise ValueError(f"the status of an HTTPError must be 400 to 599, not {status!r}")
         pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
         self.status = status
         self.detail = detail or next((known.phrase for known in HTTPStatus if known == status), "")
@@ -113,17 +113,19 @@ class HTTPError(PylaeError):
             if not (
                 isinstance(name, str) and isinstance(value, str) and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
             ):
-                raise ValueError(f"the header {name!r} cannot be sent: a name is a token, a value printable Latin-1")
+                raise ValueError(
+                    f"the header {name!r} cannot be sent: the name must be a token, and the value printable Latin-1"
+                )
             if name.lower() in _FRAMING:
-                raise ValueError(f"the header {name!r} frames the message, which the gateway does itself")
+                raise ValueError(f"the header {name!r} cannot be set, because the gateway frames the message itself")
         super().__init__(f"{status}: {self.detail}" if self.detail else str(status))
 
 
 class UnavailableError(PylaeError):
-    """A `CircuitBreaker` is open, or a `LoadBalancer` has no instance that can be used.
+    """A `CircuitBreaker` is open, or a `LoadBalancer` has no usable instance.
 
-    `retry_after` is the time in seconds until it is worth asking again; 0 if that depends on others, such as a probe
-    that is under way.
+    `retry_after` is the time in seconds until the next try makes sense; 0 if that depends on others, such as a test
+    request in progress.
     """
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
@@ -132,4 +134,4 @@ class UnavailableError(PylaeError):
 
 
 class CircuitBreakerOpenError(UnavailableError):
-    """A `CircuitBreaker` is open: what was asked of it was not tried."""
+    """A `CircuitBreaker` is open, so the call was not made."""

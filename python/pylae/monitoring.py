@@ -1,4 +1,4 @@
-"""How the gateway is doing, judged by its own figures: healthy, degraded or unhealthy, and why."""
+"""The health of the gateway by its own figures: healthy, degraded or unhealthy, and why."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Health", "MetricsCollector", "ServiceHealth", "Thresholds", "judge"]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 _MOST = 5
-"""Services that are named in a reason."""
+"""Most services to name in a reason."""
 
 
 class Thresholds(Settings):
-    """When the gateway, or a service, counts as degraded and as unhealthy, by what was served within the last minute.
+    """When the gateway or a service counts as degraded or unhealthy, by the requests of the last minute.
 
     Example:
         ```yaml
@@ -39,15 +39,14 @@ class Thresholds(Settings):
     """
 
     degraded_errors: Share = 0.05
-    """Share of answers with 5xx above which it is degraded."""
+    """Share of 5xx responses above which it is degraded, from 0 to 1."""
     unhealthy_errors: Share = 0.1
-    """Share of answers with 5xx above which it is unhealthy."""
+    """Share of 5xx responses above which it is unhealthy, from 0 to 1."""
     degraded_duration: Wait | None = timedelta(seconds=1)
-    """Mean duration above which it is degraded; `null` where long exchanges are meant.
-
-    Event streams and WebSockets have none."""
+    """Mean duration above which it is degraded. `null` switches this off, for services whose requests take long on
+    purpose. Event streams and WebSockets do not count."""
     minimum_requests: Positive = 1
-    """Exchanges below which nothing is concluded."""
+    """Fewest requests in the last minute for any of these thresholds to apply."""
 
     if TYPE_CHECKING:
 
@@ -56,7 +55,7 @@ class Thresholds(Settings):
     @model_validator(mode="after")
     def _ascending(self) -> Thresholds:
         if self.unhealthy_errors < self.degraded_errors:
-            raise refusal("unhealthy_errors must not be below degraded_errors")
+            raise refusal("`unhealthy_errors` must not be lower than `degraded_errors`")
         return self
 
 
@@ -67,54 +66,54 @@ _GRAVITY: Sequence[Status] = ("healthy", "degraded", "unhealthy")
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """The verdict on one service and the figures behind it."""
+    """The health of one service, and its figures."""
 
     status: Status
     requests: int
     errors: int
-    """Answers with 5xx."""
+    """Number of 5xx responses."""
     mean_duration: float | None
-    """Seconds; None if nothing came."""
+    """Mean duration in seconds; None without requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A verdict and the figures behind it."""
+    """The health of the gateway, and its figures."""
 
     status: Status
     reasons: tuple[str, ...]
-    """One sentence for each threshold that is exceeded; none when healthy."""
+    """One sentence for each exceeded threshold; none if healthy."""
     window: float
-    """Seconds that the figures cover."""
+    """Time span of the figures, in seconds."""
     requests: int
     errors: int
-    """Answers with 5xx."""
+    """Number of 5xx responses."""
     error_rate: float
-    """Share of them, 0–1."""
+    """Share of 5xx responses, from 0 to 1."""
     mean_duration: float | None
-    """Seconds; None if nothing came."""
+    """Mean duration in seconds; None without requests."""
     services: Mapping[str, ServiceHealth]
-    """Each service by itself."""
+    """The health of each service."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Returns the same as a dict for JSON."""
         return {**asdict(self), "reasons": list(self.reasons)}
 
 
 def judge(
     summary: Mapping[str, Any], thresholds: Thresholds, troubles: Mapping[str, str | None] | None = None
 ) -> Health:
-    """The verdict on a summary (`pylae.engine.Engine.summary`): on all that was served, and on each service by itself.
+    """Returns the health by a summary (`pylae.engine.Engine.summary`), of the gateway and of each service.
 
-    A service that fails makes the gateway degraded, however well the others do, but not unhealthy: the others are still
-    served. So does a hook that does not return, or a shortage of the gateway's own. `troubles` say what keeps the
-    instances of services from being looked up (`pylae.registry`): they may be old then.
+    A failing service makes the gateway degraded but not unhealthy, because the other services still work. So do a stuck
+    hook and a shortage of descriptors or memory. `troubles` say why instances of services cannot be looked up
+    (`pylae.registry`); they may be outdated then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}
     status, reasons = _judged(recent, thresholds)
     told = {kind: f"{reason}{_WORST[kind](found)}" for kind, reason in reasons.items()}
-    # What is true of all is told once, and names the services that brought it about.
+    # A reason that holds for the whole gateway is given once, with the services that caused it.
     told |= {
         f"{kind} of {name}": f"{name}: {reason}"
         for name, (_, reasons) in by_service.items()
@@ -150,7 +149,7 @@ def judge(
 
 
 def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, dict[str, str]]:
-    """The verdict on the figures of the last minute, and one sentence for each kind of threshold that is exceeded."""
+    """Returns the health by the figures of the last minute, and one sentence for each kind of exceeded threshold."""
     requests, errors, mean = recent["requests"], recent["errors"], recent["mean"]
     if requests < thresholds.minimum_requests:
         return "healthy", {}
@@ -160,16 +159,16 @@ def _judged(recent: Mapping[str, Any], thresholds: Thresholds) -> tuple[Status, 
     if rate > thresholds.degraded_errors:
         status = "unhealthy" if rate > thresholds.unhealthy_errors else "degraded"
         bound = thresholds.unhealthy_errors if status == "unhealthy" else thresholds.degraded_errors
-        reasons["errors"] = f"{rate:.1%} of {requests} answers were errors (5xx), over {bound:.4g} of all"
+        reasons["errors"] = f"{rate:.1%} of {requests} responses were errors (5xx), more than {bound:.4g} of all"
     longest = thresholds.degraded_duration
     if longest is not None and mean is not None and mean > longest.total_seconds():
         status = _worse(status, "degraded")
-        reasons["duration"] = f"answers took {mean:.3g} s on average, over {longest.total_seconds():g} s"
+        reasons["duration"] = f"responses took {mean:.3g} s on average, more than {longest.total_seconds():g} s"
     return status, reasons
 
 
 def _short(one: Mapping[str, Any]) -> str:
-    """What the gateway itself is short of, and what it does about it."""
+    """Yields what the gateway itself is short of, and what it does about it."""
     use = f"{one['used'] / one['limit']:.0%} of {_RESOURCES[one['resource']](one['limit'])} are in use"
     return f"{use}: {_ACTIONS[one['state']]}"
 
@@ -179,14 +178,14 @@ def _worse(one: Status, other: Status) -> Status:
 
 
 def _failing(services: Mapping[str, Any]) -> str:
-    """Which services failed most."""
+    """Returns the services with the most errors."""
     figures = {name: service["recent"] for name, service in services.items()}
     worst = sorted((name for name in figures if figures[name]["errors"]), key=lambda name: -figures[name]["errors"])
     return _named([f"{name} {figures[name]['errors']} of {figures[name]['requests']}" for name in worst])
 
 
 def _slow(services: Mapping[str, Any]) -> str:
-    """Which services were slowest."""
+    """Returns the slowest services."""
     means = {name: service["recent"]["mean"] or 0.0 for name, service in services.items()}
     worst = sorted((name for name in means if means[name]), key=lambda name: -means[name])
     return _named([f"{name} {means[name]:.3g} s" for name in worst])
@@ -210,37 +209,37 @@ _RESOURCES: Mapping[str, Callable[[int], str]] = {
 
 
 class Measured(Protocol):
-    """A running gateway, as far as its figures are asked for."""
+    """The figures of a running gateway."""
 
     def metrics(self) -> str:
-        """The page for Prometheus."""
+        """Returns the metrics in the text format of Prometheus."""
         ...
 
     def summary(self) -> dict[str, Any]:
-        """What it has served."""
+        """Returns the figures of its requests."""
         ...
 
     def health(self) -> Health:
-        """How it is doing."""
+        """Returns its health."""
         ...
 
 
 class MetricsCollector:
     """The figures of a running gateway as plain dicts, by service and method.
 
-    The engine counts, so there is nothing to record; what is asked for is read anew. Both methods raise EngineError if
-    the gateway is not running.
+    The engine counts, so there is nothing to record; each call reads the current figures. Both methods raise
+    EngineError if the gateway is not running.
     """
 
     def __init__(self, gateway: Measured) -> None:
         self._gateway = gateway
 
     def get_metrics_summary(self) -> dict[str, Any]:
-        """What was served since the gateway was started.
+        """Returns figures since the start of the gateway.
 
-        `request_counts`, `error_counts` (answers of 400 and above) and `average_response_times` (seconds) are by
-        `service:METHOD`, where requests without a route are of the service `(none)`; `cache_stats` has `hits` and
-        `misses` by service; `active_connections` are those of clients that are open now.
+        `request_counts`, `error_counts` (status 400 and above) and `average_response_times` (seconds) have keys
+        `service:METHOD`; requests without a route have the service `(none)`. `cache_stats` has `hits` and `misses` by
+        service. `active_connections` is the number of open client connections.
         """
         requests, errors, hits, misses = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
         timed = Counter[str]()
@@ -269,12 +268,12 @@ class MetricsCollector:
         }
 
     def get_health_status(self) -> dict[str, Any]:
-        """How good the service of the last minute was.
+        """Returns the health of the last minute.
 
-        `status` is `healthy`, `degraded` or `unhealthy`, by the thresholds that the configuration has under `health`
-        and with the `reasons` beside it; `error_rates` are the percentages of answers of 500 and above, by
-        `service:METHOD`; `average_response_time` is in seconds, 0.0 if nothing came; `active_connections` are those of
-        clients that are open now.
+        `status` is `healthy`, `degraded` or `unhealthy`, by the thresholds under `health`, with the `reasons`.
+        `error_rates` are percentages of responses with status 500 and above, by `service:METHOD`.
+        `average_response_time` is in seconds, 0.0 without requests. `active_connections` is the number of open client
+        connections.
         """
         health, summary = self._gateway.health(), self._gateway.summary()
         recent = {
@@ -298,7 +297,7 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """The samples of a page for Prometheus (text format 0.0.4) that have labels; names of services have no escapes."""
+    """Yields the samples with labels from the metrics (text format 0.0.4). Names of services contain no escapes."""
     for line in page.splitlines():
         found = _SAMPLE.fullmatch(line)
         if found and found[2]:

@@ -1,6 +1,6 @@
-"""Units as types: spans of time, sizes and rates, in the spellings that people use.
+"""Units as types: durations, sizes and rates, in common notations.
 
-In a plan a `Duration` is a number of seconds, a `ByteSize` a number of bytes.
+In a plan, a `Duration` is a number of seconds and a `ByteSize` a number of bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ RATE_HELP = 'write requests per minute as a number, or a text such as "100/minut
 
 
 def parse_duration(value: object) -> timedelta:
-    """A span of time from seconds (a number), a text such as "1h30m", or a `timedelta`.
+    """Returns a duration from seconds (a number), a text such as "1h30m", or a `timedelta`.
 
-    Raises ValueError for anything else, for negative spans, and for more than ten years. No message repeats the value.
+    Raises ValueError for anything else, for negative durations, and for more than ten years. Messages do not contain
+    the value.
     """
     if isinstance(value, timedelta):
         span = value
@@ -51,7 +52,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def _float(number: float) -> float:
-    """The number, or one beyond every bound where it is longer than any that can be computed with."""
+    """Returns the number as a float. If it is too large to compute with, returns one beyond every limit."""
     try:
         return float(number)
     except OverflowError:
@@ -61,7 +62,7 @@ def _float(number: float) -> float:
 def _span(seconds: float) -> timedelta:
     if not math.isfinite(seconds):
         raise ValueError(f"not a duration; {DURATION_HELP}")
-    # Clamped just beyond the bounds: the caller reports it, and timedelta cannot overflow.
+    # Clamped just beyond the limits: the caller reports it, and timedelta cannot overflow.
     return timedelta(seconds=max(min(seconds, _LONGEST.total_seconds() + 1), -1))
 
 
@@ -86,7 +87,7 @@ def _positive_duration(value: object) -> timedelta:
 
 
 def parse_size(value: object) -> int:
-    """A number of bytes from a whole number or a text such as "10MB".
+    """Returns a number of bytes from a whole number or a text such as "10MB".
 
     KB, MB, GB and TB are powers of 1024, as in nginx and HAProxy, and so are KiB, MiB, GiB and TiB. Raises ValueError.
     """
@@ -99,31 +100,31 @@ def parse_size(value: object) -> int:
     if size < 0:
         raise ValueError("a size cannot be negative")
     if size != int(min(size, _LARGEST)):
-        raise ValueError("a size must come to a whole number of bytes, at most 8 PB")
+        raise ValueError("a size must be a whole number of bytes, at most 8 PB")
     return int(size)
 
 
 def size(number: int) -> str:
-    """A number of bytes as people write it: `10MB` where it comes to whole ones, else `KB`, else bytes."""
+    """Returns a number of bytes as people write it: in the largest unit that gives a whole number, such as `10MB`."""
     unit = next((unit for unit in ("T", "G", "M", "K") if number and number % 1024 ** _POWER[unit] == 0), "")
     return f"{number // 1024 ** _POWER[unit]}{unit}B" if unit else str(number)
 
 
 def counted(number: int, things: str) -> str:
-    """`1 route`, `2 routes`."""
+    """Returns a number with a noun: `1 route`, `2 routes`."""
     return f"{number} {things if number != 1 else things.removesuffix('s')}"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:
-    """So many requests in such a span of time."""
+    """A number of requests in a time span."""
 
     limit: int
     per: timedelta
 
 
 def parse_rate(value: object) -> RequestRate:
-    """A rate from "100/minute", "10/s", "50/5m", or a bare number of requests per minute. Raises ValueError."""
+    """Returns a rate from "100/minute", "10/s", "50/5m", or a number of requests per minute. Raises ValueError."""
     if isinstance(value, RequestRate):
         return value
     if isinstance(value, str):
@@ -162,10 +163,10 @@ def _dump_rate(rate: RequestRate) -> dict[str, Any]:
 _TIME_SCHEMA = WithJsonSchema({"type": ["number", "string"], "examples": ["30s", "1h30m", 5]})
 
 Duration = Annotated[timedelta, BeforeValidator(_positive_duration), PlainSerializer(_seconds), _TIME_SCHEMA]
-"""A span of time longer than zero; seconds in the plan."""
+"""A duration longer than zero. Seconds in the plan."""
 
 Wait = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_seconds), _TIME_SCHEMA]
-"""A span of time that may be zero; seconds in the plan."""
+"""A duration that may be zero. Seconds in the plan."""
 
 ByteSize = Annotated[
     int, BeforeValidator(parse_size), WithJsonSchema({"type": ["integer", "string"], "examples": ["10MB", 65536]})
@@ -178,13 +179,13 @@ Rate = Annotated[
     PlainSerializer(_dump_rate),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["100/minute", 100]}),
 ]
-"""Requests in a span of time; a mapping of `limit` and `per` (seconds) in the plan."""
+"""Requests in a time span. In the plan, a mapping of `limit` and `per` (seconds)."""
 
 DurationLike = float | str | timedelta
-"""What is written for a span of time: seconds, a text such as "1h30m", or a `timedelta`."""
+"""A duration as written: seconds, a text such as "1h30m", or a `timedelta`."""
 
 SizeLike = int | str
-"""What is written for a number of bytes: a whole number, or a text such as "10MB"."""
+"""A size as written: a whole number of bytes, or a text such as "10MB"."""
 
 RateLike = int | str | RequestRate
-"""What is written for a rate: requests per minute, or a text such as "100/minute"."""
+"""A rate as written: requests per minute, or a text such as "100/minute"."""

@@ -235,7 +235,7 @@ def test_a_token_that_cannot_be_used_changes_nothing(admin: Start, echo: EchoIns
         changed = {**before.json(), "admin": {"address": "127.0.0.1:0", "token_file": str(open_to_all)}}
         answer = put(api, changed)
         assert answer.status_code == 422
-        assert "can be read or changed by others" in answer.json()["problems"][0]["message"]
+        assert "other users can read or change" in answer.json()["problems"][0]["message"]
         again = api.http.get("/config")
         assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
         open_to_all.chmod(0o600)

@@ -164,7 +164,7 @@ def test_the_generated_token_is_for_its_owner_only(admin: Start, echo: EchoInsta
     with admin(all=echo) as again:
         assert again.token == api.token
     file.chmod(0o640)
-    with pytest.raises(ConfigError, match="can be read or changed by others"):
+    with pytest.raises(ConfigError, match="other users can read or change"):
         admin(all=echo)
 
 

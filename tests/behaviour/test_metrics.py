@@ -265,7 +265,7 @@ class TestHealth:
             health = running.gateway.health()
             assert (health.requests, health.errors) == (26, 6)
             assert health.error_rate == pytest.approx(6 / 26)
-            assert health.reasons == ("23.1% of 26 answers were errors (5xx), over 0.1 of all: orders 6 of 26",)
+            assert health.reasons == ("23.1% of 26 responses were errors (5xx), more than 0.1 of all: orders 6 of 26",)
 
     def test_thresholds_are_settings(self, gateway: Callable[..., Running]) -> None:
         config = "health: {degraded_errors: 0.5, unhealthy_errors: 1, degraded_duration: 0.000001, minimum_requests: 2}"
@@ -278,7 +278,7 @@ class TestHealth:
             health = running.gateway.health()
             # All of them is not more than all of them.
             assert health.status == "degraded"
-            assert [reason.split(" over ")[1][:6] for reason in health.reasons] == ["0.5 of", "1e-06 "]
+            assert [reason.split(" more than ")[1][:6] for reason in health.reasons] == ["0.5 of", "1e-06 "]
 
     def test_requests_that_nobody_serves_do_not_count(self, gateway: Callable[..., Running]) -> None:
         with RawInstance(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n") as instance:

@@ -51,7 +51,7 @@ def test_it_is_made_once_and_kept_where_only_its_owner_can_read(
     gateway(CONFIG, users=echo)
     assert file.read_text() == made
     file.chmod(0o644)
-    with pytest.raises(ConfigError, match="can be read or changed by others"):
+    with pytest.raises(ConfigError, match="other users can read or change"):
         gateway(CONFIG, users=echo)
 
 

@@ -93,12 +93,12 @@ def test_a_secret_that_cannot_be_kept_signs_nothing(home: Path, tmp_path: Path) 
         made = pylae(tmp_path, *arguments)
         assert (made.returncode, made.stdout) == (1, "")
         assert "jwt-secret" in made.stderr
-        assert "cannot be kept here" in made.stderr
+        assert "cannot be stored" in made.stderr
         assert "PYLAE_JWT_SECRET" in made.stderr
     home.unlink()
     (home / "pylae").mkdir(parents=True)
     (home / "pylae" / "jwt-secret").symlink_to(tmp_path / "gateway.py")
-    assert "cannot be kept here" in pylae(tmp_path, *TOKEN).stderr
+    assert "cannot be stored" in pylae(tmp_path, *TOKEN).stderr
 
 
 NOBODY_ASKS = {

@@ -157,7 +157,7 @@ def test_a_state_directory_that_cannot_be_written(
         monkeypatch.delenv(name, raising=False)
     one, two = (default_auth(create=True).jwt[0].secret for _ in range(2))
     assert one != two
-    assert "set PYLAE_JWT_SECRET to one of your own" in caplog.text
+    assert "set PYLAE_JWT_SECRET to your own" in caplog.text
 
 
 def test_a_link_in_the_place_of_the_secret_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

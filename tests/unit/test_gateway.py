@@ -190,7 +190,7 @@ def test_a_secret_that_others_can_read_is_refused(state: Path) -> None:
     state.chmod(0o644)
     gateway = Gateway(listeners=["127.0.0.1:0"])
     gateway.add_route(route(auth_required=True))
-    with pytest.raises(ConfigError, match="can be read or changed by others"):
+    with pytest.raises(ConfigError, match="other users can read or change"):
         gateway.start()
 
 

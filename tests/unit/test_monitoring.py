@@ -76,18 +76,19 @@ def test_reasons_name_the_worst_services() -> None:
     services = {f"s{number}": (number, number - 1, number / 1.0) for number in range(1, 9)}
     errors, duration = judge(of(**services), Thresholds()).reasons
     assert errors == (
-        "77.8% of 36 answers were errors (5xx), over 0.1 of all: s8 7 of 8, s7 6 of 7, s6 5 of 6, s5 4 of 5, s4 3 of 4"
+        "77.8% of 36 responses were errors (5xx), more than 0.1 of all: "
+        "s8 7 of 8, s7 6 of 7, s6 5 of 6, s5 4 of 5, s4 3 of 4"
     )
-    assert duration == "answers took 5.67 s on average, over 1 s: s8 8 s, s7 7 s, s6 6 s, s5 5 s, s4 4 s"
+    assert duration == "responses took 5.67 s on average, more than 1 s: s8 8 s, s7 7 s, s6 6 s, s5 5 s, s4 4 s"
 
 
 def test_a_service_is_not_hidden_by_the_others() -> None:
     health = judge(of(orders=(14, 14, 0.01), users=(300, 0, 0.01)), Thresholds())
     assert health.status == "degraded"
-    assert health.reasons == ("orders: 100.0% of 14 answers were errors (5xx), over 0.1 of all",)
+    assert health.reasons == ("orders: 100.0% of 14 responses were errors (5xx), more than 0.1 of all",)
     assert {name: one.status for name, one in health.services.items()} == {"orders": "unhealthy", "users": "healthy"}
     slow = judge(of(orders=(14, 0, 3.0), users=(300, 0, 0.01)), Thresholds())
-    assert (slow.status, slow.reasons) == ("degraded", ("orders: answers took 3 s on average, over 1 s",))
+    assert (slow.status, slow.reasons) == ("degraded", ("orders: responses took 3 s on average, more than 1 s",))
 
 
 def test_an_open_breaker_says_why_it_opened() -> None:
@@ -116,7 +117,7 @@ def test_thresholds_can_be_moved() -> None:
 def test_settings() -> None:
     gateway = Gateway(health={"degraded_duration": "250ms", "degraded_errors": 0.01})
     assert gateway.config.health.degraded_duration == timedelta(milliseconds=250)
-    with pytest.raises(ConfigError, match="unhealthy_errors must not be below degraded_errors"):
+    with pytest.raises(ConfigError, match="`unhealthy_errors` must not be lower than `degraded_errors`"):
         Thresholds(degraded_errors=0.2)
     with pytest.raises(ConfigError):
         Thresholds(degraded_errors=0)

@@ -1,8 +1,7 @@
-"""The engine's own limiters, breaker, balancers, cache and router, for code that wants them without a gateway.
+"""The engine's own limiters, breaker, balancers, cache and router, for use without a gateway.
 
-They are the very code of the data plane, behind a Python face. They open no socket, a `HealthChecker` without a gateway
-apart, and read no clock: the clock is handed in, any function that gives nanoseconds. All of them may be used from
-several threads.
+They are the code of the data plane with a Python interface. Only a `HealthChecker` without a gateway opens sockets.
+They read no clock: the caller provides one, as any function that returns nanoseconds. All of them are thread-safe.
 """
 
 from __future__ import annotations

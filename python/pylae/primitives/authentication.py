@@ -1,4 +1,4 @@
-"""Who a token is from: as the gateway's authenticator `jwt` judges it, for code that asks by itself."""
+"""Authentication by token, as the gateway's authenticator `jwt` does it, for code that needs it elsewhere."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ __all__ = ["AuthenticationService"]
 class AuthenticationService:
     """Makes and verifies tokens that are signed with a secret (HS256).
 
-    They are those of a gateway with `auth: {jwt: {secret: …}}`: each takes the other's. Without `secret_key` the secret
-    is that of a gateway that configures none: of the environment variable PYLAE_JWT_SECRET or JWT_SECRET, or the
-    generated one, which is generated at the first use if no gateway has been started yet. `admin_role` is the role that
-    has every permission, empty for none. Nothing is known here of tokens that a gateway has revoked. Raises ConfigError
-    for an empty secret.
+    A gateway with `auth: {jwt: {secret: …}}` and the same secret accepts these tokens, and the other way round. Tokens
+    that a gateway has revoked are still valid here. Raises ConfigError for an empty secret.
+
+    Args:
+        secret_key: The secret. By default the secret of a gateway without `auth`: the environment variable
+            PYLAE_JWT_SECRET or JWT_SECRET, or the generated one. If there is none yet, the first use generates it.
+        admin_role: The role that has every permission; empty for none.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class AuthenticationService:
 
     @cached_property
     def _jwt(self) -> Jwt:
-        # At the first use: nothing is generated because a program is read.
+        # Only at the first use, so that reading a program generates nothing.
         return self._given or default_auth(create=True).jwt[0]
 
     @cached_property
@@ -46,15 +48,15 @@ class AuthenticationService:
             return NativeTokenVerifier(json.dumps(self._jwt.plan()))
 
     async def authenticate(self, request: Mapping[str, Any] | Any) -> dict[str, Any]:
-        """Whose token a request has in `Authorization: Bearer`.
+        """Verifies the token of a request in `Authorization: Bearer`.
 
-        `{"success": True, "user": {"id", "email", "role", "permissions"}}`, or `{"success": False, "error": …}` with a
-        sentence that clients may see. `request` is one of a hook, or a dict with `headers`. It never waits.
+        Returns `{"success": True, "user": {"id", "email", "role", "permissions"}}`, or `{"success": False, "error": …}`
+        with a message that clients may see. `request` is that of a hook, or a dict with `headers`. It never waits.
         """
         return self.verified(request)
 
     def verified(self, request: Mapping[str, Any] | Any) -> dict[str, Any]:
-        """The same for code that is not async."""
+        """The same as `authenticate`, for code that is not async."""
         scheme, _, token = _authorization(request.get("headers", {})).partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return {"success": False, "error": "there is no bearer token"}
@@ -66,9 +68,9 @@ class AuthenticationService:
         return {"success": True, "user": user}
 
     def check_permission(self, user: Mapping[str, Any] | Any, required_permission: str) -> bool:
-        """Whether a user, such as `authenticate` gives or a hook has as `request.user`, has a permission.
+        """Returns true if a user has a permission. The user is a result of `authenticate`, or `request.user` of a hook.
 
-        Whose role is `admin_role` has every one, as at the gateway.
+        Users with the role `admin_role` have every permission, as in the gateway.
         """
         roles = str(user.get("role", "")).split(",")
         return bool(self._admin_role and self._admin_role in roles) or required_permission in user.get(
@@ -76,17 +78,18 @@ class AuthenticationService:
         )
 
     def generate_token(self, user_data: Mapping[str, Any], ttl: DurationLike = TOKEN_LIFE) -> str:
-        """A token for a user: `id`, and `email`, `role` and `permissions` if there are any. Good for `ttl`, one hour.
+        """Makes a token for a user: a mapping with `id`, and optionally `email`, `role` and `permissions`.
 
-        Its claims are `sub` and `user_id`, which are the same, `email`, `role`, `permissions`, `iat`, `exp` and `jti`.
-        Raises ConfigError for what is no user, ValueError for what is no span.
+        The token is valid for `ttl`, by default one hour. Its claims are `sub` and `user_id` (the same), `email`,
+        `role`, `permissions`, `iat`, `exp` and `jti`. Raises ConfigError for an invalid user, and ValueError for an
+        invalid `ttl`.
         """
         known = {name: user_data[name] for name in ("id", "email", "role", "permissions") if name in user_data}
         return token_of(known, self._jwt, ttl, now(self._clock) / 1e9)
 
 
 def _authorization(headers: Any) -> str:
-    """The value of the field, in whatever letters a dict has its name."""
+    """Returns the value of the field, in whatever case a dict has its name."""
     for name in ("Authorization", "authorization"):
         if value := headers.get(name):
             return str(value)

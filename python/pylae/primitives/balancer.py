@@ -1,4 +1,4 @@
-"""Load balancer: which instance of a service is next, by turn, load, hash or chance, and which are spared."""
+"""Load balancing: which instance of a service is next."""
 
 from __future__ import annotations
 
@@ -28,33 +28,37 @@ if TYPE_CHECKING:
     from pylae.settings.fields import BalancerKind, InstanceLike
 
 Instances: TypeAlias = "Service | Sequence[InstanceLike]"
-"""A service with all its settings, or its instances alone."""
+"""A service with all its settings, or only its instances."""
 Failure = Literal["connect_failed", "timeout", "reset", "cancelled"]
-"""How an attempt ends that brings no answer. `cancelled` says nothing about the instance."""
+"""How an attempt ended without a response. `cancelled` does not count against the instance."""
 
 
 _NOBODY = ("http://nobody.invalid",)
-"""In the place of instances while there are none."""
+"""A placeholder while there are no instances."""
 _MOST_SERVICES = 1024
-"""Services of `select_instance` whose turns are remembered."""
+"""Most services whose turns `select_instance` remembers."""
 
 
 class LoadBalancer:
-    """Picks instances of a service as the gateway does, with their health, breakers and slow start.
-
-    `service` is a `Service` with all its settings, or just instances: URLs, or mappings of `url` and `weight`. `kind`
-    is what `load_balancer` of a service may be, `round_robin` if none is given. `random` makes the choices that are
-    left to chance repeatable.
+    """Picks instances of a service as the gateway does, with their health, circuit breakers and slow start.
 
         balancer = LoadBalancer(["http://a:8000", "http://b:8000"], "p2c")
         with balancer.pick() as pick:
             response = client.get(pick.url + "/orders")
             pick.report(response.status_code)
 
-    Without instances it has none until `apply`, and `select_instance` brings them along: `LoadBalancer("p2c")`, or
-    `LoadBalancer(algorithm="p2c")`. `health_checker` is for that method: what it finds unhealthy is passed over.
+    For `select_instance`, which receives the instances with each call, give no instances: `LoadBalancer("p2c")`, or
+    `LoadBalancer(algorithm="p2c")`.
 
-    Raises ConfigError for settings that are wrong.
+    Args:
+        service: A `Service` with all its settings, or only its instances: URLs, or mappings with `url` and `weight`.
+        kind: The kind of balancer, as `load_balancer` of a service. The default is `round_robin`.
+        algorithm: Another name of `kind`.
+        health_checker: Used by `select_instance`, which skips the instances that it finds unhealthy.
+        clock: Returns the time in nanoseconds.
+        random: Source of random choices. A seeded one makes them repeatable.
+
+    Raises ConfigError for wrong settings.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class LoadBalancer:
             self._native = NativeLoadBalancer(plan, now(clock))
 
     def _settings(self, instances: Sequence[Any]) -> dict[str, Any]:
-        """Instances alone as settings of a service. Keys are handed in, whatever they are of."""
+        """Returns settings of a service for instances alone. The caller provides keys for `consistent_hash`."""
         settings: dict[str, Any] = {"instances": instances}
         if self._kind_given in balancers_with("key"):
             settings["load_balancer"] = {"kind": self._kind_given, "on": "user"}
@@ -91,17 +95,20 @@ class LoadBalancer:
         return json.dumps(plan)
 
     def apply(self, service: Instances) -> None:
-        """Other instances or settings. Those that were there keep their state, as at a reload. Raises ConfigError."""
+        """Replaces the instances or settings. Instances that stay keep their state, as at a reload. Raises
+        ConfigError.
+        """
         plan = self._plan(service if isinstance(service, Service) else settings_of(Service, self._settings(service)))
         with compiling():
             self._native.apply(plan, now(self._clock))
 
     def pick(self, key: str | bytes | None = None, *, cookie: str | None = None, avoid: Iterable[str] = ()) -> Pick:
-        """An instance for one attempt. Raises UnavailableError if none can be used, and says for how long.
+        """Picks an instance for one attempt. Raises UnavailableError if none can be used, with the time to wait.
 
-        `key` is what `ip_hash` (an address), `consistent_hash` and `maglev` go by; without one they spread at random.
-        `cookie` is what the client's sticky cookie says. Instances in `avoid`, such as those that an attempt has just
-        failed at, are picked only if there is no other; eight are remembered.
+        Args:
+            key: What `ip_hash` (an address), `consistent_hash` and `maglev` use. Without it, they pick at random.
+            cookie: The value of the client's sticky cookie.
+            avoid: Instances to pick only if there is no other, such as those that just failed. At most eight count.
         """
         tried = [_canonical(url) for url in avoid]
         at = now(self._clock)
@@ -113,13 +120,14 @@ class LoadBalancer:
     def select_instance(
         self, instances: Sequence[Mapping[str, Any]], client_ip: str | None = None
     ) -> Mapping[str, Any] | None:
-        """One of these instances, by the balancer's kind; None if there is none that is healthy.
+        """Selects one of these instances by the balancer's kind. Returns None if none is healthy.
 
-        An instance is a mapping of `host` and `port` (or `url`), and if there are any `weight`, `service_name` and
-        `active_connections`. Turns are taken within a service, and go on while its instances come and go (1,024
-        services; beyond that the one that was not asked for longest begins anew). `client_ip` is what `ip_hash` goes
-        by. What becomes of the choice is not seen here: `least_connections` goes by `active_connections` over
-        `weight`, and latency and failures count only for `pick`. Raises ValueError for what is no instance.
+        An instance is a mapping with `host` and `port` (or `url`), and optionally `weight`, `service_name` and
+        `active_connections`. Turns are per service and continue while its instances change. The balancer remembers the
+        turns of 1,024 services and forgets the one that was unused longest. `ip_hash` uses `client_ip`.
+
+        The balancer does not see the outcome: `least_connections` compares `active_connections` by `weight`, and
+        latency and failures count only for `pick`. Raises ValueError for an invalid instance.
         """
         usable = [one for one in instances if self._health is None or self._health.is_healthy(one)]
         if not usable:
@@ -134,7 +142,7 @@ class LoadBalancer:
             return by_url[pick.url]
 
     def _selecting(self, service: str, by_url: Mapping[str, Mapping[str, Any]]) -> LoadBalancer:
-        """The balancer of a service, with these instances."""
+        """Returns the balancer of a service, with these instances."""
         weights = {url: one.get("weight", 1) for url, one in by_url.items()}
         held = [Instance(url=url, weight=weight) for url, weight in weights.items()]
         known = self._selected.pop(service, None)
@@ -156,38 +164,39 @@ class LoadBalancer:
         return key.encode() if isinstance(key, str) else key
 
     def check(self, url: str, *, healthy: bool) -> str | None:
-        """Takes in a health check of an instance, if the service has a `health_check`.
+        """Records the result of a health check of an instance, if the service has a `health_check`.
 
-        What it changed, if anything, as the gateway logs it. Raises LookupError if there is no such instance.
+        Returns what it changed, as the gateway logs it, or nothing. Raises LookupError if there is no such instance.
         """
         return self._native.check(_canonical(url), now(self._clock), healthy)
 
     def set_draining(self, url: str, draining: bool = True) -> str | None:
-        """Lets an instance finish what it has and gives it nothing more, or uses it again.
+        """Starts or ends the drain of an instance: while it drains, it is not picked.
 
-        What it changed, if anything. Raises LookupError if there is no such instance.
+        Returns what it changed, or nothing. Raises LookupError if there is no such instance.
         """
         return self._native.set_draining(_canonical(url), now(self._clock), draining)
 
     def stats(self) -> dict[str, Any]:
-        """How the service and its instances are doing: state, exchanges in flight, attempts, failures, breakers."""
+        """Returns the state of the service and its instances: exchanges in flight, attempts, failures, breakers."""
         return cast("dict[str, Any]", json.loads(self._native.stats(now(self._clock))))
 
 
 @dataclass(slots=True)
 class _Selected:
-    """The balancer of a service of `select_instance`, and the weights of its instances by their URLs."""
+    """The balancer of a service for `select_instance`, and the weights of its instances by URL."""
 
     balancer: LoadBalancer
     weights: Mapping[str, int]
 
 
 class Pick:
-    """An instance in use: it counts as in flight until `end`, the end of the context, or until this is dropped.
+    """An instance in use. It counts as in flight until `end`, the end of the `with` block, or until this object is
+    dropped.
 
-    As a context: what is not reported in the block is a success if it ends well, `timeout` after TimeoutError,
-    `connect_failed` after ConnectionRefusedError, `reset` after any other exception, and `cancelled` after what is no
-    `Exception`.
+    Without a report in the `with` block, the outcome is a success if it ends normally, `timeout` after TimeoutError,
+    `connect_failed` after ConnectionRefusedError, `reset` after any other Exception, and `cancelled` after any other
+    BaseException.
     """
 
     def __init__(self, native: NativePick, clock: Clock, began: int) -> None:
@@ -196,19 +205,20 @@ class Pick:
 
     @property
     def url(self) -> str:
-        """Where the instance is: `http://host:port`."""
+        """URL of the instance: `http://host:port`."""
         return self._native.url
 
     @property
     def cookie(self) -> str | None:
-        """What the client's sticky cookie must be set to; None if it is right or the service has none."""
+        """The value to set as the client's sticky cookie; None if it is right, or if the service has none."""
         return self._native.cookie
 
     def report(self, outcome: int | Failure, latency: float | None = None) -> tuple[str, ...]:
-        """Says how the attempt goes: the status of an answer, or how it failed.
+        """Reports the outcome of the attempt: the status of the response, or the failure.
 
-        `latency` is in seconds; by default the time since the pick. May be said again, when an answer that began well
-        breaks off (`reset`). What that changed, as the gateway logs it: ejections, breakers.
+        `latency` is in seconds; by default it is the time since the pick. You may report again, for example if a
+        response that began well breaks off (`reset`). Returns what changed, as the gateway logs it: ejections,
+        breakers.
         """
         at = now(self._clock)
         took = max(at - self._began, 0) if latency is None else int(latency * 1e9)
@@ -218,7 +228,7 @@ class Pick:
         return tuple(self._native.report(at, took, status, word))
 
     def end(self) -> None:
-        """The attempt is over. Without a report it says nothing about the instance."""
+        """Ends the attempt. Without a report, it does not count against the instance."""
         self._native.end()
 
     def __enter__(self) -> Self:
@@ -241,7 +251,7 @@ def _failure(kind: type[BaseException]) -> Failure:
 
 
 def _canonical(url: str) -> str:
-    """The URL as the plan has it; what is none names no instance."""
+    """Returns the URL in the form of the plan. An invalid one matches no instance."""
     try:
         return instance_url(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Circuit breaker: stops asking what would fail anyway, and finds out with a few probes when it would not."""
+"""Circuit breaker: stops requests that would fail anyway, and tests later whether they succeed again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ T = TypeVar("T")
 
 
 class CircuitBreaker:
-    """Lets attempts through until too many of them fail, then none for a while, then a few (M. Nygard, *Release It!*).
+    """Lets attempts through until too many fail, then none for a while, then a few as a test (M. Nygard, *Release
+    It!*).
 
-    Its keywords are those of `circuit_breaker` in a service: `failure_threshold` (5), `timeout` ("60s"),
-    `half_open_requests` (1), `failure_rate`, `window`, `minimum_requests`, `failure_statuses`. Raises ConfigError for a
-    wrong one. `service_name` is for messages.
+    The keywords are the settings of `circuit_breaker` in a service: `failure_threshold` (5), `timeout` ("60s"),
+    `half_open_requests` (1), `failure_rate`, `window`, `minimum_requests`, `failure_statuses`. `service_name` is for
+    messages. Raises ConfigError for a wrong setting.
 
         breaker = CircuitBreaker(failure_threshold=3, timeout="30s")
         with breaker.attempt() as attempt:
@@ -49,7 +50,9 @@ class CircuitBreaker:
         self._name = f"the circuit breaker of {service_name}" if service_name else "the circuit breaker"
 
     def attempt(self) -> Attempt:
-        """The right to one attempt. Raises CircuitBreakerOpenError, an UnavailableError, while nothing may pass."""
+        """Returns a permit for one attempt. Raises CircuitBreakerOpenError, an UnavailableError, if the breaker lets
+        none through.
+        """
         permit, wait = self._native.admit(now(self._clock))
         if permit is None:
             raise CircuitBreakerOpenError(f"{self._name} is open", wait / 1e9)
@@ -60,10 +63,10 @@ class CircuitBreaker:
     @overload
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """What `function` gives, called with these arguments and awaited if it is async, as one attempt.
+        """Calls `function` with these arguments as one attempt, and awaits it if it is async. Returns its result.
 
-        An exception of it is a failure and passes on; whatever it gives is a success. Raises CircuitBreakerOpenError
-        while nothing may pass, without calling it.
+        An exception counts as a failure and is raised again; any result counts as a success. Raises
+        CircuitBreakerOpenError without a call if the breaker lets no attempt through.
         """
         with self.attempt():
             result = function(*args, **kwargs)
@@ -71,23 +74,23 @@ class CircuitBreaker:
 
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:
-        """`closed` lets everything pass, `open` nothing, `half_open` a few probes.
+        """`closed` lets all attempts through, `open` none, `half_open` a few as a test.
 
-        After `timeout` it stays `open` until the first probe is asked for.
+        After `timeout` it stays `open` until the next attempt is asked for.
         """
         return cast("Literal['closed', 'open', 'half_open']", self._native.position(now(self._clock))[0])
 
     @property
     def open_for(self) -> float:
-        """Seconds for which it still lets nothing pass."""
+        """Seconds until it lets an attempt through again."""
         return self._native.position(now(self._clock))[1] / 1e9
 
 
 class Attempt:
-    """One attempt that a breaker has let through. What is said first about it counts, and nothing after that.
+    """An attempt that a breaker has let through. Only the first report counts.
 
-    As a context: an exception is a failure, and the end without one a success, unless the block says otherwise.
-    What is no `Exception`, such as a cancelled task or Ctrl-C, says nothing about the other side, and neither does an
+    In a `with` block, an exception is a failure and a normal end is a success, unless the block reports something else.
+    Exceptions that are not an `Exception`, such as a cancelled task or Ctrl-C, do not count, and neither does an
     attempt that is dropped.
     """
 
@@ -95,19 +98,19 @@ class Attempt:
         self._breaker, self._permit, self._clock = breaker, permit, clock
 
     def succeed(self) -> None:
-        """It went well."""
+        """Reports a success."""
         self._permit.report(now(self._clock), ok=True)
 
     def fail(self) -> None:
-        """It failed."""
+        """Reports a failure."""
         self._permit.report(now(self._clock), ok=False)
 
     def status(self, status: int) -> None:
-        """An answer came; whether that is a failure is settled by `failure_statuses`."""
+        """Reports the status of a response. `failure_statuses` decides whether it is a failure."""
         self._permit.report(now(self._clock), ok=not self._breaker.is_failure(status))
 
     def release(self) -> None:
-        """It ended without saying anything about the other side."""
+        """Ends the attempt without an outcome."""
         self._permit.release()
 
     def __enter__(self) -> Self:

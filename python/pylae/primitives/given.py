@@ -1,4 +1,4 @@
-"""What callers of the primitives hand in: clocks, counts, spans, fields, settings."""
+"""Arguments of the primitives: clocks, counts, durations, fields, settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pylae.errors import ConfigError, Problem
 from pylae.units import DurationLike, parse_duration
 
 Clock = Callable[[], int]
-"""Gives the time in nanoseconds, from any start that is not after 0."""
+"""Returns the time in nanoseconds, from any start that is not negative."""
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 """Header fields, as a mapping or as pairs in order. Values are Latin-1."""
@@ -30,29 +30,29 @@ Model = TypeVar("Model", bound=Settings)
 
 
 def count(number: int) -> int:
-    """`number`, if the engine can count so far. Raises ValueError."""
+    """Returns `number` if the engine can count that far. Raises ValueError otherwise."""
     if not 0 <= number <= _MOST:
         raise ValueError(f"must be a whole number from 0 to {_MOST}")
     return number
 
 
 def nanoseconds(span: DurationLike) -> int:
-    """A span of time as nanoseconds. Raises ValueError."""
+    """Returns a duration in nanoseconds. Raises ValueError."""
     return parse_duration(span) // timedelta(microseconds=1) * 1000
 
 
 def now(clock: Clock) -> int:
-    """What the clock shows, as the engine can take it."""
+    """Returns the time of the clock in the engine's range."""
     return max(clock(), 0)
 
 
 def pairs(fields: Fields) -> list[tuple[str, str]]:
-    """Header fields as pairs."""
+    """Returns header fields as pairs."""
     return list(fields.items() if isinstance(fields, Mapping) else fields)
 
 
 def settings_of(model: type[Model], given: Mapping[str, Any]) -> Model:
-    """The settings that the caller of the caller gives. Raises ConfigError with every problem and that place."""
+    """Returns the settings from the caller of the caller. Raises ConfigError with every problem, at that place."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -63,7 +63,7 @@ def settings_of(model: type[Model], given: Mapping[str, Any]) -> Model:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Turns what the native side finds wrong with settings into ConfigError."""
+    """Turns problems that the native side finds in settings into ConfigError."""
     try:
         yield
     except PlanError as error:

@@ -1,4 +1,4 @@
-"""Whether instances are healthy: as a gateway sees them, or by a check of its own."""
+"""Health of instances: as a gateway sees it, or by a check of its own."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from pylae.units import DurationLike
 __all__ = ["HealthChecker"]
 
 _MOST = 10_000
-"""Instances whose health is remembered."""
+"""Most instances whose health is remembered."""
 _LINE = 1024
-"""Bytes within which an answer has its status."""
+"""Bytes within which a response must have its status."""
 
 
 class Observed(Protocol):
-    """A running gateway, as far as it is asked here."""
+    """The part of a running gateway that is used here."""
 
     def stats(self) -> dict[str, Any]:
-        """What it has counted, `services` with their instances among it."""
+        """Returns its statistics; `services` has the instances."""
         ...
 
 
 class HealthChecker:
-    """Says whether an instance is healthy: a mapping of `host` and `port`, or of `url`.
+    """Tells whether an instance is healthy. An instance is a mapping with `host` and `port`, or with `url`.
 
-    With a running `gateway` the health is what the gateway knows of it, by its checks and by what exchanges have seen:
-    an instance that is down, ejected, draining or none of its instances is not healthy. Without one `is_healthy` makes
-    a check of its own, `GET path`, and remembers the outcome for `interval` (10,000 instances at most): 200 within
-    `timeout` is healthy. Spans are seconds, texts such as "30s", or `timedelta`. Raises ValueError.
+    With a running `gateway`, it uses the gateway's health checks and passive health: an instance that is down, ejected,
+    draining or unknown is not healthy.
+
+    Without a gateway, `is_healthy` sends `GET path` itself and remembers the result for `interval` (for at most 10,000
+    instances). A 200 within `timeout` is healthy. Durations are seconds, texts such as "30s", or `timedelta`. Raises
+    ValueError.
     """
 
     def __init__(
@@ -50,16 +52,17 @@ class HealthChecker:
         clock: Clock = time.monotonic_ns,
     ) -> None:
         if not path.startswith("/") or not path.isascii() or any(letter <= " " for letter in path):
-            raise ValueError("the path of a check starts with `/` and has no spaces")
+            raise ValueError("the path of a check must start with `/` and contain no spaces")
         self._gateway, self._path, self._clock = gateway, path, clock
         self._interval, self._timeout = nanoseconds(interval), nanoseconds(timeout) / 1e9
         self._known: OrderedDict[str, tuple[int, bool]] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_healthy(self, instance: Mapping[str, Any]) -> bool:
-        """Whether it is. A check of its own waits for the instance: not in a hook that keeps a worker.
+        """Returns true if the instance is healthy. Without a gateway it waits for the instance, so do not use it in a
+        hook that runs on a worker.
 
-        Raises ValueError for what names no instance, and EngineError if the gateway is not running.
+        Raises ValueError for an invalid instance, and EngineError if the gateway is not running.
         """
         url = url_of(instance)
         if self._gateway is not None:
@@ -89,13 +92,13 @@ class HealthChecker:
                     to.sendall(ask.encode("ascii"))
                     line = _status_line(to, deadline)
         except (OSError, UnicodeError):
-            # Whatever it is, a name that is none included: nothing can be asked of the instance.
+            # On any error, even an invalid name, the instance cannot be reached.
             return False
         return line.startswith(b"HTTP/1.") and line.split(b" ", 2)[1:2] == [b"200"]
 
 
 def _status_line(connection: socket.socket, deadline: float) -> bytes:
-    """The first line of an answer. Raises TimeoutError when the deadline has passed."""
+    """Returns the first line of a response. Raises TimeoutError after the deadline."""
     held = b""
     while b"\r\n" not in held and len(held) < _LINE:
         left = deadline - time.monotonic()
@@ -110,17 +113,17 @@ def _status_line(connection: socket.socket, deadline: float) -> bytes:
 
 
 def url_of(instance: Mapping[str, Any]) -> str:
-    """Where an instance is: its `url`, or `http://` with its `host` and `port`. Raises ValueError."""
+    """Returns the URL of an instance: its `url`, or `http://` with its `host` and `port`. Raises ValueError."""
     url = instance.get("url")
     if url is None:
         if "host" not in instance or "port" not in instance:
-            raise ValueError("an instance has `host` and `port`, or `url`")
+            raise ValueError("an instance must have `host` and `port`, or `url`")
         host = str(instance["host"])
         url = f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{instance['port']}"
     return instance_url(str(url))
 
 
 def healthy_urls(services: list[dict[str, Any]], service: str | None = None) -> set[str]:
-    """The instances that are up, of one service or of all, as `Gateway.stats()` has them."""
+    """Returns the URLs of the healthy instances of a service, or of all, in the form of `Gateway.stats()`."""
     found = (one for one in services if service is None or one["name"] == service)
     return {instance["url"] for one in found for instance in one["instances"] if instance["state"] == "up"}

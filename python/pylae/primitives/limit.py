@@ -1,6 +1,6 @@
 """Limiters: `TokenBucket` and `SlidingWindow`.
 
-A clock that stands still or jumps back never admits more: time goes on once it has caught up.
+If the clock stands still or jumps back, they never admit more: time continues once the clock has caught up.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ __all__ = ["Decision", "SlidingWindow", "TokenBucket"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a cost was taken; true if it was."""
+    """The result of a limiter. It is true if the cost was taken."""
 
     admitted: bool
     remaining: int
-    """What could still be taken at once."""
+    """How much may still be taken now."""
     retry_after_ns: int | None
-    """Nanoseconds after which the same cost is admitted if nobody else takes any: 0 if it was, None for never."""
+    """Nanoseconds until the same cost is admitted if nothing else is taken: 0 if it was admitted, None for never."""
     reset_ns: int
-    """Nanoseconds until the whole allowance is there again if nothing more is taken."""
+    """Nanoseconds until the whole limit is available again if nothing more is taken."""
 
     def __bool__(self) -> bool:
         return self.admitted
@@ -44,8 +44,8 @@ class Decision:
 class TokenBucket:
     """A bucket of `burst` (or else `limit`) tokens, full at first, refilled continuously at `limit` per `per`.
 
-    Exact: decisions are those of a bucket that counts tokens as fractions (ITU-T I.371, generic cell rate algorithm).
-    `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for figures that make no limit.
+    Decisions are exact, as if tokens were counted in fractions (generic cell rate algorithm, ITU-T I.371). `per` is
+    seconds, a text such as "1m", or a `timedelta`. Raises ValueError for an invalid limit.
     """
 
     def __init__(
@@ -60,15 +60,17 @@ class TokenBucket:
         self._clock = clock
 
     def take(self, cost: int = 1) -> Decision:
-        """Takes `cost` tokens, or none. A cost of 0 only looks. Raises ValueError for a negative cost."""
+        """Takes `cost` tokens, or none if there are not enough. A cost of 0 only looks. Raises ValueError for a
+        negative cost.
+        """
         return Decision(*self._native.check(now(self._clock), count(cost)))
 
 
 class SlidingWindow:
-    """At most `limit` in any window of length `per`, wherever it starts.
+    """Allows at most `limit` in any span of length `per`.
 
-    Exact for up to 4096 admissions at different times in a window; beyond that it may admit up to `per / 2048` late.
-    `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for figures that make no limit.
+    Exact for up to 4096 admissions at different times in a span; beyond that it may admit up to `per / 2048` late.
+    `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for an invalid limit.
     """
 
     def __init__(self, limit: int, per: DurationLike, *, clock: Clock = time.monotonic_ns) -> None:
@@ -76,5 +78,7 @@ class SlidingWindow:
         self._clock = clock
 
     def take(self, cost: int = 1) -> Decision:
-        """Takes `cost`, or nothing. A cost of 0 only looks. Raises ValueError for a negative cost."""
+        """Takes `cost`, or nothing if there is not enough. A cost of 0 only looks. Raises ValueError for a negative
+        cost.
+        """
         return Decision(*self._native.check(now(self._clock), count(cost)))

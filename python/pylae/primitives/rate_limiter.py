@@ -1,4 +1,4 @@
-"""Rate limiters: so many requests a minute for each of many clients."""
+"""Rate limiters: requests per minute for each of many clients."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _MINUTE = 60_000_000_000
 
 
 class RateLimiter:
-    """A token bucket for each client: so many requests a minute, of which all may come at once.
+    """A token bucket for each client: a number of requests per minute, which may all come at once.
 
-    The buckets are in the table that the gateway has for its own limits. It holds `max_clients` at most, 48 bytes each:
-    full buckets go first, and a flood of invented clients pushes out nobody who has been here twice.
-    `requests_per_minute` is for calls that do not say their own. Raises ValueError for figures that make no limit.
+    The buckets are in a table like that of the gateway, with 48 bytes for each of at most `max_clients` clients. If it
+    is full, it removes full buckets first, then clients that came only once. So invented clients do not displace those
+    that came twice. `requests_per_minute` is the default for calls without their own limit. Raises ValueError for an
+    invalid limit.
 
         limiter = RateLimiter(100)
         if not await limiter.is_allowed("user:7"):
@@ -35,33 +36,36 @@ class RateLimiter:
             raise ValueError("max_clients must be at least 1")
         self._native = NativeKeyedLimiter(self._sliding, count(max_clients))
         self._clock, self._usual = clock, requests_per_minute
-        # Figures that make no limit are found here, not at the first request.
+        # Report an invalid limit here and not at the first request.
         self.take("", cost=0)
 
     async def is_allowed(self, client_id: str, requests_per_minute: int | None = None) -> bool:
-        """Whether one more request of a client is allowed; then it is counted, a refused one is not.
+        """Returns whether a client may make another request, and counts it if so.
 
-        A client has one allowance: another figure in a later call takes over the share of it that is used. It never
-        waits; `take` is the same for code that is not async. Raises ValueError for a figure that makes no limit.
+        Each client has one allowance. If a later call gives a different limit, the used share stays the same. It never
+        waits; `take` is the same for code that is not async. Raises ValueError for an invalid limit.
         """
         return self.take(client_id, requests_per_minute).admitted
 
     def take(self, client_id: str, requests_per_minute: int | None = None, cost: int = 1) -> Decision:
-        """The same as a `Decision`: true if it is allowed, it says when to ask again; a cost of 0 only looks."""
+        """The same as `is_allowed`, but returns a `Decision`, which also says when to try again. A cost of 0 only
+        looks.
+        """
         limit = self._usual if requests_per_minute is None else requests_per_minute
         key = client_id.encode("utf-8", "surrogatepass")
         return Decision(*self._native.check(key, count(limit), _MINUTE, now(self._clock), count(cost)))
 
     def __len__(self) -> int:
-        """Clients that are held, those included that have used nothing for a minute."""
+        """Number of clients in memory, including those that have been idle for a minute."""
         return self._native.keys()
 
 
 class SlidingWindowRateLimiter(RateLimiter):
-    """A sliding window for each client: in no minute, wherever it starts, are more requests allowed.
+    """A sliding window for each client: no minute, wherever it starts, has more requests than allowed.
 
-    What is said of `RateLimiter` holds. A window has a log of its requests too; all logs together have 64 bytes for
-    each of `max_clients`, beyond which they grow coarser on the side of refusing.
+    Otherwise it is like `RateLimiter`. Each window also keeps a log of its requests. All logs together have 64 bytes
+    for each of `max_clients`; beyond that they become coarser, which may refuse requests early but never admits too
+    many.
     """
 
     _sliding = True

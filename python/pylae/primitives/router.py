@@ -1,4 +1,4 @@
-"""Router: which of many routes takes a request, in a time that does not depend on their number."""
+"""Router: finds the route of a request, in a time that does not depend on the number of routes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = ["Found", "Router"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer of a router; true if a route takes the request."""
+    """The result of a router. It is true if a route matches the request."""
 
     name: str | None
-    """The route's name; None if none takes the request."""
+    """Name of the route; None if no route matches."""
     route: Route | None
     """The route."""
     params: Mapping[str, str]
-    """Values of the path's parameters, or of a pattern's groups by name or number; percent-decoded."""
+    """Values of the path's parameters, or of a pattern's groups by name or number, percent-decoded."""
     allow: tuple[str, ...]
-    """Where only the method does not fit: the methods that do."""
+    """The allowed methods, if only the method does not match."""
 
     def __bool__(self) -> bool:
         return self.route is not None
 
 
 class Router:
-    """Finds routes as the gateway does: the most specific one that takes the request.
+    """Finds routes as the gateway does: the most specific route that matches the request.
 
-    A route is a `Route`, or a mapping of its clauses: `name`, `path`, `prefix` or `pattern`, `method`, `host`,
-    `headers`, `query`, `priority`. Raises ConfigError with everything that is wrong with them.
+    A route is a `Route`, or a mapping with its clauses: `name`, `path`, `prefix` or `pattern`, `method`, `host`,
+    `headers`, `query`, `priority`. Raises ConfigError with every problem.
 
         router = Router([{"name": "user", "path": "/users/{id:int}", "method": "GET"}])
         router.find("GET", "/users/7").params["id"]
@@ -59,14 +59,14 @@ class Router:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Routes that can never take a request, and which others take theirs."""
+        """Routes that never match, and the routes that take their requests."""
         return tuple(f"{path}: {message}" for path, message in self._native.warnings())
 
     def find(self, method: str, target: str, headers: Fields = ()) -> Found:
-        """The route of a request.
+        """Returns the route of a request.
 
-        `target` is a path with or without query, or a whole URL; otherwise the host is that of `headers`. Raises
-        ValueError for what the gateway refuses with 400.
+        `target` is a path with or without query, or a full URL. For a path, the host is that of `headers`. Raises
+        ValueError for a request that the gateway refuses with 400.
         """
         index, params, allow = self._native.find(method, target, pairs(headers))
         name, route = (None, None) if index is None else self._routes[index]

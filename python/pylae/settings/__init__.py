@@ -1,7 +1,7 @@
-"""The settings as Python objects: every model of a configuration by its name, and the base for those of plugins.
+"""The settings as Python classes: all models of a configuration, and the base class for settings of plugins.
 
-Wherever one of them is taken, its short form and a mapping are taken too. `pylae.settings.fields` has the types of all
-of these (`RateLimitLike`), and of the keywords alone (`RateLimitFields`), for functions of your own.
+Wherever a function takes one of them, it also takes its short form or a mapping. `pylae.settings.fields` has types for
+this (`RateLimitLike`) and for the keywords alone (`RateLimitFields`), to annotate your own functions.
 """
 
 from __future__ import annotations

@@ -1394,14 +1394,14 @@ class ThresholdsFields(TypedDict, total=False):
     """Fields of `Thresholds`."""
 
     degraded_errors: float
-    """Share of answers with 5xx above which it is degraded."""
+    """Share of 5xx responses above which it is degraded, from 0 to 1."""
     unhealthy_errors: float
-    """Share of answers with 5xx above which it is unhealthy."""
+    """Share of 5xx responses above which it is unhealthy, from 0 to 1."""
     degraded_duration: DurationLike | None
-    """Mean duration above which it is degraded; `null` where long exchanges are meant. Event streams and WebSockets
-    have none."""
+    """Mean duration above which it is degraded. `null` switches this off, for services whose requests take long on
+    purpose. Event streams and WebSockets do not count."""
     minimum_requests: int
-    """Exchanges below which nothing is concluded."""
+    """Fewest requests in the last minute for any of these thresholds to apply."""
 
 
 class AdminFields(TypedDict, total=False):
@@ -1424,8 +1424,8 @@ class AdminFields(TypedDict, total=False):
     anywhere. Other references are accepted only where the current configuration has them already. Like `code`, this
     setting belongs to the node: only the node's own file can change it."""
     code: str | Texts
-    """Hooks (`module:function`), plugins and sources of packages that they may use besides those that the configuration
-    has already."""
+    """Hooks (`module:function`), plugins and registry sources of packages that configurations sent over the admin API
+    may use, besides those that the current configuration has already."""
 
 
 class ConfigFields(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""What outlives a restart: a folder that only its owner can read, whose files are replaced whole or not at all."""
+"""What outlives a restart: a folder that only its owner can read, in which files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pylae.state.owner import acting, make_folder
 log = logging.getLogger("pylae")
 
 _UNDER_WAY = re.compile(r"\.(.+)\.[0-9a-f]{16}")
-"""Names of files that are under way to the place of another."""
+"""Names of temporary files that are to replace others."""
 
 
 def home() -> Path:
-    """The user's state directory (XDG Base Directory Specification)."""
+    """Returns the user's state directory (XDG Base Directory Specification)."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "pylae"
 
 
 def folder_of(configuration: str | Path, setting: str | None) -> Path:
-    """The state folder of the gateway that a file configures.
+    """Returns the state folder of the gateway that a file configures.
 
-    It is what `state` says, relative to the file; or that of the service manager (STATE_DIRECTORY, as systemd sets it);
-    or one in the user's state directory that is named after the file.
+    It is `state`, relative to the file; or else that of the service manager (STATE_DIRECTORY, which systemd sets); or
+    else a folder in the user's state directory that is named after the file.
     """
     file = Path(configuration).absolute()
     if setting is not None:
@@ -45,21 +45,21 @@ def folder_of(configuration: str | Path, setting: str | None) -> Path:
 
 @contextlib.contextmanager
 def _beside(file: Path) -> Iterator[tuple[Path, int]]:
-    """A file that is under way to the place of another, and its descriptor; it is removed if it does not get there.
+    """Yields a temporary file next to the one that it will replace, and its descriptor. Removes it if it is not used.
 
-    It is locked for as long, so that `sweep` knows that somebody still works on it, whatever ends the process.
+    It is locked meanwhile, so that `sweep` sees that a process still works on it. The lock ends with the process.
     """
     make_folder(file.parent)
     with acting():
         while True:
             beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            # Some file systems have no locks; nothing is swept there.
+            # Some file systems have no locks. Nothing is swept there.
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 break
-            # Swept before it was locked.
+            # `sweep` removed it before it was locked.
             os.close(descriptor)
         try:
             yield beside, descriptor
@@ -69,9 +69,9 @@ def _beside(file: Path) -> Iterator[tuple[Path, int]]:
 
 
 def sweep(folder: Path, *files: str) -> None:
-    """Removes what was under way to the places of files in a folder when the process that wrote it was killed.
+    """Removes temporary files of processes that were killed. They may contain secrets.
 
-    It may hold secrets. What a process that lives has under way stays, as does all that looks otherwise.
+    Keeps the temporary files of living processes, and all other files.
     """
     with acting():
         try:
@@ -81,11 +81,11 @@ def sweep(folder: Path, *files: str) -> None:
         names = [(file, _UNDER_WAY.fullmatch(file.name)) for file in found]
         left = [file for file, name in names if name and name[1] in files and _is_left(file)]
     for file in left:
-        log.info("%s was removed: a process that was killed had it under way", file)
+        log.info("%s was removed: a killed process left it behind", file)
 
 
 def _is_left(file: Path) -> bool:
-    """Removes a file that nobody has locked; whether it did."""
+    """Removes a file that nobody has locked. Returns whether it did."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -104,10 +104,10 @@ def _is_left(file: Path) -> bool:
 
 @contextlib.contextmanager
 def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Callable[[], None]]:
-    """Gives a function that replaces a file, which has little left to fail: everything is on the disk before.
+    """Yields a function that replaces a file. Everything is on the disk before, so that little can fail.
 
-    Whoever reads the file, now or after a crash, finds the old or the new content; if not `durable`, not after a loss
-    of power. Raises OSError.
+    Readers see the old or the new content, now and after a crash. Without `durable`, this does not hold for a power
+    loss. Raises OSError.
     """
     with _beside(file) as (beside, descriptor):
         with open(descriptor, "wb", closefd=False) as opened:
@@ -124,20 +124,22 @@ def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Call
 
 
 def write(file: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replaces a file at once and whole. Raises OSError."""
+    """Replaces a file atomically. Raises OSError."""
     with replacing(file, data, durable=durable) as replace:
         replace()
 
 
 def remove(file: Path) -> None:
-    """Removes a file that may not be there. Raises OSError."""
+    """Removes a file if it exists. Raises OSError."""
     with acting(), contextlib.suppress(FileNotFoundError):
         file.unlink()
         _settle(file.parent)
 
 
 def _settle(folder: Path) -> None:
-    """Has the names in a folder outlive a loss of power. What cannot be had is told: the names are others already."""
+    """Makes the names in a folder outlive a power loss. A failure is only logged, because the names have changed
+    already.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -145,13 +147,13 @@ def _settle(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        log.warning("what was changed in %s may not outlive a loss of power: %s", folder, error.strerror)
+        log.warning("changes in %s may be lost in a power failure: %s", folder, error.strerror)
 
 
 def kept_secret(file: Path, what: str) -> str | None:
-    """The secret in a file, or None if there is no such file. Links are not followed.
+    """Returns the secret in a file, or None if the file does not exist. Does not follow links.
 
-    Raises ConfigError if others than its owner can read or change it; `what` it is stands in the message.
+    Raises ConfigError if other users can read or change the file. `what` describes the secret in the message.
     """
     try:
         with acting():
@@ -161,13 +163,13 @@ def kept_secret(file: Path, what: str) -> str | None:
     with acting(), os.fdopen(descriptor, encoding="ascii", errors="replace") as opened:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-            message = f"the file with {what} can be read or changed by others"
+            message = f"other users can read or change the file with {what}"
             raise ConfigError([Problem(str(file), None, None, "", message, f"remove it, or: chmod 600 {file}")])
         return opened.read(4096).strip() or None
 
 
 def keep_secret(file: Path, secret: str, what: str) -> str:
-    """Writes a secret that is not there yet. Of several that start at once one does, and all return its secret.
+    """Stores a secret that does not exist yet. If several processes do this at once, all return the same secret.
 
     Raises OSError, and ConfigError as `kept_secret`.
     """

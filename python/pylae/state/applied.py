@@ -1,4 +1,4 @@
-"""The configuration that was applied over the admin API: kept in the state folder, in force until its file changes."""
+"""The configuration that was applied over the admin API. It is kept in the state folder until its file changes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _NAME = "applied.json"
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A document as it was written, secrets and all, when it was applied, and the hash of the file that it replaces."""
+    """An applied document as it was written, including secrets, and the hash of the file that it replaces."""
 
     document: Any
     at: str
     base: str | None
 
     def text(self) -> str:
-        """The document as text; JSON is YAML."""
+        """The document as text. JSON is valid YAML."""
         return json.dumps(self.document)
 
 
 def kept(folder: Path) -> Applied | None:
-    """What is kept in a state folder, if anything that can be read is."""
+    """Returns the document in a state folder, if there is one that can be read."""
     file = folder / _NAME
     try:
         found = json.loads(file.read_bytes())
@@ -47,25 +47,25 @@ def kept(folder: Path) -> Applied | None:
 
 
 def usable(folder: Path, base: str | None, file: Path) -> Applied | None:
-    """What is kept at the start, unless the file that it replaces has changed since: then it is forgotten."""
+    """Returns the document to use at the start. If the file that it replaces has changed since, it is dropped."""
     state.sweep(folder, _NAME)
     found = kept(folder)
     if found is not None and found.base != base:
-        log.info("%s has changed since a configuration was applied over the admin API: the file counts", file)
+        log.info("%s has changed since a configuration was applied over the admin API; the file is used", file)
         drop(folder)
         return None
     return found
 
 
 def keeping(folder: Path, document: Document, base: str | None) -> AbstractContextManager[Callable[[], None]]:
-    """Gives a function that keeps a document; all that can fail has been done then. Raises OSError."""
+    """Yields a function that stores a document. All that can fail has been done before. Raises OSError."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     data = json.dumps({"at": now, "base": base, "document": as_written(document.root)}).encode()
     return state.replacing(folder / _NAME, data)
 
 
 def drop(folder: Path) -> None:
-    """Forgets what is kept: the file counts again."""
+    """Removes the document, so that the file is used again."""
     try:
         state.remove(folder / _NAME)
     except OSError as error:

@@ -1,4 +1,6 @@
-"""The socket in a state folder: the gateway that has the folder listens there, and the verbs of its user find it."""
+"""The socket in a state folder. The gateway that uses the folder listens on it, and its user's commands connect to
+it.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +16,35 @@ from pathlib import Path
 
 NAME = "admin.sock"
 _LONGEST = 107
-"""Bytes of a path that the system takes for the address of a socket (`sun_path`, unix(7))."""
+"""Longest path of a socket, in bytes (`sun_path`, unix(7))."""
 _CREDENTIALS = struct.Struct("3i")
 
 
 class Listening:
-    """The folder of a gateway and, once no other gateway has it, the socket in it."""
+    """The state folder of a gateway and, once no other gateway uses it, the socket in it."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens the folder, which is made if it is not there. Raises OSError."""
+        """Opens the folder, and creates it if it does not exist. Raises OSError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder
         self._folder: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.socket: socket.socket | None = None
-        """Listens, if the folder was taken."""
+        """The listening socket, if the folder was taken."""
         _open.add(self)
 
     def take(self) -> bool:
-        """Listens, unless another gateway has the folder, in this process or another one. Raises OSError."""
+        """Listens, unless another gateway uses the folder, in this process or another one. Raises OSError."""
         if self._folder is None:
             return False
         try:
-            # Goes with the process, however that ends: a socket that is there then is nobody's.
+            # The lock ends with the process. Without a lock, an existing socket belongs to no process.
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         self._remove()
         listening = socket.socket(socket.AF_UNIX)
         try:
-            # Nobody can connect before `listen`, and by then only the owner may.
+            # Nobody can connect before `listen`, and by then the permissions are set.
             listening.bind(_address(self._path, self._folder))
             os.chmod(NAME, 0o600, dir_fd=self._folder)
             listening.listen(128)
@@ -53,7 +55,7 @@ class Listening:
         return True
 
     def close(self) -> None:
-        """Leaves the folder to others, without the socket."""
+        """Removes the socket and releases the folder."""
         if self._folder is None:
             return
         if self.socket is not None:
@@ -62,7 +64,7 @@ class Listening:
         self.forget()
 
     def forget(self) -> None:
-        """Closes what this process has of it, and leaves it to the others that have it, too."""
+        """Closes what this process has of it, and leaves it to other processes that share it."""
         if self.socket is not None:
             self.socket.close()
         if self._folder is not None:
@@ -83,15 +85,15 @@ def _forget_all() -> None:
         one.forget()
 
 
-# A child that a hook has forked may outlive the gateway, and must not stand in the way of the next one.
+# A child that a hook has forked may outlive the gateway, and must not block the next one.
 os.register_at_fork(after_in_child=_forget_all)
 
 
 def connect(folder: Path, patience: float | None) -> socket.socket:
-    """A connection to the gateway that has a state folder; `patience` are seconds.
+    """Connects to the gateway that uses a state folder. `patience` is in seconds.
 
-    Raises OSError: FileNotFoundError or ConnectionRefusedError where no gateway runs, PermissionError where it is
-    another user's.
+    Raises OSError: FileNotFoundError or ConnectionRefusedError if no gateway runs, PermissionError if it belongs to
+    another user.
     """
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -99,7 +101,7 @@ def connect(folder: Path, patience: float | None) -> socket.socket:
         with _opened(folder) as descriptor:
             connection.connect(_address(folder, descriptor))
         if not is_trusted(connection) and os.geteuid() != 0:
-            raise PermissionError(f"another user's process listens in {folder}")
+            raise PermissionError(f"a process of another user listens in {folder}")
     except BaseException:
         connection.close()
         raise
@@ -107,9 +109,9 @@ def connect(folder: Path, patience: float | None) -> socket.socket:
 
 
 def is_trusted(connection: socket.socket) -> bool:
-    """Whether the process at the other end is the same user's or root's, as the kernel says (SO_PEERCRED, unix(7)).
+    """Returns true if the process at the other end belongs to the same user or to root (SO_PEERCRED, unix(7)).
 
-    True where the system does not tell; the rights of the socket's file keep others out, too.
+    True if the system cannot tell; the permissions of the socket also keep other users out.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return True
@@ -118,7 +120,7 @@ def is_trusted(connection: socket.socket) -> bool:
 
 
 def peer_of(connection: socket.socket) -> int | None:
-    """The process that listens at the other end; None where the system does not tell."""
+    """Returns the process at the other end; None if the system cannot tell."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     process, _, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
@@ -135,6 +137,6 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _address(folder: Path, descriptor: int) -> str:
-    """The address of the socket in a folder: its path, or a shorter one that leads there while the folder is open."""
+    """Yields the address of the socket in a folder: its path, or a shorter one that works while the folder is open."""
     path = str(folder / NAME)
     return path if len(os.fsencode(path)) <= _LONGEST else f"/proc/self/fd/{descriptor}/{NAME}"

@@ -1,4 +1,4 @@
-"""`tls: auto`: a certificate for this machine, made where none is there yet, for development."""
+"""`tls: auto`: a certificate for this machine, for development. It is created if there is none."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 from pylae import state
 
 FILES = ("localhost.pem", "localhost-ca.pem")
-"""What is kept in the user's state directory: key and certificates, and the authority."""
+"""Files in the user's state directory: the key with its certificates, and the authority."""
 _GOOD = timedelta(days=365)
-"""Age at which another one is made; it would be good for a month more."""
+"""Age at which the certificate is replaced, a month before it expires."""
 _WHAT = "the key of the certificate for this machine"
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 _CONSTRAINED_TO_ADDRESSES = bytes.fromhex("8708 7f000000 ff000000")
-"""What authorities of earlier versions have in their name constraints: 127.0.0.0/8, in DER (RFC 5280 section 4.2.1.10).
-BoringSSL, which gRPC clients and Envoy have, refuses every chain with a constraint on addresses."""
+"""The name constraints of authorities from earlier versions: 127.0.0.0/8, in DER (RFC 5280 section 4.2.1.10).
+BoringSSL, which gRPC clients and Envoy use, refuses every chain with a constraint on addresses."""
 
 log = logging.getLogger("pylae")
 
 
 def authority_file() -> Path:
-    """What a client has to trust: the authority that made the certificate, whose key nobody has."""
+    """Returns the file of the authority that clients must trust. Its private key is not stored."""
     return state.home() / FILES[1]
 
 
 def bundle(*, create: bool) -> str:
-    """Key, certificate and authority in PEM, for `localhost`, 127.0.0.1 and ::1.
+    """Returns key, certificate and authority in PEM, for `localhost`, 127.0.0.1 and ::1.
 
-    They are kept in the user's state directory, in a file that only its owner can read. Without `create` nothing is
-    written, and where nothing is kept they are made for the moment. Those of earlier versions that some clients refuse
-    are made anew. Raises ConfigError if others can read the file.
+    They are kept in the user's state directory, in a file that only its owner can read. Without `create`, nothing is
+    written; if nothing is stored yet, they are made for this call only. Certificates of earlier versions that some
+    clients refuse are replaced. Raises ConfigError if other users can read the file.
     """
     file = state.home() / FILES[0]
     kept = state.kept_secret(file, _WHAT)
@@ -46,8 +46,8 @@ def bundle(*, create: bool) -> str:
         return kept or made
     if refused:
         log.warning(
-            "the certificate for this machine was made anew, because gRPC clients refuse the authority of the old one; "
-            "clients that trusted that are to trust %s",
+            "the certificate for this machine was replaced, because gRPC clients refuse the authority of the old one; "
+            "clients that trusted the old one must now trust %s",
             authority_file(),
         )
     try:
@@ -57,7 +57,9 @@ def bundle(*, create: bool) -> str:
             state.write(file, made.encode())
         state.write(authority_file(), _BLOCK.findall(made + "\n")[-1].encode())
     except OSError as error:
-        log.warning("a certificate was made for this run only: it cannot be kept in %s (%s)", file, error.strerror)
+        log.warning(
+            "created a certificate for this run only, because it cannot be stored in %s (%s)", file, error.strerror
+        )
     return made
 
 

@@ -1,4 +1,4 @@
-"""Whom the files belong to that a gateway makes while it is still root: the user that it becomes."""
+"""The owner of files that a gateway creates while it is still root: the user that it will switch to."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _owner: Owner | None = None
 
 
 def be(owner: Owner | None) -> None:
-    """From now on files belong to this user, as long as the process is root."""
+    """From now on, files belong to this user as long as the process is root."""
     global _owner
     _owner = owner
 
 
 @contextmanager
 def acting() -> Iterator[None]:
-    """Has the rights of that user, and no others, meanwhile.
+    """Switches to the permissions of that user within the context.
 
-    What it makes is that user's, and no link that the user has put anywhere leads to what only root may touch. The
-    whole process has them, all threads. Changes nothing where there is no such user or the process is not root.
+    New files belong to that user, and links that the user has placed cannot lead to files of root. This applies to all
+    threads of the process. Does nothing without such a user, or if the process is not root.
     """
     if _owner is None or os.geteuid() != 0:
         yield
@@ -50,7 +50,9 @@ def acting() -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder for its owner alone, if it is not there; where only root may, for that user. Raises OSError."""
+    """Creates a folder for its owner alone, if it does not exist; if only root may create it, for that user. Raises
+    OSError.
+    """
     try:
         with acting():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,9 +64,9 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(file: Path, mode: int) -> None:
-    """Makes a file that the owner appends to, if it is not there; where only root may, for that user.
+    """Creates a file that its owner appends to, if it does not exist; if only root may create it, for that user.
 
-    Raises OSError, also if the file is there and that user cannot write it.
+    Raises OSError, also if the file exists and that user cannot write to it.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -78,7 +80,7 @@ def make_file(file: Path, mode: int) -> None:
 
 
 def _give(made: Path, flags: int, owner: Owner) -> None:
-    """Gives what root has just made, in a folder where that user cannot put something else in its place."""
+    """Gives a new file of root to the user, in a folder where the user cannot replace it meanwhile."""
     descriptor = os.open(made, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fchown(descriptor, owner.uid, owner.gid)

@@ -1,4 +1,4 @@
-"""Which gateways of this user run: each says what it was started with and which state folder it has."""
+"""The running gateways of this user, each with the files that it was started with and its state folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pylae import state
 from pylae.state import local_socket
 
 _PATIENCE = 5.0
-"""Seconds after which a gateway that does not take a connection is one that runs and is busy."""
+"""Seconds after which a gateway that does not accept a connection counts as running but busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway that has said that it runs. `origins` are the files and programs that it was started with."""
+    """A running gateway. `origins` are the files and programs that it was started with."""
 
     origins: tuple[Path, ...]
     folder: Path
 
 
 def announce(origins: Sequence[Path], folder: Path) -> Path:
-    """Says that a gateway runs until the file that is given back is removed. Raises OSError."""
+    """Records that a gateway runs, until the returned file is removed. Raises OSError."""
     said = {"origins": [str(origin.resolve()) for origin in origins], "folder": str(folder)}
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
     file = _folder() / f"{name}.json"
@@ -35,7 +35,7 @@ def announce(origins: Sequence[Path], folder: Path) -> Path:
 
 
 def found() -> list[Running]:
-    """Those that run, in the order of their names. What one that was killed has said is removed."""
+    """Returns the running gateways, in the order of their names. Removes the records of killed ones."""
     listed = []
     for file in _folder().glob("*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
@@ -50,13 +50,13 @@ def found() -> list[Running]:
 
 
 def folders_of(file: Path) -> Iterator[Path]:
-    """State folders of gateways that run and were started with a file."""
+    """Returns the state folders of running gateways that were started with a file."""
     origin = file.resolve()
     yield from (one.folder for one in found() if origin in one.origins)
 
 
 def answers(folder: Path) -> bool:
-    """Whether a gateway has this state folder. Raises PermissionError if it is another user's."""
+    """Returns true if a gateway uses this state folder. Raises PermissionError if it belongs to another user."""
     try:
         local_socket.connect(folder, _PATIENCE).close()
     except TimeoutError:

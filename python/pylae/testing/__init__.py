@@ -1,7 +1,6 @@
-"""Tests of your routes, policies and hooks against the real data plane, on a free port, in your own pytest.
+"""Tests your routes, policies and hooks with pytest against the real data plane, on a free port.
 
-`pip install pylae[testing]` brings pytest, which finds the fixtures `pylae_gateway`, `pylae_service` and `pylae_clock`
-by itself:
+`pip install pylae[testing]` installs pytest and the fixtures `pylae_gateway`, `pylae_service` and `pylae_clock`:
 
     def test_orders(pylae_gateway, pylae_service):
         orders = pylae_service({"id": 7})
@@ -9,7 +8,7 @@ by itself:
         assert gateway.get("/api/orders/7", user="42").json() == {"id": 7}
         assert orders.requests[0].headers["X-User-ID"] == "42"
 
-What is here works without pytest too.
+Everything here also works without pytest.
 """
 
 from __future__ import annotations

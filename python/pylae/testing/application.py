@@ -1,4 +1,4 @@
-"""An ASGI application as a service of a test: it answers, and what it was asked is remembered."""
+"""An ASGI application as a service of a test. It records its requests."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pylae.testing.service import Answer, FakeService, Received
 __all__ = ["ApplicationService"]
 
 _LARGEST = 1024 * 1024
-"""Bytes of a request's body that are remembered; of more, none is."""
+"""Largest request body, in bytes, to record. A larger one is not recorded."""
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 
 
 class ApplicationService(FakeService):
-    """A running ASGI application, such as one of FastAPI, on a free port of 127.0.0.1; its lifespan is honoured.
+    """A running ASGI application, such as one of FastAPI, on a free port of 127.0.0.1, with its lifespan.
 
-    As with a `FakeService`, `requests` has what it was asked. Use it as a context, or call `stop`. Raises TypeError for
-    what is no ASGI application, and EngineError if it does not start.
+    As with a `FakeService`, `requests` has the requests that it got. Use it as a context manager, or call `stop`.
+    Raises TypeError if it is not an ASGI application, and EngineError if it does not start.
     """
 
     def __init__(self, application: Any) -> None:
@@ -41,12 +41,12 @@ class ApplicationService(FakeService):
         self._running.stop()
 
     def on(self, method: str, path: str, answer: Answer) -> NoReturn:  # noqa: ARG002 (those of a fake)
-        """The application has paths of its own: raises TypeError."""
-        raise TypeError("the application answers: give it another path there")
+        """Raises TypeError: the application has its own paths."""
+        raise TypeError("the application answers itself: add the path to the application")
 
     def in_turn(self, *answers: Answer) -> Self:  # noqa: ARG002 (those of a fake)
-        """The application answers: raises TypeError."""
-        raise TypeError("the application answers, and not the test")
+        """Raises TypeError: the application answers itself."""
+        raise TypeError("the application answers itself, so the test cannot set its answers")
 
     async def _remembering(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
@@ -70,7 +70,7 @@ class ApplicationService(FakeService):
             return message
 
         async def sending(message: _Message) -> None:
-            # Whoever has the answer finds the request here, also one whose body nobody has read.
+            # A test that has the response finds the request here, even if the application did not read its body.
             note()
             await send(message)
 

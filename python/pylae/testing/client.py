@@ -1,4 +1,4 @@
-"""A small client: one request on one connection, no redirects followed, nothing hidden."""
+"""A small HTTP client: one request per connection, without redirects."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from pylae.testing.headers import Fields, Headers
 __all__ = ["Client", "RequestOptions", "Response", "StreamedResponse", "Who"]
 
 PATIENCE = 20.0
-"""Seconds after which a client gives up on a connection that says nothing."""
+"""Seconds after which a client gives up on a silent connection."""
 
 Body = bytes | str | Iterable[bytes]
-"""A text is sent as UTF-8; pieces are sent chunked, each by itself."""
+"""A text is sent as UTF-8. An iterable is sent chunked, with one chunk for each piece."""
 _Bytes = bytes | Iterable[bytes] | None
 Who = User | Mapping[str, Any] | str | int
 """A user: an id, or the fields of `pylae.auth.User`."""
 
 
 class RequestOptions(TypedDict, total=False):
-    """Options of every request."""
+    """Options of all requests."""
 
     headers: Fields
-    """A mapping, or pairs."""
+    """Header fields: a mapping, or pairs."""
     body: Body | None
-    """Bytes, a text, or an iterable of bytes, which is sent chunked."""
+    """Request body: bytes, a text, or an iterable of bytes, which is sent chunked."""
     json: Any
-    """A value that is sent as the body, with its Content-Type."""
+    """A value to send as JSON, with its Content-Type."""
     token: str | None
-    """Sent as `Authorization: Bearer`."""
+    """Token to send as `Authorization: Bearer`."""
     user: Who | None
-    """Who the token is for, in the gateways of `pylae.testing`."""
+    """User to make a token for, with gateways of `pylae.testing`."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a client got."""
+    """A response as the client got it."""
 
     status: int
     headers: Headers
@@ -49,17 +49,17 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The body as UTF-8."""
+        """The body, decoded as UTF-8."""
         return self.body.decode()
 
     def json(self) -> Any:
-        """The body, parsed. Raises ValueError if it is not JSON."""
+        """The body, parsed as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class StreamedResponse:
-    """A response whose body is still to come: iterate over it to get the pieces as they arrive."""
+    """A response whose body is still arriving. Iterate over it to get the pieces."""
 
     status: int
     headers: Headers
@@ -70,23 +70,23 @@ class StreamedResponse:
             yield piece
 
     def lines(self) -> Iterator[str]:
-        """The body line by line as it arrives, without line ends; for event streams."""
+        """Yields the lines of the body as they arrive, without line ends. For event streams."""
         for line in self._response:
             yield line.decode().rstrip("\r\n")
 
 
 class Client:
-    """Sends requests to `address`, which is `host:port`. Each has a connection of its own.
+    """Sends requests to `address`, which is `host:port`. Each request has its own connection.
 
-    Options of every request are those of `RequestOptions`. Requests raise OSError or `http.client.HTTPException` if
-    there is no response.
+    The options of all requests are those of `RequestOptions`. Requests raise OSError or `http.client.HTTPException` if
+    they get no response.
     """
 
     def __init__(self, address: str, *, timeout: float = PATIENCE, sign: Callable[[Who], str] | None = None) -> None:
         self._target_address, self._timeout, self._sign = address, timeout, sign
 
     def request(self, method: str, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """One request and its whole response."""
+        """Sends a request and returns the complete response."""
         with self.stream(method, target, **options) as response:
             return Response(response.status, response.headers, b"".join(response))
 
@@ -102,7 +102,9 @@ class Client:
         token: str | None = None,
         user: Who | None = None,
     ) -> Iterator[StreamedResponse]:
-        """The same, with the body to be read piece by piece; leaving the block closes the connection."""
+        """Sends a request and returns a response whose body is still arriving. Leaving the `with` block closes the
+        connection.
+        """
         lines = list(Headers(headers).items())
         if user is not None:
             if self._sign is None:
@@ -119,31 +121,31 @@ class Client:
             connection.close()
 
     def get(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """GET."""
+        """Sends a GET request."""
         return self.request("GET", target, **options)
 
     def head(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """HEAD."""
+        """Sends a HEAD request."""
         return self.request("HEAD", target, **options)
 
     def options(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """OPTIONS."""
+        """Sends an OPTIONS request."""
         return self.request("OPTIONS", target, **options)
 
     def post(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """POST."""
+        """Sends a POST request."""
         return self.request("POST", target, **options)
 
     def put(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """PUT."""
+        """Sends a PUT request."""
         return self.request("PUT", target, **options)
 
     def patch(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """PATCH."""
+        """Sends a PATCH request."""
         return self.request("PATCH", target, **options)
 
     def delete(self, target: str = "/", **options: Unpack[RequestOptions]) -> Response:
-        """DELETE."""
+        """Sends a DELETE request."""
         return self.request("DELETE", target, **options)
 
 

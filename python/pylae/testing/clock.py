@@ -1,4 +1,4 @@
-"""A clock that a test moves."""
+"""A clock that a test controls."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """Stands still until it is moved. For the primitives of `pylae`, which take a clock: `TokenBucket(…, clock=clock)`.
+    """A clock that stands still until a test moves it, for the primitives: `TokenBucket(…, clock=clock)`.
 
-    It gives nanoseconds and begins at noon on 1 January 2030 UTC, so that it can be a wall clock too. The data plane of
-    a gateway has no such clock; what can be done there is `RunningGateway.advance`.
+    It returns nanoseconds and starts at noon on 1 January 2030 UTC, so it works as a wall clock too. A gateway does not
+    use it; see `RunningGateway.advance` instead.
     """
 
     def __init__(self, start: int = 1_893_499_200_000_000_000) -> None:
         self.now = start
-        """Nanoseconds; may be set."""
+        """The time in nanoseconds. You may set it."""
 
     def __call__(self) -> int:
         return self.now
 
     def advance(self, span: DurationLike) -> None:
-        """Moves it forward by seconds, a text such as "1m", or a `timedelta`. Raises ValueError."""
+        """Moves the clock forward by seconds, a text such as "1m", or a `timedelta`. Raises ValueError."""
         self.now += parse_duration(span) // timedelta(microseconds=1) * 1000

@@ -1,4 +1,4 @@
-"""A gateway that runs for a test: yours, on a free port, with services and keys of the test."""
+"""A gateway that runs for a test, on a free port, with services and keys of the test."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ __all__ = ["Configuration", "Instances", "RunningGateway", "StartedGateway", "pr
 
 
 class HasUrl(Protocol):
-    """Anything that can be an instance."""
+    """An object that can be an instance."""
 
     @property
     def url(self) -> str: ...
 
 
 Configuration = Gateway | Path | str | Mapping[str, Any]
-"""A `Gateway`; the path of a configuration, YAML or Python; YAML as a text; or what YAML would give."""
+"""A `Gateway`, the path of a configuration (YAML or Python), YAML as a text, or the equivalent Python objects."""
 Instances = HasUrl | str | Sequence[HasUrl | str]
-"""Instances of a service, as fakes or addresses."""
+"""Instances of a service, as fake services or addresses."""
 
 
 def prepared(
     configuration: Configuration = "", services: Mapping[str, Instances] | None = None, *, state: str
 ) -> Gateway:
-    """A gateway with that configuration, changed for a test.
+    """Returns a gateway with this configuration, changed for a test.
 
-    - It listens on one free port of 127.0.0.1, without TLS, with one worker unless it says otherwise.
-    - It has no admin API unless the configuration says something about it; then on a free port too.
+    - It listens on one free port of 127.0.0.1, without TLS, and has one worker unless the configuration says otherwise.
+    - It has no admin API, unless the configuration mentions it; then that is on a free port too.
     - What outlives a restart is in the folder `state`.
-    - `services` gives services their instances. A name may have `_` for `-`. Where the configuration has services, they
-      must be some of those; services that are not named keep theirs.
-    - Tokens are those of the test: every `jwt` authenticator has `SECRET` for its key. If routes need users and nothing
-      says who vouches for them, such an authenticator is added.
-    - Without routes every path goes to the first of `services`, and needs no user.
+    - `services` replaces the instances of services. Names may have `_` for `-`. If the configuration has services, the
+      names must be among them; the other services keep their instances.
+    - Tokens are those of the test: each `jwt` authenticator gets the key `SECRET`. If routes require users and no
+      authenticator is configured, such an authenticator is added.
+    - Without routes, every path goes to the first of `services` and requires no user.
 
     Raises ConfigError.
     """
@@ -107,7 +107,7 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
     changes = {
         "listeners": (Listener(address="127.0.0.1:0"),),
         "admin": config.admin.model_copy(update={"address": "127.0.0.1:0"}) if config.admin else False,
-        # A test that says nothing about its host is one of those who may ask.
+        # Requests without a special Host, as most tests send them, must be allowed.
         "hosts": (*config.hosts, "127.0.0.1") if config.hosts else (),
         "workers": config.workers or 1,
         "services": services,
@@ -118,13 +118,15 @@ def _for_test(config: Config, given: Mapping[str, Instances]) -> Config:
 
 
 def _service_names(config: Config) -> list[str]:
-    """Names of services that the configuration has, or speaks of."""
+    """Returns the names of the services that the configuration has or names."""
     mirrors = [policies.mirror.service for policies in (*config.routes, config.policies) if policies.mirror]
     return sorted({*config.services, *(name for route in config.routes for name in route.targets), *mirrors})
 
 
 def _known(called: str, names: Sequence[str]) -> str:
-    """The name of the service that a test calls so. Raises ConfigError where others are known and it is not."""
+    """Returns the name of the service that a test means. Raises ConfigError if the configuration has others but not
+    this one.
+    """
     dashed = called.replace("_", "-")
     if called in names or not names:
         return called
@@ -146,7 +148,7 @@ def _listed(name: str, instances: Instances) -> tuple[Instance, ...]:
 
 
 def urls(instances: Instances) -> list[str]:
-    """The addresses of instances."""
+    """Returns the addresses of instances."""
     listed: Sequence[Any] = (
         [instances] if isinstance(instances, str) or not isinstance(instances, Sequence) else instances
     )
@@ -168,7 +170,7 @@ class StartedGateway:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        """The gateway itself, for `stats()`, `revoke()` and all the rest."""
+        """The gateway itself, for `stats()`, `revoke()` and all else."""
         gateway.local_socket = False
         self.addresses = gateway.start()
         """`host:port` of each listener."""
@@ -188,16 +190,16 @@ class StartedGateway:
     def advance(self, span: DurationLike) -> None:
         """Lets time pass for the data plane at once: seconds, a text such as "1m", or a `timedelta`.
 
-        Limits refill, breakers let probes through, stored answers grow stale, tokens expire, deadlines pass. It is
-        the time of all gateways in this process, and real time goes on behind it; `stop` takes it back. Health checks
-        and the fetching of keys go by real time only.
+        Limits refill, breakers let test requests through, stored responses become stale, tokens expire, deadlines pass.
+        This affects all gateways in this process. Real time continues as well, and `stop` undoes the change. Health
+        checks and downloads of key sets follow real time only.
         """
         step = parse_duration(span) // timedelta(microseconds=1) * 1000
         self._ahead += step
         shift_clock(step)
 
     def stop(self, *, drain: bool = False) -> None:
-        """Stops it. A second call does nothing."""
+        """Stops the gateway. A second call does nothing."""
         if not self._stopped:
             self._stopped = True
             self.gateway.stop(drain)
@@ -207,8 +209,8 @@ class StartedGateway:
 class RunningGateway(StartedGateway, Client):
     """A gateway with a client for it: `gateway.get("/orders", user="42").json()`.
 
-    Configuration and services are those of `prepared`. Use it as a context, or call `stop`; a `Gateway` of yours is
-    then as it was before. Raises ConfigError or EngineError.
+    For configuration and services see `prepared`. Use it as a context manager, or call `stop`; after that, a `Gateway`
+    that you passed is as it was before. Raises ConfigError or EngineError.
     """
 
     def __init__(
@@ -232,20 +234,22 @@ class RunningGateway(StartedGateway, Client):
         Client.__init__(self, self.address, timeout=timeout, sign=self.token)
 
     def token(self, user: Who, ttl: DurationLike = TOKEN_LIFE) -> str:
-        """A token that this gateway accepts, good for `ttl`. Raises ConfigError if it has no `jwt` authenticator."""
+        """Returns a token that this gateway accepts, valid for `ttl`. Raises ConfigError if it has no `jwt`
+        authenticator.
+        """
         ahead = timedelta(microseconds=self._ahead // 1000)
         config = self.gateway.config
         if not has_authenticator(config):
-            # With routes that require users, the token would be signed with a secret of this machine.
+            # Otherwise, with routes that require users, the token would be signed with a secret of this machine.
             config = config.model_copy(update={"routes": ()})
         return issue_token(user, config=config, ttl=parse_duration(ttl) + ahead)
 
     def apply(self, configuration: Configuration, services: Mapping[str, Instances] | None = None) -> None:
-        """Puts another configuration in force, changed for a test in the same way. Raises as `Gateway.apply` does."""
+        """Applies another configuration, changed for a test in the same way. Raises as `Gateway.apply` does."""
         self.gateway.apply(prepared(configuration, services, state=self._state.name))
 
     def stop(self, *, drain: bool = False) -> None:
-        """Stops it. A second call does nothing."""
+        """Stops the gateway. A second call does nothing."""
         super().stop(drain=drain)
         self._clean_up(self.gateway)
 

@@ -1,4 +1,4 @@
-"""Header fields as tests look at them."""
+"""Header fields in tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Fields", "Headers"]
 
 
 class Headers:
-    """Fields in order, as hooks see them too. Names have no case; `headers[name]` is the first value of a field."""
+    """Fields in order. Names are case-insensitive; `headers[name]` is the first value of a field."""
 
     def __init__(self, fields: Fields = ()) -> None:
         self._lines = tuple(fields.items() if isinstance(fields, Mapping | Headers) else fields)
@@ -19,19 +19,19 @@ class Headers:
         raise KeyError(name)
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a field, or `default`."""
+        """Returns the first value of a field, or `default`."""
         return next(iter(self.get_all(name)), default)
 
     def get_all(self, name: str) -> list[str]:
-        """All values of a field, in order."""
+        """Returns all values of a field, in order."""
         return [value for key, value in self._lines if key.lower() == name.lower()]
 
     def items(self) -> list[tuple[str, str]]:
-        """Every line as (name, value), repeated ones too."""
+        """Returns every line as (name, value), including repeated fields."""
         return list(self._lines)
 
     def keys(self) -> list[str]:
-        """Each name once, as it came first."""
+        """Returns each name once, as it was first written."""
         first: dict[str, str] = {}
         for name, _ in self._lines:
             first.setdefault(name.lower(), name)

@@ -1,4 +1,4 @@
-"""Fixtures for pytest, which finds them by the entry point `pytest11`. Nothing is imported before one is used."""
+"""Fixtures for pytest, which finds them by the entry point `pytest11`. Nothing is imported before a fixture is used."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def pylae_gateway() -> Iterator[StartGateway]:
     """Starts gateways: `pylae_gateway("gateway.yaml", orders=service)`. See `pylae.testing.gateway.prepared`.
 
-    The first argument is a configuration and may be left out; the others are services by name. A mapping under
-    `services` is for names that are no Python names.
+    The first argument is an optional configuration; the others are services by name. Use a mapping `services=` for
+    names that are not Python names.
     """
     from pylae.testing import RunningGateway
 
@@ -54,7 +54,7 @@ def pylae_service() -> Iterator[StartService]:
 
 
 def _application(answer: Any) -> FakeService | None:
-    """The service that an ASGI application is; None for what answers otherwise."""
+    """Returns a service for an ASGI application; None for other answers."""
     if not callable(answer):
         return None
     from pylae.config.models.application import why_not_asgi
@@ -69,7 +69,7 @@ def _application(answer: Any) -> FakeService | None:
 
 @pytest.fixture
 def pylae_clock() -> FakeClock:
-    """A clock that stands still until it is moved, for the primitives of `pylae`."""
+    """A clock that stands still until a test moves it, for the primitives of `pylae`."""
     from pylae.testing import FakeClock
 
     return FakeClock()

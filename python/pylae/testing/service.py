@@ -1,4 +1,4 @@
-"""A service that answers as a test says and remembers what it was asked."""
+"""A fake service: it answers as a test says, and records its requests."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "FakeService", "Received", "Reply"]
 
 _MOST = 10_000
-"""Requests that a service remembers."""
+"""Most requests that a service records."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """A request as the service got it."""
+    """A request as the service received it."""
 
     method: str
     target: str
-    """Path and query as they came."""
+    """Path and query as they were sent."""
     headers: Headers
     body: bytes
     params: Mapping[str, str] = field(default_factory=dict)
-    """What the path of `FakeService.on` has caught."""
+    """Values of the path parameters of `FakeService.on`."""
 
     @property
     def path(self) -> str:
-        """The path alone."""
+        """The path without the query."""
         return urlsplit(self.target).path
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """The query's parameters, each with all its values."""
+        """The query parameters, each with all its values."""
         return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
 
     def json(self) -> Any:
-        """The body, parsed. Raises ValueError if it is not JSON."""
+        """The body, parsed as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a service answers. A body in pieces is sent chunked, each piece by itself as it comes."""
+    """An answer of a service. A body in pieces is sent chunked, with one chunk for each piece as it arrives."""
 
     status: int = 200
     headers: Fields = (("Content-Type", "text/plain"),)
@@ -62,34 +62,34 @@ class Reply:
     chunked: bool = False
     """Send a body of one piece chunked too."""
     delay: float = 0.0
-    """Seconds before the answer; the end of the service cuts it short."""
+    """Seconds to wait before the answer. The end of the service cuts it short."""
     hang_up: bool = False
-    """Close the connection instead of answering."""
+    """Close the connection without an answer."""
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Fields = ()) -> Self:
-        """A value as JSON."""
+        """Returns a reply with a value as JSON."""
         pairs = (("Content-Type", "application/json"), *Headers(headers).items())
         return cls(status, pairs, json.dumps(value).encode())
 
 
 Answer = Reply | Callable[[Received], Any] | dict[str, Any] | list[Any] | str | bytes | None
-"""A `Reply`; a function that makes one of the request; what is sent as JSON; a text or bytes; None for `hello`."""
+"""A `Reply`; a function that returns one for a request; a value to send as JSON; a text or bytes; None for `hello`."""
 
 
 class FakeService:
     """A running HTTP/1.1 service on a free port of 127.0.0.1.
 
-    `answer` is for every request that `on` does not settle, and may be replaced at any time. Use it as a context, or
-    call `stop`.
+    `answer` is for all requests for which `on` has no answer. You can replace it at any time. Use the service as a
+    context manager, or call `stop`.
     """
 
     def __init__(self, answer: Answer = None) -> None:
         self.answer: Answer = answer
         self.requests: list[Received] = []
-        """Requests that came completely, in order; the last 10,000 of them."""
+        """The last 10,000 complete requests, in order."""
         self.count = 0
-        """How many came completely."""
+        """Number of complete requests."""
         self._routes: list[tuple[RouteFields, Answer]] = []
         self._router: Any = None
         self._arrived = threading.Condition()
@@ -98,7 +98,7 @@ class FakeService:
         self.port: int = self._start()
 
     def _start(self) -> int:
-        """Begins to serve, and gives the port."""
+        """Starts serving and returns the port."""
         self._server = _Server(self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="fake-service", daemon=True
@@ -113,11 +113,13 @@ class FakeService:
 
     @property
     def url(self) -> str:
-        """What an instance is configured with."""
+        """URL of the service, for the configuration of an instance."""
         return f"http://{self.address}"
 
     def on(self, method: str, path: str, answer: Answer) -> Self:
-        """Answers one method and path, which may be a template such as `/orders/{id:int}`. `A|B` is several methods."""
+        """Sets the answer for a method and a path, which may be a template such as `/orders/{id:int}`. `A|B` is several
+        methods.
+        """
         from pylae.primitives.router import Router
 
         self._routes.append(({"name": str(len(self._routes)), "method": method, "path": path}, answer))
@@ -125,7 +127,7 @@ class FakeService:
         return self
 
     def in_turn(self, *answers: Answer) -> Self:
-        """Answers with each of these once, and with the last one from then on."""
+        """Sets the answers for the next requests, one each. The last one is for all requests after that."""
         left, lock = list(answers), threading.Lock()
 
         def answer(request: Received) -> Reply:
@@ -137,14 +139,14 @@ class FakeService:
         return self
 
     def wait_for(self, count: int, timeout: float = 10.0) -> list[Received]:
-        """Waits until `count` requests have come, and gives what is kept. Raises TimeoutError."""
+        """Waits until `count` requests have arrived, and returns the recorded ones. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: self.count >= count, timeout):
-                raise TimeoutError(f"{self.count} of {count} requests came within {timeout} s")
+                raise TimeoutError(f"only {self.count} of {count} requests arrived within {timeout} s")
             return list(self.requests)
 
     def stop(self) -> None:
-        """Refuses new connections and closes those that are open. A second call does nothing."""
+        """Refuses new connections and closes the open ones. A second call does nothing."""
         if self._stopped.is_set():
             return
         self._stopped.set()
@@ -165,7 +167,7 @@ class FakeService:
         self.stop()
 
     def _take(self, request: Received) -> Reply:
-        """Remembers a request and decides on its answer."""
+        """Records a request and returns its answer."""
         answer = self.answer
         if self._router is not None and (found := self._router.find(request.method, request.target)):
             answer = self._routes[int(found.name)][1]
@@ -174,7 +176,7 @@ class FakeService:
         try:
             reply = _reply(answer, request)
         except Exception:
-            # The test sees it: in the answer, and in what pytest captures.
+            # The test sees the exception in the answer, and in what pytest captures.
             reply = Reply(500, body=traceback.format_exc())
             traceback.print_exc()
         stopped = bool(reply.delay) and self._stopped.wait(reply.delay)
@@ -215,7 +217,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A gateway may break off at any time; what an iterator of pieces raises is shown."""
+        """Ignores connections that a gateway breaks off, and shows what an iterator of pieces raises."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -275,4 +277,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Does nothing."""

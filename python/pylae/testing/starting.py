@@ -1,4 +1,4 @@
-"""The types of the fixtures, which are functions that start things: annotate the arguments of a test with them."""
+"""Types of the fixtures, to annotate the arguments of tests with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens for users who exist only in tests."""
+"""Tokens for the users of tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 __all__ = ["SECRET", "make_token"]
 
 SECRET = "a secret of more than thirty-two bytes, known to every test"  # noqa: S105
-"""What signs the tokens of tests. Gateways that `pylae.testing` starts accept it, and no others do."""
+"""Signs the tokens of tests. Gateways of `pylae.testing` accept only these tokens."""
 
 
 def make_token(claims: Mapping[str, Any] = {}, *, secret: str = SECRET, header: Mapping[str, Any] = {}) -> str:
-    """A JSON Web Token signed with HS256, good for an hour from now unless `exp` says otherwise.
+    """Returns a JSON Web Token signed with HS256, valid for an hour unless `exp` is given.
 
-    For tokens that no issuer would make: expired, for another audience, without an `exp` (`{"exp": None}` leaves a
-    claim out). `RunningGateway.token` makes good ones.
+    Use it for tokens that no issuer would make: expired, for another audience, without an `exp` (`{"exp": None}` leaves
+    a claim out). `RunningGateway.token` makes valid ones.
     """
     head = {"alg": "HS256", "typ": "JWT", **header}
     body = {"exp": int(time.time()) + 3600, **claims}

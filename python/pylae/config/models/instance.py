@@ -1,4 +1,4 @@
-"""Instances: the addresses that a service has."""
+"""Instances: the addresses of a service."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pylae.settings.fields import InstanceFields
 
 MOST_INSTANCES = 4096
-"""Instances of one service, as the native side has it."""
+"""Most instances of a service. The native side has the same limit."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
 _PORTS = {"http": 80, "https": 443}
 
 
 def instance_url(text: str) -> str:
-    """The canonical `http://host:port` or `https://host:port` of an instance; port 80 or 443 where none is written."""
+    """Returns the canonical `http://host:port` or `https://host:port`. The default ports are 80 and 443."""
     try:
         url = urlsplit(text)
         port = url.port
@@ -28,12 +28,13 @@ def instance_url(text: str) -> str:
         raise refusal("is not a valid URL", 'write it like "http://host:8000"') from None
     host = url.netloc.rpartition(":")[0] if port is not None else url.netloc.removesuffix(":")
     if "@" in url.netloc:
-        raise refusal("the URL of an instance has no user or password", secret=True)
+        raise refusal("the URL of an instance cannot contain a user or password", secret=True)
     if url.scheme not in _PORTS or not _HOST.fullmatch(host) or port == 0:
         raise refusal("is not the URL of an instance", 'write it like "http://host:8000"')
     if url.path not in ("", "/") or url.query or url.fragment:
         raise refusal(
-            "the URL of an instance has no path or query", "a route's `strip_prefix` and `rewrite` change the path"
+            "the URL of an instance cannot contain a path or query",
+            "use `strip_prefix` or `rewrite` of the route to change the path",
         )
     return f"{url.scheme}://{host.lower()}:{port or _PORTS[url.scheme]}"
 
@@ -43,14 +44,14 @@ InstanceUrl = Annotated[str, AfterValidator(instance_url)]
 
 
 class Instance(Settings):
-    """One address of a service. A text is short for `url`."""
+    """An address of a service. A text is short for `url`."""
 
     short = {"type": "string"}
 
     url: InstanceUrl
     """`http://host:port`, or `https://host:port` for TLS."""
     weight: Positive = 1
-    """Share of load relative to the others."""
+    """Share of the load, relative to the other instances."""
 
     if TYPE_CHECKING:
 
