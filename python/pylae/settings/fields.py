@@ -379,20 +379,21 @@ class AuthenticatorUseFields(TypedDict, total=False):
     """Fields of `AuthenticatorUse`."""
 
     timeout: DurationLike
-    """Longest time that one call may take; beyond it the call has failed."""
+    """Longest time of one call. After that, the call has failed."""
     on_error: Literal["fail", "skip"]
-    """What a failure means for the exchange: `fail` answers 500, `skip` goes on without the function."""
+    """What to do if a call fails: `fail` answers 500, `skip` continues as if the function were not there."""
     blocking: bool
-    """Whether the function waits for things (files, databases, locks): it then runs on a pool of threads."""
+    """Set this if the function blocks, for example on files, databases or locks. It then runs on a pool of threads."""
     waits: bool | None
-    """Whether an async function may wait for something, and so runs on an asyncio loop. Told from its code if not said:
-    one that awaits nothing but `call_next(…)`, `request.body()` and `request.json()` does not wait."""
+    """Whether an async function waits for something, and so must run on an asyncio loop. By default the gateway reads
+    this from the function's code: a function that awaits only `call_next(…)`, `request.body()` and `request.json()`
+    does not wait."""
     budget: DurationLike | None
-    """Time that one call may keep a worker. A function that exceeds it again and again is moved to the pool of threads,
-    or to the asyncio loop, until the configuration is applied again; `null` leaves it where it is."""
+    """Time that one call may occupy a worker. A function that repeatedly takes longer moves to the pool of threads, or
+    to the asyncio loop if it is async, until the next reload. `null` never moves it."""
     body: bool | SizeLike
-    """Whether the function looks at the body, which is then in memory as a whole: up to 1 MB, or to the size given
-    here."""
+    """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
+    to the size given here."""
     key: str | Texts | None
     """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
     of them. It is not asked about a request that has none. Without it the function sees the whole request."""
