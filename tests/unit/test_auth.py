@@ -178,7 +178,7 @@ def test_a_link_in_the_place_of_the_secret_is_not_followed(tmp_path: Path, monke
     ("settings", "words"),
     [
         ({"jwt": {}}, "needs one of `secret`, `public_key`, `jwks` and `jwks_url`"),
-        ({"jwt": {"secret": "x", "jwks_url": "https://x"}}, "has `secret` and `jwks_url`; only one of them"),
+        ({"jwt": {"secret": "x", "jwks_url": "https://x"}}, "has `secret` and `jwks_url`; give only one"),
         ({"jwt": {"secret": ""}}, "the secret is empty"),
         ({"jwt": {"secret": ["x", ""]}}, "the secret is empty"),
         ({"jwt": {"secret": "x", "algorithms": "RS256"}}, "RS256 needs a public key"),

@@ -192,26 +192,26 @@ class ClaimNamesFields(TypedDict, total=False):
     id: str | Texts
     """The user's id: a text or a whole number."""
     email: str | Texts
-    """The mail address."""
+    """The e-mail address."""
     role: str | Texts
     """The role: a text, or a list of texts for several."""
     permissions: str | Texts
-    """The permissions: a list of texts, or one text with spaces between."""
+    """The permissions: a list of texts, or one text separated by spaces."""
 
 
 class JwtFields(TypedDict, total=False):
     """Fields of `Jwt`."""
 
     name: str
-    """Name by which routes choose it, if there are several."""
+    """Name by which routes choose it. Required if there are several."""
     secret: str | Sequence[str | SecretStr] | SecretStr | None
-    """Secret for HS256 (or HS384, HS512); several are all accepted, and the first signs."""
+    """Secret for HS256, HS384 or HS512. If there are several, all are accepted, and the first one signs."""
     public_key: str | Texts | None
-    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` takes a file."""
+    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` reads a file."""
     jwks: str | Mapping[str, Any] | None
-    """A JWK set (RFC 7517). `${file:keys.json}` takes a file."""
+    """A JWK set (RFC 7517). `${file:keys.json}` reads a file."""
     jwks_url: str | None
-    """Address of a JWK set. It is fetched again every `refresh`, and when a token names a key that is not in it."""
+    """URL of a JWK set. The gateway fetches it every `refresh`, and when a token names an unknown key."""
     algorithms: (
         Literal[
             "HS256",
@@ -246,96 +246,96 @@ class JwtFields(TypedDict, total=False):
             ]
         ]
     )
-    """Algorithms that are accepted. If none is given, the usual one of each key: HS256, RS256, ES256, ES384, ES512 or
-    EdDSA. A token can never choose."""
+    """Accepted algorithms. The default is the usual one of each key: HS256, RS256, ES256, ES384, ES512 or EdDSA. The
+    token itself never decides."""
     issuer: str | Texts
-    """Accepted `iss`; all if none is given."""
+    """Accepted issuers (`iss`). The default is all."""
     audience: str | Texts
-    """Accepted `aud`, one of which a token must name; all if none is given."""
+    """Accepted audiences (`aud`), one of which a token must name. The default is all."""
     required_claims: str | Texts
-    """Claims that a token must have."""
+    """Claims that every token must have."""
     leeway: DurationLike
-    """How far the clocks of gateway and issuer may differ."""
+    """Allowed difference between the clocks of gateway and issuer."""
     claims: ClaimNamesLike
-    """Which claims say who the user is."""
+    """Names of the claims that describe the user."""
     max_size: SizeLike
-    """Size of a token; larger ones are refused."""
+    """Largest token. Larger ones are refused."""
     refresh: DurationLike
-    """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
+    """How often to fetch `jwks_url`. A token with an unknown key also triggers a fetch, at most every 30 seconds."""
     forward_credentials: bool
-    """Whether instances see the token, on whichever route."""
+    """Send the token to instances, on all routes."""
 
 
 class ConsumerFields(TypedDict, total=False):
     """Fields of `Consumer`."""
 
     keys: Required[str | Texts]
-    """SHA-256 of each key in hex; several while keys are being exchanged."""
+    """SHA-256 of each key, in hex. Give several while you replace a key."""
     email: str
-    """Mail address."""
+    """E-mail address."""
     role: str
     """Role."""
     permissions: str | Texts
-    """What it may do."""
+    """Permissions of the consumer."""
 
 
 class ApiKeyFields(TypedDict, total=False):
     """Fields of `ApiKey`."""
 
     header: str | Literal[False] | None
-    """Request field that carries the key; `false` for none."""
+    """Request field with the key; `false` for none."""
     query: str | None
-    """Query parameter that carries the key; none unless given, because addresses end up in logs."""
+    """Query parameter with the key. Off by default, because URLs end up in logs."""
     consumers: Required[Mapping[str, ConsumerLike]]
-    """Consumers by name, which is the user's id."""
+    """Consumers by name. The name is the user's id."""
     forward_credentials: bool
-    """Whether instances see the key, on whichever route."""
+    """Send the key to instances, on all routes."""
 
 
 class AccountFields(TypedDict, total=False):
     """Fields of `Account`."""
 
     password_hash: Required[str | SecretStr]
-    """Argon2id (`$argon2id$…`) or bcrypt (`$2b$…`)."""
+    """Hash of the password: Argon2id (`$argon2id$…`) or bcrypt (`$2b$…`)."""
     email: str
-    """Mail address."""
+    """E-mail address."""
     role: str
     """Role."""
     permissions: str | Texts
-    """What the user may do."""
+    """Permissions of the user."""
 
 
 class BasicFields(TypedDict, total=False):
     """Fields of `Basic`."""
 
     users: Required[Mapping[str, AccountLike]]
-    """Users by name, which is the user's id."""
+    """Users by name. The name is the user's id."""
     remember: DurationLike
-    """How long a password that was verified is remembered; verifying one takes long on purpose."""
+    """How long a verified password is remembered, because verifying one is slow on purpose."""
     forward_credentials: bool
-    """Whether instances see name and password, on whichever route."""
+    """Send name and password to instances, on all routes."""
 
 
 class CertifiedUserFields(TypedDict, total=False):
     """Fields of `CertifiedUser`."""
 
     email: str
-    """Mail address."""
+    """E-mail address."""
     role: str
     """Role."""
     permissions: str | Texts
-    """What the user may do."""
+    """Permissions of the user."""
 
 
 class ClientCertificateFields(TypedDict, total=False):
     """Fields of `ClientCertificate`."""
 
     id: Literal["common_name", "dns", "email", "uri"] | Sequence[Literal["common_name", "dns", "email", "uri"]]
-    """Where the user's id stands: the common name of the subject, or the first alternative name of a kind. The first
-    that is there counts."""
+    """Parts of the certificate that contain the user's id: the common name of the subject, or the first alternative
+    name of a kind. The first part that exists counts."""
     users: Mapping[str, CertifiedUserLike] | None
-    """Users by id; nobody else is let in then. Without it, whoever has a certificate is a user, without role and
-    permissions."""
+    """Users by id. If given, no one else is admitted. Without it, every client with a valid certificate is a user,
+    without role and permissions."""
 
 
 class FunctionAuthenticatorFields(TypedDict, total=False):
@@ -358,21 +358,20 @@ class FunctionAuthenticatorFields(TypedDict, total=False):
     """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
     to the size given here."""
     key: str | Texts | None
-    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
-    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    """Part of the request that the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or
+    several of them. The function is not called for requests without it. By default the function sees the whole
+    request."""
     cache: DurationLike | None
-    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
-    revocation of the user, end it before."""
+    """How long a result is remembered, by the value of `key`. A reload and the revocation of the user end it."""
     challenge: str | None
-    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
-    given."""
+    """Scheme in the `WWW-Authenticate` of a 401, such as `Bearer`. The default is the authenticator's name."""
     forward_credentials: bool
-    """Whether instances see the header fields and query parameters of `key`."""
+    """Send the header fields and query parameters of `key` to instances."""
     paths: str | Texts
-    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
-    sees everything, the body too if `body` is given, and it must answer."""
+    """Paths that the authenticator serves itself, independent of routes, such as the callback of a login. For these
+    requests the function sees the whole request, including the body if `body` is set, and must return a response."""
     function: Required[Callable[..., Any] | str]
-    """The function; in a file its import path, `module:function`."""
+    """The function; in a file, its import path `module:function`."""
 
 
 class AuthenticatorUseFields(TypedDict, total=False):
@@ -395,48 +394,47 @@ class AuthenticatorUseFields(TypedDict, total=False):
     """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
     to the size given here."""
     key: str | Texts | None
-    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
-    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    """Part of the request that the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or
+    several of them. The function is not called for requests without it. By default the function sees the whole
+    request."""
     cache: DurationLike | None
-    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
-    revocation of the user, end it before."""
+    """How long a result is remembered, by the value of `key`. A reload and the revocation of the user end it."""
     challenge: str | None
-    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
-    given."""
+    """Scheme in the `WWW-Authenticate` of a 401, such as `Bearer`. The default is the authenticator's name."""
     forward_credentials: bool
-    """Whether instances see the header fields and query parameters of `key`."""
+    """Send the header fields and query parameters of `key` to instances."""
     paths: str | Texts
-    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
-    sees everything, the body too if `body` is given, and it must answer."""
+    """Paths that the authenticator serves itself, independent of routes, such as the callback of a login. For these
+    requests the function sees the whole request, including the body if `body` is set, and must return a response."""
     use: Required[str]
     """Name of an installed authenticator (entry point group `pylae.authenticators`), or an import path
     `module:Class`."""
     settings: Mapping[str, Any]
-    """The authenticator's own settings."""
+    """Settings of the authenticator itself."""
 
 
 class AuthConfigFields(TypedDict, total=False):
     """Fields of `AuthConfig`."""
 
     jwt: JwtLike | Sequence[JwtLike]
-    """JSON Web Tokens; a list for several issuers, each with a `name`."""
+    """JSON Web Tokens. For several issuers, a list, each with a `name`."""
     api_key: ApiKeyLike | None
-    """Keys of programs."""
+    """API keys of programs."""
     basic: BasicLike | None
-    """User names and passwords."""
+    """User names and passwords (HTTP Basic)."""
     client_certificate: ClientCertificateLike | bool | None
-    """Certificates of clients."""
+    """Client certificates (mutual TLS)."""
     functions: Mapping[str, FunctionAuthenticatorLike]
-    """Python functions that say who the client is, by the names by which routes choose them."""
+    """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: Mapping[str, AuthenticatorUseLike]
-    """Authenticators that distributions offer, by the names by which routes choose them."""
+    """Authenticators of installed distributions, by name. Routes choose them by these names."""
     failure_limit: RateLike | Literal[False] | None
-    """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
-    beyond it 429. `false` for no limit."""
+    """Most failed authentications of one client address; further ones get 429. IPv6 addresses are counted by /64, with
+    four times the limit for a /56 and sixteen times for a /48. `false` switches the limit off."""
     realm: str
-    """What challenges call the protected space."""
+    """Realm in the challenges (`WWW-Authenticate`)."""
     admin_role: str
-    """Role that has every permission; an empty text for none."""
+    """Role that has every permission. Empty for none."""
 
 
 class InstanceFields(TypedDict, total=False):
@@ -1550,19 +1548,18 @@ class AuthenticatorOptionsFields(TypedDict, total=False):
     """Let the function read the body. The gateway then reads the whole body into memory: up to 1 MB with `true`, or up
     to the size given here."""
     key: str | Texts | None
-    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
-    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    """Part of the request that the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or
+    several of them. The function is not called for requests without it. By default the function sees the whole
+    request."""
     cache: DurationLike | None
-    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
-    revocation of the user, end it before."""
+    """How long a result is remembered, by the value of `key`. A reload and the revocation of the user end it."""
     challenge: str | None
-    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
-    given."""
+    """Scheme in the `WWW-Authenticate` of a 401, such as `Bearer`. The default is the authenticator's name."""
     forward_credentials: bool
-    """Whether instances see the header fields and query parameters of `key`."""
+    """Send the header fields and query parameters of `key` to instances."""
     paths: str | Texts
-    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
-    sees everything, the body too if `body` is given, and it must answer."""
+    """Paths that the authenticator serves itself, independent of routes, such as the callback of a login. For these
+    requests the function sees the whole request, including the body if `body` is set, and must return a response."""
 
 
 CertifiedKeyLike: TypeAlias = CertifiedKey | CertifiedKeyFields

@@ -460,7 +460,7 @@ def test_a_file_names_it(service: FakeService, tmp_path: Path) -> None:
         ("token: 'absent:who'", "auth.functions.token", "No module named 'absent'"),
         ("token: {function: 'asking:who', cache: 1m}", "auth.functions.token", "`cache` needs `key`"),
         ("token: {function: 'asking:who', key: 'path'}", "auth.functions.token.key", "is no part of a request"),
-        ("token: {function: 'asking:who', body: true}", "auth.functions.token", "`body` is for `paths`"),
+        ("token: {function: 'asking:who', body: true}", "auth.functions.token", "`body` works only with `paths`"),
         ("token: {function: 'asking:wo'}", "auth.functions.token.function", "did you mean `who`?"),
         ("token: {function: 'asking:two'}", "auth.functions.token.function", "cannot be called as `two(request)`"),
         (

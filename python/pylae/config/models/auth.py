@@ -1,4 +1,4 @@
-"""Authenticators: how users and programs say who they are."""
+"""Authenticators: how users and programs authenticate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _no_limit(value: Any) -> Any:
 
 
 class Placed(NamedTuple):
-    """An authenticator, its name, and where it stands under `auth`."""
+    """An authenticator with its name and its place under `auth`."""
 
     name: str
     at: tuple[Step, ...]
@@ -49,33 +49,33 @@ class Placed(NamedTuple):
 
 
 class AuthConfig(Settings):
-    """Authenticators by kind. A route that requires authentication is satisfied by any of them.
+    """Authenticators by kind. Any of them satisfies a route that requires authentication.
 
-    They are asked in the order of the fields. This is the table of all kinds: a field holds one authenticator, a list
-    of them, or several by name.
+    The gateway asks them in the order of the fields. Each field holds one authenticator, a list of them, or several by
+    name. This is also the table of all kinds.
     """
 
     jwt: Annotated[tuple[Jwt, ...], BeforeValidator(one_or_more, json_schema_input_type=Jwt | list[Jwt])] = ()
-    """JSON Web Tokens; a list for several issuers, each with a `name`."""
+    """JSON Web Tokens. For several issuers, a list, each with a `name`."""
     api_key: ApiKey | None = None
-    """Keys of programs."""
+    """API keys of programs."""
     basic: Basic | None = None
-    """User names and passwords."""
+    """User names and passwords (HTTP Basic)."""
     client_certificate: Switch[ClientCertificate] = None
-    """Certificates of clients."""
+    """Client certificates (mutual TLS)."""
     functions: dict[AuthenticatorName, FunctionAuthenticator] = {}
-    """Python functions that say who the client is, by the names by which routes choose them."""
+    """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: dict[AuthenticatorName, AuthenticatorUse] = {}
-    """Authenticators that distributions offer, by the names by which routes choose them."""
+    """Authenticators of installed distributions, by name. Routes choose them by these names."""
     failure_limit: Annotated[
         Rate | None, BeforeValidator(_no_limit, json_schema_input_type=Rate | Literal[False] | None)
     ] = RequestRate(30, timedelta(minutes=1))
-    """Failed authentications of one client address (IPv6 by /64; of a /56 four and of a /48 sixteen times as many);
-    beyond it 429. `false` for no limit."""
+    """Most failed authentications of one client address; further ones get 429. IPv6 addresses are counted by /64, with
+    four times the limit for a /56 and sixteen times for a /48. `false` switches the limit off."""
     realm: Annotated[str, AfterValidator(_realm)] = "pylae"
-    """What challenges call the protected space."""
+    """Realm in the challenges (`WWW-Authenticate`)."""
     admin_role: Identity | Literal[""] = "admin"
-    """Role that has every permission; an empty text for none."""
+    """Role that has every permission. Empty for none."""
 
     if TYPE_CHECKING:
 
@@ -92,7 +92,7 @@ class AuthConfig(Settings):
 
     @property
     def placed(self) -> Iterator[Placed]:
-        """All of them, in the order in which they are asked."""
+        """All authenticators, in the order in which the gateway asks them."""
         for field in type(self).model_fields:
             match getattr(self, field):
                 case AuthenticatorKind() as one:
@@ -104,41 +104,41 @@ class AuthConfig(Settings):
 
     @property
     def authenticators(self) -> tuple[AuthenticatorKind, ...]:
-        """All of them, in the same order."""
+        """All authenticators, in the same order."""
         return tuple(one for _, _, one in self.placed)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names, in the same order."""
+        """The names of all authenticators, in the same order."""
         return tuple(name for name, _, _ in self.placed)
 
     @property
     def asked(self) -> Iterator[tuple[str, tuple[Step, ...], AskedAuthenticator]]:
-        """Those that ask Python, with their names and where they stand under `auth`."""
+        """The authenticators that call Python, with their names and their places under `auth`."""
         yield from ((name, at, one) for name, at, one in self.placed if isinstance(one, AskedAuthenticator))
 
     @property
     def conceals(self) -> bool:
-        """Whether there are credentials that instances are not to see."""
+        """Whether some credentials are kept from instances."""
         return any(one.conceals for one in self.authenticators)
 
     def mistakes(self, listeners: Sequence[ListenerTls | None]) -> Iterator[Finding]:
-        """What is wrong with them beside other settings. Paths begin at `auth`."""
+        """Yields settings that conflict with other settings. Paths begin at `auth`."""
         for _, at, one in self.placed:
             yield from (found.below(at) for found in one.mistakes(listeners))
 
     def weaknesses(self) -> Iterator[Finding]:
-        """What works and is doubtful. Paths begin at `auth`."""
+        """Yields settings that work but are probably wrong or insecure. Paths begin at `auth`."""
         for _, at, one in self.placed:
             yield from (found.below(at) for found in one.weaknesses())
 
     def asked_as(self, options: Mapping[str, AuthenticatorOptions]) -> AuthConfig:
-        """The same where each plugin is asked as `options` say, by its name."""
+        """Returns a copy in which each plugin has the call options in `options`, by its name."""
         plugins = {name: use.model_copy(update=dict(options[name])) for name, use in self.plugins.items()}
         return self.model_copy(update={"plugins": plugins}) if plugins else self
 
     def plan(self, calls: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Its part of the plan; none without any authenticator. `calls` are those that ask Python, by name."""
+        """Returns its part of the plan; None without authenticators. `calls` are those that call Python, by name."""
         if not self.authenticators:
             return None
         planned = []

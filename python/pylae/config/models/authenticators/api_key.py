@@ -1,4 +1,4 @@
-"""Keys of programs."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _key_hash(text: str) -> str:
 
 
 class Consumer(Settings):
-    """A program that identifies itself by a key. A hash, or a list of hashes, is short for `keys`."""
+    """A program that authenticates with a key. A hash, or a list of hashes, is short for `keys`."""
 
     short = {"type": ["string", "array"]}
 
@@ -35,13 +35,13 @@ class Consumer(Settings):
         BeforeValidator(one_or_more, json_schema_input_type=str | list[str]),
         Field(min_length=1),
     ]
-    """SHA-256 of each key in hex; several while keys are being exchanged."""
+    """SHA-256 of each key, in hex. Give several while you replace a key."""
     email: Identity | Literal[""] = ""
-    """Mail address."""
+    """E-mail address."""
     role: Identity | Literal[""] = ""
     """Role."""
     permissions: Words = ()
-    """What it may do."""
+    """Permissions of the consumer."""
 
     if TYPE_CHECKING:
 
@@ -60,16 +60,16 @@ def _parameter(text: str) -> str:
 
 
 class ApiKey(AuthenticatorKind):
-    """Keys in a request field or a query parameter. Only their hashes stand here."""
+    """API keys in a request field or a query parameter. The configuration contains only their hashes."""
 
     header: Annotated[str, AfterValidator(field_name)] | Literal[False] | None = "X-API-Key"
-    """Request field that carries the key; `false` for none."""
+    """Request field with the key; `false` for none."""
     query: Annotated[str, AfterValidator(_parameter)] | None = None
-    """Query parameter that carries the key; none unless given, because addresses end up in logs."""
+    """Query parameter with the key. Off by default, because URLs end up in logs."""
     consumers: Annotated[dict[Identity, Consumer], Field(min_length=1)]
-    """Consumers by name, which is the user's id."""
+    """Consumers by name. The name is the user's id."""
     forward_credentials: bool = False
-    """Whether instances see the key, on whichever route."""
+    """Send the key to instances, on all routes."""
 
     if TYPE_CHECKING:
 
@@ -98,5 +98,5 @@ class ApiKey(AuthenticatorKind):
 
 
 def key_hash(key: str) -> str:
-    """What stands in the configuration for an API key."""
+    """Returns the hash of an API key for the configuration."""
     return hashlib.sha256(key.encode()).hexdigest()

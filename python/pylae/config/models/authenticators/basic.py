@@ -30,13 +30,13 @@ class Account(Settings):
     short = {"type": "string"}
 
     password_hash: Annotated[SecretStr, AfterValidator(_password_hash)]
-    """Argon2id (`$argon2id$…`) or bcrypt (`$2b$…`)."""
+    """Hash of the password: Argon2id (`$argon2id$…`) or bcrypt (`$2b$…`)."""
     email: Identity | Literal[""] = ""
-    """Mail address."""
+    """E-mail address."""
     role: Identity | Literal[""] = ""
     """Role."""
     permissions: Words = ()
-    """What the user may do."""
+    """Permissions of the user."""
 
     if TYPE_CHECKING:
 
@@ -55,14 +55,14 @@ def _user_name(text: str) -> str:
 
 
 class Basic(AuthenticatorKind):
-    """User names and passwords (RFC 7617). Over TLS only, since both pass in clear."""
+    """User names and passwords (HTTP Basic, RFC 7617). Use it over TLS only, because both are sent unencrypted."""
 
     users: Annotated[dict[Annotated[Identity, AfterValidator(_user_name)], Account], Field(min_length=1)]
-    """Users by name, which is the user's id."""
+    """Users by name. The name is the user's id."""
     remember: Wait = timedelta(minutes=1)
-    """How long a password that was verified is remembered; verifying one takes long on purpose."""
+    """How long a verified password is remembered, because verifying one is slow on purpose."""
     forward_credentials: bool = False
-    """Whether instances see name and password, on whichever route."""
+    """Send name and password to instances, on all routes."""
 
     if TYPE_CHECKING:
 

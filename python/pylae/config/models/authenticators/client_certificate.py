@@ -1,4 +1,4 @@
-"""Certificates of clients."""
+"""Client certificates."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CertifiedUser(Settings):
     """A user with a certificate."""
 
     email: Identity | Literal[""] = ""
-    """Mail address."""
+    """E-mail address."""
     role: Identity | Literal[""] = ""
     """Role."""
     permissions: Words = ()
-    """What the user may do."""
+    """Permissions of the user."""
 
     if TYPE_CHECKING:
 
@@ -35,18 +35,18 @@ Subject = Literal["common_name", "dns", "email", "uri"]
 
 
 class ClientCertificate(AuthenticatorKind):
-    """Certificates that clients show in the handshake, on listeners whose `tls` has `client_auth`."""
+    """Client certificates from the TLS handshake, on listeners whose `tls` has `client_auth`."""
 
     id: Annotated[
         tuple[Subject, ...],
         BeforeValidator(one_or_more, json_schema_input_type=Subject | list[Subject]),
         Field(min_length=1),
     ] = ("common_name", "email", "dns", "uri")
-    """Where the user's id stands: the common name of the subject, or the first alternative name of a kind. The first
-    that is there counts."""
+    """Parts of the certificate that contain the user's id: the common name of the subject, or the first alternative
+    name of a kind. The first part that exists counts."""
     users: dict[Identity, CertifiedUser] | None = None
-    """Users by id; nobody else is let in then. Without it, whoever has a certificate is a user, without role and
-    permissions."""
+    """Users by id. If given, no one else is admitted. Without it, every client with a valid certificate is a user,
+    without role and permissions."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Python that says who the client is: functions of a program, and authenticators that distributions offer."""
+"""Python that authenticates clients: functions of a program, and authenticators of installed distributions."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _credential_part(text: str) -> str:
 
 
 class AskedAuthenticator(AuthenticatorKind, CallOptions):
-    """An authenticator that asks Python who the client is."""
+    """An authenticator that calls Python."""
 
     code: ClassVar[str]
-    """Field that names what is asked."""
+    """Field that names what is called."""
 
     key: (
         Annotated[
@@ -44,23 +44,22 @@ class AskedAuthenticator(AuthenticatorKind, CallOptions):
         ]
         | None
     ) = None
-    """What of a request the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or several
-    of them. It is not asked about a request that has none. Without it the function sees the whole request."""
+    """Part of the request that the function sees: `header:NAME`, `query:NAME`, `cookie:NAME`, `client_certificate`, or
+    several of them. The function is not called for requests without it. By default the function sees the whole
+    request."""
     cache: Duration | None = None
-    """How long it is remembered what the function has said, by what stands in `key`. Another configuration, and the
-    revocation of the user, end it before."""
+    """How long a result is remembered, by the value of `key`. A reload and the revocation of the user end it."""
     challenge: Annotated[str, AfterValidator(word)] | None = None
-    """The scheme that a 401 names in `WWW-Authenticate`, such as `Bearer`; the authenticator's name if it is not
-    given."""
+    """Scheme in the `WWW-Authenticate` of a 401, such as `Bearer`. The default is the authenticator's name."""
     forward_credentials: bool = True
-    """Whether instances see the header fields and query parameters of `key`."""
+    """Send the header fields and query parameters of `key` to instances."""
     paths: Annotated[tuple[Template, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = ()
-    """Paths that are the authenticator's own, whatever routes there are: of each request to one of them the function
-    sees everything, the body too if `body` is given, and it must answer."""
+    """Paths that the authenticator serves itself, independent of routes, such as the callback of a login. For these
+    requests the function sees the whole request, including the body if `body` is set, and must return a response."""
 
     @property
     def path(self) -> str:
-        """The name of what is asked, or what stands for a function that a program has."""
+        """The name of what is called."""
         return name_of(getattr(self, self.code))
 
     def plan(self) -> dict[str, Any]:
@@ -70,7 +69,7 @@ class AskedAuthenticator(AuthenticatorKind, CallOptions):
 
 
 class AuthenticatorOptions(AskedAuthenticator):
-    """How the function of an authenticator is asked."""
+    """How the function of an authenticator is called."""
 
     if TYPE_CHECKING:
 
@@ -80,9 +79,11 @@ class AuthenticatorOptions(AskedAuthenticator):
     def _can_be(self) -> AuthenticatorOptions:
         if self.cache is not None and self.key is None:
             hint = 'say by what, as in `key: "header:X-Token"`'
-            raise refusal("`cache` needs `key`: by what would it be remembered?", hint)
+            raise refusal("`cache` needs `key`, by which results are remembered", hint)
         if self.body is not None and not self.paths:
-            raise refusal("`body` is for `paths`", "a request is authenticated before its body is read")
+            raise refusal(
+                "`body` works only with `paths`", "other requests are authenticated before their body is read"
+            )
         if not self.forward_credentials:
             kept = [part for part in self.key or () if not part.startswith(("header:", "query:"))]
             if self.key is None or kept:
@@ -100,7 +101,7 @@ def _function(given: Any) -> Any:
 
 
 class FunctionAuthenticator(AuthenticatorOptions):
-    """A Python function that says who the client is: `function(request)`, which returns a User, None, or a Response.
+    """A Python function that authenticates clients: `function(request)` returns a User, None, or a Response.
 
     An import path is short for `function`.
     """
@@ -109,7 +110,7 @@ class FunctionAuthenticator(AuthenticatorOptions):
     code = "function"
 
     function: Annotated[Any, BeforeValidator(_function, json_schema_input_type=str), PlainSerializer(name_of)]
-    """The function; in a file its import path, `module:function`."""
+    """The function; in a file, its import path `module:function`."""
 
     if TYPE_CHECKING:
 
@@ -122,9 +123,9 @@ class FunctionAuthenticator(AuthenticatorOptions):
 
 
 class AuthenticatorUse(AskedAuthenticator):
-    """An authenticator that a distribution offers, with its settings. A text is short for `use`.
+    """An authenticator of an installed distribution, with its settings. A text is short for `use`.
 
-    What is not said about how it is asked is as the authenticator itself has it.
+    The authenticator itself sets the defaults of how it is called.
 
     Example:
         ```yaml
@@ -141,7 +142,7 @@ class AuthenticatorUse(AskedAuthenticator):
     """Name of an installed authenticator (entry point group `pylae.authenticators`), or an import path
     `module:Class`."""
     settings: Annotated[dict[str, Any], AfterValidator(own_copy)] = {}
-    """The authenticator's own settings."""
+    """Settings of the authenticator itself."""
 
     if TYPE_CHECKING:
 
@@ -153,7 +154,7 @@ class AuthenticatorUse(AskedAuthenticator):
         return {"use": value} if isinstance(value, str) else value
 
     def over(self, own: AuthenticatorOptions) -> AuthenticatorOptions:
-        """How it is asked: what was written here goes before the authenticator's `own`. Raises ValidationError."""
+        """Returns the call options: those written here, over the authenticator's `own`. Raises ValidationError."""
         models = (own, self)
         names = AuthenticatorOptions.model_fields
         said = {name: getattr(one, name) for one in models for name in names if name in one.model_fields_set}

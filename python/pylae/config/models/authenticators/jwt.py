@@ -23,7 +23,7 @@ Algorithm = Literal[
 ]
 
 WEAK_SECRET = 32
-"""Bytes that a secret needs at least to be as strong as HS256 (RFC 7518 section 3.2)."""
+"""Fewest bytes with which a secret is as strong as HS256 (RFC 7518 section 3.2)."""
 
 
 def _secret(value: SecretStr) -> SecretStr:
@@ -40,21 +40,21 @@ def _url(text: str) -> str:
 
 
 def _document(value: Any) -> Any:
-    """A JWK set as text, whether it was written as text or as a mapping."""
+    """Returns a JWK set as text, whether it is given as text or as a mapping."""
     return as_json(value) if isinstance(value, dict) else value
 
 
 class ClaimNames(Settings):
-    """Which claims of a token say who the user is. The first that is there counts; `a.b` is `b` inside `a`."""
+    """Claims of a token that describe the user. The first claim that exists counts; `a.b` is `b` inside `a`."""
 
     id: Annotated[Words, Field(min_length=1)] = ("user_id", "sub")
     """The user's id: a text or a whole number."""
     email: Words = ("email",)
-    """The mail address."""
+    """The e-mail address."""
     role: Words = ("role",)
     """The role: a text, or a list of texts for several."""
     permissions: Words = ("permissions", "scope")
-    """The permissions: a list of texts, or one text with spaces between."""
+    """The permissions: a list of texts, or one text separated by spaces."""
 
     if TYPE_CHECKING:
 
@@ -62,10 +62,12 @@ class ClaimNames(Settings):
 
 
 class Jwt(AuthenticatorKind):
-    """JSON Web Tokens in `Authorization: Bearer`. Exactly one of `secret`, `public_key`, `jwks` and `jwks_url`."""
+    """JSON Web Tokens in `Authorization: Bearer`. Exactly one of `secret`, `public_key`, `jwks` and `jwks_url` is
+    required.
+    """
 
     name: AuthenticatorName = "jwt"
-    """Name by which routes choose it, if there are several."""
+    """Name by which routes choose it. Required if there are several."""
     secret: (
         Annotated[
             tuple[Annotated[SecretStr, AfterValidator(_secret)], ...],
@@ -74,34 +76,34 @@ class Jwt(AuthenticatorKind):
         ]
         | None
     ) = None
-    """Secret for HS256 (or HS384, HS512); several are all accepted, and the first signs."""
+    """Secret for HS256, HS384 or HS512. If there are several, all are accepted, and the first one signs."""
     public_key: Annotated[Words, Field(min_length=1)] | None = None
-    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` takes a file."""
+    """Public keys in PEM: RSA, P-256, P-384, P-521 or Ed25519. `${file:key.pem}` reads a file."""
     jwks: Annotated[SecretStr, BeforeValidator(_document, json_schema_input_type=str | dict[str, Any])] | None = None
-    """A JWK set (RFC 7517). `${file:keys.json}` takes a file."""
+    """A JWK set (RFC 7517). `${file:keys.json}` reads a file."""
     jwks_url: Annotated[str, AfterValidator(_url)] | None = None
-    """Address of a JWK set. It is fetched again every `refresh`, and when a token names a key that is not in it."""
+    """URL of a JWK set. The gateway fetches it every `refresh`, and when a token names an unknown key."""
     algorithms: Annotated[
         tuple[Algorithm, ...], BeforeValidator(one_or_more, json_schema_input_type=Algorithm | list[Algorithm])
     ] = ()
-    """Algorithms that are accepted. If none is given, the usual one of each key: HS256, RS256, ES256, ES384, ES512 or
-    EdDSA. A token can never choose."""
+    """Accepted algorithms. The default is the usual one of each key: HS256, RS256, ES256, ES384, ES512 or EdDSA. The
+    token itself never decides."""
     issuer: Words = ()
-    """Accepted `iss`; all if none is given."""
+    """Accepted issuers (`iss`). The default is all."""
     audience: Words = ()
-    """Accepted `aud`, one of which a token must name; all if none is given."""
+    """Accepted audiences (`aud`), one of which a token must name. The default is all."""
     required_claims: Words = ("exp",)
-    """Claims that a token must have."""
+    """Claims that every token must have."""
     leeway: Wait = timedelta(seconds=30)
-    """How far the clocks of gateway and issuer may differ."""
+    """Allowed difference between the clocks of gateway and issuer."""
     claims: ClaimNames = ClaimNames()
-    """Which claims say who the user is."""
+    """Names of the claims that describe the user."""
     max_size: Annotated[ByteSize, Field(ge=64, le=2**16)] = 8 * 1024
-    """Size of a token; larger ones are refused."""
+    """Largest token. Larger ones are refused."""
     refresh: Duration = timedelta(minutes=10)
-    """How often `jwks_url` is fetched. Each time after a token with an unknown key too, but not within 30 seconds."""
+    """How often to fetch `jwks_url`. A token with an unknown key also triggers a fetch, at most every 30 seconds."""
     forward_credentials: bool = True
-    """Whether instances see the token, on whichever route."""
+    """Send the token to instances, on all routes."""
 
     if TYPE_CHECKING:
 
@@ -111,7 +113,7 @@ class Jwt(AuthenticatorKind):
     def _fits(self) -> Jwt:
         sources = [name for name in ("secret", "public_key", "jwks", "jwks_url") if getattr(self, name) is not None]
         if len(sources) != 1:
-            found = f"has {' and '.join(f'`{name}`' for name in sources)}; only one of them" if sources else "needs one"
+            found = f"has {' and '.join(f'`{name}`' for name in sources)}; give only one" if sources else "needs one"
             raise refusal(f"{found} of `secret`, `public_key`, `jwks` and `jwks_url`" if not sources else found)
         symmetric = [name for name in self.algorithms if name.startswith("HS")]
         if symmetric and sources[0] in ("public_key", "jwks_url"):
@@ -147,13 +149,13 @@ class Jwt(AuthenticatorKind):
         for secret in self.secret or ():
             length = len(secret.get_secret_value().encode())
             if length < WEAK_SECRET:
-                text = f"the secret has {length} bytes; with less than {WEAK_SECRET} it can be guessed from a token"
+                text = f"the secret has {length} bytes; a secret below {WEAK_SECRET} bytes can be guessed from a token"
                 yield Finding(("secret",), text, "e.g. `openssl rand -base64 48`")
         if self.jwks_url is not None and not self.audience:
-            text = "without `audience`, every token of this issuer is accepted, for whatever service it was made"
+            text = "without `audience`, tokens of this issuer for any service are accepted"
             yield Finding(("jwks_url",), text)
         if self.jwks_url is not None and _is_plain(self.jwks_url):
-            text = "keys that come over http:// can be replaced by whoever is on the way"
+            text = "anyone on the network can replace keys that come over http://"
             yield Finding(("jwks_url",), text, "use https://")
 
 

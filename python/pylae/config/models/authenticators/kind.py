@@ -1,4 +1,4 @@
-"""What every kind of authenticator has in common, and the words of their settings."""
+"""The base of all kinds of authenticators, and common types of their settings."""
 
 from __future__ import annotations
 
@@ -18,45 +18,47 @@ _IDENTITY = re.compile(r"[^\x00-\x20\x7f,]([^\x00-\x1f\x7f,]*[^\x00-\x20\x7f,])?
 
 
 class AuthenticatorKind(Settings):
-    """A kind of authenticator: the base of what stands under `auth`.
+    """Base class of the kinds of authenticators.
 
-    Where its settings stand follows from the field of `AuthConfig` that holds them: one of a kind is called as the
-    field, several have names of their own.
+    The field of `AuthConfig` decides where its settings are: a single one has the name of the field, several have their
+    own names.
     """
 
     def plan(self) -> dict[str, Any]:
-        """Its part of the plan: its kind, and what `Config` of the same kind in Rust has.
+        """Returns its part of the plan: its kind, and the fields of `Config` of the same kind in Rust.
 
-        What comes from a path of the settings that is not the same as in the plan is a `PlanPart`.
+        Values whose path in the settings differs from that in the plan are a `PlanPart`.
         """
         raise NotImplementedError
 
     @property
     def conceals(self) -> bool:
-        """Whether it keeps credentials from instances. It does where `forward_credentials` is there and false."""
+        """Whether it keeps credentials from instances: it has `forward_credentials`, which is false."""
         return getattr(self, "forward_credentials", True) is False
 
     def mistakes(self, _listeners: Sequence[ListenerTls | None], /) -> Iterator[Finding]:
-        """What is wrong with it beside other settings, such as the `tls` of each listener. Paths begin at it."""
+        """Yields settings that conflict with others, such as the `tls` of the listeners. Paths begin at this
+        authenticator.
+        """
         yield from ()
 
     def weaknesses(self) -> Iterator[Finding]:
-        """What works and is doubtful. Paths begin at it."""
+        """Yields settings that work but are probably wrong or insecure. Paths begin at this authenticator."""
         yield from ()
 
 
 def by_name(name: str, plan: Mapping[str, Any]) -> PlanPart:
-    """One of a list of the plan, which stands under its name in the configuration."""
+    """Returns an item of a list in the plan whose settings are under its name in the configuration."""
     return PlanPart({"id": name, **plan}, Origin((name,)))
 
 
 def one_or_more(value: Any) -> Any:
-    """A value alone as a list of one."""
+    """Returns a single value as a list."""
     return [value] if isinstance(value, str | SecretStr | dict | Settings) else value
 
 
 def word(text: str) -> str:
-    """A text that can be the name of an authenticator, and a scheme in `WWW-Authenticate`."""
+    """Checks that a text can be the name of an authenticator, and a scheme in `WWW-Authenticate`."""
     if not _NAME.fullmatch(text):
         raise refusal("must be a letter and then letters, digits, `_` or `-`")
     return text
@@ -69,8 +71,8 @@ def _identity(text: str) -> str:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])]
-"""Texts, of which one may stand alone."""
+"""A list of texts, or a single one."""
 Identity = Annotated[str, AfterValidator(_identity), Field(max_length=256)]
-"""What instances are told about a user."""
+"""A text about the user that instances are told."""
 AuthenticatorName = Annotated[str, AfterValidator(word)]
 """Name by which routes choose an authenticator."""
