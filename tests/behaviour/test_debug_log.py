@@ -115,7 +115,7 @@ def test_a_bad_value_ends_it_and_says_what_a_good_one_is(value: str, tmp_path: P
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 3, ended.stderr
     wrong = re.split("[,=]", value)[-1]
-    assert f"pylae: the environment variable PYLAE_LOG: `{wrong}` is no level" in ended.stderr
+    assert f"pylae: the environment variable PYLAE_LOG: `{wrong}` is not a level" in ended.stderr
     assert "`pylae_proxy=debug,h2=info`" in ended.stderr
     assert "Traceback" not in ended.stderr
 

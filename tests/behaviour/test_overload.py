@@ -280,7 +280,7 @@ def test_a_hook_that_takes_all_descriptors(limited: Callable[..., Limited], tmp_
                 assert waiting.read_answer().status == 200
         blameless(running)
         log = running.log()
-    assert "the gateway is out of descriptors, which counts against nobody" in log
+    assert "the gateway is out of descriptors, which no instance is blamed for" in log
     assert log.count("could not be accepted") <= 2
     assert re.search(r"\d+ of 256 file descriptors are in use: .*no connections accepted", log)
     assert "are in use: connections and requests are taken as usual" in log

@@ -96,7 +96,7 @@ def test_insecure_only(tmp_path: Path, service: FakeService) -> None:
     [
         ("path: /a, redirect: www.example.org", "must start with"),
         ("path: /a, redirect: 'https://{id}/'", "not captured"),
-        ("path: '/{id}', redirect: 'https://{id}/'", "cannot stand in the host"),
+        ("path: '/{id}', redirect: 'https://{id}/'", "cannot be in the host"),
         ("path: '/{id}', redirect: '/x/{di}'", "there are `{host}`, `{path}`, `{id}`"),
         ("path: /a, redirect: {to: /b, status: 200}", "status"),
         ("path: /a, redirect: {status: 301}", "to"),

@@ -81,7 +81,7 @@ impl Policy for Authentication {
             }
         }
         if config.required && authenticators.is_empty() && problems.is_empty() {
-            problems.push(Problem::at("authenticators", "there is none, so nobody could ever be authenticated"));
+            problems.push(Problem::at("authenticators", "there is none, so no user could be authenticated"));
         }
         let failures = parts.auth.failure_limit.and_then(|limit| {
             Failures::register(limit, &parts.shared.counters)
@@ -133,7 +133,7 @@ impl Policy for Authentication {
                     refused.push(format!("{}: {why}", authenticator.name()));
                 }
                 AuthenticatorOutcome::Refused(Refusal::Unknown) if self.0.required => {
-                    refused.push(format!("{}: nobody is known by the credential", authenticator.name()));
+                    refused.push(format!("{}: the credential belongs to no known user", authenticator.name()));
                 }
                 AuthenticatorOutcome::Refused(Refusal::Unchecked(why)) => {
                     unchecked = Some(format!("{}: {why}", authenticator.name()));
@@ -142,7 +142,7 @@ impl Policy for Authentication {
             }
         }
         if self.0.authenticators.is_empty() {
-            return "asks nobody, and keeps credentials that are for the gateway from the instance".to_owned();
+            return "requires no user, and keeps credentials for the gateway from the instance".to_owned();
         }
         let names: Vec<&str> = self.0.authenticators.iter().map(|authenticator| authenticator.name()).collect();
         let names = names.join(" or ");
@@ -270,7 +270,7 @@ impl AuthenticationRules {
                 (Some(wait), _) => reject_too_many_failures(wait),
                 (None, Refusal::Rejected(rejection)) => self.challenging(rejection),
                 (None, Refusal::Bad(why)) => self.unauthorized(why, refused.bearer),
-                (None, _) => self.unauthorized("nobody is known by the credential", false),
+                (None, _) => self.unauthorized("the credential belongs to no known user", false),
             },
         }
     }

@@ -105,7 +105,7 @@ impl Policy for Caching {
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let invalid = config.vary.iter().enumerate().filter(|(_, name)| !cache::is_key(name));
-        let text = "the gateway writes this field into each request anew, so that no two answers would be the same";
+        let text = "the gateway sets this field to a new value in each request, so no response could be reused";
         let problems: Vec<_> = invalid.map(|(index, _)| Problem::at(format!("vary[{index}]"), text)).collect();
         if !problems.is_empty() {
             return Err(problems);

@@ -80,8 +80,7 @@ impl Policy for Cors {
             problems.push(Problem::at("credentials", "cannot be allowed for every origin: list the `origins`"));
         }
         if config.credentials && config.expose.iter().any(|name| name == "*") {
-            problems
-                .push(Problem::at("expose", "browsers ignore `*` together with `credentials`: list the names"));
+            problems.push(Problem::at("expose", "browsers ignore `*` together with `credentials`: list the names"));
         }
         let mut listed = Vec::new();
         for (index, origin) in config.origins.iter().enumerate().filter(|_| !all) {
@@ -245,7 +244,7 @@ impl Origin {
                 let scheme = format!("{scheme}://");
                 Ok(Self::Subdomains { scheme: scheme.into_bytes().into(), parent: parent.as_bytes().into() })
             }
-            Some(_) => Err("`*` stands for whole labels at the start of a host, as in https://*.example.org"),
+            Some(_) => Err("`*` must replace whole labels at the start of a host, as in https://*.example.org"),
         }
     }
 

@@ -63,7 +63,7 @@ impl Policy for Redirect {
             return Verdict::Reject(Box::new(Rejection {
                 status: 400,
                 code: "host_missing",
-                message: "the redirect leads to the host that the request is for, and it names none".into(),
+                message: "the redirect needs the host of the request, and the request has none".into(),
                 headers: Vec::new(),
             }));
         }
@@ -142,7 +142,7 @@ fn parse_template(template: &str, params: &[Box<str>]) -> Result<Vec<RedirectPie
             ("host", _) if open < path_at => RedirectPiece::Authority,
             ("host", _) => RedirectPiece::Host,
             ("path", _) if open >= path_at => RedirectPiece::Path,
-            (_, Some(_)) => return Err(format!("`{{{name}}}` cannot stand in the host: it could name another one")),
+            (_, Some(_)) => return Err(format!("`{{{name}}}` cannot be in the host: it could name any host")),
             _ => return Err(format!("`{{{name}}}` is not captured by the match; {}", known_names(params))),
         };
         push_literal(&mut pieces, &template[at..open])?;

@@ -38,7 +38,7 @@ impl Policy for StaticResponse {
             problems.push(Problem::at("status", "must be 200 to 599"));
         }
         if matches!(config.status, 204 | 205 | 304) && !config.body.is_empty() {
-            problems.push(Problem::at("body", format!("an answer of status {} has none", config.status)));
+            problems.push(Problem::at("body", format!("a response with status {} has no body", config.status)));
         }
         let mut headers = Vec::new();
         if let Some(value) = config.content_type {

@@ -146,7 +146,7 @@ impl Overload {
         };
         self.shortage_reports.report(log, clock::coarse(), Halt::Shortage(what).code(), || {
             let resource = what.resource();
-            format!("{} failed: the gateway is out of {resource}, which counts against nobody; {remedy}", doing())
+            format!("{} failed: the gateway is out of {resource}, which no instance is blamed for; {remedy}", doing())
         });
     }
 

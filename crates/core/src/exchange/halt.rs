@@ -157,7 +157,7 @@ impl Halt {
             Self::Head(HeadError::Syntax(what)) | Self::Target(TargetError(what)) | Self::Malformed(what) => what,
             Self::Head(HeadError::TargetTooLong) => "the request target is too long",
             Self::Head(HeadError::TooLarge) => "the request head is too large",
-            Self::Head(HeadError::Version) => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::Head(HeadError::Version) => "only HTTP/1.0 and HTTP/1.1 are supported here",
             Self::Expectation => "only `Expect: 100-continue` can be met",
             Self::NotImplemented => "this method or protocol is not available here",
             Self::HeadTimeout => "the request head did not arrive in time",

@@ -32,7 +32,7 @@ pub fn admit(exchange: &mut Exchange) -> Result<(), Halt> {
         return Err(Halt::Rejected(Box::new(Rejection {
             status: 426,
             code: "websocket_version",
-            message: "only version 13 of the WebSocket protocol is spoken here".into(),
+            message: "only version 13 of the WebSocket protocol is supported here".into(),
             headers: vec![("Sec-WebSocket-Version".into(), "13".to_owned())],
         })));
     }

@@ -50,7 +50,7 @@ impl Authenticators {
         if pylae_http::Edits::default().set(b"WWW-Authenticate", config.realm.as_bytes()).is_err()
             || config.realm.contains(['"', '\\'])
         {
-            problems.push(Problem::at("realm", "cannot stand in a header"));
+            problems.push(Problem::at("realm", "cannot be sent in a header"));
         }
         let Config { realm, failure_limit, .. } = Config { authenticators: Vec::new(), ..config };
         if problems.is_empty() { Ok(Self { realm, failure_limit, list }) } else { Err(problems) }

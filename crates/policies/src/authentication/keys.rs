@@ -215,7 +215,7 @@ impl Keys {
     pub(super) fn from_secrets(secrets: &[String], allowed: &[SignatureAlgorithm]) -> Result<Self, Vec<Problem>> {
         let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
         if let Some(wrong) = allowed.iter().find(|algorithm| algorithm.hmac().is_none()) {
-            let text = format!("{} needs a public key, and a secret is none", wrong.name());
+            let text = format!("{} needs a public key, not a secret", wrong.name());
             return Err(vec![Problem::at("algorithms", text)]);
         }
         let mut keys = Vec::new();
@@ -274,7 +274,7 @@ impl Keys {
 fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Result<Vec<VerificationKey>, String> {
     let key = |algorithm: SignatureAlgorithm| VerificationKey::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
-    let usual = usual.ok_or("this is no RSA, P-256, P-384, P-521 or Ed25519 public key")?;
+    let usual = usual.ok_or("this is not an RSA, P-256, P-384, P-521 or Ed25519 public key")?;
     if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= MIN_RSA_BITS) {
         return Err(format!("an RSA key needs at least {MIN_RSA_BITS} bits"));
     }

@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Claims {
                 let mut claims = Map::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {
                     if claims.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a claim stands twice"));
+                        return Err(serde::de::Error::custom("a claim is given twice"));
                     }
                 }
                 Ok(Claims(claims))

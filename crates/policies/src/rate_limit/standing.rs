@@ -67,7 +67,7 @@ impl Holder {
                 _ => false,
             };
             if missing {
-                return Err(format!("the key of this limit is `{key}`: an address or a user is needed"));
+                return Err(format!("the key of this limit is `{key}`: give an address or a user"));
             }
         }
         let mut out = Vec::new();

@@ -62,7 +62,7 @@ async fn read_proxy_header(
 ) -> Option<(TcpStream, SocketAddr)> {
     let from = peer.ip().to_canonical();
     if !trusted.iter().any(|net| net.contains(&from)) {
-        report_refusal(worker, || format!("a connection from {from}, which is no trusted proxy, was refused"));
+        report_refusal(worker, || format!("a connection from {from}, which is not a trusted proxy, was refused"));
         return None;
     }
     deadline.set(clock::coarse().saturating_add(worker.snapshot().plan.limits.head_timeout.0));

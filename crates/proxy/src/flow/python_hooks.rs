@@ -250,7 +250,7 @@ impl<'a> Flow<'a> {
 }
 
 fn too_large() -> Halt {
-    let message = "the service's answer is larger than what the gateway looks at".into();
+    let message = "the service's response is larger than a hook may read".into();
     Halt::Rejected(Box::new(Rejection { status: 502, code: "response_too_large", message, headers: Vec::new() }))
 }
 

@@ -42,7 +42,7 @@ fn read(wanted: &str) -> Result<Targets, Problem> {
 fn level(name: &str) -> Result<LevelFilter, Problem> {
     let known = Some(name).filter(|name| name.starts_with(char::is_alphabetic)).and_then(|name| name.parse().ok());
     known.ok_or_else(|| {
-        let wrong = format!("the environment variable {VARIABLE}: `{name}` is no level");
+        let wrong = format!("the environment variable {VARIABLE}: `{name}` is not a level");
         let right = "off, error, warn, info, debug and trace are; write `debug`, or `pylae_proxy=debug,h2=info`";
         Problem::at("", format!("{wrong}; {right}"))
     })
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!(
                 problem.message,
                 format!(
-                    "the environment variable PYLAE_LOG: `{name}` is no level; off, error, warn, info, \
+                    "the environment variable PYLAE_LOG: `{name}` is not a level; off, error, warn, info, \
                      debug and trace are; write `debug`, or `pylae_proxy=debug,h2=info`"
                 )
             );

@@ -64,7 +64,7 @@ fn check_escape(text: &str) -> Result<(), String> {
     }
     if byte == b'/' {
         return Err(
-            "`%2F` is no part of a literal path; on a route with `encoded_slash: keep` a parameter takes it".into()
+            "`%2F` cannot be in a literal path; with `encoded_slash: keep` a parameter can contain it".into()
         );
     }
     if b"\\\0".contains(&byte) {
@@ -79,7 +79,7 @@ pub(crate) fn check_host(host: &str) -> Result<(), String> {
         return Err("the host is empty; leave `hosts` out to take all".into());
     }
     if host.contains('*') {
-        return Err("`*` stands only for the labels in front: `*.example.org`".into());
+        return Err("`*` is allowed only in place of the first labels: `*.example.org`".into());
     }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(format!("write `{}`: hosts are compared in lower case", host.to_ascii_lowercase()));
@@ -91,11 +91,11 @@ pub(crate) fn check_host(host: &str) -> Result<(), String> {
         return if host.ends_with(']') {
             Ok(())
         } else {
-            Err("a port or text behind `]`; hosts have no port here".into())
+            Err("a port or text after `]`; write hosts without port".into())
         };
     }
     if host.contains(':') {
-        return Err("hosts are compared without port; an IPv6 address stands in brackets".into());
+        return Err("write hosts without port, and an IPv6 address in brackets".into());
     }
     if host.bytes().any(|b| !b.is_ascii_graphic() || b"/?#@\\".contains(&b)) {
         return Err(format!("`{host}` is not a host name"));

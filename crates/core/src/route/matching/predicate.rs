@@ -103,7 +103,7 @@ impl Predicate {
                 return Err(("name", format!("`{}` is not a field name", from.name)));
             }
             ConditionSource::Cookie if !is_token => {
-                return Err(("name", format!("`{}` is no cookie's name", from.name)));
+                return Err(("name", format!("`{}` is not the name of a cookie", from.name)));
             }
             ConditionSource::Field => from.name.to_ascii_lowercase(),
             ConditionSource::Query | ConditionSource::Cookie => from.name.clone(),

@@ -274,7 +274,7 @@ fn what_cannot_be_a_split_is_told_with_its_place() {
         ),
         (
             vec![MemberPlan { when: Some(on_cookie("a b", ValueTest::Present)), ..member("b", 1) }],
-            vec!["members[0].when.cookies[0].name: `a b` is no cookie's name"],
+            vec!["members[0].when.cookies[0].name: `a b` is not the name of a cookie"],
         ),
     ] {
         assert_eq!(problems(members), expected);

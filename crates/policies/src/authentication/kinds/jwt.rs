@@ -71,7 +71,7 @@ fn keys_at_hand(config: &KeyConfig, allowed: &[SignatureAlgorithm]) -> Result<Ke
         KeyConfig::Jwks(text) => {
             Keys::from_jwks(text.as_bytes(), allowed, true).map_err(|why| vec![Problem::at("keys.value", why)])
         }
-        KeyConfig::Url(_) => Err(vec![Problem::at("keys", "keys at a URL are not at hand")]),
+        KeyConfig::Url(_) => Err(vec![Problem::at("keys", "keys from a URL are not available here")]),
     }
 }
 

@@ -108,7 +108,7 @@ fn what_it_says_is_remembered_for_a_while() {
             assert_eq!(asking.ask(&mut request(path, &["X-Token: ada"])), Ok("ada".into()));
             assert_eq!(
                 asking.ask(&mut request(path, &["X-Token: nobody"])),
-                Err("nobody is known by the credential".into())
+                Err("the credential belongs to no known user".into())
             );
         }
         assert_eq!(asking.asked(), 2);
