@@ -191,7 +191,7 @@ def test_mistakes(tmp_path: Path, auth: str) -> None:
 
 def test_it_is_no_function(tmp_path: Path) -> None:
     file = written(tmp_path, "http://127.0.0.1:1", "    {}\n  functions: {staff: 'offered_badges:Badges'}\n")
-    said = "offered_badges.Badges is an authenticator; it is used under `auth.plugins`, not as a function"
+    said = "offered_badges.Badges is an authenticator; use it under `auth.plugins`, not as a function"
     assert said in problem(file)
 
 

@@ -63,9 +63,7 @@ fn check_escape(text: &str) -> Result<(), String> {
         return Err(format!("write `%{hex}` as `{}`: it is decoded before routing", char::from(byte)));
     }
     if byte == b'/' {
-        return Err(
-            "`%2F` cannot be in a literal path; with `encoded_slash: keep` a parameter can contain it".into()
-        );
+        return Err("`%2F` cannot be in a literal path; with `encoded_slash: keep` a parameter can contain it".into());
     }
     if b"\\\0".contains(&byte) {
         return Err(format!("`%{hex}` never occurs in a path: such requests are refused"));
