@@ -41,32 +41,32 @@ def _resolver(text: str) -> str:
 
 
 class DnsDiscovery(SourceSettings):
-    """Every address of a name is an instance. `name:port`, or the name of SRV records, is short for it."""
+    """Each address of a name is an instance. `name:port`, or the name of SRV records, is a short form."""
 
     short = {"type": "string"}
     private = ("timeout", "min_ttl", "max_ttl", "retry", "gone_after")
 
     name: Annotated[str, AfterValidator(_name)]
-    """Domain name."""
+    """Domain name to look up."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port of the instances, whose addresses A and AAAA records give. Without it SRV records are asked for, which have
-    ports and weights of their own; of several priorities the lowest number counts."""
+    """Port of the instances, whose addresses come from A and AAAA records. Without it, the gateway looks up SRV
+    records, which contain ports and weights; of several priorities, only the lowest number counts."""
     scheme: Literal["http", "https"] = "http"
-    """What is spoken to them."""
+    """Protocol of the instances."""
     family: Literal["any", "ipv4", "ipv6"] = "any"
-    """Which addresses are used."""
+    """Which addresses to use."""
     resolvers: tuple[Annotated[str, AfterValidator(_resolver)], ...] = ()
-    """Name servers, `ip` or `ip:port`; those of the system if none are given."""
+    """Name servers, as `ip` or `ip:port`. The default is those of the system."""
     timeout: Duration = timedelta(seconds=5)
     """Longest wait for an answer."""
     min_ttl: Duration = timedelta(seconds=1)
-    """Shortest time between two look-ups, whatever the records say."""
+    """Shortest time between two look-ups, even if the TTL of the records is shorter."""
     max_ttl: Duration = timedelta(hours=1)
-    """Longest time between two look-ups, whatever the records say."""
+    """Longest time between two look-ups, even if the TTL of the records is longer."""
     retry: Duration = timedelta(seconds=5)
-    """Time until the next look-up after one that failed. Until then, and however often it fails, the instances stay."""
+    """Time between a failed look-up and the next one. The instances stay however often it fails."""
     gone_after: Wait = timedelta(minutes=1)
-    """How long the name servers must say that there is no such name, or nothing of it, before the instances leave."""
+    """How long the name servers must answer that the name or its records do not exist before the instances leave."""
 
     @property
     def secure(self) -> bool:

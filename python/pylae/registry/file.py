@@ -1,4 +1,4 @@
-"""Instances from a file that others write."""
+"""Instances from a file that another program writes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _INSTANCES = TypeAdapter(tuple[Instance, ...])
 
 
 class FileDiscovery(SourceSettings):
-    """A file, YAML or JSON, that lists the instances of each service. Its name is short for `path`."""
+    """A file, YAML or JSON, with the instances of each service. Its name is short for `path`."""
 
     short = {"type": "string"}
     files = ("path",)
     private = ("path", "interval")
 
     path: Annotated[str, Field(min_length=1)]
-    """The file, relative to the folder of the configuration: a mapping of services to lists of instances."""
+    """The file, relative to the folder of the configuration. It maps names of services to lists of instances."""
     interval: Duration = timedelta(seconds=1)
-    """Time between two looks. A file that replaces it is taken at once, one that is written into when it rests."""
+    """Time between two looks at the file. A replaced file is read at once. A file that is written in place is read once
+    it no longer changes between two looks."""
 
     if TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""Instances that register themselves and stay as long as they beat."""
+"""Instances that register themselves and stay as long as they send heartbeats."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ _LATE = 1.0
 
 
 class HeartbeatDiscovery(SourceSettings):
-    """Instances register themselves over the admin API, and leave when they stop beating. `{}` takes the defaults."""
+    """Instances register themselves over the admin API, and leave when their heartbeats stop. `{}` takes the
+    defaults.
+    """
 
     ttl: Duration = timedelta(seconds=30)
-    """How long an instance stays without a beat, unless it asks for another time."""
+    """How long an instance stays without a heartbeat, unless it asks for another time."""
     max_ttl: Duration = timedelta(hours=1)
-    """Longest time that it may ask for."""
+    """Longest time that an instance may ask for."""
     max_instances: Annotated[Positive, Field(le=MOST_INSTANCES)] = 1000
-    """Instances that may be registered."""
+    """Most registered instances."""
 
     if TYPE_CHECKING:
 

@@ -450,46 +450,47 @@ class DnsDiscoveryFields(TypedDict, total=False):
     """Fields of `DnsDiscovery`."""
 
     name: Required[str]
-    """Domain name."""
+    """Domain name to look up."""
     port: int | None
-    """Port of the instances, whose addresses A and AAAA records give. Without it SRV records are asked for, which have
-    ports and weights of their own; of several priorities the lowest number counts."""
+    """Port of the instances, whose addresses come from A and AAAA records. Without it, the gateway looks up SRV
+    records, which contain ports and weights; of several priorities, only the lowest number counts."""
     scheme: Literal["http", "https"]
-    """What is spoken to them."""
+    """Protocol of the instances."""
     family: Literal["any", "ipv4", "ipv6"]
-    """Which addresses are used."""
+    """Which addresses to use."""
     resolvers: Texts
-    """Name servers, `ip` or `ip:port`; those of the system if none are given."""
+    """Name servers, as `ip` or `ip:port`. The default is those of the system."""
     timeout: DurationLike
     """Longest wait for an answer."""
     min_ttl: DurationLike
-    """Shortest time between two look-ups, whatever the records say."""
+    """Shortest time between two look-ups, even if the TTL of the records is shorter."""
     max_ttl: DurationLike
-    """Longest time between two look-ups, whatever the records say."""
+    """Longest time between two look-ups, even if the TTL of the records is longer."""
     retry: DurationLike
-    """Time until the next look-up after one that failed. Until then, and however often it fails, the instances stay."""
+    """Time between a failed look-up and the next one. The instances stay however often it fails."""
     gone_after: DurationLike
-    """How long the name servers must say that there is no such name, or nothing of it, before the instances leave."""
+    """How long the name servers must answer that the name or its records do not exist before the instances leave."""
 
 
 class FileDiscoveryFields(TypedDict, total=False):
     """Fields of `FileDiscovery`."""
 
     path: Required[str]
-    """The file, relative to the folder of the configuration: a mapping of services to lists of instances."""
+    """The file, relative to the folder of the configuration. It maps names of services to lists of instances."""
     interval: DurationLike
-    """Time between two looks. A file that replaces it is taken at once, one that is written into when it rests."""
+    """Time between two looks at the file. A replaced file is read at once. A file that is written in place is read once
+    it no longer changes between two looks."""
 
 
 class HeartbeatDiscoveryFields(TypedDict, total=False):
     """Fields of `HeartbeatDiscovery`."""
 
     ttl: DurationLike
-    """How long an instance stays without a beat, unless it asks for another time."""
+    """How long an instance stays without a heartbeat, unless it asks for another time."""
     max_ttl: DurationLike
-    """Longest time that it may ask for."""
+    """Longest time that an instance may ask for."""
     max_instances: int
-    """Instances that may be registered."""
+    """Most registered instances."""
 
 
 class ConsulDiscoveryFields(TypedDict, total=False):
@@ -575,11 +576,11 @@ class DiscoveryFields(TypedDict, total=False):
     """Fields of `Discovery`."""
 
     dns: DnsDiscoveryLike | None
-    """Every address of a name is an instance."""
+    """Each address of a name is an instance."""
     file: FileDiscoveryLike | None
-    """A file, YAML or JSON, that lists the instances of each service."""
+    """A file, YAML or JSON, with the instances of each service."""
     heartbeat: HeartbeatDiscoveryLike | None
-    """Instances register themselves over the admin API, and leave when they stop beating."""
+    """Instances register themselves over the admin API, and leave when their heartbeats stop."""
     consul: ConsulDiscoveryLike | None
     """The instances of a service in Consul."""
     docker: DockerDiscoveryLike | None

@@ -124,7 +124,9 @@ def seen_by(path: At) -> frozenset[Audience]:
 
 
 def _stays(path: At) -> bool:
-    """Whether what stands there in `discovery` is sent to nobody, not even to whoever is asked for instances."""
+    """Returns true if this setting of `discovery` is sent to no one, not even to the source that is asked for
+    instances.
+    """
     if not path or not is_loaded(str(path[0])):
         return False
     settings = kind(str(path[0])).Settings
