@@ -9,20 +9,23 @@ import inspect
 import json
 import sys
 import textwrap
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pylae.config.docstrings import docstrings
 from pylae.policies import PolicySet
+from pylae.units import ByteSize, size
 
 WIDTH = 120
 REFERENCE = Path(__file__).parent / "reference"
+_SIZE = [mark for mark in ByteSize.__metadata__ if isinstance(mark, BeforeValidator)]
 NOTE = "<!-- Written by docs/generate.py from the docstrings in python/pylae/policies. Edit those. -->\n"
 
 
@@ -56,8 +59,13 @@ def _section(model: type[BaseModel]) -> list[str]:
 
 
 def _field(name: str, field: FieldInfo, told: str) -> str:
-    facts = ", ".join(fact for fact in (_kind(field.annotation), _default(field)) if fact)
+    kind = "size" if _is_size(field.metadata) else _kind(field.annotation)
+    facts = ", ".join(fact for fact in (kind, _default(field)) if fact)
     return f"### `{name}`\n\n{_wrapped(told)}\n\n{_wrapped(f'*{facts}*')}\n"
+
+
+def _is_size(marks: Iterable[Any]) -> bool:
+    return any(mark in _SIZE for mark in marks)
 
 
 def _wrapped(text: str) -> str:
@@ -70,6 +78,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(value, timedelta):
         value = f"{value.total_seconds():g}s"
+    if _is_size(field.metadata) and isinstance(value, int):
+        value = size(value)
     if isinstance(value, BaseModel):
         return ""
     if isinstance(value, tuple):

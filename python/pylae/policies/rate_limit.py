@@ -116,7 +116,7 @@ class Concurrency(Settings):
     key: Key = ("auto",)
     """Which requests are counted together, as for a limit."""
     scope: Scope = "route"
-    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
+    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
     headers: bool = True
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 

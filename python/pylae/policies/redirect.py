@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Redirect(Settings):
     """Answers with a redirect. A text is short for `to`. The route needs no service.
 
-    `to` is a URL or a path, and may contain these placeholders:
+    `to` is a URL or a path. The gateway replaces these names in it:
 
     - `{host}`: host and port of the request; the host alone if a port follows it, as in `https://{host}:8443`,
     - `{path}`: path of the request,

@@ -898,7 +898,7 @@ class AddressConcurrencyFields(TypedDict, total=False):
     key: str | Texts
     """Which requests are counted together, as for a limit."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
+    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -972,7 +972,7 @@ class ConcurrencyFields(TypedDict, total=False):
     key: str | Texts
     """Which requests are counted together, as for a limit."""
     scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with this `concurrency` together."""
+    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
