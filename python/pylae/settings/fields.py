@@ -596,7 +596,8 @@ class LoadBalancerFields(TypedDict, total=False):
     for which it ranks all instances; `p2c` the less loaded of two random ones; `maglev` by `on`, with one look into a
     table."""
     on: str | None
-    """What balancers that go by a key go by: `header:NAME`, `cookie:NAME` or `user`."""
+    """Key for the balancers that need one: `header:NAME`, `cookie:NAME` or `user`. Requests with the same key go to the
+    same instance."""
 
 
 class ServiceTlsFields(TypedDict, total=False):

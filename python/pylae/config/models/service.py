@@ -69,7 +69,7 @@ def _dump_hash_on(text: str) -> Any:
 
 
 class LoadBalancer(Settings):
-    """How an instance is picked. A text is short for `kind`."""
+    """How to pick an instance. A text is short for `kind`."""
 
     short = {"type": "string", "enum": list(BALANCERS)}
     described = {"kind": "; ".join(f"`{name}` {summary}" for name, summary in BALANCERS.items()) + "."}
@@ -78,7 +78,8 @@ class LoadBalancer(Settings):
     on: Annotated[str, AfterValidator(_hash_on), PlainSerializer(_dump_hash_on)] | None = Field(
         default=None, exclude_if=lambda on: on is None
     )
-    """What balancers that go by a key go by: `header:NAME`, `cookie:NAME` or `user`."""
+    """Key for the balancers that need one: `header:NAME`, `cookie:NAME` or `user`. Requests with the same key go to the
+    same instance."""
 
     if TYPE_CHECKING:
 
