@@ -43,6 +43,7 @@ BESIDE = (
 )
 """What tests read or import beside the package."""
 ABOUT_THE_TREE = {
+    "tests/contract/test_authenticators.py": "reads a table in a source of Rust",
     "tests/contract/test_balancers.py": "looks for files in a folder of Rust",
     "tests/contract/test_fields.py": "compares sources with what python/fields.py makes of them",
     "tests/contract/test_release.py": "reads release/ and the lock of the crates",

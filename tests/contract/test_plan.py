@@ -67,15 +67,6 @@ def test_no_policy_lacks_a_golden_setting() -> None:
     assert set(PolicySet.model_fields) - set_somewhere == set()
 
 
-def test_every_kind_of_authenticator_of_the_native_table_has_a_golden_setting() -> None:
-    """The native side takes that plan, so what Python has, it has; here is what only the native side might have."""
-    source = (GOLDEN.parents[1] / "crates/policies/src/authentication/kinds.rs").read_text()
-    _, _, rows = source.partition("\nauthenticator_table! {")
-    native = set(re.findall(r"^    (\w+): ", rows, re.MULTILINE))
-    auth = Gateway.from_file(GOLDEN / "everything.yaml").plan()["auth"]
-    assert native == {one["kind"] for one in auth["authenticators"]} != set()
-
-
 def test_no_authenticator_lacks_a_golden_setting() -> None:
     config = Gateway.from_file(GOLDEN / "everything.yaml").config
     assert config.auth is not None
