@@ -30,7 +30,7 @@ def read(
     found = list(takings(as_written(document.root))) if standing is not None else []
     revealed, unknown = reveal(document.root, hidden(current))
     if unknown:
-        message = "this mark stands for no secret that is known"
+        message = "this mark matches no known secret"
         _refuse(document, [Refusal(path, message, "write the secret itself") for path in unknown])
     if standing is None:
         return document, _parsed(document, [])

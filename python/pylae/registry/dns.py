@@ -137,7 +137,7 @@ class DnsSource(Source[DnsDiscovery]):
         # A target of "." says that the service is decidedly not there.
         records = [one for one in answer.rrset if one.priority == first and str(one.target) != "."][:_MOST_TARGETS]
         if not records:
-            raise _NothingThere(f"{self.settings.name} is said not to be there")
+            raise _NothingThere(f"the records of {self.settings.name} say that the service does not exist")
         hosts = await asyncio.gather(
             *(self._hosts(str(one.target), one.port, max(one.weight, 1)) for one in records), return_exceptions=True
         )

@@ -208,7 +208,7 @@ class ServiceRegistry:
                 if (text := f"{type(error).__name__}: {error}") != said:
                     said = text
                     log.error(
-                        "the instances that were found cannot be used, and are tried again: %s",
+                        "cannot apply the discovered instances, trying again: %s",
                         error,
                         exc_info=None if isinstance(error, PylaeError) else error,
                     )
