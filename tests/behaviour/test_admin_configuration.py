@@ -296,7 +296,7 @@ def test_a_hidden_secret_cannot_be_put_where_it_could_be_read(admin: Start, echo
         assert answer.json()["problems"][0]["path"] == "routes[2].static_response.body"
         document["routes"].pop()
         document["auth"]["jwt"][0]["secret"] = "(hidden:000000000000000000000000)"
-        assert "stands for no secret" in put(api, document).json()["problems"][0]["message"]
+        assert "matches no known secret" in put(api, document).json()["problems"][0]["message"]
 
 
 def test_references_come_from_the_file_only(

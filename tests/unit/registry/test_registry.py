@@ -51,7 +51,7 @@ def test_what_cannot_be_handed_over_is_handed_over_later(engine: Engine, caplog:
     engine.registry.register("all", B)
     assert engine.told.acquire(timeout=10)
     assert engine.given[-1] == (A, B)
-    said = [record for record in caplog.records if "tried again" in record.message]
+    said = [record for record in caplog.records if "trying again" in record.message]
     assert len(said) == 1, "said once"
 
 
