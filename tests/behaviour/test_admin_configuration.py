@@ -252,7 +252,7 @@ def test_what_cannot_be_kept_is_not_put_in_force(admin: Start, echo: EchoInstanc
         in_the_way.mkdir()
         answer = put(api, changed)
         assert (answer.status_code, answer.headers["Content-Type"]) == (500, "application/problem+json")
-        assert "nothing was changed: is a directory" in answer.json()["detail"]
+        assert "is a directory; nothing was changed" in answer.json()["detail"]
         again = api.http.get("/config")
         assert (again.content, again.headers["ETag"]) == (before.content, before.headers["ETag"])
         assert (api.running.get("/x").status, api.running.get("/new").status) == (200, 404)
