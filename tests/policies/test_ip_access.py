@@ -56,7 +56,7 @@ def test_who_may(tmp_path: Path, path: str, client: str, status: int) -> None:
     [
         ("{}", "needs `allow` or `deny`"),
         ("true", "needs `allow` or `deny`"),
-        ("{allow: [10.0.0.1/8]}", "behind its prefix length"),
+        ("{allow: [10.0.0.1/8]}", "after its prefix length"),
         ("{deny: [localhost]}", "not an address"),
         ("{Deny: [10.0.0.0/8]}", "did you mean `deny`"),
     ],

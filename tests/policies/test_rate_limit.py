@@ -369,6 +369,6 @@ def test_a_bad_configuration_is_refused(gateway: Start, echo: EchoInstance) -> N
     assert got(running, ("/0",)) == "+"
     with pytest.raises(ConfigError, match="`cost` is larger than the limit"):
         running.apply(routes({"limit": 5, "cost": 6}), users=echo)
-    with pytest.raises(ConfigError, match="with other figures"):
+    with pytest.raises(ConfigError, match="and other values"):
         running.apply(routes({"limit": 5, "scope": "gateway"}, {"limit": 6, "scope": "gateway"}), users=echo)
     assert got(running, ("/0",)) == "-"

@@ -64,7 +64,7 @@ def _hint(name: str, offer: Offer, known: list[str]) -> str:
     for other in _OFFERS:
         if other is not offer and entry_points(group=other.group, name=name):
             return f"it is a {other.called}, which is used under `{other.used}`"
-    return "an import path `module:Class` will do too"
+    return "you can also give an import path `module:Class`"
 
 
 def _owner(point: EntryPoint) -> str:

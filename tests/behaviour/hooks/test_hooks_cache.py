@@ -57,7 +57,7 @@ def test_a_check_warns_of_hooks_that_answers_from_memory_do_not_meet(service: Fa
 
     (warning,) = gateway.check()
     assert "brand" in warning.message
-    assert "answered from memory" in warning.message
+    assert "responses from the cache" in warning.message
     with running(gateway) as address:
         # As it says.
         assert [ask(address, "/a").headers.get("X-Brand") for _ in range(2)] == ["1", None]
