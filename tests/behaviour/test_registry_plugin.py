@@ -212,7 +212,7 @@ def test_over_the_admin_api_it_is_code(admin: Start, install: Callable[..., None
         assert answer.status_code == 422
         (problem,) = answer.json()["problems"]
         assert problem["path"] == "services.all.discovery.src_far"
-        assert "code that the configuration does not name yet cannot be named here" in problem["message"]
+        assert "code is allowed only if the configuration names it already" in problem["message"]
         assert "src_far" not in sys.modules
 
 
@@ -230,7 +230,7 @@ def test_over_the_admin_api_what_stands_there_may_change(
         document["services"]["all"]["discovery"]["src_there"]["proof"] = "/etc/ssl/private.pem"
         answer = api.http.put("/config", json=document, headers={"If-Match": "*"})
         (problem,) = answer.json()["problems"]
-        assert (problem["path"], "stands here already" in problem["message"]) == (
+        assert (problem["path"], "the configuration names it already" in problem["message"]) == (
             "services.all.discovery.src_there.proof",
             True,
         )
