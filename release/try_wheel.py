@@ -38,6 +38,7 @@ BESIDE = (
     "bench",
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "Makefile",
     "pyproject.toml",
 )

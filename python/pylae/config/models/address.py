@@ -42,7 +42,9 @@ def listen_address(text: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Returns true if only this machine can connect to a listening address `ip:port`."""
-    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+    ip = ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    # Python 3.13 says of ::ffff:127.0.0.1 that it is, earlier ones that it is not.
+    return ip.is_loopback and (ip.version == 4 or ip.ipv4_mapped is None)
 
 
 def number_as_text(value: Any) -> Any:
