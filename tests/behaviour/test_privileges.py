@@ -150,7 +150,7 @@ def test_a_log_folder_of_root(start: Start, folder: Path) -> None:
         ({"user": "no-such-user"}, "user", "there is no user no-such-user"),
         ({"user": USER, "group": "no-such-group"}, "group", "there is no group no-such-group"),
         ({"user": 987654}, "user", "the user 987654 has no entry, so its group is not known"),
-        ({"group": "daemon"}, "group", "there is none"),
+        ({"group": "daemon"}, "group", "needs `user`"),
         ({"user": "a b"}, "user", "must be the name or the number of an account"),
     ],
 )

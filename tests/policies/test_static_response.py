@@ -55,7 +55,7 @@ def test_a_body_that_is_sent_does_not_disturb_the_connection(address: str) -> No
     ("settings", "words"),
     [
         ("{status: 199}", "200"),
-        ("{status: 204, body: x}", "has none"),
+        ("{status: 204, body: x}", "has no body"),
         ("{headers: {Content-Length: '5'}}", "frames the message"),
         ("{headers: {'X Y': a}}", "must be a name"),
         ('{headers: {X-Y: "a\\r\\nb"}}', "visible ASCII"),

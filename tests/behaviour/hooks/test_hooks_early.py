@@ -524,7 +524,7 @@ def test_an_early_hook_cannot_choose_the_service(gateway: Gateway) -> None:
 def test_options_that_do_not_go_together(gateway: Gateway) -> None:
     with pytest.raises(HookError, match="before a route is known"):
         gateway.on_request(stage="early", routes="orders")(lambda _: None)
-    with pytest.raises(HookError, match="which is for"):
+    with pytest.raises(HookError, match="which works only with"):
         gateway.on_response(malformed=True)(lambda _, __: None)
     with pytest.raises(HookError, match="early"):
         gateway.on_request(stage="erly")(lambda _: None)
