@@ -53,12 +53,13 @@ def origin_of(plan: Mapping[str, Any], path: str) -> tuple[Step, ...]:
     around, whole = here, False
     for step in steps(path):
         part = reached.origin if isinstance(reached, PlanPart) else _PLAIN
-        whole = whole or part.whole
         reached = _entry(reached, step)
+        if whole:
+            continue
         if (origin := part.entries.get(step)) is not None:
             here, around, whole = _from(origin, around), here, origin.whole
-        elif whole:
-            around = here
+        elif part.whole:
+            whole = True
         elif isinstance(reached, PlanPart):
             here, around = _from(reached.origin, here), here
         else:

@@ -275,11 +275,7 @@ def _policies(route: Route, policies: Mapping[str, Settings], calls: Sequence[di
 _ROUTE_POLICIES = Origin(entries={"hooks": _HOOKS})
 _ELSEWHERE = {
     **{name: Origin(("policies", name), from_root=True) for name in PolicySet.model_fields},
-    "authentication": Origin(
-        ("auth_required",),
-        whole=True,
-        entries={"authenticators": Origin(("auth",)), "required": Origin(("auth_required",))},
-    ),
+    "authentication": Origin(("auth_required",), whole=True, entries={"authenticators": Origin(("auth",))}),
     "authorization": Origin(
         ("permissions",),
         whole=True,

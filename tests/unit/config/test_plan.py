@@ -7,7 +7,7 @@ import pytest
 
 from pylae.config.models.config import Config, available_cores
 from pylae.config.origin import origin_of, steps
-from pylae.config.plan import compile_plan, route_names
+from pylae.config.plan import Call, compile_plan, route_names
 from pylae.config.tables import POLICIES
 
 
@@ -266,6 +266,51 @@ def test_origins() -> None:
         "routes[2].split.sticky.cookie": ("routes", 2, "sticky", "cookie"),
     }
     plan = compile_plan(config)
+    assert {path: origin_of(plan, path) for path in expected} == expected
+
+
+def test_origins_of_what_follows_from_other_settings() -> None:
+    """Parts of the plan that stand elsewhere in the configuration: authenticators, users, hooks, unrouted requests."""
+    config = Config.model_validate(
+        {
+            "services": {"a": {"instances": ["https://a"], "tls": {}}},
+            "policies": {"security_headers": {}, "cors": True},
+            "auth": {
+                "jwt": {"secret": "x" * 40},
+                "api_key": {"consumers": {"shop": "0" * 64}},
+                "functions": {"own": {"function": "m:f", "paths": ["/login"], "challenge": "Own"}},
+            },
+            "routes": [
+                {"path": "/a", "service": "a", "auth": ["jwt"], "permissions": ["read", "write"], "cors": False},
+            ],
+        }
+    )
+    hook = {"hook": 0}
+    calls = [Call(None, False, hook), Call(None, True, hook), Call(None, False, hook, "own")]
+    plan = compile_plan(config, calls=calls)
+    expected: dict[str, tuple[str | int, ...]] = {
+        "auth.realm": ("auth", "realm"),
+        "auth.authenticators[0].keys.value[0]": ("auth", "jwt", 0, "secret", 0),
+        "auth.authenticators[0].leeway": ("auth", "jwt", 0, "leeway"),
+        "auth.authenticators[1].consumers[0].keys[0]": ("auth", "api_key", "consumers", "shop", "keys", 0),
+        "auth.authenticators[2].challenge": ("auth", "functions", "own", "challenge"),
+        "services[0].tls.certificate.cert": ("services", "a", "tls", "cert"),
+        "services[0].tls.ca": ("services", "a", "tls", "ca"),
+        "routes[0].policies.authentication": ("routes", 0, "auth_required"),
+        "routes[0].policies.authentication.required": ("routes", 0, "auth_required"),
+        "routes[0].policies.authentication.authenticators[0]": ("routes", 0, "auth", 0),
+        "routes[0].policies.authorization": ("routes", 0, "permissions"),
+        "routes[0].policies.authorization.permissions[1]": ("routes", 0, "permissions", 1),
+        "routes[0].policies.authorization.roles": ("routes", 0, "roles"),
+        "routes[0].policies.authorization.admin_role": ("auth", "admin_role"),
+        "routes[0].policies.hooks.calls[0].hook": ("hooks",),
+        "routes[0].policies.security_headers.csp": ("policies", "security_headers", "csp"),
+        "routes[1]": ("auth", "functions", "own", "paths"),
+        "routes[1].match.path.value": ("auth", "functions", "own", "paths"),
+        "early.hooks.calls[0]": ("hooks",),
+        "unrouted.cors.origins": ("policies", "cors", "origins"),
+        "unused.cors.origins": ("policies", "cors", "origins"),
+    }
     assert {path: origin_of(plan, path) for path in expected} == expected
 
 
