@@ -292,7 +292,7 @@ SHED_CLIENTS = 'pylae_overload_closed_total{side="client"}'
 
 
 def assert_served(running: Limited, waiting: Peer, shed: float) -> None:
-    """The connection is served, unless it was accepted while descriptors were still short, and closed as an idle one."""
+    """The connection is served, unless it was accepted while descriptors were short, and closed as an idle one."""
     try:
         waiting.send(get())
         closed = waiting.at_end()

@@ -200,8 +200,8 @@ def test_an_address_that_only_the_client_claims_does_not_count(gateway: Start, e
     assert got(running, ("/0", "X-Forwarded-For: 192.0.2.1"), ("/0", "X-Forwarded-For: 192.0.2.2")) == "+-"
 
 
-def test_scope(gateway: Start, echo: EchoInstance) -> None:
-    shared = {"limit": 2, "per": "1d", "scope": "gateway"}
+def test_routes_that_count_together(gateway: Start, echo: EchoInstance) -> None:
+    shared = {"limit": 2, "per": "1d", "per_route": False}
     running = gateway(routes(shared, shared, {**shared, "name": "other"}), users=echo)
     assert got(running, ("/0",), ("/1",), ("/0",), ("/2",)) == "++-+"
 
@@ -318,7 +318,7 @@ def test_places_come_back_in_any_number(gateway: Start, echo: EchoInstance, conn
 
 
 def test_before_authentication(gateway: Start, echo: EchoInstance) -> None:
-    configuration = routes(2, 2, policies={"address_limit": {"limit": 3, "per": "1d", "scope": "gateway"}})
+    configuration = routes(2, 2, policies={"address_limit": {"limit": 3, "per": "1d", "per_route": False}})
     running = gateway(configuration, users=echo)
     answers = [running.get(target) for target in ("/0", "/0", "/0", "/1")]
     assert [answer.status for answer in answers] == [200, 200, 429, 429]
@@ -370,5 +370,5 @@ def test_a_bad_configuration_is_refused(gateway: Start, echo: EchoInstance) -> N
     with pytest.raises(ConfigError, match="`cost` is larger than the limit"):
         running.apply(routes({"limit": 5, "cost": 6}), users=echo)
     with pytest.raises(ConfigError, match="and other values"):
-        running.apply(routes({"limit": 5, "scope": "gateway"}, {"limit": 6, "scope": "gateway"}), users=echo)
+        running.apply(routes({"limit": 5, "per_route": False}, {"limit": 6, "per_route": False}), users=echo)
     assert got(running, ("/0",)) == "-"

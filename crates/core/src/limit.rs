@@ -18,7 +18,9 @@ mod tag;
 pub mod token_bucket;
 
 pub use admitted::Admitted;
-pub use charge::{Charge, ChargeVerdict, CounterStore, Limit};
+pub use charge::{
+    Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode, PendingCharges,
+};
 pub use concurrency::{ConcurrencyPermit, InFlightTable};
 pub use decision::{Clocks, Decision};
 pub use fixed_window::FixedWindow;

@@ -4,17 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use pylae_core::clock::Instant;
 use pylae_core::limit::{
-    Charge, ChargeVerdict, Clocks, CounterStore, Decision, FixedWindow, Limit, LimitAlgorithm, LimitError, LimitShape,
-    MemoryCounterStore, SlidingWindow, TokenBucket,
+    Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, FixedWindow, Limit,
+    LimitAlgorithm, LimitError, LimitMode, LimitShape, MemoryCounterStore, PendingCharges, SlidingWindow, TokenBucket,
 };
 
 #[derive(Clone)]
@@ -43,61 +41,74 @@ impl Counter {
     }
 }
 
-/// A counter for each name and key in a map, unbounded and with one lock.
-#[derive(Default)]
-struct Elsewhere(Mutex<HashMap<(String, Vec<u8>), Counter>>);
+type Key = (String, Vec<u8>);
 
-impl Elsewhere {
-    fn decide(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
-        let mut counters = self.0.lock().unwrap();
-        let mut after = Vec::new();
-        for charge in &mut *charges {
-            let name = (charge.limit().identity().to_owned(), charge.key().to_owned());
-            let mut counter = counters.get(&name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
-            charge.decision = counter.check(at, charge.cost());
-            after.push((name, counter));
+/// A counter for each name and key in a map, unbounded and with one lock. Its answers have to be awaited.
+#[derive(Default)]
+struct Elsewhere(Arc<Mutex<HashMap<Key, Counter>>>);
+
+/// A charge on its way to the counters.
+struct Sent {
+    name: Key,
+    shape: LimitShape,
+    cost: u32,
+}
+
+fn decide(counters: &mut HashMap<Key, Counter>, sent: &[Sent], at: Clocks) -> ChargeDecisions {
+    let known = |counters: &HashMap<Key, Counter>, sent: &Sent| {
+        counters.get(&sent.name).cloned().unwrap_or_else(|| Counter::of(&sent.shape))
+    };
+    let mut after: Vec<_> = sent.iter().map(|sent| known(counters, sent)).collect();
+    let mut decisions: Vec<_> =
+        after.iter_mut().zip(sent).map(|(counter, sent)| counter.check(at, sent.cost)).collect();
+    let refusing = (0..sent.len()).filter(|&index| !decisions[index].admitted);
+    if let Some(by) = refusing.max_by_key(|&index| decisions[index].retry_after) {
+        // Nothing is charged, and the figures of those that would have admitted are those before.
+        for (decision, sent) in decisions.iter_mut().zip(sent).filter(|(decision, _)| decision.admitted) {
+            *decision = known(counters, sent).check(at, 0);
         }
-        let refusing = (0..charges.len()).filter(|&index| !charges[index].decision.admitted);
-        if let Some(by) = refusing.max_by_key(|&index| charges[index].decision.retry_after) {
-            // Nothing is charged, and the figures of those that would have admitted are those before.
-            for (charge, (name, _)) in charges.iter_mut().zip(&after).filter(|(charge, _)| charge.decision.admitted) {
-                let mut counter = counters.get(name).cloned().unwrap_or_else(|| Counter::of(charge.limit().shape()));
-                charge.decision = counter.check(at, 0);
-            }
-            return ChargeVerdict::Refused { by };
-        }
-        counters.extend(after);
-        ChargeVerdict::Admitted
+        return ChargeDecisions { verdict: ChargeVerdict::Refused { by }, decisions };
     }
+    counters.extend(sent.iter().map(|sent| sent.name.clone()).zip(after));
+    ChargeDecisions { verdict: ChargeVerdict::Admitted, decisions }
 }
 
 impl CounterStore for Elsewhere {
-    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
+    fn register(&self, identity: &str, shape: LimitShape, _mode: LimitMode) -> Result<Limit, LimitError> {
         Ok(Limit::new(identity, shape))
     }
 
-    async fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
-        let mut sent = false;
-        std::future::poll_fn(|_| if std::mem::replace(&mut sent, true) { Poll::Ready(()) } else { Poll::Pending })
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome {
+        let sent = charges.iter().map(|charge| {
+            let name = (charge.limit().identity().to_owned(), charge.key().to_owned());
+            Sent { name, shape: *charge.limit().shape(), cost: charge.cost() }
+        });
+        let (sent, counters): (Vec<_>, _) = (sent.collect(), Arc::clone(&self.0));
+        ChargeOutcome::Pending(Box::pin(async move {
+            let mut waited = false;
+            std::future::poll_fn(
+                |_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending },
+            )
             .await;
-        self.decide(charges, at)
+            decide(&mut counters.lock().unwrap(), &sent, at)
+        }))
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
+fn wait(mut pending: PendingCharges) -> ChargeDecisions {
     loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return value;
+        if let Poll::Ready(checked) = pending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return checked;
         }
     }
 }
 
 /// What a caller sees that knows only the trait.
-fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<(ChargeVerdict, Vec<Decision>)> {
+fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<ChargeDecisions> {
     let shapes = [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow]
         .map(|algorithm| LimitShape::new(algorithm, limit, Duration::from_secs(7), None).unwrap());
-    let limits = shapes.map(|shape| store.register(&format!("{:?}", shape.algorithm()), shape).unwrap());
+    let limits =
+        shapes.map(|shape| store.register(&format!("{:?}", shape.algorithm()), shape, LimitMode::Fast).unwrap());
     let mut now = 1_000_000_000_000;
     let mut seen = Vec::new();
     for (key, step, cost) in steps {
@@ -105,8 +116,12 @@ fn seen(store: &impl CounterStore, limit: u32, steps: &[(u8, u64, u32)]) -> Vec<
         let wall = Duration::from_secs(1_700_000_000) + Duration::from_nanos(now);
         let key = [*key];
         let mut charges = limits.each_ref().map(|limit| Charge::new(limit, &key, *cost));
-        let verdict = wait(store.check_all(&mut charges, Clocks { now: Instant::from_nanos(now), wall }));
-        seen.push((verdict, charges.iter().map(|charge| charge.decision).collect()));
+        seen.push(match store.check_all(&mut charges, Clocks { now: Instant::from_nanos(now), wall }) {
+            ChargeOutcome::Decided(verdict) => {
+                ChargeDecisions { verdict, decisions: charges.iter().map(|charge| charge.decision).collect() }
+            }
+            ChargeOutcome::Pending(pending) => wait(pending),
+        });
     }
     seen
 }

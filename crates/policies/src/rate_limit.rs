@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
-    self, Charge, Clocks, ConcurrencyPermit, Decision, KeySource, LimitAlgorithm, LimitError, LimitKey, LimitShape,
-    Limiter, headers,
+    self, Charge, Clocks, ConcurrencyPermit, Decision, KeySource, LimitAlgorithm, LimitError, LimitKey, LimitMode,
+    LimitShape, Limiter, headers,
 };
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
@@ -39,7 +39,9 @@ struct LimitConfig {
     /// Capacity of a token bucket; defaults to `limit`.
     burst: Option<u32>,
     cost: u32,
-    scope: Scope,
+    per_route: bool,
+    scope: Option<Scope>,
+    mode: LimitMode,
     /// Whether responses carry header fields for this limit.
     headers: bool,
 }
@@ -50,27 +52,25 @@ struct ConcurrencyConfig {
     name: String,
     limit: u32,
     key: LimitKey,
-    scope: Scope,
+    per_route: bool,
+    scope: Option<Scope>,
     headers: bool,
 }
 
-/// Which routes share a counter.
+/// Which nodes count together. By default those of the cluster, if the gateway is a node of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Scope {
-    /// Each route has its own counter.
-    Route,
-    /// All routes with a limit of this name share a counter.
-    Gateway,
+    /// Each node counts on its own.
+    Node,
+    /// All nodes of the cluster share the counts.
+    Cluster,
 }
 
-impl Scope {
-    fn identity(self, policy: &str, name: &str, route: &str) -> String {
-        match self {
-            Self::Route => format!("route/{route}/{policy}/{name}"),
-            Self::Gateway => format!("gateway/{policy}/{name}"),
-        }
-    }
+/// The identity of a counter. `per_route`: each route has its own, or else all routes with a limit of this name share
+/// it.
+fn identity(per_route: bool, policy: &str, name: &str, route: &str) -> String {
+    if per_route { format!("route/{route}/{policy}/{name}") } else { format!("gateway/{policy}/{name}") }
 }
 
 /// The rate limit policy.
@@ -145,7 +145,7 @@ impl RateLimit {
         let mut policies = Vec::new();
         let mut limits = Vec::with_capacity(config.limits.len());
         for (index, limit) in config.limits.into_iter().enumerate() {
-            let identity = limit.scope.identity(policy, &limit.name, parts.route);
+            let identity = identity(limit.per_route, policy, &limit.name, parts.route);
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
                 .and_then(|shape| parts.shared.counters.register(&identity, shape));
             match built {
@@ -164,11 +164,11 @@ impl RateLimit {
             }
         }
         let concurrency = config.concurrency.map(|concurrency| {
-            let ConcurrencyConfig { name, limit, key, scope, headers: reported } = concurrency;
+            let ConcurrencyConfig { name, limit, key, per_route, headers: reported, .. } = concurrency;
             if reported {
                 headers::write_concurrency_policy(&mut policies, &name, limit);
             }
-            let salt = parts.shared.in_flight.salt(&scope.identity(policy, &name, parts.route));
+            let salt = parts.shared.in_flight.salt(&identity(per_route, policy, &name, parts.route));
             Concurrency { name: name.into(), salt, limit, key, reported }
         });
         if !problems.is_empty() {

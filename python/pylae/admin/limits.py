@@ -38,8 +38,8 @@ class Limit(Body):
     """Time span in seconds; null for exchanges in progress."""
     key: list[str]
     """Which requests are counted together."""
-    scope: str
-    """`route`, or `gateway` if all routes with a limit of this name share it."""
+    per_route: bool
+    """Whether each route counts separately. If false, all routes with a limit of this name share it."""
 
 
 class Limits(Body):
@@ -91,7 +91,7 @@ class Standing(Body):
     """Whether this request has reset a count."""
 
 
-_SHOWN = ("name", "algorithm", "limit", "per", "key", "scope")
+_SHOWN = ("name", "algorithm", "limit", "per", "key", "per_route")
 _AT_ONCE = {"algorithm": "concurrency", "per": None}
 
 

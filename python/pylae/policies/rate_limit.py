@@ -21,7 +21,7 @@ MOST_LIMITS = 16
 """The most limits that one policy may have. The native side decides them together in an array of this size."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST = timedelta(days=3660)
-_COMMON = {"key", "scope", "headers"}
+_COMMON = {"key", "per_route", "scope", "headers"}
 _WORDS = ("auto", "user", "ip", "route", "global", "header:NAME")
 
 
@@ -49,7 +49,16 @@ Key = Annotated[
     Field(min_length=1),
 ]
 Name = Annotated[str, AfterValidator(_name)]
-Scope = Literal["route", "gateway"]
+
+
+def _scope(value: Any) -> Any:
+    if value in ("route", "gateway"):
+        hint = "leave it out" if value == "route" else "write `per_route: false`"
+        raise refusal("says which nodes count together: `node` or `cluster`; routes are told by `per_route`", hint)
+    return value
+
+
+Scope = Annotated[Literal["node", "cluster"] | None, BeforeValidator(_scope)]
 
 
 class RateLimit(Settings):
@@ -76,8 +85,16 @@ class RateLimit(Settings):
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: Positive = 1
     """How much of the limit each request uses."""
-    scope: Scope = "route"
-    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
+    per_route: bool = True
+    """Count each route separately. If false, all routes with a limit of this name count together."""
+    scope: Scope = None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
+    mode: Literal["fast", "exact"] = "fast"
+    """How the nodes of a cluster count together. With `fast`, requests far from the limit do not wait for the store; at
+    most one request per node, and a few that the store does not know of yet, may exceed the limit, and are paid back.
+    With `exact`, the limit is never exceeded; the first requests of a key and those near the limit wait for the
+    store."""
     headers: bool = True
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -115,8 +132,11 @@ class Concurrency(Settings):
     """Most requests in progress at the same time, per key."""
     key: Key = ("auto",)
     """Which requests are counted together, as for a limit."""
-    scope: Scope = "route"
-    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
+    per_route: bool = True
+    """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Scope = None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool = True
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 

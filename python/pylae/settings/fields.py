@@ -883,8 +883,16 @@ class AddressLimitFields(TypedDict, total=False):
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
     """How much of the limit each request uses."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a limit of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
+    mode: Literal["fast", "exact"]
+    """How the nodes of a cluster count together. With `fast`, requests far from the limit do not wait for the store; at
+    most one request per node, and a few that the store does not know of yet, may exceed the limit, and are paid back.
+    With `exact`, the limit is never exceeded; the first requests of a key and those near the limit wait for the
+    store."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -898,8 +906,11 @@ class AddressConcurrencyFields(TypedDict, total=False):
     """Most requests in progress at the same time, per key."""
     key: str | Texts
     """Which requests are counted together, as for a limit."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -929,8 +940,16 @@ class AddressLimitsFields(TypedDict, total=False):
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
     """How much of the limit each request uses."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a limit of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
+    mode: Literal["fast", "exact"]
+    """How the nodes of a cluster count together. With `fast`, requests far from the limit do not wait for the store; at
+    most one request per node, and a few that the store does not know of yet, may exceed the limit, and are paid back.
+    With `exact`, the limit is never exceeded; the first requests of a key and those near the limit wait for the
+    store."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -957,8 +976,16 @@ class RateLimitFields(TypedDict, total=False):
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
     """How much of the limit each request uses."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a limit of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
+    mode: Literal["fast", "exact"]
+    """How the nodes of a cluster count together. With `fast`, requests far from the limit do not wait for the store; at
+    most one request per node, and a few that the store does not know of yet, may exceed the limit, and are paid back.
+    With `exact`, the limit is never exceeded; the first requests of a key and those near the limit wait for the
+    store."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -972,8 +999,11 @@ class ConcurrencyFields(TypedDict, total=False):
     """Most requests in progress at the same time, per key."""
     key: str | Texts
     """Which requests are counted together, as for a limit."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a `concurrency` of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -1004,8 +1034,16 @@ class RateLimitsFields(TypedDict, total=False):
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
     """How much of the limit each request uses."""
-    scope: Literal["route", "gateway"]
-    """`route` counts each route separately. `gateway` counts all routes with a limit of this name together."""
+    per_route: bool
+    """Count each route separately. If false, all routes with a limit of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
+    mode: Literal["fast", "exact"]
+    """How the nodes of a cluster count together. With `fast`, requests far from the limit do not wait for the store; at
+    most one request per node, and a few that the store does not know of yet, may exceed the limit, and are paid back.
+    With `exact`, the limit is never exceeded; the first requests of a key and those near the limit wait for the
+    store."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 

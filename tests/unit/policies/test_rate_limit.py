@@ -44,7 +44,9 @@ def test_dump_is_the_plan() -> None:
             "key": ["auto"],
             "burst": None,
             "cost": 1,
-            "scope": "route",
+            "per_route": True,
+            "scope": None,
+            "mode": "fast",
             "headers": True,
         }
     ]
@@ -57,19 +59,19 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("written", "count", "concurrency"),
     [
-        ({"concurrency": 5}, 0, (5, ["auto"], "route")),
-        ({"concurrency": 5, "key": "ip", "scope": "gateway"}, 0, (5, ["ip"], "gateway")),
-        ({"limit": 9, "concurrency": 5, "key": "ip"}, 1, (5, ["ip"], "route")),
-        ({"limit": 9, "concurrency": {"limit": 5, "key": "user"}, "key": "ip"}, 1, (5, ["user"], "route")),
-        ({"limits": [1, 2], "concurrency": 5}, 2, (5, ["auto"], "route")),
-        ({"limits": [], "concurrency": {"limit": 5}}, 0, (5, ["auto"], "route")),
+        ({"concurrency": 5}, 0, (5, ["auto"], True)),
+        ({"concurrency": 5, "key": "ip", "per_route": False}, 0, (5, ["ip"], False)),
+        ({"limit": 9, "concurrency": 5, "key": "ip"}, 1, (5, ["ip"], True)),
+        ({"limit": 9, "concurrency": {"limit": 5, "key": "user"}, "key": "ip"}, 1, (5, ["user"], True)),
+        ({"limits": [1, 2], "concurrency": 5}, 2, (5, ["auto"], True)),
+        ({"limits": [], "concurrency": {"limit": 5}}, 0, (5, ["auto"], True)),
     ],
 )
-def test_concurrency(written: object, count: int, concurrency: tuple[int, list[str], str]) -> None:
+def test_concurrency(written: object, count: int, concurrency: tuple[int, list[str], bool]) -> None:
     found = dumped(written)
     assert len(found["limits"]) == count
     assert all(limit["key"] == ["ip"] for limit in found["limits"][:1] if count == 1)
-    assert tuple(found["concurrency"][name] for name in ("limit", "key", "scope")) == concurrency
+    assert tuple(found["concurrency"][name] for name in ("limit", "key", "per_route")) == concurrency
 
 
 def test_before_authentication_addresses_are_counted() -> None:

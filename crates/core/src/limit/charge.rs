@@ -1,5 +1,6 @@
 //! The interface of counter stores: charges and verdicts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::decision::{Clocks, Decision};
@@ -78,12 +79,45 @@ pub enum ChargeVerdict {
     },
 }
 
-/// A store of counters. A store on the network returns a future that waits; a charge has all it needs: the limit's
-/// identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has a custom one.
+/// How several nodes count together. A store that only this node uses knows no difference.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitMode {
+    /// Far from the limit a node decides at once by what it knows, and tells the store afterwards.
+    #[default]
+    Fast,
+    /// Nothing is admitted that was not taken from the store before.
+    Exact,
+}
+
+/// What became of a list of charges.
+#[must_use]
+pub enum ChargeOutcome {
+    /// Decided at once; each charge has its decision.
+    Decided(ChargeVerdict),
+    /// To be awaited. It costs an allocation, so a store decides at once where it can.
+    Pending(PendingCharges),
+}
+
+/// Charges that wait for a store. Dropping them gives back what the store may have charged.
+pub type PendingCharges = Pin<Box<dyn Future<Output = ChargeDecisions>>>;
+
+/// The decisions on charges that were awaited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChargeDecisions {
+    /// The verdict on all charges.
+    pub verdict: ChargeVerdict,
+    /// The decision of each charge, in their order.
+    pub decisions: Vec<Decision>,
+}
+
+/// A store of counters: the one in memory, which decides at once, or one that nodes share. A charge has all that a
+/// store needs: the limit's identity and figures, the key and the cost. `crates/core/tests/counter_store.rs` has a
+/// custom one.
 pub trait CounterStore: Send + Sync {
     /// Registers a limit. If the identity is known with other figures, the counts carry over: the used share stays.
-    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError>;
+    fn register(&self, identity: &str, shape: LimitShape, mode: LimitMode) -> Result<Limit, LimitError>;
 
-    /// Charges all or none, and fills in each `decision`. No two charges may be of the same limit.
-    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> impl Future<Output = ChargeVerdict>;
+    /// Charges all or none. No two charges may be of the same limit.
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome;
 }

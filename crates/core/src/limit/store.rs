@@ -5,14 +5,13 @@ mod slot;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::future::{Future, ready};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::shard::CounterShard;
 use self::slot::{Clock, CounterSlot, SlotIndex};
-use super::charge::{Charge, ChargeVerdict, CounterStore, Limit};
+use super::charge::{Charge, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode};
 use super::decision::{AbsoluteDecision, Clocks, Decision};
 use super::shape::{LimitError, LimitShape};
 use super::tag::{CounterTag, Tagger};
@@ -151,7 +150,7 @@ impl MemoryCounterStore {
         *sweep_at = 2 * ids.len();
     }
 
-    /// Like [`CounterStore::check_all`], without waiting.
+    /// Like [`CounterStore::check_all`]; it always decides at once.
     pub fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeVerdict {
         match charges {
             [] => ChargeVerdict::Admitted,
@@ -267,12 +266,12 @@ impl MemoryCounterStore {
 }
 
 impl CounterStore for MemoryCounterStore {
-    fn register(&self, identity: &str, shape: LimitShape) -> Result<Limit, LimitError> {
+    fn register(&self, identity: &str, shape: LimitShape, _mode: LimitMode) -> Result<Limit, LimitError> {
         Self::register(self, identity, shape)
     }
 
-    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> impl Future<Output = ChargeVerdict> {
-        ready(Self::check_all(self, charges, at))
+    fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome {
+        ChargeOutcome::Decided(Self::check_all(self, charges, at))
     }
 }
 

@@ -11,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 fn limit(name: &str, limit: u32, key: &str) -> Value {
     json!({
         "name": name, "limit": limit, "per": 60.0, "algorithm": "token_bucket", "key": [key], "burst": null, "cost": 1,
-        "scope": "route", "headers": true,
+        "per_route": true, "scope": null, "mode": "fast", "headers": true,
     })
 }
 
@@ -77,7 +77,7 @@ fn a_refusal_takes_nothing_from_the_others() {
     for count in 2..=MAX_CHARGES {
         let mut limits: Vec<Value> = (1..count).map(|index| limit(&format!("wide{index}"), 5, "global")).collect();
         limits.push(limit("narrow", 1, "header:x-tenant"));
-        let flights = json!({"name": "flights", "limit": 9, "key": ["global"], "scope": "route", "headers": true});
+        let flights = json!({"name": "flights", "limit": 9, "key": ["global"], "per_route": true, "scope": null, "headers": true});
         let policy = build(config(&limits, flights), &format!("r{count}"), &shared).unwrap();
         let mut held = Vec::new();
         for tenant in ["a", "a", "a", "b", "c", "d", "e", "f"] {
@@ -97,7 +97,8 @@ fn a_refusal_takes_nothing_from_the_others() {
 #[test]
 fn no_more_at_once_than_allowed() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights = json!({"name": "flights", "limit": 2, "key": ["ip"], "scope": "gateway", "headers": true});
+    let flights =
+        json!({"name": "flights", "limit": 2, "key": ["ip"], "per_route": false, "scope": null, "headers": true});
     let policy = build(config(&[], flights.clone()), "one", &shared).unwrap();
     let other = build(config(&[limit("default", 2, "ip")], flights), "two", &shared).unwrap();
     let [mut first, mut second, mut third] = [(); 3].map(|()| exchange(None, ""));
@@ -117,7 +118,7 @@ fn no_more_at_once_than_allowed() {
 fn limits_of_the_gateway_are_shared_by_name() {
     let shared = Arc::new(PolicyShared::new(1000));
     let mut written = limit("all", 2, "ip");
-    written["scope"] = "gateway".into();
+    written["per_route"] = false.into();
     let policies =
         ["one", "two", "three"].map(|route| build(config(&[written.clone()], Value::Null), route, &shared).unwrap());
     let got = policies.each_ref().map(|policy| admitted(policy, &mut exchange(None, "")));
@@ -127,7 +128,7 @@ fn limits_of_the_gateway_are_shared_by_name() {
 #[test]
 fn preview_takes_nothing() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights = json!({"name": "flights", "limit": 1, "key": ["user", "ip"], "scope": "route", "headers": false});
+    let flights = json!({"name": "flights", "limit": 1, "key": ["user", "ip"], "per_route": true, "scope": null, "headers": false});
     let policy = build(config(&[limit("default", 1, "auto")], flights), "r", &shared).unwrap();
     let mut exchange = exchange(None, "");
     for _ in 0..3 {
@@ -164,14 +165,15 @@ fn all_that_is_wrong_is_reported() {
     assert_eq!(paths(&[burst.clone(), burst], Value::Null), ["limits[1].name", "limits[0].burst", "limits[1].burst"]);
     let many: Vec<Value> = (0..=MAX_CHARGES).map(|index| limit(&index.to_string(), 1, "ip")).collect();
     assert_eq!(paths(&many, Value::Null), ["limits"]);
-    let none = json!({"name": "c", "limit": 0, "key": [], "scope": "route", "headers": true});
+    let none = json!({"name": "c", "limit": 0, "key": [], "per_route": true, "scope": null, "headers": true});
     assert_eq!(paths(&[], none), ["concurrency.limit", "concurrency.key"]);
 }
 
 #[test]
 fn before_authentication_there_are_no_users() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "scope": "route", "headers": true});
+    let flights =
+        |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "scope": null, "headers": true});
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));

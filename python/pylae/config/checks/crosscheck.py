@@ -214,16 +214,16 @@ def _breakers(view: View) -> Iterator[Finding]:
 
 
 def _shared_limits(view: View) -> Iterator[Finding]:
-    """Finds limits with scope `gateway` that have the same name but different values."""
+    """Finds limits with `per_route: false` that have the same name but different values."""
     said: dict[tuple[str, str | None], object] = {}
     for index, route in view.routes():
         for policy, settings in effective_policies(route, view.config).items():
             limits = settings.limits if isinstance(settings, RateLimits) else ()
             for place, limit in enumerate(limits):
                 figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit)
-                if limit.scope == "gateway" and said.setdefault((policy, limit.name), figures) != figures:
+                if not limit.per_route and said.setdefault((policy, limit.name), figures) != figures:
                     where = ("policies",) if getattr(route, policy) is None else ("routes", index)
-                    message = f"another route has a limit `{limit.name}` with scope `gateway` and other values"
+                    message = f"another route has a limit `{limit.name}` with `per_route: false` and other values"
                     yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
 
 
