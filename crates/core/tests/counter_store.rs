@@ -93,6 +93,18 @@ impl CounterStore for Elsewhere {
             decide(&mut counters.lock().unwrap(), &sent, at)
         }))
     }
+
+    fn settle(&self, _: &Limit, _: &[u8], _: u32, _: u32, _: Clocks) {
+        unimplemented!("nobody settles here")
+    }
+
+    fn peek(&self, _: &Limit, _: &[u8], _: Clocks) -> Option<Decision> {
+        None
+    }
+
+    fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
+        self.0.lock().unwrap().remove(&(limit.identity().to_owned(), key.to_owned())).is_some()
+    }
 }
 
 fn wait(mut pending: PendingCharges) -> ChargeDecisions {

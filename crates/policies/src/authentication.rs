@@ -84,7 +84,7 @@ impl Policy for Authentication {
             problems.push(Problem::at("authenticators", "there is none, so no user could be authenticated"));
         }
         let failures = parts.auth.failure_limit.and_then(|limit| {
-            Failures::register(limit, &parts.shared.counters)
+            Failures::register(limit, parts.shared.cluster_counters())
                 .map_err(|error| problems.push(Problem::at("failure_limit", error.to_string())))
                 .ok()
         });
@@ -257,7 +257,7 @@ impl AuthenticationRules {
     /// Charges `cost` failures to the client's address. Returns how long the address must wait if its limit is used up.
     fn charge_failures(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
         let at = Clocks { now: exchange.times.now, wall: exchange.times.wall };
-        self.failures.as_ref()?.charge(exchange.request.origin.client, cost, &self.shared.counters, at)
+        self.failures.as_ref()?.charge(exchange.request.origin.client, cost, self.shared.cluster_counters(), at)
     }
 
     fn reject_credential(&self, exchange: &Exchange, refused: Refused) -> Verdict {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
-use pylae_core::limit::{InFlightTable, MemoryCounterStore};
+use pylae_core::limit::{CounterStore, InFlightTable, MemoryCounterStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,8 +68,10 @@ pub struct Parts<'a> {
 
 /// State that survives a reload and is shared by all workers.
 pub struct PolicyShared {
-    /// Counters of all rate limits.
+    /// Counters of all rate limits that this node counts on its own.
     pub counters: MemoryCounterStore,
+    /// Counters that all nodes of the cluster share, if the gateway is one of them.
+    pub(crate) shared_counters: Option<Arc<dyn CounterStore>>,
     /// Verified credentials, revocations, fetched keys.
     pub identity: Arc<Identity>,
     /// Exchanges in flight, per key of each concurrency limit.
@@ -84,6 +86,7 @@ impl PolicyShared {
     pub fn new(max_keys: usize) -> Self {
         Self {
             counters: MemoryCounterStore::new(max_keys),
+            shared_counters: None,
             identity: Arc::default(),
             in_flight: InFlightTable::new(),
             cache: OnceLock::new(),
@@ -95,6 +98,17 @@ impl PolicyShared {
     #[must_use]
     pub fn with_cache(self, bytes: u64) -> Self {
         Self { cache_size: bytes, ..self }
+    }
+
+    /// Counts limits of the cluster in `counters`.
+    #[must_use]
+    pub fn with_shared_counters(self, counters: Arc<dyn CounterStore>) -> Self {
+        Self { shared_counters: Some(counters), ..self }
+    }
+
+    /// Counts what all nodes of the cluster count together, or this gateway alone if it is in none.
+    pub fn cluster_counters(&self) -> &dyn CounterStore {
+        self.shared_counters.as_deref().unwrap_or(&self.counters)
     }
 
     /// Returns the response cache, which is created on the first call.

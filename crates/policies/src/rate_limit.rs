@@ -1,5 +1,6 @@
 //! Limits what each client may use: rates, quotas and concurrent exchanges, counted per key.
 
+mod shared;
 mod standing;
 
 use std::array;
@@ -79,6 +80,8 @@ pub struct RateLimit {
     route: Box<str>,
     limits: Box<[LimitRule]>,
     concurrency: Option<Concurrency>,
+    /// The cluster counts some of the limits.
+    is_shared: bool,
     /// The value of `RateLimit-Policy`; empty if no limit is reported in header fields.
     policies: Vec<u8>,
     shared: Arc<PolicyShared>,
@@ -89,6 +92,8 @@ struct LimitRule {
     limit: limit::Limit,
     key: LimitKey,
     cost: u32,
+    /// The cluster counts it.
+    shared: bool,
     reported: bool,
 }
 
@@ -120,11 +125,10 @@ impl Policy for RateLimit {
         for limit in &self.limits {
             let mut key = Vec::new();
             limit.key.write_key(&request, &mut key);
-            let mut charges = [Charge::new(&limit.limit, &key, 0)];
-            let _ = self.shared.counters.check_all(&mut charges, clocks(exchange));
-            let left = charges[0].decision.remaining;
-            admits &= left >= limit.cost;
             let (shape, by) = (limit.limit.shape(), &limit.key);
+            let known = self.counters_of(limit).peek(&limit.limit, &key, clocks(exchange));
+            admits &= known.is_none_or(|decision| decision.remaining >= limit.cost);
+            let left = known.map_or("an unknown number".into(), |decision| decision.remaining.to_string());
             parts.push(format!("`{}`: {} per {:?} by {by}, {left} left", limit.name, shape.limit(), shape.per()));
         }
         if let Some(Concurrency { name, salt, limit, key: by, .. }) = &self.concurrency {
@@ -146,15 +150,18 @@ impl RateLimit {
         let mut limits = Vec::with_capacity(config.limits.len());
         for (index, limit) in config.limits.into_iter().enumerate() {
             let identity = identity(limit.per_route, policy, &limit.name, parts.route);
+            let shared = parts.shared.shared_counters.is_some() && limit.scope != Some(Scope::Node);
+            let counters = if shared { parts.shared.cluster_counters() } else { &parts.shared.counters };
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
-                .and_then(|shape| parts.shared.counters.register(&identity, shape));
+                .and_then(|shape| counters.register(&identity, shape, limit.mode));
             match built {
                 Ok(counter) if (1..=counter.shape().capacity()).contains(&limit.cost) => {
                     if limit.headers {
                         headers::write_policy(&mut policies, &limit.name, counter.shape());
                     }
                     let LimitConfig { key, cost, headers: reported, .. } = limit;
-                    limits.push(LimitRule { name: limit.name.into(), limit: counter, key, cost, reported });
+                    let name = limit.name.into();
+                    limits.push(LimitRule { name, limit: counter, key, cost, shared, reported });
                 }
                 Ok(_) => {
                     let message = "cost must be at least 1 and at most the limit, or no request could ever pass";
@@ -175,24 +182,27 @@ impl RateLimit {
             return Err(problems);
         }
         let shared = Arc::clone(parts.shared);
-        Ok(Self { limiter, route: parts.route.into(), limits: limits.into(), concurrency, policies, shared })
+        let (route, is_shared) = (parts.route.into(), limits.iter().any(|limit| limit.shared));
+        Ok(Self { limiter, route, limits: limits.into(), concurrency, is_shared, policies, shared })
     }
 
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
-        if let Some(concurrency) = &self.concurrency {
+        let waited = self.is_shared && exchange.admitted().is_some_and(|admitted| admitted.awaited.is_some());
+        if let Some(concurrency) = self.concurrency.as_ref().filter(|_| !waited) {
             let Some(permit) = self.acquire(concurrency, exchange) else {
                 return self.reject_concurrency(concurrency, exchange);
             };
             exchange.admitted_mut().permits.push(permit);
         }
         let verdict = match self.limits.len() {
+            _ if self.is_shared => self.charge_shared(exchange),
             0 => self.charge::<0>(exchange),
             1 => self.charge::<1>(exchange),
             2 => self.charge::<2>(exchange),
             3..=4 => self.charge::<4>(exchange),
             _ => self.charge::<MAX_CHARGES>(exchange),
         };
-        if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue) {
+        if self.concurrency.is_some() && !matches!(verdict, Verdict::Continue | Verdict::Wait(_)) {
             exchange.admitted_mut().permits.pop();
         }
         verdict
@@ -225,8 +235,20 @@ impl RateLimit {
         });
         let verdict = self.shared.counters.check_all(&mut charges[..count], clocks(exchange));
         let decisions = charges.map(|charge| charge.decision);
-        self.report(exchange, &mut bytes, &decisions[..count]);
-        exchange.scratch = bytes;
+        self.finish(exchange, &mut bytes, verdict, &decisions[..count])
+    }
+
+    /// Reports the decisions and turns the verdict on the charges into that of the policy. `bytes` is the exchange's
+    /// scratch memory.
+    fn finish(
+        &self,
+        exchange: &mut Exchange,
+        bytes: &mut Vec<u8>,
+        verdict: limit::ChargeVerdict,
+        decisions: &[Decision],
+    ) -> Verdict {
+        self.report(exchange, bytes, decisions);
+        exchange.scratch = std::mem::take(bytes);
         match verdict {
             limit::ChargeVerdict::Admitted => Verdict::Continue,
             limit::ChargeVerdict::Refused { by } => {

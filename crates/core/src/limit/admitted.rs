@@ -1,5 +1,6 @@
 //! Per-exchange state of limits.
 
+use super::charge::ChargeDecisions;
 use super::concurrency::ConcurrencyPermit;
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
@@ -12,12 +13,15 @@ pub struct Admitted {
     pub by: [Option<bool>; Limiter::ALL.len()],
     /// Permits of concurrency limits, held until the exchange is over.
     pub permits: Vec<ConcurrencyPermit>,
+    /// What a limiter has waited for, until it goes on.
+    pub awaited: Option<ChargeDecisions>,
 }
 
 impl FeatureMemory for Admitted {
     fn reset(&mut self) {
         self.by = Default::default();
         self.permits.clear();
+        self.awaited = None;
     }
 }
 

@@ -120,4 +120,14 @@ pub trait CounterStore: Send + Sync {
 
     /// Charges all or none. No two charges may be of the same limit.
     fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome;
+
+    /// Corrects what was charged to `key`: `charged` becomes `actual`. What is more is charged even if it is more than
+    /// what is left, what is less is given back.
+    fn settle(&self, limit: &Limit, key: &[u8], charged: u32, actual: u32, at: Clocks);
+
+    /// Returns the state of `key` as far as it is known here, without waiting and without charging anything.
+    fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision>;
+
+    /// Clears the count of `key`. Returns true if there was one.
+    fn reset(&self, limit: &Limit, key: &[u8]) -> bool;
 }

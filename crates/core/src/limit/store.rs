@@ -166,6 +166,9 @@ impl MemoryCounterStore {
         self.shards[self.shard_of(tag)].0.lock().remove(tag)
     }
 
+    /// TEMPORARY
+    pub fn settle(&self, _limit: &Limit, _key: &[u8], _charged: u32, _actual: u32, _at: Clocks) {}
+
     fn check_one(&self, charge: &mut Charge<'_>, at: Clocks) -> ChargeVerdict {
         let tag = self.tagger.tag(charge.limit.salt, charge.key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();
@@ -272,6 +275,20 @@ impl CounterStore for MemoryCounterStore {
 
     fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome {
         ChargeOutcome::Decided(Self::check_all(self, charges, at))
+    }
+
+    fn settle(&self, limit: &Limit, key: &[u8], charged: u32, actual: u32, at: Clocks) {
+        Self::settle(self, limit, key, charged, actual, at);
+    }
+
+    fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
+        let mut charges = [Charge::new(limit, key, 0)];
+        let _ = Self::check_all(self, &mut charges, at);
+        Some(charges[0].decision)
+    }
+
+    fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
+        Self::reset(self, limit, key)
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pylae_core::limit::{
-    Charge, ChargeVerdict, Clocks, Limit, LimitAlgorithm, LimitError, LimitShape, MemoryCounterStore,
+    Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, Limit, LimitAlgorithm, LimitError, LimitMode,
+    LimitShape,
 };
 use pylae_core::plan::Seconds;
 use serde::Deserialize;
@@ -29,11 +30,11 @@ pub(super) struct Failures([Limit; NETWORKS.len()]);
 
 impl Failures {
     /// Registers the limits in `counters`.
-    pub(super) fn register(limit: FailureLimit, counters: &MemoryCounterStore) -> Result<Self, LimitError> {
+    pub(super) fn register(limit: FailureLimit, counters: &dyn CounterStore) -> Result<Self, LimitError> {
         let [client, small, large] = NETWORKS.map(|(_, times, identity)| {
             let shape =
                 LimitShape::new(LimitAlgorithm::TokenBucket, limit.limit.saturating_mul(times), limit.per.0, None)?;
-            counters.register(identity, shape)
+            counters.register(identity, shape, LimitMode::Fast)
         });
         Ok(Self([client?, small?, large?]))
     }
@@ -44,7 +45,7 @@ impl Failures {
         &self,
         client: IpAddr,
         cost: u32,
-        counters: &MemoryCounterStore,
+        counters: &dyn CounterStore,
         at: Clocks,
     ) -> Option<Duration> {
         let mut bytes = [0; 8];
@@ -62,7 +63,11 @@ impl Failures {
             let network = |at: usize| Charge::new(&self.0[at], &bytes[..lengths[at]], cost);
             let mut charges = [network(0), network(1), network(2)];
             let charges = &mut charges[..count];
-            match counters.check_all(charges, at) {
+            let verdict = match counters.check_all(charges, at) {
+                ChargeOutcome::Decided(verdict) => verdict,
+                ChargeOutcome::Pending(_) => Self::charge_unasked(charges, counters, at),
+            };
+            match verdict {
                 ChargeVerdict::Refused { by } => Err(charges[by].decision.retry_after),
                 ChargeVerdict::Admitted => Ok(charges.iter().all(|charge| charge.decision.remaining > 0)),
             }
@@ -74,6 +79,24 @@ impl Failures {
             Ok(_) => None,
         }
     }
+
+    /// Charges without waiting for the store: nobody waits for one because of a bad credential. A network of which this
+    /// node knows that nothing is left refuses; the others learn of it with what the node tells the store next.
+    fn charge_unasked(charges: &mut [Charge<'_>], counters: &dyn CounterStore, at: Clocks) -> ChargeVerdict {
+        for charge in &mut *charges {
+            let unknown =
+                Decision { admitted: true, remaining: charge.limit().shape().capacity(), ..Decision::default() };
+            charge.decision = counters.peek(charge.limit(), charge.key(), at).unwrap_or(unknown);
+        }
+        let used_up = (0..charges.len()).filter(|&index| charges[index].decision.remaining < charges[index].cost());
+        if let Some(by) = used_up.max_by_key(|&index| charges[index].decision.retry_after) {
+            return ChargeVerdict::Refused { by };
+        }
+        for charge in charges {
+            counters.settle(charge.limit(), charge.key(), 0, charge.cost(), at);
+        }
+        ChargeVerdict::Admitted
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +105,7 @@ mod tests {
 
     use proptest::prelude::*;
     use pylae_core::Instant;
+    use pylae_core::limit::MemoryCounterStore;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use pylae_core::limit::key::KeyPart;
-use pylae_core::limit::{Charge, Clocks, KeySource, LimitKey};
+use pylae_core::limit::{Clocks, KeySource, LimitKey};
 use serde::{Deserialize, Serialize};
 
 use super::RateLimit;
@@ -82,13 +82,13 @@ impl RateLimit {
     pub fn standing(&self, name: &str, holder: &Holder, at: Clocks, forget: bool) -> Result<Standing, String> {
         if let Some(limit) = self.limits.iter().find(|limit| &*limit.name == name) {
             let key = holder.write(&limit.key, &self.route)?;
-            let forgotten = forget && self.shared.counters.reset(&limit.limit, &key);
-            let mut charges = [Charge::new(&limit.limit, &key, 0)];
-            let _ = self.shared.counters.check_all(&mut charges, at);
-            let (shape, decision) = (limit.limit.shape(), charges[0].decision);
-            let reset = decision.reset.as_secs_f64();
+            let counters = self.counters_of(limit);
+            let forgotten = forget && counters.reset(&limit.limit, &key);
+            let (shape, known) = (limit.limit.shape(), counters.peek(&limit.limit, &key, at));
+            let (remaining, reset) =
+                known.map_or((shape.capacity(), 0.0), |decision| (decision.remaining, decision.reset.as_secs_f64()));
             let per = Some(shape.per().as_secs_f64());
-            return Ok(Standing { limit: shape.limit(), per, remaining: decision.remaining, reset, forgotten });
+            return Ok(Standing { limit: shape.limit(), per, remaining, reset, forgotten });
         }
         let Some(concurrency) = self.concurrency.as_ref().filter(|concurrency| &*concurrency.name == name) else {
             return Err(format!("there is no limit `{name}`"));

@@ -189,3 +189,5 @@ fn before_authentication_there_are_no_users() {
     let after = build(config(&[limit("a", 1, "ip")], Value::Null), "r", &shared).unwrap();
     assert!(admitted(&after, &mut exchange(None, "")));
 }
+
+mod shared;

@@ -1,5 +1,7 @@
 //! The early stage: what runs before a route is looked for, and around everything else.
 
+use std::time::Duration;
+
 use pylae_core::request::readmit;
 use pylae_core::{Halt, Verdict, hook};
 use pylae_policies::Policy;
@@ -10,6 +12,9 @@ use super::ResponseCall;
 use crate::flow::Flow;
 use crate::reply::Reply;
 use crate::snapshot::EarlyStage;
+
+/// How long an early policy may wait: far longer than a store of counters, whose calls have time-outs of their own.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl<'a> Flow<'a> {
     /// Runs the early policies and request hooks, and makes what hooks have set the request itself. Returns the reply
@@ -23,7 +28,11 @@ impl<'a> Flow<'a> {
     }
 
     async fn run_early(&mut self, early: &EarlyStage) -> Result<Option<Reply<'a>>, Halt> {
-        let verdict = early.chain.request(self.exchange);
+        let mut verdict = early.chain.request(self.exchange);
+        while let Verdict::Wait(mut wait) = verdict {
+            let waited = self.client.wait_for(LONGEST_WAIT, self.exchange, |cx| wait.as_mut().poll(cx)).await?;
+            verdict = early.chain.resume(self.exchange, waited.ok_or(Halt::PolicyTimeout)?);
+        }
         self.entered_early = std::mem::take(&mut self.exchange.entered);
         match verdict {
             Verdict::Continue => {}
