@@ -3,13 +3,13 @@
 //! Every function takes the time as an argument. A clock that stands still or jumps back never admits more.
 
 mod admitted;
-mod carry;
 mod charge;
 pub mod concurrency;
 mod decision;
 pub mod fixed_window;
 pub mod headers;
 pub mod key;
+pub mod ledger;
 mod limiter;
 mod shape;
 pub mod sliding_window;
@@ -25,6 +25,7 @@ pub use concurrency::{ConcurrencyPermit, InFlightTable};
 pub use decision::{Clocks, Decision};
 pub use fixed_window::FixedWindow;
 pub use key::{KeySource, LimitKey};
+pub use ledger::{LeaseReport, Ledger, LedgerAnswer, LedgerCall, LedgerShape, LedgerTake};
 pub use limiter::Limiter;
 pub use shape::{LONGEST, LimitAlgorithm, LimitError, LimitShape};
 pub use sliding_window::SlidingWindow;

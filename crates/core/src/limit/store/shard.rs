@@ -4,6 +4,7 @@
 //! has room, and there preferably into the cache line that its tag selects: in a full table, five of six keys are in
 //! the first line that is searched, and only one of fourteen is in the second set.
 
+mod carry;
 mod counting;
 
 use super::slot::{Clock, CounterSlot, SlotIndex};

@@ -1,7 +1,7 @@
 //! Counting in a slot by each algorithm.
 
 use super::CounterShard;
-use crate::limit::carry::Share;
+use super::carry::Share;
 use crate::limit::charge::Limit;
 use crate::limit::decision::AbsoluteDecision;
 use crate::limit::shape::{LimitAlgorithm, LimitShape};

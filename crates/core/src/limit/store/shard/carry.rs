@@ -1,8 +1,8 @@
 //! Carries usage over to a limit whose figures have changed: the used share stays.
 
-use super::fixed_window::Count;
-use super::shape::LimitShape;
-use super::token_bucket::Level;
+use crate::limit::fixed_window::Count;
+use crate::limit::shape::LimitShape;
+use crate::limit::token_bucket::Level;
 
 /// The used share of a limit.
 #[derive(Copy, Clone, Debug)]
