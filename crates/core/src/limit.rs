@@ -23,7 +23,7 @@ pub use charge::{
     Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode, PendingCharges,
 };
 pub use concurrency::{ConcurrencyPermit, InFlightTable};
-pub use decision::{Clocks, Decision};
+pub use decision::{Clocks, Decision, Reservation};
 pub use fixed_window::FixedWindow;
 pub use key::{KeySource, LimitKey};
 pub use ledger::{LeaseReport, Ledger, LedgerAnswer, LedgerCall, LedgerShape, LedgerTake};

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use pylae_core::clock::Instant;
 use pylae_core::limit::{
     Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, FixedWindow, Limit,
-    LimitAlgorithm, LimitError, LimitMode, LimitShape, MemoryCounterStore, PendingCharges, SlidingWindow, TokenBucket,
+    LimitAlgorithm, LimitError, LimitMode, LimitShape, MemoryCounterStore, PendingCharges, Reservation, SlidingWindow,
+    TokenBucket,
 };
 
 #[derive(Clone)]
@@ -94,7 +95,7 @@ impl CounterStore for Elsewhere {
         }))
     }
 
-    fn settle(&self, _: &Limit, _: &[u8], _: u32, _: u32, _: Clocks) {
+    fn settle(&self, _: &Limit, _: &[u8], _: &Reservation, _: u32, _: Clocks) {
         unimplemented!("nobody settles here")
     }
 

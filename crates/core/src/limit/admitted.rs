@@ -2,6 +2,7 @@
 
 use super::charge::ChargeDecisions;
 use super::concurrency::ConcurrencyPermit;
+use super::decision::Clocks;
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
@@ -13,8 +14,8 @@ pub struct Admitted {
     pub by: [Option<bool>; Limiter::ALL.len()],
     /// Permits of concurrency limits, held until the exchange is over.
     pub permits: Vec<ConcurrencyPermit>,
-    /// What a limiter has waited for, until it goes on.
-    pub awaited: Option<ChargeDecisions>,
+    /// What a limiter has waited for, until it goes on, and when it had asked.
+    pub awaited: Option<(ChargeDecisions, Clocks)>,
 }
 
 impl FeatureMemory for Admitted {

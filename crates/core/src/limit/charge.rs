@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::decision::{Clocks, Decision};
+use super::decision::{Clocks, Decision, Reservation, clock_reading};
 use super::shape::{LimitError, LimitShape};
+use super::token_bucket::Account;
 
 /// A limit that is registered with a store.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Charge<'a> {
     pub(super) limit: &'a Limit,
     pub(super) key: &'a [u8],
     pub(super) cost: u32,
+    /// Filled in by the store for a token bucket that is settled.
+    pub(super) account: Account,
     /// The decision, filled in by the store.
     pub decision: Decision,
 }
@@ -47,7 +50,7 @@ pub struct Charge<'a> {
 impl<'a> Charge<'a> {
     /// Creates a charge of `cost` to `key` of `limit`.
     pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
-        Self { limit, key, cost, decision: Decision::default() }
+        Self { limit, key, cost, account: Account::default(), decision: Decision::default() }
     }
 
     /// Returns the limit.
@@ -63,6 +66,13 @@ impl<'a> Charge<'a> {
     /// Returns the cost.
     pub fn cost(&self) -> u32 {
         self.cost
+    }
+
+    /// Returns what [`CounterStore::settle`] needs to settle the charge, which
+    /// was made `at` that time.
+    pub fn reservation(&self, at: Clocks) -> Reservation {
+        let reservation = Reservation::new(self.cost, &self.decision, at.now, clock_reading(&self.limit.shape, at));
+        Reservation { early: self.account.early, returned: self.account.returned, ..reservation }
     }
 }
 
@@ -121,9 +131,10 @@ pub trait CounterStore: Send + Sync {
     /// Charges all or none. No two charges may be of the same limit.
     fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome;
 
-    /// Corrects what was charged to `key`: `charged` becomes `actual`. What is more is charged even if it is more than
-    /// what is left, what is less is given back.
-    fn settle(&self, limit: &Limit, key: &[u8], charged: u32, actual: u32, at: Clocks);
+    /// Replaces the cost of a charge to `key` by the true one. What is more is charged even if it is more than what is
+    /// left, what is less comes back as far as the charge still counts. With `Reservation::default()` nothing was
+    /// charged before.
+    fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks);
 
     /// Returns the state of `key` as far as it is known here, without waiting and without charging anything.
     fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision>;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::shape::{LimitAlgorithm, LimitShape};
 use crate::clock::Instant;
 
 /// The readings of both clocks at one moment. Windows aligned to UTC follow `wall`, everything else `now`.
@@ -25,6 +26,44 @@ pub struct Decision {
     pub retry_after: Duration,
     /// Time until the limit is completely unused again if nothing more is charged.
     pub reset: Duration,
+}
+
+/// What was charged for a cost that is only estimated: with it the charge is settled once the true cost is known.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reservation {
+    pub(super) cost: u32,
+    /// When it was charged, on the monotonic clock.
+    pub(super) since: Instant,
+    /// When the limit would have been completely unused again if nothing more had been charged after this.
+    pub(super) until: u64,
+    /// How much `until` is too late, as in the level of a token bucket.
+    pub(super) early: u32,
+    /// How much had come back to the key before, for token buckets.
+    pub(super) returned: u64,
+}
+
+impl Reservation {
+    /// `since` is when it was charged, `reading` the clock reading to which the decision is relative.
+    pub(super) fn new(cost: u32, decision: &Decision, since: Instant, reading: u64) -> Self {
+        let reset = u64::try_from(decision.reset.as_nanos()).unwrap_or(u64::MAX);
+        let cost = if decision.admitted { cost } else { 0 };
+        Self { cost, since, until: reading.saturating_add(reset), early: 0, returned: 0 }
+    }
+
+    /// Returns the cost that was charged.
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
+}
+
+/// Nanoseconds since the Unix epoch, up to the year 2554.
+pub(super) fn wall_nanos(wall: Duration) -> u64 {
+    u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Returns the reading to which the limit's figures are relative.
+pub(super) fn clock_reading(shape: &LimitShape, at: Clocks) -> u64 {
+    if shape.algorithm == LimitAlgorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
 }
 
 /// A decision in absolute time, which is what the algorithms return.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::{AbsoluteDecision, Decision};
+use super::decision::{AbsoluteDecision, Decision, Reservation, wall_nanos};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 
 /// What was charged in the window that ends at `until` (wall clock).
@@ -10,11 +10,6 @@ use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 pub(super) struct Count {
     pub(super) until: u64,
     pub(super) used: u32,
-}
-
-/// Nanoseconds since the Unix epoch, up to the year 2554.
-pub(super) fn wall_nanos(wall: Duration) -> u64 {
-    u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl LimitShape {
@@ -35,6 +30,26 @@ impl LimitShape {
             AbsoluteDecision { admitted, remaining: self.limit.saturating_sub(used), ready_at, full_at },
             Count { used, ..count },
         )
+    }
+}
+
+impl LimitShape {
+    /// Settles a reservation at `wall`. What was charged too much comes back if its window has not ended; what was
+    /// charged too little is charged now.
+    pub(super) fn settle_fixed_window(&self, count: Count, wall: u64, reservation: &Reservation, cost: u32) -> Count {
+        if cost <= reservation.cost {
+            let same = count.until == reservation.until;
+            let back = if same { reservation.cost - cost } else { 0 };
+            return Count { used: count.used.saturating_sub(back), ..count };
+        }
+        let count = if wall >= count.until { Count { until: self.boundary(wall), used: 0 } } else { count };
+        Count { used: self.used_with(count.used, cost - reservation.cost), ..count }
+    }
+
+    /// Returns what is in use after `more` was charged beyond the limit, within the bound of debts.
+    pub(super) fn used_with(&self, used: u32, more: u32) -> u32 {
+        let most = u32::try_from(self.most_used()).unwrap_or(u32::MAX);
+        used.saturating_add(more).min(most).max(used)
     }
 }
 

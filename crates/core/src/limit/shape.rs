@@ -45,6 +45,8 @@ pub struct LimitShape {
     /// `refill` tokens are added every `every` nanoseconds: `limit / per` in lowest terms.
     pub(super) refill: u32,
     pub(super) every: u64,
+    /// Costs are estimates, which are settled later.
+    pub(super) settled: bool,
 }
 
 impl LimitShape {
@@ -66,7 +68,19 @@ impl LimitShape {
         let per = nanos as u64;
         let common = gcd(per, u64::from(limit));
         let (refill, every) = ((u64::from(limit) / common) as u32, per / common);
-        Ok(Self { algorithm, limit, per, capacity, refill, every })
+        Ok(Self { algorithm, limit, per, capacity, refill, every, settled: false })
+    }
+
+    /// Returns the same figures for a limit whose costs are estimates, which are settled later.
+    #[must_use]
+    pub const fn with_settlement(self) -> Self {
+        Self { settled: true, ..self }
+    }
+
+    /// Returns the most that may be in use after costs were settled that were higher than estimated: the capacity, and one
+    /// limit of debt.
+    pub(super) fn most_used(&self) -> u64 {
+        u64::from(self.capacity) + u64::from(self.limit)
     }
 
     /// Returns the algorithm.

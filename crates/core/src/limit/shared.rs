@@ -33,7 +33,7 @@ use self::pending::StoreWait;
 use self::terms::Terms;
 use self::views::Views;
 use super::charge::{Charge, ChargeOutcome, CounterStore, Limit, LimitMode};
-use super::decision::{Clocks, Decision};
+use super::decision::{Clocks, Decision, Reservation};
 use super::ledger::LedgerAnswer;
 use super::shape::{LimitError, LimitShape};
 use crate::clock::{Instant, nanos};
@@ -128,21 +128,17 @@ impl CounterStore for SharedCounterStore {
             Err(ticket) => ChargeOutcome::Pending(Box::pin(StoreWait { views: Arc::clone(&self.views), ticket })),
         }
     }
-}
 
-impl SharedCounterStore {
-    /// Corrects what was charged to `key` at `since`: `charged` becomes `actual`.
-    pub fn settle_since(&self, limit: &Limit, key: &[u8], (charged, actual): (u32, u32), since: Instant, at: Clocks) {
-        self.views.settle(limit, key, (charged, actual), since.as_nanos(), at);
+    fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
+        self.views.settle(limit, key, reservation, cost, at);
     }
 
-    /// Returns the state of `key` as far as it is known here.
-    pub fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
+    fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
         self.views.peek(limit, key, at)
     }
 
     /// Clears the count of `key`, on the other nodes as soon as they ask the store. Returns true if it was known here.
-    pub fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
+    fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
         self.views.reset(limit, key)
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::decision::{AbsoluteDecision, Decision};
+use super::decision::{AbsoluteDecision, Decision, Reservation};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct AdmissionLog {
     /// Number of runs that it may hold without asking for more.
     room: usize,
     used: u32,
+    /// Runs have been merged.
+    merged: bool,
 }
 
 impl AdmissionLog {
@@ -70,14 +72,30 @@ impl AdmissionLog {
                 self.room += more;
                 self.runs.reserve_exact(more);
             } else {
-                self.compact(2 * per / self.room as u64 + 1);
+                self.compact(grid(per, self.room));
             }
         }
         self.runs.push_back(run);
     }
 
+    /// Takes up to `count` out of the admission that was made at `at`.
+    pub(super) fn take_back(&mut self, at: u64, count: u32, per: u64) {
+        let index = self.runs.partition_point(|run| run.at < at);
+        let cell = grid(per, self.room);
+        // Merged runs have the time of the latest.
+        let is_it = |run: &&mut AdmittedRun| run.at == at || (self.merged && run.at / cell == at / cell);
+        let Some(run) = self.runs.get_mut(index).filter(is_it) else { return };
+        let back = run.count.min(count);
+        run.count -= back;
+        self.used -= back;
+        if run.count == 0 {
+            self.runs.remove(index);
+        }
+    }
+
     /// Merges the runs in each cell of a grid of step `cell` into the latest of them.
     fn compact(&mut self, cell: u64) {
+        self.merged = true;
         let mut kept = 0;
         for next in 1..self.runs.len() {
             let (before, run) = (self.runs[kept], self.runs[next]);
@@ -93,7 +111,10 @@ impl AdmissionLog {
 
     /// Scales all counts by `to / from`, rounded up in sum.
     pub(super) fn scale(&mut self, from: u32, to: u32) {
-        let scaled = |sum: u32| (u64::from(sum) * u64::from(to)).div_ceil(u64::from(from)) as u32;
+        let scaled = |sum: u32| {
+            let exact = (u64::from(sum) * u64::from(to)).div_ceil(u64::from(from));
+            u32::try_from(exact).unwrap_or(u32::MAX)
+        };
         let (mut sum, mut placed) = (0, 0);
         for run in &mut self.runs {
             sum += run.count;
@@ -102,6 +123,11 @@ impl AdmissionLog {
         }
         self.used = placed;
     }
+}
+
+/// Step of the grid of a log with room for `room` runs.
+fn grid(per: u64, room: usize) -> u64 {
+    2 * per / room.max(1) as u64 + 1
 }
 
 impl LimitShape {
@@ -125,10 +151,12 @@ impl LimitShape {
         }
         let end = |run: AdmittedRun| run.at.saturating_add(self.per);
         let full_at = runs.clone().next_back().map_or(now, end);
-        let mut freed = room;
+        // After a debt there may be more in use than the limit.
+        let lacking = (u64::from(used) + u64::from(cost)).saturating_sub(u64::from(self.limit));
+        let mut freed = 0;
         let enough = { runs }.find(|run| {
-            freed += run.count;
-            freed >= cost
+            freed += u64::from(run.count);
+            freed >= lacking
         });
         let ready_at = enough.map_or(u64::MAX, end);
         AbsoluteDecision { admitted, remaining: room, ready_at, full_at }
@@ -159,6 +187,27 @@ impl SlidingWindow {
             self.log.push(AdmittedRun { at: self.latest, count: cost }, self.shape.per, |_| true);
         }
         outcome.relative_to(now.as_nanos())
+    }
+
+    /// Charges `cost` if it is admitted, as an estimate that [`settle`](Self::settle) corrects.
+    pub fn reserve(&mut self, now: Instant, cost: u32) -> (Decision, Reservation) {
+        let decision = self.check(now, cost);
+        (decision, Reservation::new(cost, &decision, now, now.as_nanos()))
+    }
+
+    /// Replaces the estimated cost of a reservation by the true one. What was charged too little is charged now.
+    pub fn settle(&mut self, now: Instant, reservation: &Reservation, cost: u32) {
+        self.latest = self.latest.max(now.as_nanos());
+        let per = self.shape.per;
+        self.log.prune(self.latest, per);
+        if cost > reservation.cost {
+            let more = self.shape.used_with(self.log.used, cost - reservation.cost) - self.log.used;
+            if more > 0 {
+                self.log.push(AdmittedRun { at: self.latest, count: more }, per, |_| true);
+            }
+        } else if let Some(at) = reservation.until.checked_sub(per).filter(|_| self.latest < reservation.until) {
+            self.log.take_back(at, reservation.cost - cost, per);
+        }
     }
 }
 

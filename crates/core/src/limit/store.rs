@@ -1,5 +1,6 @@
 //! The counter store in memory, and joint decisions on several limits.
 
+mod settle;
 mod shard;
 mod slot;
 
@@ -12,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use self::shard::CounterShard;
 use self::slot::{Clock, CounterSlot, SlotIndex};
 use super::charge::{Charge, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode};
-use super::decision::{AbsoluteDecision, Clocks, Decision};
+use super::decision::{AbsoluteDecision, Clocks, Decision, Reservation, clock_reading};
 use super::shape::{LimitError, LimitShape};
 use super::tag::{CounterTag, Tagger};
 
@@ -166,9 +167,6 @@ impl MemoryCounterStore {
         self.shards[self.shard_of(tag)].0.lock().remove(tag)
     }
 
-    /// TEMPORARY
-    pub fn settle(&self, _limit: &Limit, _key: &[u8], _charged: u32, _actual: u32, _at: Clocks) {}
-
     fn check_one(&self, charge: &mut Charge<'_>, at: Clocks) -> ChargeVerdict {
         let tag = self.tagger.tag(charge.limit.salt, charge.key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();
@@ -181,7 +179,7 @@ impl MemoryCounterStore {
         }
         let admitted = work.admitted();
         if admitted && charge.cost > 0 {
-            shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
+            charge.account = shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
         }
         charge.decision = work.decision(charge.limit, at);
         if admitted { ChargeVerdict::Admitted } else { ChargeVerdict::Refused { by: 0 } }
@@ -248,7 +246,7 @@ impl MemoryCounterStore {
             let clock = shard.clock();
             shard.pin(work.place, false);
             if !refused && charge.cost > 0 {
-                shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
+                charge.account = shard.commit(work.place, work.slot, charge.limit, clock, charge.cost);
             } else if refused && work.admitted() {
                 // It charged nothing, so its figures are those before.
                 work.check(shard, charge.limit, clock, 0);
@@ -277,8 +275,8 @@ impl CounterStore for MemoryCounterStore {
         ChargeOutcome::Decided(Self::check_all(self, charges, at))
     }
 
-    fn settle(&self, limit: &Limit, key: &[u8], charged: u32, actual: u32, at: Clocks) {
-        Self::settle(self, limit, key, charged, actual, at);
+    fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
+        Self::settle(self, limit, key, reservation, cost, at);
     }
 
     fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
@@ -362,7 +360,7 @@ impl Work {
     }
 
     fn decision(&self, limit: &Limit, at: Clocks) -> Decision {
-        let now = slot::clock_reading(&limit.shape, at);
+        let now = clock_reading(&limit.shape, at);
         self.outcome.map_or_else(Decision::default, |outcome| outcome.relative_to(now))
     }
 }

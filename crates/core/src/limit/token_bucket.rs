@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::decision::{AbsoluteDecision, Decision};
+use super::decision::{AbsoluteDecision, Decision, Reservation};
 use super::shape::{LimitAlgorithm, LimitError, LimitShape};
 use crate::clock::Instant;
 
@@ -20,6 +20,15 @@ pub(super) struct Level {
     pub(super) until: u64,
     /// How much `until` is too late, in units of `1 / refill` nanoseconds; less than `refill`.
     pub(super) early: u32,
+}
+
+/// What a token bucket whose costs are settled has besides the time at which it is full.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    /// The fraction of that time, as in a level.
+    pub(super) early: u32,
+    /// What has come back.
+    pub(super) returned: u64,
 }
 
 impl Level {
@@ -73,6 +82,38 @@ impl LimitShape {
     }
 }
 
+impl LimitShape {
+    /// Settles a reservation at `now`: returns the level, and how much has come back so far.
+    ///
+    /// What was charged too much comes back as far as it has not been refilled since: refilling begins with what was
+    /// charged first. `until` of a reservation is from the time of its charge; all that has come back since is taken off
+    /// it, as if it had been charged before. So the bucket never holds more than if the true cost had been charged at
+    /// once. What was charged too little is charged now.
+    pub(super) fn settle_token_bucket(
+        &self,
+        (level, returned): (Level, u64),
+        now: u64,
+        reservation: &Reservation,
+        cost: u32,
+    ) -> (Level, u64) {
+        let every = u128::from(self.every);
+        let debt = level.debt(now, self);
+        if cost > reservation.cost {
+            let wanted = debt + u128::from(cost - reservation.cost) * every;
+            let next = Level::with_debt(wanted.min(u128::from(self.most_used()) * every).max(debt), now, self);
+            // At the clock's last nanosecond time would stop for the bucket.
+            return (if next.until < u64::MAX { next } else { level }, returned);
+        }
+        let charged = Level { until: reservation.until, early: reservation.early }.debt(now, self);
+        let returned_since = u128::from(returned.saturating_sub(reservation.returned)) * every;
+        let back = (u128::from(reservation.cost - cost) * every).min(charged.saturating_sub(returned_since)).min(debt);
+        if back == 0 {
+            return (level, returned);
+        }
+        (Level::with_debt(debt - back, now, self), returned.saturating_add(back.div_ceil(every) as u64))
+    }
+}
+
 fn saturate(nanos: u128) -> u64 {
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
@@ -88,13 +129,15 @@ pub struct TokenBucket {
     shape: LimitShape,
     level: Level,
     latest: u64,
+    /// How much has come back.
+    returned: u64,
 }
 
 impl TokenBucket {
     /// Creates a full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
     pub fn new(limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
         let shape = LimitShape::new(LimitAlgorithm::TokenBucket, limit, per, burst)?;
-        Ok(Self { shape, level: Level::default(), latest: 0 })
+        Ok(Self { shape, level: Level::default(), latest: 0, returned: 0 })
     }
 
     /// Takes `cost` tokens if there are enough.
@@ -103,6 +146,20 @@ impl TokenBucket {
         let (outcome, level) = self.shape.token_bucket(self.level, self.latest, cost);
         self.level = level;
         outcome.relative_to(now.as_nanos())
+    }
+
+    /// Takes `cost` tokens if there are enough, as an estimate that [`settle`](Self::settle) corrects.
+    pub fn reserve(&mut self, now: Instant, cost: u32) -> (Decision, Reservation) {
+        let decision = self.check(now, cost);
+        let reservation = Reservation::new(cost, &decision, now, now.as_nanos());
+        (decision, Reservation { early: self.level.early, returned: self.returned, ..reservation })
+    }
+
+    /// Replaces the estimated cost of a reservation by the true one.
+    pub fn settle(&mut self, now: Instant, reservation: &Reservation, cost: u32) {
+        self.latest = self.latest.max(now.as_nanos());
+        (self.level, self.returned) =
+            self.shape.settle_token_bucket((self.level, self.returned), self.latest, reservation, cost);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_core::limit::{
     Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, Limit, LimitAlgorithm, LimitError, LimitMode,
-    LimitShape,
+    LimitShape, Reservation,
 };
 use pylae_core::plan::Seconds;
 use serde::Deserialize;
@@ -93,7 +93,7 @@ impl Failures {
             return ChargeVerdict::Refused { by };
         }
         for charge in charges {
-            counters.settle(charge.limit(), charge.key(), 0, charge.cost(), at);
+            counters.settle(charge.limit(), charge.key(), &Reservation::default(), charge.cost(), at);
         }
         ChargeVerdict::Admitted
     }

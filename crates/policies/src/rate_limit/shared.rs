@@ -1,7 +1,7 @@
 //! Limits that all nodes of a cluster count together: a charge may have to wait for the store.
 
 use pylae_core::limit::store::MAX_CHARGES;
-use pylae_core::limit::{Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Decision};
+use pylae_core::limit::{Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision};
 use pylae_core::{Exchange, Resume, Verdict};
 
 use super::{KeyRequest, LimitRule, RateLimit, clocks};
@@ -25,17 +25,17 @@ impl RateLimit {
     /// when the store has decided.
     pub(super) fn charge_shared(&self, exchange: &mut Exchange) -> Verdict {
         let keys = self.write_keys(exchange);
-        let checked = match exchange.admitted_mut().awaited.take() {
-            Some(checked) => checked,
+        let (checked, asked) = match exchange.admitted_mut().awaited.take() {
+            Some(awaited) => awaited,
             None => match self.check_shared(exchange, &keys) {
-                Ok(checked) => checked,
+                Ok(checked) => (checked, clocks(exchange)),
                 Err(wait) => {
                     exchange.scratch = keys.bytes;
                     return wait;
                 }
             },
         };
-        let (verdict, decisions) = self.check_own(exchange, &keys, &checked);
+        let (verdict, decisions) = self.check_own(exchange, &keys, &checked, asked);
         let mut bytes = keys.bytes;
         self.finish(exchange, &mut bytes, verdict, &decisions[..self.limits.len()])
     }
@@ -64,15 +64,18 @@ impl RateLimit {
             ChargeOutcome::Decided(verdict) => {
                 Ok(ChargeDecisions { verdict, decisions: charges.iter().map(|charge| charge.decision).collect() })
             }
-            ChargeOutcome::Pending(pending) => Err(Verdict::Wait(Box::pin(async move {
-                let checked = pending.await;
-                Box::new(move |exchange: &mut Exchange| {
-                    exchange.admitted_mut().awaited = Some(checked);
-                    // This policy runs again.
-                    exchange.entered -= 1;
-                    Verdict::Continue
-                }) as Resume
-            }))),
+            ChargeOutcome::Pending(pending) => {
+                let asked = clocks(exchange);
+                Err(Verdict::Wait(Box::pin(async move {
+                    let checked = pending.await;
+                    Box::new(move |exchange: &mut Exchange| {
+                        exchange.admitted_mut().awaited = Some((checked, asked));
+                        // This policy runs again.
+                        exchange.entered -= 1;
+                        Verdict::Continue
+                    }) as Resume
+                })))
+            }
         }
     }
 
@@ -83,6 +86,7 @@ impl RateLimit {
         exchange: &Exchange,
         keys: &Keys,
         checked: &ChargeDecisions,
+        asked: Clocks,
     ) -> (ChargeVerdict, [Decision; MAX_CHARGES]) {
         let at = clocks(exchange);
         let refused = matches!(checked.verdict, ChargeVerdict::Refused { .. });
@@ -103,7 +107,10 @@ impl RateLimit {
             (ChargeVerdict::Refused { by }, _) => ChargeVerdict::Refused { by: nth(true, by) },
             (ChargeVerdict::Admitted, ChargeVerdict::Refused { by }) => {
                 for (index, limit) in self.counted(true) {
-                    self.shared.cluster_counters().settle(&limit.limit, keys.of(index), limit.cost, 0, at);
+                    let mut charge = Charge::new(&limit.limit, keys.of(index), limit.cost);
+                    charge.decision = decisions[index];
+                    let reservation = charge.reservation(asked);
+                    self.shared.cluster_counters().settle(&limit.limit, keys.of(index), &reservation, 0, at);
                     decisions[index].remaining += limit.cost;
                 }
                 ChargeVerdict::Refused { by: nth(false, by) }

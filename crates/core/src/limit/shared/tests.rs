@@ -207,13 +207,18 @@ fn those_who_wait_when_the_store_goes_are_decided_at_once() {
 fn what_was_reserved_is_settled() {
     for mode in [FAST, EXACT] {
         let mut world = World::new(1, &[(bucket(1000, 1_000_000), mode)], OnStoreError::Deny);
+        let since = world.at(0).now;
+        let reserved = |cost| {
+            let charged = Decision { admitted: true, ..Decision::default() };
+            Reservation::new(cost, &charged, since, since.as_nanos())
+        };
         let decided = world.take(0, 300);
         assert!(decided == Some(true) || world.flush(0, Due::Urgent)[0].verdict == ChargeVerdict::Admitted);
         let (limit, at) = (world.nodes[0].limits[0].clone(), world.at(0));
-        world.nodes[0].store.settle_since(&limit, &[0], (300, 100), at.now, at);
+        world.nodes[0].store.settle(&limit, &[0], &reserved(300), 100, at);
         (0..20).for_each(|_| _ = world.flush(0, Due::All));
         assert_eq!(world.nodes[0].store.peek(&limit, &[0], at).unwrap().remaining, 900);
-        world.nodes[0].store.settle_since(&limit, &[0], (100, 1400), at.now, at);
+        world.nodes[0].store.settle(&limit, &[0], &reserved(100), 1400, at);
         world.flush(0, Due::All);
         assert_eq!(world.nodes[0].store.peek(&limit, &[0], at).unwrap().remaining, 0);
         let later = crate::limit::Clocks { now: at.now.saturating_add(Duration::from_secs(399_000)), ..at };

@@ -9,8 +9,7 @@ use super::terms::{ClusterState, OnStoreError, Terms};
 use super::ticket::{Grant, Waiter};
 use crate::clock::nanos;
 use crate::limit::charge::{Limit, LimitMode};
-use crate::limit::decision::{Clocks, Decision};
-use crate::limit::fixed_window;
+use crate::limit::decision::{Clocks, Decision, wall_nanos};
 use crate::limit::ledger::LedgerAnswer;
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
 use crate::limit::tag::CounterTag;
@@ -267,7 +266,7 @@ impl KeyView {
 
     /// How long a window lasts that a node counts alone.
     fn window_from(&self, at: Clocks) -> u64 {
-        let wall = fixed_window::wall_nanos(at.wall);
+        let wall = wall_nanos(at.wall);
         if self.shape.algorithm == LimitAlgorithm::FixedWindow {
             self.shape.boundary(wall).saturating_sub(wall)
         } else {

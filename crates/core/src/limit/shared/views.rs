@@ -12,7 +12,7 @@ use super::terms::{ClusterState, Terms};
 use super::ticket::{Grant, Ticket, TicketPart, TicketPhase, TicketState, Waiter};
 use super::view::{KeyView, ViewStep};
 use crate::limit::charge::{Charge, ChargeVerdict, Limit, LimitMode};
-use crate::limit::decision::{Clocks, Decision};
+use crate::limit::decision::{Clocks, Decision, Reservation};
 use crate::limit::store::MAX_CHARGES;
 use crate::limit::tag::{CounterTag, Tagger};
 
@@ -334,16 +334,17 @@ impl Views {
         }
     }
 
-    /// Charges the difference between what was charged at `since` and what it should have been.
-    pub(super) fn settle(&self, limit: &Limit, key: &[u8], (charged, actual): (u32, u32), since: u64, at: Clocks) {
+    /// Charges the difference between what was charged and what it should have been.
+    pub(super) fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
         let state = self.state();
         let now = at.now.as_nanos();
         self.with(limit, key, now, |shard, place, _| {
             let view = &mut shard.views[place];
-            if actual >= charged {
-                view.pending = view.pending.saturating_add(actual - charged);
+            let charged = reservation.cost();
+            if cost >= charged {
+                view.pending = view.pending.saturating_add(cost - charged);
             } else {
-                view.credit(charged - actual, since);
+                view.credit(charged - cost, reservation.since.as_nanos());
             }
             let pressing = state.available && view.is_pressing(state.nodes, now);
             ((), shard.list(place, pressing))

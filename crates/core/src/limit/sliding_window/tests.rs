@@ -113,3 +113,20 @@ fn scaling_keeps_the_share_and_the_times() {
     assert_eq!(log.used(), 7);
     assert_eq!(log.runs().map(|run| run.count).sum::<u32>(), 7);
 }
+
+#[test]
+fn what_was_merged_comes_back_while_it_counts() {
+    let per = 1000;
+    let mut log = AdmissionLog::default();
+    for at in 0..100 {
+        log.prune(at * 9, per);
+        log.push(AdmittedRun { at: at * 9, count: 2 }, per, |_| false);
+    }
+    assert!(log.runs().count() <= MIN_RUNS && log.used() == 200);
+    for at in 0..100 {
+        log.take_back(at * 9, 1, per);
+    }
+    assert_eq!(log.used(), 100);
+    log.take_back(2000, 1, per);
+    assert_eq!(log.used(), 100, "there is no such admission");
+}

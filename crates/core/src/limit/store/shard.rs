@@ -4,15 +4,16 @@
 //! has room, and there preferably into the cache line that its tag selects: in a full table, five of six keys are in
 //! the first line that is searched, and only one of fourteen is in the second set.
 
+mod account;
 mod carry;
 mod counting;
 
 use super::slot::{Clock, CounterSlot, SlotIndex};
 use crate::limit::charge::Limit;
-use crate::limit::decision::Clocks;
-use crate::limit::fixed_window;
+use crate::limit::decision::{Clocks, wall_nanos};
 use crate::limit::sliding_window::{AdmissionLog, AdmittedRun, MIN_RUNS};
 use crate::limit::tag::CounterTag;
+use crate::limit::token_bucket::Account;
 
 const WAYS: usize = 4;
 /// Largest number of sets that are searched for an evictable key.
@@ -43,6 +44,12 @@ pub(super) struct CounterShard {
     /// One slot for each limit that ever had a new key without a slot.
     shared: Vec<CounterSlot>,
     next_sweep: u64,
+    /// What only token buckets that are settled have, one each.
+    accounts: Vec<Account>,
+    free_accounts: Vec<usize>,
+    /// What has come back to all keys. An account begins with it, so that the count of a key never goes back, even if the
+    /// key was idle or forgotten in between.
+    returned: u64,
     /// Set that `evict_elsewhere` has searched last.
     hand: usize,
 }
@@ -60,6 +67,9 @@ impl CounterShard {
             extra_runs: 0,
             shared: Vec::new(),
             next_sweep: 0,
+            accounts: Vec::new(),
+            free_accounts: Vec::new(),
+            returned: 0,
             hand: 0,
         }
     }
@@ -72,7 +82,8 @@ impl CounterShard {
         let runs = self.extra_runs + MIN_RUNS * (self.logs.len() - self.free_logs.len());
         self.sets.len() * size_of::<SlotSet>()
             + self.logs.capacity() * size_of::<AdmissionLog>()
-            + self.free_logs.capacity() * size_of::<usize>()
+            + (self.free_logs.capacity() + self.free_accounts.capacity()) * size_of::<usize>()
+            + self.accounts.capacity() * size_of::<Account>()
             + self.shared.capacity() * size_of::<CounterSlot>()
             + runs * size_of::<AdmittedRun>()
     }
@@ -80,7 +91,7 @@ impl CounterShard {
     /// Advances the shard's clocks.
     pub(super) fn advance(&mut self, at: Clocks) -> Clock {
         self.latest.now = self.latest.now.max(at.now.as_nanos());
-        self.latest.wall = self.latest.wall.max(fixed_window::wall_nanos(at.wall));
+        self.latest.wall = self.latest.wall.max(wall_nanos(at.wall));
         self.latest
     }
 
@@ -115,7 +126,7 @@ impl CounterShard {
         }
     }
 
-    fn put(&mut self, place: SlotIndex, slot: CounterSlot) {
+    pub(super) fn put(&mut self, place: SlotIndex, slot: CounterSlot) {
         match place {
             SlotIndex::None => {}
             SlotIndex::Own { set, way } => self.sets[set].0[way] = slot,
@@ -188,7 +199,7 @@ impl CounterShard {
 
     fn release(&mut self, slot: CounterSlot) {
         self.keys -= 1;
-        self.free_log(slot);
+        self.free_parts(slot);
     }
 
     /// Clears the counter of a tag. Returns true if there was one.
@@ -199,7 +210,9 @@ impl CounterShard {
         true
     }
 
-    fn free_log(&mut self, slot: CounterSlot) {
+    /// Frees what a slot has besides itself.
+    fn free_parts(&mut self, slot: CounterSlot) {
+        self.free_accounts.extend(slot.account());
         if let Some(index) = slot.log() {
             self.extra_runs -= self.logs[index].room().saturating_sub(MIN_RUNS);
             self.logs[index] = AdmissionLog::default();

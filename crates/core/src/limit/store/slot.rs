@@ -1,9 +1,8 @@
 //! The state of one key: 32 bytes, two to a cache line.
 
 use crate::limit::charge::Limit;
-use crate::limit::decision::Clocks;
-use crate::limit::fixed_window::{Count, wall_nanos};
-use crate::limit::shape::{LimitAlgorithm, LimitShape};
+use crate::limit::fixed_window::Count;
+use crate::limit::shape::LimitAlgorithm;
 use crate::limit::tag::CounterTag;
 use crate::limit::token_bucket::Level;
 
@@ -18,17 +17,14 @@ const LOG: u32 = 1 << 25;
 const ONCE: u32 = 1 << 26;
 /// The slot belongs to a charge that is being decided.
 const PINNED: u32 = 1 << 27;
+/// `used` is the index of an account.
+const ACCOUNT: u32 = 1 << 28;
 
 /// Both clocks in nanoseconds; they never go back within a shard.
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct Clock {
     pub(super) now: u64,
     pub(super) wall: u64,
-}
-
-/// Returns the reading to which the limit's figures are relative.
-pub(super) fn clock_reading(shape: &LimitShape, at: Clocks) -> u64 {
-    if shape.algorithm == LimitAlgorithm::FixedWindow { wall_nanos(at.wall) } else { at.now.as_nanos() }
 }
 
 /// Position of a slot.
@@ -54,7 +50,8 @@ pub(super) struct CounterSlot {
     pub(super) tag: CounterTag,
     /// When the limit is completely unused again, whatever the algorithm: from then on the slot is idle.
     pub(super) until: u64,
-    /// Token bucket: fraction of `until`; fixed window: count; sliding window: count of a single run, or a log.
+    /// Token bucket: fraction of `until`, or an account; fixed window: count; sliding window: count of a single run, or a
+    /// log.
     pub(super) used: u32,
     /// Id of the limit (0: empty) and flags.
     meta: u32,
@@ -108,8 +105,26 @@ impl CounterSlot {
         self.set(LOG, true);
     }
 
-    pub(super) fn level(&self) -> Level {
-        Level { until: self.until, early: self.used }
+    /// The slot without its log, which makes it idle.
+    pub(super) fn without_log(mut self) -> Self {
+        self.set(LOG, false);
+        self.with(0, 0)
+    }
+
+    /// Index of its account, if it has one.
+    pub(super) fn account(&self) -> Option<usize> {
+        self.has(ACCOUNT).then_some(self.used as usize)
+    }
+
+    /// The slot with the level of a token bucket, without an account.
+    pub(super) fn with_level(mut self, level: Level) -> Self {
+        self.set(ACCOUNT, false);
+        self.with(level.until, level.early)
+    }
+
+    pub(super) fn set_account(&mut self, account: usize) {
+        self.used = account as u32;
+        self.set(ACCOUNT, true);
     }
 
     pub(super) fn count(&self) -> Count {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 use pylae_core::Resume;
-use pylae_core::limit::{ChargeDecisions, ChargeOutcome, CounterStore, Limit, MemoryCounterStore};
+use pylae_core::limit::{ChargeDecisions, ChargeOutcome, CounterStore, Limit, MemoryCounterStore, Reservation};
 
 use super::*;
 
@@ -29,8 +29,8 @@ impl CounterStore for Elsewhere {
         }))
     }
 
-    fn settle(&self, limit: &Limit, key: &[u8], charged: u32, actual: u32, at: Clocks) {
-        self.0.settle(limit, key, charged, actual, at);
+    fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
+        self.0.settle(limit, key, reservation, cost, at);
     }
 
     fn peek(&self, _limit: &Limit, _key: &[u8], _at: Clocks) -> Option<Decision> {

@@ -7,6 +7,7 @@ use crate::limit::decision::AbsoluteDecision;
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
 use crate::limit::sliding_window::{AdmissionLog, AdmittedRun};
 use crate::limit::store::slot::{Clock, CounterSlot, SlotIndex};
+use crate::limit::token_bucket::Account;
 
 /// Memory for logs of sliding windows, in bytes for each key that the shard may hold.
 const LOG_BYTES: usize = 64;
@@ -23,8 +24,8 @@ impl CounterShard {
     ) -> (AbsoluteDecision, CounterSlot) {
         match shape.algorithm {
             LimitAlgorithm::TokenBucket => {
-                let (outcome, level) = shape.token_bucket(slot.level(), clock.now, cost);
-                (outcome, slot.with(level.until, level.early))
+                let (outcome, level) = shape.token_bucket(self.level(slot), clock.now, cost);
+                (outcome, slot.with_level(level))
             }
             LimitAlgorithm::FixedWindow => {
                 let (outcome, count) = shape.fixed_window(slot.count(), clock.wall, cost);
@@ -44,19 +45,39 @@ impl CounterShard {
         }
     }
 
-    /// Stores the slot that `check` has returned.
-    pub(crate) fn commit(&mut self, place: SlotIndex, mut slot: CounterSlot, limit: &Limit, clock: Clock, cost: u32) {
-        let Some(before) = self.get(place) else { return };
+    /// Stores the slot that `check` has returned. Returns its account, if it has one.
+    pub(crate) fn commit(
+        &mut self,
+        place: SlotIndex,
+        mut slot: CounterSlot,
+        limit: &Limit,
+        clock: Clock,
+        cost: u32,
+    ) -> Account {
+        let Some(before) = self.get(place) else { return Account::default() };
         let first = before.is_idle(clock);
-        if limit.shape.algorithm == LimitAlgorithm::SlidingWindow {
-            slot = self.add_run(slot, &limit.shape, clock, cost);
+        let mut account = Account::default();
+        match limit.shape.algorithm {
+            LimitAlgorithm::SlidingWindow => slot = self.add_run(slot, &limit.shape, clock, cost),
+            LimitAlgorithm::TokenBucket if limit.shape.settled => {
+                account = Account { early: slot.used, returned: self.returned_to(before, clock) };
+                slot = self.keep_account(before, slot, account);
+            }
+            LimitAlgorithm::TokenBucket | LimitAlgorithm::FixedWindow => {}
         }
         slot.pin(false);
         slot.charged(first);
         self.put(place, slot);
+        account
     }
 
-    fn add_run(&mut self, mut slot: CounterSlot, shape: &LimitShape, clock: Clock, cost: u32) -> CounterSlot {
+    pub(crate) fn add_run(
+        &mut self,
+        mut slot: CounterSlot,
+        shape: &LimitShape,
+        clock: Clock,
+        cost: u32,
+    ) -> CounterSlot {
         let run = AdmittedRun { at: clock.now, count: cost };
         let until = clock.now.saturating_add(shape.per);
         if let Some(index) = slot.log() {
@@ -76,6 +97,33 @@ impl CounterShard {
                 slot
             }
         }
+    }
+
+    /// Returns what a slot of a sliding window has in use.
+    pub(crate) fn used(&mut self, slot: CounterSlot, shape: &LimitShape, clock: Clock) -> u32 {
+        match slot.log() {
+            None => only_run(slot, shape, clock).map_or(0, |run| run.count),
+            Some(index) => {
+                self.logs[index].prune(clock.now, shape.per);
+                self.logs[index].used()
+            }
+        }
+    }
+
+    /// Takes up to `count` out of the run of a sliding window that ends at `until`.
+    pub(crate) fn take_back(&mut self, slot: CounterSlot, shape: &LimitShape, until: u64, count: u32) -> CounterSlot {
+        let Some(index) = slot.log() else {
+            let left = slot.used.saturating_sub(if slot.until == until { count } else { 0 });
+            // Without a run the slot is idle.
+            return if left == 0 { slot.with(0, 0) } else { slot.with(slot.until, left) };
+        };
+        let Some(at) = until.checked_sub(shape.per) else { return slot };
+        self.logs[index].take_back(at, count, shape.per);
+        if let Some(last) = self.logs[index].runs().next_back() {
+            return slot.with(last.at.saturating_add(shape.per), slot.used);
+        }
+        self.free_parts(slot);
+        slot.without_log()
     }
 
     fn new_log(&mut self) -> usize {
@@ -109,18 +157,18 @@ impl CounterShard {
         let fresh = CounterSlot::fresh(slot.tag, limit);
         let new = &limit.shape;
         let mut next = if slot.is_idle(clock) {
-            self.free_log(slot);
+            self.free_parts(slot);
             fresh
         } else if old.algorithm == LimitAlgorithm::SlidingWindow && new.algorithm == old.algorithm && new.per == old.per
         {
             self.carry_over_runs(slot, fresh, old, new)
         } else {
             let share = self.share_of(slot, old, clock);
-            self.free_log(slot);
+            self.free_parts(slot);
             match new.algorithm {
                 LimitAlgorithm::TokenBucket => {
                     let level = share.level(clock.now, new);
-                    fresh.with(level.until, level.early)
+                    fresh.with_level(level)
                 }
                 LimitAlgorithm::FixedWindow => {
                     // The current window continues if it has the same boundaries.
@@ -154,12 +202,9 @@ impl CounterShard {
 
     fn share_of(&mut self, slot: CounterSlot, old: &LimitShape, clock: Clock) -> Share {
         match (old.algorithm, slot.log()) {
-            (LimitAlgorithm::TokenBucket, _) => Share::of_level(slot.level(), clock.now, old),
+            (LimitAlgorithm::TokenBucket, _) => Share::of_level(self.level(slot), clock.now, old),
             (_, None) => Share::of_count(slot.used, old),
-            (_, Some(index)) => {
-                self.logs[index].prune(clock.now, old.per);
-                Share::of_count(self.logs[index].used(), old)
-            }
+            (_, Some(_)) => Share::of_count(self.used(slot, old, clock), old),
         }
     }
 }
