@@ -28,7 +28,7 @@ pub use rules::CacheRules;
 pub use selection::vary::is_key;
 pub use storage::entry::{Entry, Variants};
 pub use storage::purge::Purge;
-pub use storage::shared::{Cache, Usage};
+pub use storage::shared::{Cache, ChangeListener, Usage};
 pub use storage::store::{CacheStore, MemoryCacheStore};
 pub use visit::{CacheOutcome, CacheVisit, Join, StoredResponse};
 

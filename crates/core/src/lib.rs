@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod clock;
+pub mod cluster;
 pub mod connection;
 pub mod exchange;
 mod hex;

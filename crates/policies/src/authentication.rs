@@ -27,7 +27,6 @@ pub use identity::Identity;
 pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
 pub use kinds::function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 pub use kinds::jwt::TokenVerifier;
-pub use memory::Revoked;
 
 use crate::{Parts, Policy, PolicyShared};
 use failures::Failures;

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::cache::Purge;
+use pylae_core::cluster::Revoked;
 use pylae_core::hook::{HookSource, OverdueCall};
+use pylae_core::limit::Clocks;
 use pylae_core::{Instant, Plan, Problem};
-use pylae_policies::authentication::Revoked;
 use tracing::debug;
 
 use self::capacity::Capacity;
@@ -253,7 +254,7 @@ impl Engine {
 
     /// Revokes a credential for `span` on all workers. Returns false if there are too many revocations.
     pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
-        self.policies.identity.revoke(what, clock::wall(), span)
+        self.policies.identity.revoke(what, Clocks { now: clock::now(), wall: clock::wall() }, span)
     }
 
     /// The current counters and states.

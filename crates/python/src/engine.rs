@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::Problem;
+use pylae_core::cluster::Revoked;
 use pylae_core::hook::HookSource;
-use pylae_policies::authentication::Revoked;
 use pylae_proxy::{AdminSettings, Drain};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;

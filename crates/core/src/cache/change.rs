@@ -15,6 +15,7 @@ pub fn invalidate_changed(cache: &Cache, exchange: &mut Exchange) {
     }
     let now = exchange.times.now;
     let before = cache.invalidate(&exchange.request.host, &exchange.request.target.path, now);
+    cache.tell(&exchange.request.host, &exchange.request.target.path);
     if let Some(fetch) = exchange.cache_mut().and_then(|visit| visit.fetch.as_mut()) {
         // Another request may have changed or purged the target since; then this response may be outdated.
         fetch.stores &= before.max(cache.purged()) < fetch.began;

@@ -3,8 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
+use pylae_core::limit::Clocks;
+
 use super::key_set::{Background, KeySets};
-use super::memory::{CredentialCache, Revoked};
+use super::memory::CredentialCache;
 
 /// Verified credentials, revocations and fetched keys. Survives reloads and is shared by all workers.
 pub struct Identity {
@@ -32,10 +35,19 @@ impl Identity {
         let _ = self.background.set(background);
     }
 
-    /// Revokes a credential for `span` from `wall`, the time since the Unix epoch. Returns false if the maximum number
-    /// of revocations is reached.
-    pub fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
-        self.memory.revoke(what, wall, span)
+    /// Revokes a credential for `span` from now on. Returns false if the maximum number of revocations is reached.
+    pub fn revoke(&self, what: Revoked<'_>, at: Clocks, span: Duration) -> bool {
+        self.memory.revoke(what, at, span)
+    }
+
+    /// Adds revocations of other nodes. Returns how many of them there was no room for.
+    pub fn learn(&self, revocations: &[Revocation], wall: Duration) -> usize {
+        self.memory.learn(revocations, wall)
+    }
+
+    /// Runs `run` with the revocations, which are locked meanwhile. It may not revoke anything.
+    pub fn with_revocations<T>(&self, run: impl FnOnce(&mut RevocationSet) -> T) -> T {
+        self.memory.with_revocations(run)
     }
 
     pub(super) fn background(&self) -> Option<&dyn Background> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::User;
+use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
+use pylae_core::limit::Clocks;
 
 /// Number of shards, each with its own lock. A power of two.
 const SHARDS: usize = 64;
@@ -16,8 +18,6 @@ const SHARDS: usize = 64;
 const VERIFIED_BYTES: usize = 1024 * 1024;
 /// The same for credentials by which nobody is known, which anybody can send; 8 MB in total.
 const UNKNOWN_BYTES: usize = 128 * 1024;
-/// Maximum number of revocations. More are refused, because evicting one would admit its credential again.
-const MAX_REVOCATIONS: usize = 100_000;
 
 /// Identifies a credential: two independent keyed hashes (`SipHash` with secret keys), 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,25 +32,17 @@ pub(super) struct VerifiedCredential {
     pub(super) id: Option<Box<str>>,
 }
 
-/// What to revoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked<'a> {
-    /// The token with this `jti`.
-    Token(&'a str),
-    /// All credentials issued to this user so far.
-    User(&'a str),
-}
-
 /// Verified credentials and revocations. Bounded, shared by all workers, and kept across reloads.
 pub(super) struct CredentialCache {
     hashers: [RandomState; 2],
     shards: Box<[PaddedCredentialShard]>,
     /// Maximum bytes of one shard.
     shard_bytes: usize,
-    revoked: Mutex<Revocations>,
+    revoked: Mutex<RevocationSet>,
     /// Number of revocations, so that the lock is not taken while there are none.
     revocations: AtomicUsize,
-    /// Counts revocations. A credential verified before the latest one is not cached.
+    /// Counts changes of the revocations. A credential verified before the latest one is not cached, and one cached
+    /// before is checked again.
     epoch: AtomicU64,
 }
 
@@ -61,10 +53,18 @@ struct PaddedCredentialShard(Mutex<CredentialShard>);
 
 #[derive(Default)]
 struct CredentialShard {
-    entries: HashMap<u64, (u64, VerifiedCredential), BuildHasherDefault<IdentityHasher>>,
+    entries: HashMap<u64, CachedCredential, BuildHasherDefault<IdentityHasher>>,
     /// Keys and sizes in order of insertion. The entries of some keys may be gone.
     order: VecDeque<(u64, usize)>,
     bytes: usize,
+}
+
+struct CachedCredential {
+    /// The other half of its tag.
+    rest: u64,
+    /// The epoch in which it was known not to be revoked.
+    epoch: u64,
+    credential: VerifiedCredential,
 }
 
 /// Uses the key itself as its hash: tags are hashes already.
@@ -85,14 +85,6 @@ impl Hasher for IdentityHasher {
     fn write_u64(&mut self, number: u64) {
         self.0 = number;
     }
-}
-
-#[derive(Default)]
-struct Revocations {
-    /// When each revocation ends, since the Unix epoch.
-    tokens: HashMap<Box<str>, Duration>,
-    /// When each user was revoked, and when the revocation ends.
-    users: HashMap<Box<str>, (Duration, Duration)>,
 }
 
 impl CredentialCache {
@@ -134,12 +126,24 @@ impl CredentialCache {
         self.hashers[0].hash_one(text)
     }
 
-    /// Returns the user of a cached credential that has not expired.
+    /// Returns the user of a cached credential that has not expired and may not have been revoked.
     #[inline]
     pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
-        let shard = self.shard(tag).0.lock();
-        let (rest, entry) = shard.entries.get(&tag.0)?;
-        (*rest == tag.1 && wall < entry.until).then(|| Arc::clone(&entry.user))
+        let mut shard = self.shard(tag).0.lock();
+        let cached = shard.entries.get_mut(&tag.0)?;
+        if cached.rest != tag.1 || wall >= cached.credential.until {
+            return None;
+        }
+        let epoch = self.epoch();
+        if cached.epoch != epoch {
+            let VerifiedCredential { user, id, .. } = &cached.credential;
+            // When it was issued is not known here. Whoever verifies it again knows.
+            if self.is_revoked(user, id.as_deref(), None, wall) {
+                return None;
+            }
+            cached.epoch = epoch;
+        }
+        Some(Arc::clone(&cached.credential.user))
     }
 
     /// Returns the current epoch. Callers read it before they verify a credential and pass it to [`Self::insert`].
@@ -148,9 +152,9 @@ impl CredentialCache {
     }
 
     /// Caches a credential of `bytes` bytes, unless anything was revoked since `epoch`.
-    pub(super) fn insert(&self, tag: CredentialTag, entry: VerifiedCredential, bytes: usize, epoch: u64) {
+    pub(super) fn insert(&self, tag: CredentialTag, credential: VerifiedCredential, bytes: usize, epoch: u64) {
         // Parsed claims take several times the size of their text.
-        let cost = 4 * bytes + size_of::<(u64, u64, VerifiedCredential)>() + size_of::<User>();
+        let cost = 4 * bytes + size_of::<(u64, CachedCredential)>() + size_of::<User>();
         let mut shard = self.shard(tag).0.lock();
         if cost > self.shard_bytes || self.epoch() != epoch {
             return;
@@ -160,39 +164,34 @@ impl CredentialCache {
             shard.entries.remove(&oldest);
             shard.bytes -= freed;
         }
-        if shard.entries.insert(tag.0, (tag.1, entry)).is_none() {
+        if shard.entries.insert(tag.0, CachedCredential { rest: tag.1, epoch, credential }).is_none() {
             shard.order.push_back((tag.0, cost));
             shard.bytes += cost;
         }
     }
 
     /// Revokes a credential for `span`. Returns false if the maximum number of revocations is reached.
-    pub(super) fn revoke(&self, what: Revoked<'_>, wall: Duration, span: Duration) -> bool {
-        let until = wall.saturating_add(span);
-        {
-            let mut revoked = self.revoked.lock();
-            if revoked.len() >= MAX_REVOCATIONS {
-                revoked.tokens.retain(|_, until| *until > wall);
-                revoked.users.retain(|_, (_, until)| *until > wall);
-            }
-            if revoked.len() >= MAX_REVOCATIONS {
-                return false;
-            }
-            match what {
-                Revoked::Token(id) => drop(revoked.tokens.insert(id.into(), until)),
-                Revoked::User(id) => drop(revoked.users.insert(id.into(), (wall, until))),
-            }
-            self.revocations.store(revoked.len(), Ordering::SeqCst);
-            // Under the lock: the epoch stops credentials verified before, and the list stops those verified later.
-            self.epoch.fetch_add(1, Ordering::SeqCst);
-        }
-        for shard in &self.shards {
-            shard.0.lock().entries.retain(|_, (_, entry)| match what {
-                Revoked::Token(id) => entry.id.as_deref() != Some(id),
-                Revoked::User(id) => entry.user.id != id,
-            });
-        }
-        true
+    pub(super) fn revoke(&self, what: Revoked<'_>, at: Clocks, span: Duration) -> bool {
+        self.change(|revoked| revoked.revoke(what.into(), at, span))
+    }
+
+    /// Adds revocations that the store has told. Returns how many of them there was no room for.
+    pub(super) fn learn(&self, revocations: &[Revocation], wall: Duration) -> usize {
+        self.change(|revoked| revocations.iter().filter(|one| !revoked.learn(one, wall)).count())
+    }
+
+    /// The revocations. Nothing may be added by this.
+    pub(super) fn with_revocations<T>(&self, run: impl FnOnce(&mut RevocationSet) -> T) -> T {
+        run(&mut self.revoked.lock())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut RevocationSet) -> T) -> T {
+        let mut revoked = self.revoked.lock();
+        let result = change(&mut revoked);
+        self.revocations.store(revoked.len(), Ordering::SeqCst);
+        // Under the lock: the epoch stops credentials verified before, and the set stops those verified later.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        result
     }
 
     /// Returns true if the credential was revoked. Without `issued`, it counts as issued before the revocation.
@@ -200,11 +199,9 @@ impl CredentialCache {
         if self.revocations.load(Ordering::SeqCst) == 0 {
             return false;
         }
+        let (user, id) = (Revoked::User(&user.id).into(), id.map(|id| Revoked::Token(id).into()));
         let revoked = self.revoked.lock();
-        id.and_then(|id| revoked.tokens.get(id)).is_some_and(|until| wall < *until)
-            || revoked.users.get(user.id.as_str()).is_some_and(|(since, until)| {
-                wall < *until && issued.is_none_or(|issued| issued.as_secs() <= since.as_secs())
-            })
+        id.is_some_and(|id| revoked.covers(id, None, wall)) || revoked.covers(user, issued, wall)
     }
 
     fn shard(&self, tag: CredentialTag) -> &PaddedCredentialShard {
@@ -215,11 +212,5 @@ impl CredentialCache {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().entries.len()).sum()
-    }
-}
-
-impl Revocations {
-    fn len(&self) -> usize {
-        self.tokens.len() + self.users.len()
     }
 }

@@ -16,7 +16,9 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use pylae_core::{Exchange, Rejection, Verdict};
+use pylae_core::cluster::Revoked;
+use pylae_core::limit::Clocks;
+use pylae_core::{Exchange, Instant, Rejection, Verdict};
 use pylae_http::HeadLimits;
 use serde_json::{Value, json};
 
@@ -26,6 +28,10 @@ use crate::{Chain, Parts, PolicyShared};
 /// The time of all requests, in seconds since the Unix epoch.
 const NOW: u64 = 1_700_000_000;
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests";
+
+fn clocks(wall: Duration) -> Clocks {
+    Clocks { now: Instant::from_nanos(1), wall }
+}
 
 /// The keys and tokens that the Python tests also use.
 fn tokens() -> Value {

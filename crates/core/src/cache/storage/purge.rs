@@ -1,14 +1,14 @@
 //! Purging of entries.
 
 use pylae_http::{Method, Target};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cache::selection::key;
 use crate::cache::storage::entry::Entry;
 
 /// Which entries to purge. A host is written as in requests, with the port unless it is the default; None means any
 /// host.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Purge {
     /// Everything.
@@ -24,7 +24,7 @@ pub enum Purge {
 }
 
 /// Host and path.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeAddress {
     host: Option<String>,
@@ -43,6 +43,15 @@ impl Purge {
             place.host = place.host.take().map(|host| host.to_ascii_lowercase());
         }
         Ok(self)
+    }
+
+    /// Returns how many bytes its texts take.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Target(place) | Self::Prefix(place) => place.path.len() + place.host.as_ref().map_or(0, String::len),
+            Self::Service(name) | Self::Tag(name) => name.len(),
+        }
     }
 
     /// Returns true if this purge covers the entry.

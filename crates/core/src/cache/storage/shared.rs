@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use serde::Serialize;
@@ -42,7 +42,11 @@ pub struct Cache {
     uncacheable: Box<[AtomicU64]>,
     /// Time of the last purge: responses that were being fetched then are not stored.
     purged: AtomicU64,
+    listener: OnceLock<ChangeListener>,
 }
+
+/// Is called with host and path when a request has changed what is stored for them.
+pub type ChangeListener = Box<dyn Fn(&[u8], &[u8]) + Send + Sync>;
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -89,7 +93,20 @@ impl Cache {
             changed: atomic_table(CHANGES),
             uncacheable: atomic_table(SLOTS),
             purged: AtomicU64::new(0),
+            listener: OnceLock::new(),
         })
+    }
+
+    /// Has `listener` called from now on, so that the caches of other gateways learn of changes. Only the first one is.
+    pub fn listen(&self, listener: ChangeListener) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Tells the listener of a change.
+    pub(crate) fn tell(&self, host: &[u8], path: &[u8]) {
+        if let Some(listener) = self.listener.get() {
+            listener(host, path);
+        }
     }
 
     /// Returns the size of the largest entry, in bytes.

@@ -7,8 +7,10 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::cache::storage::entry::{Entry, Variants};
 
-/// Storage of responses. [`MemoryCacheStore`] is the one in memory; a store shared between gateways can implement the
-/// same interface.
+/// Storage of responses in memory. It answers at once, from any worker.
+///
+/// A second level that gateways share would not be one of these: it holds entries as bytes and is awaited. It belongs
+/// between a lookup that has found nothing here and the fetch from the service, and it is told what is put here.
 pub trait CacheStore: Send + Sync {
     /// Returns the responses stored under a key.
     fn get(&self, key: &[u8]) -> Option<Arc<Variants>>;

@@ -269,6 +269,18 @@ fn s4_4_a_change_makes_the_target_invalid_and_nothing_else() {
 }
 
 #[test]
+fn s4_4_a_listener_is_told_what_was_changed() {
+    let world = World::new();
+    let (told, listener) = std::sync::mpsc::channel();
+    world.cache.listen(Box::new(move |host, path| told.send((host.to_vec(), path.to_vec())).unwrap()));
+    for (request, status) in [("POST /a?x=1", 200), ("DELETE /b", 204), ("PUT /c", 404), ("GET /d", 200)] {
+        world.fetch(request, &status.to_string(), "");
+    }
+    let told: Vec<_> = listener.try_iter().collect();
+    assert_eq!(told, [(b"h.test".to_vec(), b"/a".to_vec()), (b"h.test".to_vec(), b"/b".to_vec())]);
+}
+
+#[test]
 fn s4_an_answer_to_post_is_kept_for_get_if_it_says_so() {
     for (request, answer, kept) in [
         ("POST /a?x=1", "200\nContent-Location: /a?x=1\nCache-Control: max-age=60", true),

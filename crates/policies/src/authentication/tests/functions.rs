@@ -7,7 +7,7 @@ use pylae_core::hook::Identified;
 use pylae_core::{Answer, User};
 
 use super::super::credential::{CredentialPart, SentCredentials};
-use super::super::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction, Revoked};
+use super::super::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 use super::*;
 
 /// Answers by the request that it sees, and keeps what it was asked.
@@ -151,7 +151,11 @@ fn another_configuration_another_authenticator_and_a_revocation_ask_again() {
         assert!(ask(&other));
         assert_eq!(other.asked(), asked);
     }
-    assert!(asking.shared.identity.revoke(Revoked::User("ada"), Duration::from_secs(NOW), Duration::from_secs(9)));
+    assert!(asking.shared.identity.revoke(
+        Revoked::User("ada"),
+        clocks(Duration::from_secs(NOW)),
+        Duration::from_secs(9)
+    ));
     assert_eq!(asking.ask(&mut request("/", &["X-Token: ada"])), Err("the user was revoked".into()));
     assert_eq!(asking.asked(), 2);
 }
@@ -165,7 +169,11 @@ fn a_session_that_began_after_the_revocation_counts() {
         }
         end
     });
-    assert!(asking.shared.identity.revoke(Revoked::User("ada"), Duration::from_secs(NOW), Duration::from_secs(60)));
+    assert!(asking.shared.identity.revoke(
+        Revoked::User("ada"),
+        clocks(Duration::from_secs(NOW)),
+        Duration::from_secs(60)
+    ));
     let mut exchange = request("/", &["X-Token: ada"]);
     exchange.times.wall += Duration::from_secs(6);
     assert_eq!(asking.ask(&mut exchange), Ok("ada".into()));

@@ -1,8 +1,9 @@
 //! Which credentials are cached, for how long, and the effect of revocations.
 
+use pylae_core::cluster::Revocation;
 use serde_json::json;
 
-use super::super::memory::{CredentialCache, Revoked, VerifiedCredential};
+use super::super::memory::{CredentialCache, VerifiedCredential};
 use super::*;
 
 fn entry(until: u64) -> VerifiedCredential {
@@ -57,11 +58,11 @@ fn revocation_takes_effect_at_once() {
         who(&chain, &mut bearer(one)).unwrap();
     }
     let now = Duration::from_secs(NOW);
-    assert!(shared.identity.revoke(Revoked::Token("a"), now, Duration::from_secs(100)));
+    assert!(shared.identity.revoke(Revoked::Token("a"), clocks(now), Duration::from_secs(100)));
     let revoked = Err("the token was revoked".to_owned());
     assert_eq!(who(&chain, &mut bearer(&a)), revoked);
     assert_eq!(who(&chain, &mut bearer(&b)), Ok("7".to_owned()));
-    assert!(shared.identity.revoke(Revoked::User("7"), now, Duration::from_secs(100)));
+    assert!(shared.identity.revoke(Revoked::User("7"), clocks(now), Duration::from_secs(100)));
     assert_eq!(who(&chain, &mut bearer(&b)), revoked);
     assert_eq!(who(&chain, &mut bearer(&c)), Ok("8".to_owned()));
     // A token issued to the user afterwards is accepted; one without `iat` is not.
@@ -76,11 +77,32 @@ fn revocation_takes_effect_at_once() {
 }
 
 #[test]
+fn what_another_node_has_revoked_is_refused_though_it_is_remembered() {
+    let shared = Arc::new(PolicyShared::new(10));
+    let chain = build(&auth(&[jwt(&secret(), &json!({}))]), &shared).unwrap();
+    let issue = |user: &str, issued: u64| token(&json!({"sub": user, "iat": issued, "exp": NOW + 600}));
+    let (old, later, other) = (issue("7", NOW - 10), issue("7", NOW - 1), issue("8", NOW - 10));
+    let (now, count) = (Duration::from_secs(NOW), || shared.identity.memory.len());
+    for one in [&old, &later, &other] {
+        who(&chain, &mut bearer(one)).unwrap();
+    }
+    let revocation = Revocation { name: Revoked::User("7").into(), since: NOW - 5, until: (NOW + 60) * 1000 };
+    assert_eq!(shared.identity.learn(&[revocation], now), 0);
+    assert_eq!(who(&chain, &mut bearer(&old)), Err("the token was revoked".to_owned()));
+    assert_eq!(who(&chain, &mut bearer(&later)), Ok("7".to_owned()));
+    assert_eq!(who(&chain, &mut bearer(&other)), Ok("8".to_owned()));
+    assert_eq!(count(), 3);
+    // The store's clock counts: there it is a minute later.
+    shared.identity.with_revocations(|revoked| revoked.set_store_clock((NOW + 60) * 1000, now));
+    assert_eq!(who(&chain, &mut bearer(&issue("7", NOW - 10))), Ok("7".to_owned()));
+}
+
+#[test]
 fn what_was_verified_before_a_revocation_is_not_remembered_after_it() {
     let memory = CredentialCache::of_verified();
     let tag = memory.tag(1, b"token");
     let epoch = memory.epoch();
-    assert!(memory.revoke(Revoked::User("somebody"), Duration::ZERO, Duration::from_secs(1)));
+    assert!(memory.revoke(Revoked::User("somebody"), clocks(Duration::ZERO), Duration::from_secs(1)));
     memory.insert(tag, entry(100), 100, epoch);
     assert!(memory.get(tag, Duration::ZERO).is_none());
     memory.insert(tag, entry(100), 100, memory.epoch());
@@ -108,12 +130,12 @@ fn revocations_are_bounded_and_none_is_forgotten_for_another() {
     let user = |name: &str| pylae_core::User { id: name.into(), ..pylae_core::User::default() };
     let (short, long) = (Duration::from_secs(10), Duration::from_secs(1000));
     for number in 0..50_000 {
-        assert!(memory.revoke(Revoked::Token(&format!("{number}")), Duration::ZERO, short));
-        assert!(memory.revoke(Revoked::User(&format!("{number}")), Duration::ZERO, long));
+        assert!(memory.revoke(Revoked::Token(&format!("{number}")), clocks(Duration::ZERO), short));
+        assert!(memory.revoke(Revoked::User(&format!("{number}")), clocks(Duration::ZERO), long));
     }
-    assert!(!memory.revoke(Revoked::Token("more"), Duration::ZERO, short));
+    assert!(!memory.revoke(Revoked::Token("more"), clocks(Duration::ZERO), short));
     assert!(memory.is_revoked(&user("0"), None, None, Duration::ZERO));
     assert!(memory.is_revoked(&user("x"), Some("49999"), None, Duration::ZERO));
-    assert!(memory.revoke(Revoked::Token("more"), short, short), "those that are over make room");
+    assert!(memory.revoke(Revoked::Token("more"), clocks(short), short), "those that are over make room");
     assert!(memory.is_revoked(&user("0"), None, None, short));
 }
