@@ -35,7 +35,7 @@ build: $(VENV)/.$(PROFILE) ## The native module in .venv (PROFILE=release, relea
 
 test: test-rust test-python ## All tests (development build)
 
-test-rust: ## Tests of the Rust crates, corpora of the fuzz targets included
+test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuzz targets included
 	cargo test --quiet --workspace --exclude pylae-python
 
 test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters

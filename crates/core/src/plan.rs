@@ -3,6 +3,7 @@
 //! Python handles defaults, human units and spelling help; here every field is required and an unknown one is an error.
 //! Durations are seconds (a JSON number), sizes are bytes (an integer).
 
+mod cluster;
 mod condition;
 mod errors;
 mod listener;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use cluster::{ClusterPlan, StoreKind, StoreServer};
 pub use condition::{ValueMatch, ValueTest};
 pub use errors::{ErrorPage, ErrorPages, PageKey, PagePart, PageTemplate, PageValue};
 pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
@@ -46,6 +48,9 @@ pub struct Plan {
     pub hosts: Vec<String>,
     /// Adds the gateway to `Via`.
     pub via: bool,
+    /// The nodes that share limits with this one, and their store; null for a gateway of its own. Fixed from start to
+    /// stop.
+    pub cluster: Option<ClusterPlan>,
     /// Limits and timeouts of the client side.
     pub limits: Limits,
     /// Authenticators, in the form that `pylae-policies` defines; null if there are none.

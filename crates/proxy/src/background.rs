@@ -6,3 +6,4 @@ pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod jwks;
 pub(crate) mod overload;
+pub(crate) mod store;

@@ -26,8 +26,10 @@ pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
 use crate::background::jobs::JobPool;
+use crate::background::store::StoreThread;
 use crate::io::clock;
 use crate::snapshot::{Outlets, PoolKeys, Snapshot};
+use crate::store::Store;
 use crate::telemetry::access_log::{FINAL_TIMEOUT, Sinks};
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::{DroppedRecords, Log, Record};
@@ -62,6 +64,7 @@ pub struct Engine {
     watch: Watch,
     state: Arc<EngineState>,
     auxiliary: Mutex<Option<Auxiliary>>,
+    store: Mutex<Option<StoreThread>>,
     /// Where Python has given the engine an admin address.
     admin: Mutex<Option<AdminEdge>>,
     liveness: Arc<Liveness>,
@@ -105,7 +108,10 @@ impl Engine {
         let mut keys = PoolKeys::default();
         let policies =
             Arc::new(pylae_policies::PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
-        let shared = Arc::new(WorkerShared::default());
+        let log = Arc::<Log>::default();
+        let store = plan.cluster.as_ref().map(|cluster| Store::new(cluster, &log)).transpose();
+        let store = store.map_err(|found| under("cluster", found))?;
+        let shared = Arc::new(WorkerShared::new(log, store));
         panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
@@ -118,6 +124,8 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
+        let store = StoreThread::start(&shared)
+            .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
         let (watched, memory) = (Arc::clone(&shared), Arc::clone(&policies));
@@ -135,6 +143,7 @@ impl Engine {
             watch,
             state,
             auxiliary,
+            store: Mutex::new(store),
             admin,
             liveness,
             shared,
@@ -166,6 +175,9 @@ impl Engine {
         let workers = before.plan.workers;
         if plan.workers != workers {
             return Err(vec![Problem::at("workers", format!("stays {workers} until the gateway is started again"))]);
+        }
+        if plan.cluster != before.plan.cluster {
+            return Err(vec![Problem::at("cluster", "stays as it is until the gateway is started again")]);
         }
         let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
         snapshot.connect(&Outlets { hooks, sinks: &self.sinks, metrics: &self.metrics })?;
@@ -220,6 +232,8 @@ impl Engine {
         // Exchanges in flight have an instance already, so nothing depends on health checks any more.
         drop(self.auxiliary.lock().take());
         let all_ended = self.workers.stop(drain_timeout, listeners);
+        // Exchanges in flight may have asked it up to here.
+        drop(self.store.lock().take());
         self.watch.stop();
         let end = std::time::Instant::now() + FINAL_TIMEOUT;
         self.sinks.finish(end);
@@ -328,6 +342,10 @@ impl Engine {
     pub fn take_log(&self) -> Option<Vec<Record>> {
         self.shared.log.take()
     }
+}
+
+fn under(prefix: &str, problems: Vec<Problem>) -> Vec<Problem> {
+    problems.into_iter().map(|problem| problem.under(prefix)).collect()
 }
 
 /// What a worker begins with that takes the place of another.

@@ -3,7 +3,9 @@
 pub(crate) mod body_reader;
 pub(crate) mod buffers;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod deadline;
+pub(crate) mod dns;
 pub(crate) mod h2_stream;
 pub(crate) mod shortage;
 pub(crate) mod socket;

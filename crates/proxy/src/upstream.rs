@@ -4,7 +4,6 @@ pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod connect;
 pub(crate) mod dedicated;
-pub(crate) mod dns;
 pub(crate) mod download;
 pub(crate) mod failure;
 pub(crate) mod hook_body;

@@ -25,6 +25,7 @@ use crate::overload::Overload;
 use crate::pool::http1::Pools;
 use crate::pool::http2::SharedConnections;
 use crate::snapshot::{Listener, Snapshot};
+use crate::store::Store;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
@@ -45,6 +46,8 @@ pub(crate) struct WorkerShared {
     connections: AtomicUsize,
     pub(crate) overload: Overload,
     pub(crate) log: Arc<Log>,
+    /// The store of the cluster, or None for a gateway of its own.
+    pub(crate) store: Option<Arc<Store>>,
 }
 
 /// The snapshot in force. The outer `Rc` lets an exchange hold it without touching the atomic counter of the `Arc`.
@@ -97,6 +100,10 @@ pub(crate) struct ConnectionGuard {
 }
 
 impl WorkerShared {
+    pub(crate) fn new(log: Arc<Log>, store: Option<Arc<Store>>) -> Self {
+        Self { log, store, ..Self::default() }
+    }
+
     /// Number of client connections that all workers have open.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

@@ -79,6 +79,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "trusted_proxies": list(config.trusted_proxies),
         "hosts": list(config.hosts),
         "via": config.via,
+        "cluster": config.cluster and config.cluster.plan(texts, ("cluster",)),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan(asked) if config.auth else None,
         "services": [

@@ -6,6 +6,7 @@ this (`RateLimitLike`) and for the keywords alone (`RateLimitFields`), to annota
 
 from __future__ import annotations
 
+from pylae.cluster.settings import Cluster
 from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.api_key import ApiKey, Consumer
@@ -72,6 +73,7 @@ __all__ = [
     "ClaimNames",
     "ClientAuth",
     "ClientCertificate",
+    "Cluster",
     "Compression",
     "Concurrency",
     "Config",

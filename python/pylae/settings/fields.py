@@ -11,6 +11,7 @@ from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 from pydantic import SecretStr
 
+from pylae.cluster.settings import Cluster
 from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.api_key import ApiKey, Consumer
@@ -122,6 +123,57 @@ class ListenerFields(TypedDict, total=False):
     """Addresses and networks of TCP proxies that report the client's address with the PROXY protocol, version 1 or 2.
     `true` means those under `trusted_proxies`. The listener then refuses all other peers, and connections without the
     header."""
+
+
+class ServiceTlsFields(TypedDict, total=False):
+    """Fields of `ServiceTls`."""
+
+    verify: bool
+    """Verify the certificates of instances. Without this, anyone on the network can pose as an instance."""
+    ca: str | None
+    """PEM file with the trusted authorities, or with self-signed certificates of instances. The default is the system's
+    authorities."""
+    server_name: str | None
+    """Server name to ask for, which the certificate must contain. The default is the host of each instance's URL."""
+    cert: str | None
+    """PEM file with the gateway's own certificate and intermediate certificates, for instances that request one."""
+    key: str | None
+    """PEM file with the private key of `cert`."""
+    min_version: Literal["1.2", "1.3"] | float
+    """Oldest TLS version to accept."""
+
+
+class ClusterFields(TypedDict, total=False):
+    """Fields of `Cluster`."""
+
+    name: Required[str]
+    """Name of the cluster. Several clusters with different names can use one store."""
+    store: Required[str]
+    """Where the store is: `valkey://host:port` or `valkey://host:port/database` for one server,
+    `valkey+sentinel://host:port,host:port/name` for servers behind Sentinels, `valkey+cluster://host:port,host:port`
+    for a Cluster. `valkeys` in place of `valkey` means TLS. `redis` and `rediss` mean the same as `valkey` and
+    `valkeys`."""
+    node: str | None
+    """Name of this node, which no other node should have. The default is the host's name with something unique."""
+    user: str | None
+    """User of the store, as its ACL has it. The default is the user `default`."""
+    password: str | SecretStr | None
+    """Password of the user."""
+    sentinel_user: str | None
+    """User of the Sentinels, if they have users."""
+    sentinel_password: str | SecretStr | None
+    """Password of the Sentinels, if they have one."""
+    tls: ServiceTlsLike | None
+    """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `valkeys`."""
+    timeout: DurationLike
+    """How long a node waits for an answer of the store. After that, and as long as the store does not answer, each
+    limit does what `on_store_error` says."""
+    on_store_error: Literal["share", "allow", "deny"]
+    """What limits do while the store does not answer. With `share`, each node enforces its share of the limit, that is
+    the limit divided by the number of nodes. `allow` admits all requests, `deny` none."""
+    wait_replicas: int
+    """Number of replicas of the store that must have what `mode: exact` takes before a request is admitted, so that it
+    is not lost if the primary fails. Each such request then waits for them as well."""
 
 
 class Http2LimitsFields(TypedDict, total=False):
@@ -598,24 +650,6 @@ class LoadBalancerFields(TypedDict, total=False):
     on: str | None
     """Key for the balancers that need one: `header:NAME`, `cookie:NAME` or `user`. Requests with the same key go to the
     same instance."""
-
-
-class ServiceTlsFields(TypedDict, total=False):
-    """Fields of `ServiceTls`."""
-
-    verify: bool
-    """Verify the certificates of instances. Without this, anyone on the network can pose as an instance."""
-    ca: str | None
-    """PEM file with the trusted authorities, or with self-signed certificates of instances. The default is the system's
-    authorities."""
-    server_name: str | None
-    """Server name to ask for, which the certificate must contain. The default is the host of each instance's URL."""
-    cert: str | None
-    """PEM file with the gateway's own certificate and intermediate certificates, for instances that request one."""
-    key: str | None
-    """PEM file with the private key of `cert`."""
-    min_version: Literal["1.2", "1.3"] | float
-    """Oldest TLS version to accept."""
 
 
 class StickyFields(TypedDict, total=False):
@@ -1488,6 +1522,9 @@ class ConfigFields(TypedDict, total=False):
     via: bool
     """Add `Via: 1.1 pylae` to requests to services, and to their responses (RFC 9110 section 7.6.3). Some services
     treat requests with `Via` differently: nginx does not compress responses to them unless `gzip_proxied` allows it."""
+    cluster: ClusterLike | None
+    """Several gateways that share limits through a store, Valkey or Redis. Like `user`, this setting belongs to the
+    node, and a change needs a restart. By default a gateway counts alone."""
     limits: LimitsLike
     """Limits and timeouts for clients."""
     auth: AuthConfigLike | None
@@ -1610,6 +1647,10 @@ ListenerTlsLike: TypeAlias = ListenerTls | ListenerTlsFields | Literal["auto"]
 """What stands for `ListenerTls`, and that itself."""
 ListenerLike: TypeAlias = Listener | ListenerFields | str
 """What stands for `Listener`, and that itself."""
+ServiceTlsLike: TypeAlias = ServiceTls | ServiceTlsFields
+"""What stands for `ServiceTls`, and that itself."""
+ClusterLike: TypeAlias = Cluster | ClusterFields
+"""What stands for `Cluster`, and that itself."""
 Http2LimitsLike: TypeAlias = Http2Limits | Http2LimitsFields
 """What stands for `Http2Limits`, and that itself."""
 LimitsLike: TypeAlias = Limits | LimitsFields
@@ -1652,8 +1693,6 @@ DiscoveryLike: TypeAlias = Discovery | DiscoveryFields
 """What stands for `Discovery`, and that itself."""
 LoadBalancerLike: TypeAlias = LoadBalancer | LoadBalancerFields | BalancerKind
 """What stands for `LoadBalancer`, and that itself."""
-ServiceTlsLike: TypeAlias = ServiceTls | ServiceTlsFields
-"""What stands for `ServiceTls`, and that itself."""
 StickyLike: TypeAlias = Sticky | StickyFields
 """What stands for `Sticky`, and that itself."""
 HealthCheckLike: TypeAlias = HealthCheck | HealthCheckFields

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::io::clock;
 use crate::snapshot::{PoolKeys, Route, Snapshot};
+use crate::store::Store;
 
 /// The request to explain.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,6 +126,10 @@ fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
 
 /// Builds the plan and drops it. Returns its warnings, or all its problems if it cannot be built.
 pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
+    if let Some(cluster) = &plan.cluster {
+        Store::check(cluster)
+            .map_err(|found| found.into_iter().map(|problem| problem.under("cluster")).collect::<Vec<_>>())?;
+    }
     let snapshot = build(plan)?;
     Ok(snapshot.warnings())
 }

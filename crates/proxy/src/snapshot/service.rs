@@ -65,7 +65,8 @@ pub(super) fn build_services(
     for (index, service) in plan.services.iter().enumerate() {
         let before = previous.and_then(|services| services.get(&service.name));
         let previous_tls = before.and_then(|service| service.tls.as_ref());
-        let tls = service.tls.as_ref().map(|tls| Connector::build(tls, service.protocol, previous_tls)).transpose();
+        let tls =
+            service.tls.as_ref().map(|tls| Connector::build(tls, Some(service.protocol), previous_tls)).transpose();
         let tls = tls.map_err(|found| {
             let at = format!("services[{index}].tls");
             problems.extend(found.into_iter().map(|problem| problem.under(&at)));

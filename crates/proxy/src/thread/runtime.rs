@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::io::dns;
 use crate::telemetry::log::Log;
-use crate::upstream::dns;
 
 /// The pause before another try to build a runtime.
 const RETRY: Duration = Duration::from_secs(1);

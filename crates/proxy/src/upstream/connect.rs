@@ -2,19 +2,17 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
 
 use pylae_core::service::AttemptOutcome;
 use pylae_core::{Exchange, Shortage};
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::Client;
 use crate::io::clock;
+use crate::io::connect::connect_any;
 use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::snapshot::Service;
-use crate::upstream::dns;
 use crate::upstream::failure::Failure;
 use crate::worker::Worker;
 
@@ -79,28 +77,7 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
     let stream = connect_any(instance.host(), instance.port()).await?;
     stream.set_nodelay(true)?;
     let Some(tls) = service.tls.as_ref().filter(|_| instance.is_secure()) else { return Ok(Socket::Tcp(stream)) };
-    let mut tls = Box::new(tls.connect(stream, instance)?);
+    let mut tls = Box::new(tls.connect(stream, instance.host())?);
     poll_fn(|cx| tls.poll_handshake(cx)).await?;
     Ok(Socket::Tls(tls))
-}
-
-/// Tries the addresses of `host` in turn. An error of the gateway's own goes first: the instance may be well then.
-async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return connect_to(SocketAddr::new(address, port)).await;
-    }
-    let mut failed: Option<io::Error> = None;
-    for &address in &*dns::addresses(host).await? {
-        match connect_to(SocketAddr::new(address, port)).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) if failed.as_ref().and_then(shortage::behind).is_none() => failed = Some(error),
-            Err(_) => {}
-        }
-    }
-    Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
-}
-
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    TcpStream::connect(address).await.map_err(|error| shortage::of_connect(error, address))
 }

@@ -22,9 +22,9 @@ from pylae.policies.mirror import Mirror
 from pylae.registry.kinds import Discovery, is_loaded, kind
 
 At = tuple[Step, ...]
-Audience = Literal["instances", "clients", "plugin", "admin"]
+Audience = Literal["instances", "clients", "plugin", "admin", "store"]
 """Who sees a setting: `instances` (services, mirrors, and code that handles requests), `clients`, `plugin` (whatever
-the plugin's settings make it talk to), `admin` (users of the admin API)."""
+the plugin's settings make it talk to), `admin` (users of the admin API), `store` (the store of the cluster)."""
 ANY = "*"
 """The last word of a destination that is open: any Host, or any client."""
 End = tuple[str, ...]
@@ -88,6 +88,8 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("auth", "plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("admin",): frozenset({"admin"}),
+    ("cluster",): frozenset({"store"}),
+    ("cluster", "tls", "ca"): _NOBODY,
     ("services",): _INSTANCES,
     # An instance, or a list of them, is short for the service.
     ("services", "*", ""): _NOBODY,
@@ -257,12 +259,17 @@ class Audiences:
         if self._config.admin:
             yield ("admin", self._config.admin.address, str(self._config.admin.remote))
 
+    def _store(self, _path: At) -> Iterator[End]:
+        if cluster := self._config.cluster:
+            yield ("store", cluster.store, _said(cluster.tls or ServiceTls(), ("cert", "key", "min_version")))
+
 
 _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
     "instances": Audiences._instances,
     "clients": Audiences._clients,
     "plugin": Audiences._plugin,
     "admin": Audiences._admin,
+    "store": Audiences._store,
 }
 
 

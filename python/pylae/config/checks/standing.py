@@ -29,6 +29,9 @@ FILES: tuple[At, ...] = (
     ("listeners", "*", "tls", "certificates", "*", "cert"),
     ("listeners", "*", "tls", "certificates", "*", "key"),
     ("listeners", "*", "tls", "client_auth", "ca"),
+    ("cluster", "tls", "ca"),
+    ("cluster", "tls", "cert"),
+    ("cluster", "tls", "key"),
     ("services", "*", "tls", "ca"),
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
@@ -51,6 +54,7 @@ _VOID: Mapping[Audience, str] = {
     "clients": "who can read it (listeners, authentication, access lists)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
     "admin": "who can see it (address of the admin API)",
+    "store": "which store it is sent to (store, tls)",
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pylae.cluster.settings import Cluster
 from pylae.config.models.address import ListenAddress, number_as_text
 from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
@@ -170,6 +171,9 @@ class Config(Settings):
     via: bool = True
     """Add `Via: 1.1 pylae` to requests to services, and to their responses (RFC 9110 section 7.6.3). Some services
     treat requests with `Via` differently: nginx does not compress responses to them unless `gzip_proxied` allows it."""
+    cluster: Cluster | None = None
+    """Several gateways that share limits through a store, Valkey or Redis. Like `user`, this setting belongs to the
+    node, and a change needs a restart. By default a gateway counts alone."""
     limits: Limits = Limits()
     """Limits and timeouts for clients."""
     auth: AuthConfig | None = None

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use pylae_core::Problem;
 use pylae_core::plan::{Protocol, ServiceTls};
-use pylae_core::service::Instance;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -19,18 +18,18 @@ use super::trust::Trust;
 /// The TLS settings towards the instances of a service.
 pub(crate) struct Connector {
     plan: ServiceTls,
-    protocol: Protocol,
+    protocol: Option<Protocol>,
     config: Arc<ClientConfig>,
     /// The server name to verify for all instances, if configured.
     name: Option<ServerName<'static>>,
 }
 
 impl Connector {
-    /// Builds the settings of `plan`. Returns `previous` with its resumable sessions if nothing changed. Reports all
-    /// problems.
+    /// Builds the settings of `plan`. Without a `protocol`, none is negotiated. Returns `previous` with its resumable
+    /// sessions if nothing changed. Reports all problems.
     pub(crate) fn build(
         plan: &ServiceTls,
-        protocol: Protocol,
+        protocol: Option<Protocol>,
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, Vec<Problem>> {
         let same = |previous: &&Arc<Self>| previous.plan == *plan && previous.protocol == protocol;
@@ -53,17 +52,18 @@ impl Connector {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = match protocol {
-            Protocol::Http1 => vec![b"http/1.1".to_vec()],
-            Protocol::Http2 => vec![b"h2".to_vec()],
+            Some(Protocol::Http1) => vec![b"http/1.1".to_vec()],
+            Some(Protocol::Http2) => vec![b"h2".to_vec()],
+            None => Vec::new(),
         };
         Ok(Arc::new(Self { plan: plan.clone(), protocol, config: Arc::new(config), name }))
     }
 
-    /// Creates the TLS stream of a connection to `instance`, before its handshake.
-    pub(crate) fn connect(&self, stream: TcpStream, instance: &Instance) -> io::Result<Tls> {
+    /// Creates the TLS stream of a connection to `host`, before its handshake.
+    pub(crate) fn connect(&self, stream: TcpStream, host: &str) -> io::Result<Tls> {
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(instance.host().to_owned())
+            None => ServerName::try_from(host.to_owned())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
         };
         Tls::connect(stream, &self.config, name)

@@ -30,6 +30,8 @@ pub enum Duty {
     AccessLog,
     /// Runs hooks outside the workers.
     Hook,
+    /// Talks to the store of the cluster.
+    Store,
     /// Watches workers and hooks that take too long.
     Watchdog,
     /// Serves the admin address.
@@ -55,7 +57,7 @@ struct RecordRate {
 }
 
 impl Duty {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Worker,
         Self::Accept,
         Self::Wheel,
@@ -66,6 +68,7 @@ impl Duty {
         Self::Keys,
         Self::AccessLog,
         Self::Hook,
+        Self::Store,
         Self::Watchdog,
         Self::Admin,
         Self::Other,
@@ -83,6 +86,7 @@ impl Duty {
             Self::Keys => "keys",
             Self::AccessLog => "access_log",
             Self::Hook => "hook",
+            Self::Store => "store",
             Self::Watchdog => "watchdog",
             Self::Admin => "admin",
             Self::Other => "other",

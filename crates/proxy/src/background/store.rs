@@ -1,0 +1,69 @@
+//! The thread that drives the store of the cluster.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::store::Store;
+use crate::telemetry::panics::{Duty, supervise};
+use crate::thread::{rebuild_runtime, runtime};
+use crate::worker::WorkerShared;
+
+/// How long a start waits for the store. A gateway starts without it as well.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A handle to the thread, which ends when this is dropped.
+pub(crate) struct StoreThread {
+    stop: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreThread {
+    /// Starts the thread, if there is a store, and waits until it is connected or cannot be for now.
+    pub(crate) fn start(shared: &Arc<WorkerShared>) -> io::Result<Option<Self>> {
+        let Some(store) = shared.store.clone() else { return Ok(None) };
+        let (stop, stopped) = watch::channel(());
+        let (attempted, first_attempt) = mpsc::sync_channel(1);
+        let log = Arc::clone(&shared.log);
+        let mut first = Some(runtime()?);
+        let thread = std::thread::Builder::new().name("pylae-store".to_owned()).spawn(move || {
+            supervise(Some(&log), Duty::Store, || {
+                let is_stopped = || stopped.has_changed().is_err();
+                let Some(runtime) = first.take().or_else(|| rebuild_runtime(&log, is_stopped)) else { return };
+                run(&runtime, &store, stopped.clone(), &attempted);
+                runtime.shutdown_background();
+            });
+        })?;
+        // If it ends early, it has said why.
+        let _ = first_attempt.recv_timeout(PATIENCE);
+        Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
+    }
+}
+
+fn run(runtime: &Runtime, store: &Arc<Store>, stopped: watch::Receiver<()>, attempted: &mpsc::SyncSender<()>) {
+    LocalSet::new().block_on(runtime, async {
+        let (waiting, attempted) = (Arc::clone(store), attempted.clone());
+        tokio::task::spawn_local(async move {
+            waiting.attempted(PATIENCE).await;
+            // After a panic nobody waits any more.
+            let _ = attempted.try_send(());
+        });
+        Arc::clone(store).drive(stopped).await;
+    });
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing left to do.
+            let _ = thread.join();
+        }
+    }
+}

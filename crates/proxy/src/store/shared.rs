@@ -1,0 +1,106 @@
+//! What the callers of the store and the thread that drives it both know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pylae_core::Problem;
+use pylae_core::plan::ClusterPlan;
+use tokio::sync::watch;
+
+use super::figures::StoreFigures;
+use super::node::ThisNode;
+use crate::io::clock;
+use crate::io::tls::Connector;
+use crate::telemetry::log::{Log, Refusals};
+
+/// The settings and the state of a store.
+pub(super) struct StoreShared {
+    pub(super) plan: ClusterPlan,
+    pub(super) tls: Option<Arc<Connector>>,
+    pub(super) node: ThisNode,
+    pub(super) figures: StoreFigures,
+    /// Set while all servers that have keys are connected.
+    available: AtomicBool,
+    pub(super) changes: watch::Sender<bool>,
+    /// Set once the first attempt to connect has ended.
+    pub(super) attempted: watch::Sender<bool>,
+    /// Why it is not available.
+    problem: Mutex<Option<String>>,
+    nodes: AtomicUsize,
+    log: Arc<Log>,
+    reports: Refusals,
+    /// Set if the log says that it is not available.
+    reported: AtomicBool,
+}
+
+impl StoreShared {
+    pub(super) fn new(plan: &ClusterPlan, log: &Arc<Log>) -> Result<Self, Vec<Problem>> {
+        Ok(Self {
+            tls: connector(plan)?,
+            plan: plan.clone(),
+            node: ThisNode::new(plan.node.as_deref()),
+            figures: StoreFigures::default(),
+            available: AtomicBool::new(false),
+            changes: watch::Sender::new(false),
+            attempted: watch::Sender::new(false),
+            problem: Mutex::default(),
+            nodes: AtomicUsize::new(1),
+            log: Arc::clone(log),
+            reports: Refusals::default(),
+            reported: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// How long a call may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.plan.timeout.0
+    }
+
+    /// The key of something that the whole cluster has. All such keys are on one server.
+    pub(super) fn key(&self, rest: &str) -> Vec<u8> {
+        format!("pylae:{{{}}}:{rest}", self.plan.name).into_bytes()
+    }
+
+    /// The number of live nodes, this one included.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_nodes(&self, nodes: usize) {
+        self.nodes.store(nodes.max(1), Ordering::Relaxed);
+    }
+
+    /// Records whether all servers are connected, and if not, why.
+    pub(super) fn set_problem(&self, problem: Option<String>) {
+        let available = problem.is_none();
+        let before = std::mem::replace(&mut *self.problem.lock(), problem.clone());
+        self.available.store(available, Ordering::Release);
+        self.changes.send_if_modified(|now| std::mem::replace(now, available) != available);
+        self.attempted.send_replace(true);
+        let cluster = &self.plan.name;
+        match problem {
+            Some(problem) if before.as_ref() != Some(&problem) => {
+                self.reports.report(&self.log, clock::now(), "store_unavailable", || {
+                    self.reported.store(true, Ordering::Relaxed);
+                    format!("the store of cluster {cluster} is not available: {problem}")
+                });
+            }
+            None if self.reported.swap(false, Ordering::Relaxed) => {
+                self.log.write("info", "store_available", format!("the store of cluster {cluster} is available again"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Builds the TLS settings of `plan`. Reports what can be seen to be wrong without its servers.
+pub(super) fn connector(plan: &ClusterPlan) -> Result<Option<Arc<Connector>>, Vec<Problem>> {
+    let tls = plan.tls.as_ref().map(|tls| Connector::build(tls, None, None)).transpose();
+    tls.map_err(|problems| problems.into_iter().map(|problem| problem.under("tls")).collect())
+}

@@ -1,0 +1,1 @@
+"""Several gateways that are nodes of one cluster."""
