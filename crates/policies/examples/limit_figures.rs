@@ -1,6 +1,7 @@
 //! Measures the cost of a rate limit: `cargo run --release -p pylae-policies --example limit_figures`.
 //!
-//! Figures are nanoseconds of processor time. `decision` is the store alone. `policy` is everything that the policy
+//! Figures are nanoseconds of processor time. `decision` is the store alone; `shared` is that of a limit that three nodes
+//! share, in fast and in exact mode, and what a flush costs for each request. `policy` is everything that the policy
 //! does for a request: key, decision and header fields. `one line` is the cost of a lock and one dependent access to a
 //! table of the same size, which is the lower bound for a decision that waits for memory once.
 
@@ -11,7 +12,11 @@ use std::time::Duration;
 
 use pylae_core::Exchange;
 use pylae_core::clock::Instant;
-use pylae_core::limit::{Charge, ChargeVerdict, Clocks, Limit, LimitAlgorithm, LimitShape, MemoryCounterStore};
+use pylae_core::limit::shared::Due;
+use pylae_core::limit::{
+    Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, LedgerAnswer, LedgerCall, Limit, LimitAlgorithm,
+    LimitMode, LimitShape, MemoryCounterStore, OnStoreError, SharedCounterStore,
+};
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::rate_limit::RateLimit;
 use pylae_policies::{Parts, Policy, PolicyShared};
@@ -26,6 +31,13 @@ fn main() {
     for keys in [1, 1000, 100_000, 1_000_000] {
         let (floor, decision, policy) = (one_line(keys), token_bucket(keys, &["limit"]), policy(keys));
         println!("{keys:>9} keys: decision {decision:>4} ns, policy {policy:>4} ns; one line {floor:>4} ns");
+    }
+    for keys in [1, 1000, 100_000, 1_000_000] {
+        let (fast, exact) = (shared(keys, LimitMode::Fast), shared(keys.min(1000), LimitMode::Exact));
+        println!(
+            "{keys:>9} keys: shared: fast {:>4} ns, flush {:>4} ns; exact (at most 1000 keys) {:>4} ns, flush {:>4} ns",
+            fast.0, fast.1, exact.0, exact.1
+        );
     }
     for keys in [1, 500_000] {
         println!("{keys:>9} keys of two limits each: decision {:>4} ns", token_bucket(keys, &["one", "two"]));
@@ -94,6 +106,55 @@ fn token_bucket(keys: u64, names: &[&str]) -> u128 {
     assert_eq!(admitted, TURNS);
     assert!(store.keys() as u64 * 10 >= keys * names.len() as u64 * 9, "{} keys of {keys} are held", store.keys());
     cost
+}
+
+/// Measures a decision of a shared limit, and the flushes for each decision. The store on the other side costs nothing.
+fn shared(keys: u64, mode: LimitMode) -> (u128, u128) {
+    /// Requests between two flushes.
+    const STEP: u64 = 20_000;
+    let store = SharedCounterStore::new(MAX_KEYS, Duration::from_millis(20), OnStoreError::Deny, || {});
+    store.set_nodes(3);
+    let shape = LimitShape::new(LimitAlgorithm::TokenBucket, LIMIT, Duration::from_secs(60), None);
+    let limit = shape.and_then(|shape| store.register("limit", shape, mode));
+    let limit = limit.unwrap_or_else(|error| panic!("{error}"));
+    let mut now = 1000 * SECOND;
+    // Returns what the decisions and the flush have cost, and how many have waited.
+    let mut step = |turns: u64, next: &mut dyn FnMut() -> u64| {
+        let (start, mut waited) = (cpu(), 0);
+        for _ in 0..turns {
+            let key = next().to_le_bytes();
+            let outcome = store.check_all(&mut [Charge::new(&limit, &key, 1)], at(now));
+            waited += u64::from(matches!(outcome, ChargeOutcome::Pending(_)));
+            now += 1000;
+        }
+        let decided = cpu();
+        let calls = store.collect(Due::All, at(now), usize::MAX);
+        let collected = cpu();
+        let answers: Vec<LedgerAnswer> = calls.iter().map(|call| answer(&call.call)).collect();
+        let answered = cpu();
+        for (call, answer) in calls.into_iter().zip(answers) {
+            store.answer(call, at(now).now, at(now), Ok(answer));
+        }
+        (decided - start, collected - decided + cpu() - answered, waited)
+    };
+    let mut key = 0;
+    for _ in 0..(4 * keys).div_ceil(STEP).max(8) {
+        step(STEP, &mut || {
+            key += 1;
+            key % keys
+        });
+    }
+    let mut random = Random(1);
+    let steps = (0..TURNS / STEP).map(|_| step(STEP, &mut || random.below(keys)));
+    let sum = steps.fold((0, 0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1, sum.2 + step.2));
+    assert!(sum.2 * 100 < TURNS, "{} have waited", sum.2);
+    (sum.0 / u128::from(TURNS), sum.1 / u128::from(TURNS))
+}
+
+fn answer(call: &LedgerCall) -> LedgerAnswer {
+    let granted = call.takes.iter().map(|take| take.count).sum();
+    let valid_for = SECOND;
+    LedgerAnswer { granted, leased: call.lease, generation: 1, valid_for, left: LIMIT, ..LedgerAnswer::default() }
 }
 
 /// Floods the store with five million keys while one client uses its limit.
