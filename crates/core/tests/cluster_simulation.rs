@@ -12,6 +12,8 @@
 
 #[path = "../examples/cluster_figures/excess.rs"]
 mod excess;
+#[path = "../examples/cluster_figures/node.rs"]
+mod node;
 #[path = "../examples/cluster_figures/setup.rs"]
 mod setup;
 #[path = "../examples/cluster_figures/simulation.rs"]

@@ -1,9 +1,9 @@
 //! Measures the cost of a rate limit: `cargo run --release -p pylae-policies --example limit_figures`.
 //!
-//! Figures are nanoseconds of processor time. `decision` is the store alone; `shared` is that of a limit that three nodes
-//! share, in fast and in exact mode, and what a flush costs for each request. `policy` is everything that the policy
-//! does for a request: key, decision and header fields. `one line` is the cost of a lock and one dependent access to a
-//! table of the same size, which is the lower bound for a decision that waits for memory once.
+//! Figures are nanoseconds of processor time. `decision` is the store alone; `shared` is that of a limit that three
+//! nodes share, in fast and in exact mode, and what a flush costs for each request. `policy` is everything that the
+//! policy does for a request: key, decision and header fields. `one line` is the cost of a lock and one dependent
+//! access to a table of the same size, which is the lower bound for a decision that waits for memory once.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;

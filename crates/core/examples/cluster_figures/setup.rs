@@ -16,8 +16,8 @@ pub(crate) enum Fault {
     Freeze(u64),
     /// The store forgets everything.
     Forget,
-    /// The store is gone for `outage`. Its successor does not know the last `lag` nanoseconds, and its clock is ahead of
-    /// the old one by `step`.
+    /// The store is gone for `outage`. Its successor does not know the last `lag` nanoseconds, and its clock is ahead
+    /// of the old one by `step`.
     FailOver { lag: u64, outage: u64, step: i64 },
     /// These nodes, counted from the first, do not reach the store for a while.
     Partition { nodes: usize, time: u64 },

@@ -3,18 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
 use pylae_core::clock::Instant;
 use pylae_core::limit::shared::{CallLoss, Due, StoreCall};
-use pylae_core::limit::{
-    Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, LedgerAnswer, Limit, PendingCharges, SharedCounterStore,
-};
+use pylae_core::limit::{Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, LedgerAnswer, PendingCharges};
 
 use crate::excess::Admissions;
+use crate::node::{SimulatedNode, node};
 use crate::setup::{Fault, Keys, MILLI, SECOND, Setup, Summary};
 use crate::store::{Order, Store};
 
@@ -77,22 +75,6 @@ struct Waiting {
     since: u64,
 }
 
-struct Node {
-    store: SharedCounterStore,
-    limit: Limit,
-    hurry: Arc<AtomicBool>,
-    rate: f64,
-    alive: bool,
-    cut_off: bool,
-    available: bool,
-    losses: u32,
-    /// Its monotonic clock: so much ahead, and so much faster.
-    ahead: u64,
-    drift: f64,
-    /// Its wall clock.
-    skew: i64,
-}
-
 struct Batch {
     node: usize,
     calls: Vec<StoreCall>,
@@ -106,7 +88,7 @@ pub(crate) struct Simulation {
     now: u64,
     sequence: u64,
     events: BinaryHeap<Timed>,
-    nodes: Vec<Node>,
+    nodes: Vec<SimulatedNode>,
     store: Store,
     batches: HashMap<u64, Batch>,
     waiting: HashMap<u64, Waiting>,
@@ -178,10 +160,7 @@ impl Simulation {
     }
 
     fn clocks(&self, node: usize) -> Clocks {
-        let node = &self.nodes[node];
-        let now = node.ahead + (self.now as f64 * node.drift) as u64;
-        let wall = (self.now + 1_700_000_000 * SECOND).saturating_add_signed(node.skew);
-        Clocks { now: Instant::from_nanos(now), wall: Duration::from_nanos(wall) }
+        self.nodes[node].clocks(self.now)
     }
 
     fn handle(&mut self, event: Event) {
@@ -406,30 +385,6 @@ impl Simulation {
         self.summary.keys = self.store.keys() as u64;
         self.summary.view_bytes = self.nodes.iter().map(|node| node.store.bytes() as u64).sum();
         self.summary
-    }
-}
-
-fn node(setup: &Setup, rate: f64, random: &mut fastrand::Rng) -> Node {
-    let hurry = Arc::new(AtomicBool::new(false));
-    let wake = Arc::clone(&hurry);
-    let store =
-        SharedCounterStore::new(1_000_000, Duration::from_nanos(setup.flush), setup.on_store_error, move || {
-            wake.store(true, Ordering::Relaxed);
-        });
-    store.set_nodes(setup.nodes());
-    let limit = store.register_with("limit", setup.shape, setup.mode, setup.on_store_error);
-    Node {
-        store,
-        limit,
-        hurry,
-        rate,
-        alive: true,
-        cut_off: false,
-        available: true,
-        losses: 0,
-        ahead: random.u64(SECOND..1_000_000 * SECOND),
-        drift: 1.0 + (random.f64() - 0.5) * 2e-4,
-        skew: random.i64(-5..=5) * SECOND as i64,
     }
 }
 

@@ -55,8 +55,8 @@ pub struct SharedCounterStore {
 }
 
 impl SharedCounterStore {
-    /// Creates a store of views of at most `max_keys` keys. `flush` is the time between two collections of [`Due::All`].
-    /// `wake` is called when calls are due that cannot wait so long, by any thread; after it the driver has to
+    /// Creates a store of views of at most `max_keys` keys. `flush` is the time between two collections of
+    /// [`Due::All`]. `wake` is called when calls are due that cannot wait so long, by any thread; after it the driver has to
     /// [`collect`](Self::collect). `on_store_error` is for limits that do not say it.
     pub fn new(
         max_keys: usize,
@@ -80,8 +80,8 @@ impl SharedCounterStore {
         Limit { identity: identity.into(), shape, salt, id, _held: Arc::default() }
     }
 
-    /// Returns the calls that are due, at most `most`. Each has to be handed back to [`answer`](Self::answer) within the
-    /// time that requests may wait.
+    /// Returns the calls that are due, at most `most`. Each has to be handed back to [`answer`](Self::answer) within
+    /// the time that requests may wait.
     pub fn collect(&self, due: Due, at: Clocks, most: usize) -> Vec<StoreCall> {
         self.views.collect(due, at, most)
     }

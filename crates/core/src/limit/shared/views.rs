@@ -117,8 +117,8 @@ impl Views {
         self.tagger.tag(limit.salt, key)
     }
 
-    /// Calls `then` with the view of a key. A key for which there is no place shares a view with the others of its limit
-    /// and shard for which there is none either.
+    /// Calls `then` with the view of a key. A key for which there is no place shares a view with the others of its
+    /// limit and shard for which there is none either.
     fn with<T>(
         &self,
         limit: &Limit,
