@@ -18,7 +18,7 @@ pub mod store;
 mod tag;
 pub mod token_bucket;
 
-pub use admitted::Admitted;
+pub use admitted::{Admitted, AwaitedCharges};
 pub use charge::{
     Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode, PendingCharges,
 };
@@ -26,7 +26,7 @@ pub use concurrency::{ConcurrencyPermit, InFlightTable};
 pub use decision::{Clocks, Decision, Reservation};
 pub use fixed_window::FixedWindow;
 pub use key::{KeySource, LimitKey};
-pub use ledger::{LeaseReport, Ledger, LedgerAnswer, LedgerCall, LedgerShape, LedgerTake};
+pub use ledger::{GENERATION, LeaseReport, Ledger, LedgerAnswer, LedgerCall, LedgerShape, LedgerTake};
 pub use limiter::Limiter;
 pub use shape::{LONGEST, LimitAlgorithm, LimitError, LimitShape};
 pub use shared::{OnStoreError, SharedCounterStore};

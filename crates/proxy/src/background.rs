@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod auxiliary;
+pub(crate) mod counters;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod jwks;

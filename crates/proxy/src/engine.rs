@@ -17,6 +17,7 @@ use pylae_core::cluster::Revoked;
 use pylae_core::hook::{HookSource, OverdueCall};
 use pylae_core::limit::Clocks;
 use pylae_core::{Instant, Plan, Problem};
+use pylae_policies::PolicyShared;
 use tracing::debug;
 
 use self::capacity::Capacity;
@@ -25,6 +26,7 @@ use self::listeners::{bind_added, listed};
 pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
+use crate::background::counters::ClusterCounters;
 use crate::background::jobs::JobPool;
 use crate::background::store::StoreThread;
 use crate::io::clock;
@@ -69,7 +71,7 @@ pub struct Engine {
     admin: Mutex<Option<AdminEdge>>,
     liveness: Arc<Liveness>,
     shared: Arc<WorkerShared>,
-    policies: Arc<pylae_policies::PolicyShared>,
+    policies: Arc<PolicyShared>,
     sinks: Sinks,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -106,11 +108,15 @@ impl Engine {
     ) -> Result<Self, Vec<Problem>> {
         subscriber::install()?;
         let mut keys = PoolKeys::default();
-        let policies =
-            Arc::new(pylae_policies::PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
         let log = Arc::<Log>::default();
         let store = plan.cluster.as_ref().map(|cluster| Store::new(cluster, &log)).transpose();
         let store = store.map_err(|found| under("cluster", found))?;
+        let counters = store.as_ref().map(|store| ClusterCounters::new(store, plan.limits.max_keys));
+        let mut policies = PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size);
+        if let Some(counters) = &counters {
+            policies = policies.with_shared_counters(counters.counters());
+        }
+        let policies = Arc::new(policies);
         let shared = Arc::new(WorkerShared::new(log, store));
         panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
@@ -124,7 +130,7 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
-        let store = StoreThread::start(&shared)
+        let store = StoreThread::start(&shared, counters)
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;

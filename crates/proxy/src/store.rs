@@ -20,6 +20,7 @@ mod slots;
 mod socket;
 mod stream;
 
+pub(crate) use self::call::ledger;
 pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult, StoreValue};
 pub(crate) use self::client::Store;
 pub(crate) use self::stream::{StreamEntry, StreamId};

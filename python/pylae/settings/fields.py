@@ -168,6 +168,9 @@ class ClusterFields(TypedDict, total=False):
     timeout: DurationLike
     """How long a node waits for an answer of the store. After that, and as long as the store does not answer, each
     limit does what `on_store_error` says."""
+    flush: DurationLike
+    """How often a node tells the store what limits with `mode: fast` have admitted. More often means fewer requests
+    beyond a limit, and more work for the store."""
     on_store_error: Literal["share", "allow", "deny"]
     """What limits do while the store does not answer. With `share`, each node enforces its share of the limit, that is
     the limit divided by the number of nodes. `allow` admits all requests, `deny` none."""

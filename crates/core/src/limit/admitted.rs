@@ -2,7 +2,7 @@
 
 use super::charge::ChargeDecisions;
 use super::concurrency::ConcurrencyPermit;
-use super::decision::Clocks;
+use super::decision::{Clocks, Decision};
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
@@ -14,8 +14,19 @@ pub struct Admitted {
     pub by: [Option<bool>; Limiter::ALL.len()],
     /// Permits of concurrency limits, held until the exchange is over.
     pub permits: Vec<ConcurrencyPermit>,
-    /// What a limiter has waited for, until it goes on, and when it had asked.
-    pub awaited: Option<(ChargeDecisions, Clocks)>,
+    /// What a limiter has waited for, until it goes on.
+    pub awaited: Option<AwaitedCharges>,
+}
+
+/// Charges of which some had to wait for a store.
+#[derive(Debug)]
+pub struct AwaitedCharges {
+    /// The decisions of limits that did not wait.
+    pub own: Vec<Decision>,
+    /// What the store has decided.
+    pub shared: ChargeDecisions,
+    /// When it was asked, and the others were charged.
+    pub asked: Clocks,
 }
 
 impl FeatureMemory for Admitted {

@@ -158,8 +158,9 @@ impl LedgerState {
         Self { shape: *shape, charged: Charged::new(now, shape, 0, 1), leases: None }
     }
 
+    /// Tokens that are held. With figures that were changed meanwhile, they may be more than can be owed.
     fn held(&self) -> u64 {
-        self.leases.map_or(0, |leases| leases.total())
+        self.leases.map_or(0, |leases| leases.total()).min(self.shape.most_debt())
     }
 
     /// Does what is due by the time.

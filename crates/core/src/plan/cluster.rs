@@ -35,7 +35,37 @@ pub struct ClusterPlan {
     pub tls: Option<ServiceTls>,
     /// How long a call may take.
     pub timeout: Seconds,
-    impl fmt::Display for StoreServer {
+    /// How often a node tells the store what it has admitted.
+    pub flush: Seconds,
+    /// What happens to limits while the store does not answer.
+    pub on_store_error: OnStoreError,
+    /// Number of replicas that must have acknowledged what is written, where that was asked for.
+    pub wait_replicas: u32,
+}
+
+/// How the servers of a store are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// There is one.
+    Single,
+    /// Sentinels say which one is the primary.
+    Sentinel,
+    /// Each says which server has which slots.
+    Cluster,
+}
+
+/// The address of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreServer {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for StoreServer {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             return write!(to, "[{}]:{}", self.host, self.port);

@@ -1,18 +1,22 @@
 //! Limits that all nodes of a cluster count together: a charge may have to wait for the store.
 
+use std::array;
+
 use pylae_core::limit::store::MAX_CHARGES;
-use pylae_core::limit::{Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision};
+use pylae_core::limit::{
+    AwaitedCharges, Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, Reservation,
+};
 use pylae_core::{Exchange, Resume, Verdict};
 
 use super::{KeyRequest, LimitRule, RateLimit, clocks};
 
 /// The keys of all limits of a policy for one request.
-struct Keys {
+struct LimitKeys {
     bytes: Vec<u8>,
     ends: [usize; MAX_CHARGES],
 }
 
-impl Keys {
+impl LimitKeys {
     fn of(&self, index: usize) -> &[u8] {
         let start = if index > 0 { self.ends[index - 1] } else { 0 };
         &self.bytes[start..self.ends[index]]
@@ -20,28 +24,32 @@ impl Keys {
 }
 
 impl RateLimit {
-    /// Charges the cost to all limits, or to none, if the cluster counts some of them. Those are charged first, because
-    /// the node can take back a charge of its own at once. A charge that waits for the store runs this policy again
-    /// when the store has decided.
+    /// Charges the cost to all limits, or to none, if the cluster counts some of them. Those that this node counts are
+    /// charged first: what they refuse is no business of the store, and what they were charged comes back at once. A
+    /// charge that waits for the store runs this policy again when the store has decided.
     pub(super) fn charge_shared(&self, exchange: &mut Exchange) -> Verdict {
         let keys = self.write_keys(exchange);
-        let (checked, asked) = match exchange.admitted_mut().awaited.take() {
-            Some(awaited) => awaited,
-            None => match self.check_shared(exchange, &keys) {
-                Ok(checked) => (checked, clocks(exchange)),
+        let mut decisions = [Decision::default(); MAX_CHARGES];
+        let awaited = exchange.admitted_mut().awaited.take();
+        let verdict = match awaited {
+            Some(awaited) => {
+                self.place(false, awaited.own, &mut decisions);
+                self.conclude(exchange, &keys, &mut decisions, awaited.shared, awaited.asked)
+            }
+            None => match self.check(exchange, &keys, &mut decisions) {
+                Ok(verdict) => verdict,
                 Err(wait) => {
                     exchange.scratch = keys.bytes;
                     return wait;
                 }
             },
         };
-        let (verdict, decisions) = self.check_own(exchange, &keys, &checked, asked);
         let mut bytes = keys.bytes;
         self.finish(exchange, &mut bytes, verdict, &decisions[..self.limits.len()])
     }
 
-    fn write_keys(&self, exchange: &mut Exchange) -> Keys {
-        let mut keys = Keys { bytes: std::mem::take(&mut exchange.scratch), ends: [0; MAX_CHARGES] };
+    fn write_keys(&self, exchange: &mut Exchange) -> LimitKeys {
+        let mut keys = LimitKeys { bytes: std::mem::take(&mut exchange.scratch), ends: [0; MAX_CHARGES] };
         keys.bytes.clear();
         let request = KeyRequest { exchange, route: &self.route };
         for (limit, end) in self.limits.iter().zip(&mut keys.ends) {
@@ -56,20 +64,47 @@ impl RateLimit {
         self.limits.iter().enumerate().filter(move |(_, limit)| limit.shared == shared)
     }
 
-    /// Charges the limits that the cluster counts, or returns a verdict that waits for that.
-    fn check_shared(&self, exchange: &Exchange, keys: &Keys) -> Result<ChargeDecisions, Verdict> {
-        let mut charges: Vec<_> =
-            self.counted(true).map(|(index, limit)| Charge::new(&limit.limit, keys.of(index), limit.cost)).collect();
-        match self.shared.cluster_counters().check_all(&mut charges, clocks(exchange)) {
+    fn place(&self, shared: bool, made: impl IntoIterator<Item = Decision>, decisions: &mut [Decision; MAX_CHARGES]) {
+        for ((index, _), decision) in self.counted(shared).zip(made) {
+            decisions[index] = decision;
+        }
+    }
+
+    /// Charges all limits, or returns a verdict that waits for the store.
+    fn check(
+        &self,
+        exchange: &Exchange,
+        keys: &LimitKeys,
+        decisions: &mut [Decision; MAX_CHARGES],
+    ) -> Result<ChargeVerdict, Verdict> {
+        let asked = clocks(exchange);
+        if let ChargeVerdict::Refused { by } = self.check_own(keys, decisions, asked) {
+            let known = |(index, limit): (usize, &LimitRule)| {
+                let known = self.shared.cluster_counters().peek(&limit.limit, keys.of(index), asked);
+                known.unwrap_or(Decision { remaining: limit.limit.shape().capacity(), ..Decision::default() })
+            };
+            self.place(true, self.counted(true).map(known), decisions);
+            return Ok(ChargeVerdict::Refused { by });
+        }
+        let last = self.limits.len() - 1;
+        let mut order = [last; MAX_CHARGES];
+        let count = order.iter_mut().zip(self.counted(true)).map(|(place, (index, _))| *place = index).count();
+        let mut charges: [Charge<'_>; MAX_CHARGES] = array::from_fn(|place| {
+            let limit = &self.limits[order[place]];
+            Charge::new(&limit.limit, keys.of(order[place]), limit.cost)
+        });
+        match self.shared.cluster_counters().check_all(&mut charges[..count], asked) {
             ChargeOutcome::Decided(verdict) => {
-                Ok(ChargeDecisions { verdict, decisions: charges.iter().map(|charge| charge.decision).collect() })
+                let made = charges[..count].iter().map(|charge| charge.decision).collect();
+                let checked = ChargeDecisions { verdict, decisions: made };
+                Ok(self.conclude(exchange, keys, decisions, checked, asked))
             }
             ChargeOutcome::Pending(pending) => {
-                let asked = clocks(exchange);
+                let own: Vec<Decision> = self.counted(false).map(|(index, _)| decisions[index]).collect();
                 Err(Verdict::Wait(Box::pin(async move {
-                    let checked = pending.await;
+                    let shared = pending.await;
                     Box::new(move |exchange: &mut Exchange| {
-                        exchange.admitted_mut().awaited = Some((checked, asked));
+                        exchange.admitted_mut().awaited = Some(AwaitedCharges { own, shared, asked });
                         // This policy runs again.
                         exchange.entered -= 1;
                         Verdict::Continue
@@ -79,45 +114,51 @@ impl RateLimit {
         }
     }
 
-    /// Charges the limits that this node counts, unless the cluster has refused. If one of them refuses, the cluster's
-    /// get back what they were charged. Returns the verdict and the decisions on all limits.
-    fn check_own(
+    /// Charges the limits that this node counts.
+    fn check_own(&self, keys: &LimitKeys, decisions: &mut [Decision; MAX_CHARGES], at: Clocks) -> ChargeVerdict {
+        if self.counted(false).next().is_none() {
+            return ChargeVerdict::Admitted;
+        }
+        let mut own: Vec<_> =
+            self.counted(false).map(|(index, limit)| Charge::new(&limit.limit, keys.of(index), limit.cost)).collect();
+        let verdict = self.shared.counters.check_all(&mut own, at);
+        self.place(false, own.iter().map(|charge| charge.decision), decisions);
+        match verdict {
+            ChargeVerdict::Refused { by } => ChargeVerdict::Refused { by: self.nth(false, by) },
+            ChargeVerdict::Admitted => ChargeVerdict::Admitted,
+        }
+    }
+
+    /// Takes over what the cluster has decided, and gives back what this node has charged if that is a refusal.
+    fn conclude(
         &self,
         exchange: &Exchange,
-        keys: &Keys,
-        checked: &ChargeDecisions,
+        keys: &LimitKeys,
+        decisions: &mut [Decision; MAX_CHARGES],
+        shared: ChargeDecisions,
         asked: Clocks,
-    ) -> (ChargeVerdict, [Decision; MAX_CHARGES]) {
-        let at = clocks(exchange);
-        let refused = matches!(checked.verdict, ChargeVerdict::Refused { .. });
-        let mut own: Vec<_> = self
-            .counted(false)
-            .map(|(index, limit)| Charge::new(&limit.limit, keys.of(index), if refused { 0 } else { limit.cost }))
-            .collect();
-        let verdict = self.shared.counters.check_all(&mut own, at);
-        let mut decisions = [Decision::default(); MAX_CHARGES];
-        for ((index, _), charge) in self.counted(false).zip(&own) {
-            decisions[index] = charge.decision;
+    ) -> ChargeVerdict {
+        self.place(true, shared.decisions, decisions);
+        let ChargeVerdict::Refused { by } = shared.verdict else { return ChargeVerdict::Admitted };
+        for (index, limit) in self.counted(false) {
+            let reservation = self.reservation(index, keys, decisions[index], asked);
+            self.shared.counters.settle(&limit.limit, keys.of(index), &reservation, 0, clocks(exchange));
+            decisions[index].remaining += limit.cost;
         }
-        for ((index, _), decision) in self.counted(true).zip(&checked.decisions) {
-            decisions[index] = *decision;
-        }
-        let nth = |shared, by| self.counted(shared).nth(by).map_or(0, |(index, _)| index);
-        let verdict = match (checked.verdict, verdict) {
-            (ChargeVerdict::Refused { by }, _) => ChargeVerdict::Refused { by: nth(true, by) },
-            (ChargeVerdict::Admitted, ChargeVerdict::Refused { by }) => {
-                for (index, limit) in self.counted(true) {
-                    let mut charge = Charge::new(&limit.limit, keys.of(index), limit.cost);
-                    charge.decision = decisions[index];
-                    let reservation = charge.reservation(asked);
-                    self.shared.cluster_counters().settle(&limit.limit, keys.of(index), &reservation, 0, at);
-                    decisions[index].remaining += limit.cost;
-                }
-                ChargeVerdict::Refused { by: nth(false, by) }
-            }
-            (ChargeVerdict::Admitted, ChargeVerdict::Admitted) => ChargeVerdict::Admitted,
-        };
-        (verdict, decisions)
+        ChargeVerdict::Refused { by: self.nth(true, by) }
+    }
+
+    /// What is needed to settle the charge to a limit that this decision has made.
+    fn reservation(&self, index: usize, keys: &LimitKeys, decision: Decision, asked: Clocks) -> Reservation {
+        let limit = &self.limits[index];
+        let mut charge = Charge::new(&limit.limit, keys.of(index), limit.cost);
+        charge.decision = decision;
+        charge.reservation(asked)
+    }
+
+    /// The position of the `by`-th limit that the cluster, or this node, counts.
+    fn nth(&self, shared: bool, by: usize) -> usize {
+        self.counted(shared).nth(by).map_or(0, |(index, _)| index)
     }
 
     /// Counts this limit.

@@ -10,8 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::background::counters::ClusterCounters;
 use crate::store::Store;
-use crate::telemetry::panics::{Duty, supervise};
+use crate::telemetry::panics::{Duty, supervise, supervise_task};
 use crate::thread::{rebuild_runtime, runtime};
 use crate::worker::WorkerShared;
 
@@ -26,7 +27,10 @@ pub(crate) struct StoreThread {
 
 impl StoreThread {
     /// Starts the thread, if there is a store, and waits until it is connected or cannot be for now.
-    pub(crate) fn start(shared: &Arc<WorkerShared>) -> io::Result<Option<Self>> {
+    pub(crate) fn start(
+        shared: &Arc<WorkerShared>,
+        counters: Option<Arc<ClusterCounters>>,
+    ) -> io::Result<Option<Self>> {
         let Some(store) = shared.store.clone() else { return Ok(None) };
         let (stop, stopped) = watch::channel(());
         let (attempted, first_attempt) = mpsc::sync_channel(1);
@@ -36,7 +40,7 @@ impl StoreThread {
             supervise(Some(&log), Duty::Store, || {
                 let is_stopped = || stopped.has_changed().is_err();
                 let Some(runtime) = first.take().or_else(|| rebuild_runtime(&log, is_stopped)) else { return };
-                run(&runtime, &store, stopped.clone(), &attempted);
+                run(&runtime, &store, counters.as_ref(), stopped.clone(), &attempted);
                 runtime.shutdown_background();
             });
         })?;
@@ -46,8 +50,17 @@ impl StoreThread {
     }
 }
 
-fn run(runtime: &Runtime, store: &Arc<Store>, stopped: watch::Receiver<()>, attempted: &mpsc::SyncSender<()>) {
+fn run(
+    runtime: &Runtime,
+    store: &Arc<Store>,
+    counters: Option<&Arc<ClusterCounters>>,
+    stopped: watch::Receiver<()>,
+    attempted: &mpsc::SyncSender<()>,
+) {
     LocalSet::new().block_on(runtime, async {
+        if let Some(counters) = counters.cloned() {
+            supervise_task(Duty::Store, move || Arc::clone(&counters).run());
+        }
         let (waiting, attempted) = (Arc::clone(store), attempted.clone());
         tokio::task::spawn_local(async move {
             waiting.attempted(PATIENCE).await;

@@ -117,6 +117,16 @@ impl Store {
         self.shared.nodes()
     }
 
+    /// The settings.
+    pub(crate) fn plan(&self) -> &ClusterPlan {
+        &self.shared.plan
+    }
+
+    /// Where what is strange about answers is reported.
+    pub(crate) fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
     /// How long a call may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.shared.timeout()

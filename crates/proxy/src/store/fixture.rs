@@ -106,6 +106,7 @@ impl Valkey {
             database: 0,
             tls: None,
             timeout: Seconds(Duration::from_secs(2)),
+            flush: Seconds(Duration::from_millis(20)),
             on_store_error: OnStoreError::Share,
             wait_replicas: 0,
         }

@@ -29,7 +29,7 @@ pub(super) struct StoreShared {
     /// Why it is not available.
     problem: Mutex<Option<String>>,
     nodes: AtomicUsize,
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     reports: Refusals,
     /// Set if the log says that it is not available.
     reported: AtomicBool,

@@ -63,6 +63,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _declared_services(view, sources)
     yield from _breakers(view)
     yield from _shared_limits(view)
+    yield from _limits_of_clusters(view)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
@@ -225,6 +226,26 @@ def _shared_limits(view: View) -> Iterator[Finding]:
                     where = ("policies",) if getattr(route, policy) is None else ("routes", index)
                     message = f"another route has a limit `{limit.name}` with `per_route: false` and other values"
                     yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
+
+
+def _limits_of_clusters(view: View) -> Iterator[Finding]:
+    """Finds limits that a cluster should count where there is none, or whose mode has no effect."""
+    for index, route in view.routes():
+        for policy, settings in effective_policies(route, view.config).items():
+            if not isinstance(settings, RateLimits):
+                continue
+            where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
+            scopes: list[tuple[tuple[Step, ...], str | None]]
+            scopes = [(("limits", place), limit.scope) for place, limit in enumerate(settings.limits)]
+            scopes += [(("concurrency",), settings.concurrency.scope)] if settings.concurrency else []
+            for step, scope in scopes:
+                if scope == "cluster" and view.config.cluster is None:
+                    message = "no cluster could count it: the gateway is no node of one"
+                    yield Finding((*where, *step, "scope"), message, "add `cluster`, or leave it out")
+            for place, limit in enumerate(settings.limits):
+                if limit.scope == "node" and limit.mode == "exact":
+                    message = "has no effect with `scope: node`: a node alone always counts exactly"
+                    yield Finding((*where, "limits", place, "mode"), message, "leave it out")
 
 
 def _websockets(view: View) -> Iterator[Finding]:

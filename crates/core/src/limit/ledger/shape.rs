@@ -54,6 +54,16 @@ impl LedgerShape {
         self.per
     }
 
+    /// Returns the tokens that are added in each [`LedgerShape::every`].
+    pub const fn refill(&self) -> u32 {
+        self.refill
+    }
+
+    /// Returns the microseconds in which [`LedgerShape::refill`] tokens are added, in lowest terms.
+    pub const fn every(&self) -> u64 {
+        self.every
+    }
+
     /// Returns the largest debt: an empty bucket, and one limit (or burst) more.
     pub fn most_debt(&self) -> u64 {
         u64::from(self.capacity) + u64::from(self.limit.max(self.capacity))
@@ -67,7 +77,8 @@ impl LedgerShape {
 
     /// Returns the tokens that are added in so many microseconds, rounded down.
     pub fn refilled_in(&self, time: u64) -> u64 {
-        (u128::from(time) * u128::from(self.refill) / u128::from(self.every)) as u64
+        let tokens = u128::from(time) * u128::from(self.refill) / u128::from(self.every);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
     /// Returns the tokens that are missing in a bucket that is full in so many microseconds, rounded up.

@@ -465,6 +465,29 @@ fn large_figures_stay_whole() {
     }
 }
 
+/// The figures may change while much is held; what is held is more than can be owed then.
+#[test]
+fn held_tokens_of_other_figures_stay_within_bounds() {
+    let ten_years = 10 * 366 * 86_400 * 1_000_000_u64;
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow] {
+        let (large, small) = (shape(algorithm, u32::MAX, ten_years, None), shape(algorithm, 1, ten_years, None));
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.apply(BASE, &lease(&large, u32::MAX)).leased, u32::MAX, "{algorithm:?}");
+        let answer = ledger.apply(BASE, &LedgerCall::new(small));
+        assert_eq!((answer.left, answer.full_after <= 3 * ten_years), (0, true), "{algorithm:?}");
+        assert!(ledger.expires_after(BASE) <= 3 * ten_years, "{algorithm:?}");
+    }
+}
+
+/// The tokens that such a bucket gains in two hours do not fit a number.
+#[test]
+fn a_bucket_that_refills_at_once_is_full_long_after() {
+    let shape = shape(LimitAlgorithm::TokenBucket, u32::MAX, 1, None);
+    let mut ledger = Ledger::default();
+    ledger.apply(BASE, &take(&shape, u32::MAX - 1, 1));
+    assert_eq!(left(&ledger, BASE + (1 << 33) + 3, &shape), u64::from(u32::MAX));
+}
+
 #[test]
 fn a_ledger_that_is_not_trusted_counts_as_used_up() {
     for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow, LimitAlgorithm::FixedWindow] {

@@ -33,8 +33,8 @@ impl CounterStore for Elsewhere {
         self.0.settle(limit, key, reservation, cost, at);
     }
 
-    fn peek(&self, _limit: &Limit, _key: &[u8], _at: Clocks) -> Option<Decision> {
-        None
+    fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
+        self.0.peek(limit, key, at)
     }
 
     fn reset(&self, limit: &Limit, key: &[u8]) -> bool {

@@ -1,0 +1,149 @@
+"""Limits that several gateways share, over a real store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.instance import RawInstance
+from support.peer import wait_until
+from support.running import Running
+from support.valkey import Valkey
+
+Start = Callable[..., Running]
+NODES = 3
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def nodes(gateway: Start, store: Valkey, instance: RawInstance) -> Callable[..., list[Running]]:
+    """Starts the nodes of a cluster with this limit."""
+
+    def start(limit: object, cluster: dict[str, Any] | None = None, **route: Any) -> list[Running]:
+        config = {
+            "cluster": {"name": "test", "store": store.url, **(cluster or {})},
+            "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit, **route}],
+        }
+        return [gateway(config, all=instance) for _ in range(NODES)]
+
+    return start
+
+
+def statuses(running: Running, count: int) -> Counter[int]:
+    """What comes of so many requests over one connection, one after the other."""
+    found: Counter[int] = Counter()
+    with running.connect() as peer:
+        for _ in range(count):
+            peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            found[peer.read_answer().status] += 1
+    return found
+
+
+def in_parallel(asked: list[tuple[Running, int]]) -> Counter[int]:
+    """What comes of so many requests at each of the nodes, at the same time."""
+    found: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def ask(running: Running, count: int) -> None:
+        mine = statuses(running, count)
+        with lock:
+            found.update(mine)
+
+    threads = [threading.Thread(target=ask, args=one) for one in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
+@pytest.mark.parametrize("shares", [(200, 200, 200), (510, 60, 30)])
+def test_exact_admits_the_limit_over_all_nodes(
+    nodes: Callable[..., list[Running]], algorithm: str, shares: tuple[int, ...]
+) -> None:
+    limit = {"limit": 150, "per": "365d", "algorithm": algorithm, "mode": "exact", "key": "global"}
+    asked = list(zip(nodes(limit), shares, strict=True))
+    assert in_parallel([*asked, *asked]) == {200: 150, 429: 2 * sum(shares) - 150}
+
+
+@pytest.mark.parametrize("shares", [(200, 200, 200), (510, 60, 30)])
+def test_fast_exceeds_the_limit_by_little(nodes: Callable[..., list[Running]], shares: tuple[int, ...]) -> None:
+    limit = {"limit": 150, "per": "365d", "key": "global"}
+    asked = list(zip(nodes(limit), shares, strict=True))
+    found = in_parallel([*asked, *asked])
+    margin = 15
+    assert 150 <= found[200] <= 150 + NODES + margin
+    assert found[200] + found[429] == 2 * sum(shares)
+
+
+def test_what_a_node_has_admitted_the_others_know(nodes: Callable[..., list[Running]]) -> None:
+    first, second, third = nodes({"limit": 100, "per": "365d", "key": "global"})
+    assert statuses(first, 40) == {200: 40}
+
+    def left(running: Running) -> int:
+        told = running.get("/").one("ratelimit") or ""
+        return int(told.partition("r=")[2].partition(";")[0])
+
+    # What a node does not know yet it is told with the next flush.
+    wait_until(lambda: left(second) < 60)
+    wait_until(lambda: left(third) < 60)
+
+
+def test_several_limits_of_the_cluster_and_of_the_node_are_decided_together(
+    nodes: Callable[..., list[Running]],
+) -> None:
+    limits = [
+        {"name": "wide", "limit": 12, "per": "365d", "key": "global", "mode": "exact"},
+        {"name": "narrow", "limit": 2, "per": "365d", "key": "header:x-tenant", "mode": "exact"},
+        {"name": "own", "limit": 3, "per": "365d", "key": "global", "scope": "node"},
+    ]
+    started = nodes({"limits": limits})
+    admitted: Counter[str] = Counter()
+    for tenant in "aaaabbbbccccdddd":
+        for running in started:
+            answer = running.get("/", f"X-Tenant: {tenant}")
+            admitted[tenant] += answer.status == 200
+    # Three at each node, and no more than two of a tenant; what was refused has cost nothing.
+    assert admitted == {"a": 2, "b": 2, "c": 2, "d": 2}
+    assert sum(statuses(running, 1)[200] for running in started) == 1
+
+
+@pytest.mark.parametrize("what", ["freeze", "kill"])
+@pytest.mark.parametrize(("on_store_error", "admitted"), [("share", 20), ("allow", 100), ("deny", 0)])
+def test_without_the_store(
+    nodes: Callable[..., list[Running]], store: Valkey, what: str, on_store_error: str, admitted: int
+) -> None:
+    limit = {"limit": 60, "per": "365d", "key": "global", "mode": "exact"}
+    started = nodes(limit, {"on_store_error": on_store_error})
+    getattr(store, what)()
+    try:
+        found = statuses(started[0], 100)
+        assert found[200] == admitted
+        assert set(found) <= {200, 429}
+    finally:
+        if what == "freeze":
+            store.thaw()
+        else:
+            assert store.start()
+    # Strict again.
+    wait_until(lambda: all(_is_connected(running) for running in started))
+    asked = [(running, 100) for running in started]
+    assert in_parallel(asked)[200] <= 60
+
+
+def _is_connected(running: Running) -> bool:
+    """Whether the node asks the store again: the other nodes' requests count."""
+    answer = running.get("/")
+    return answer.status in (200, 429) and time.monotonic() > 0

