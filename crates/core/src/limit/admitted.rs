@@ -2,7 +2,7 @@
 
 use super::charge::ChargeDecisions;
 use super::concurrency::ConcurrencyPermit;
-use super::decision::{Clocks, Decision};
+use super::decision::{Decision, Reservation};
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
@@ -21,12 +21,10 @@ pub struct Admitted {
 /// Charges of which some had to wait for a store.
 #[derive(Debug)]
 pub struct AwaitedCharges {
-    /// The decisions of limits that did not wait.
-    pub own: Vec<Decision>,
+    /// The decisions of limits that did not wait, and what it takes to give back what they were charged.
+    pub own: Vec<(Decision, Reservation)>,
     /// What the store has decided.
     pub shared: ChargeDecisions,
-    /// When it was asked, and the others were charged.
-    pub asked: Clocks,
 }
 
 impl FeatureMemory for Admitted {

@@ -33,8 +33,8 @@ impl RateLimit {
         let awaited = exchange.admitted_mut().awaited.take();
         let verdict = match awaited {
             Some(awaited) => {
-                self.place(false, awaited.own, &mut decisions);
-                self.conclude(exchange, &keys, &mut decisions, awaited.shared, awaited.asked)
+                self.place(false, awaited.own.iter().map(|(decision, _)| *decision), &mut decisions);
+                self.conclude(exchange, &keys, &mut decisions, &awaited.own, awaited.shared)
             }
             None => match self.check(exchange, &keys, &mut decisions) {
                 Ok(verdict) => verdict,
@@ -78,7 +78,9 @@ impl RateLimit {
         decisions: &mut [Decision; MAX_CHARGES],
     ) -> Result<ChargeVerdict, Verdict> {
         let asked = clocks(exchange);
-        if let ChargeVerdict::Refused { by } = self.check_own(keys, decisions, asked) {
+        let (verdict, own) = self.check_own(keys, asked);
+        self.place(false, own.iter().map(|(decision, _)| *decision), decisions);
+        if let ChargeVerdict::Refused { by } = verdict {
             let known = |(index, limit): (usize, &LimitRule)| {
                 let known = self.shared.cluster_counters().peek(&limit.limit, keys.of(index), asked);
                 known.unwrap_or(Decision { remaining: limit.limit.shape().capacity(), ..Decision::default() })
@@ -97,14 +99,13 @@ impl RateLimit {
             ChargeOutcome::Decided(verdict) => {
                 let made = charges[..count].iter().map(|charge| charge.decision).collect();
                 let checked = ChargeDecisions { verdict, decisions: made };
-                Ok(self.conclude(exchange, keys, decisions, checked, asked))
+                Ok(self.conclude(exchange, keys, decisions, &own, checked))
             }
             ChargeOutcome::Pending(pending) => {
-                let own: Vec<Decision> = self.counted(false).map(|(index, _)| decisions[index]).collect();
                 Err(Verdict::Wait(Box::pin(async move {
                     let shared = pending.await;
                     Box::new(move |exchange: &mut Exchange| {
-                        exchange.admitted_mut().awaited = Some(AwaitedCharges { own, shared, asked });
+                        exchange.admitted_mut().awaited = Some(AwaitedCharges { own, shared });
                         // This policy runs again.
                         exchange.entered -= 1;
                         Verdict::Continue
@@ -114,19 +115,19 @@ impl RateLimit {
         }
     }
 
-    /// Charges the limits that this node counts.
-    fn check_own(&self, keys: &LimitKeys, decisions: &mut [Decision; MAX_CHARGES], at: Clocks) -> ChargeVerdict {
+    /// Charges the limits that this node counts. Returns the decisions, and what it takes to give it back.
+    fn check_own(&self, keys: &LimitKeys, at: Clocks) -> (ChargeVerdict, Vec<(Decision, Reservation)>) {
         if self.counted(false).next().is_none() {
-            return ChargeVerdict::Admitted;
+            return (ChargeVerdict::Admitted, Vec::new());
         }
         let mut own: Vec<_> =
             self.counted(false).map(|(index, limit)| Charge::new(&limit.limit, keys.of(index), limit.cost)).collect();
         let verdict = self.shared.counters.check_all(&mut own, at);
-        self.place(false, own.iter().map(|charge| charge.decision), decisions);
-        match verdict {
+        let verdict = match verdict {
             ChargeVerdict::Refused { by } => ChargeVerdict::Refused { by: self.nth(false, by) },
             ChargeVerdict::Admitted => ChargeVerdict::Admitted,
-        }
+        };
+        (verdict, own.iter().map(|charge| (charge.decision, charge.reservation(at))).collect())
     }
 
     /// Takes over what the cluster has decided, and gives back what this node has charged if that is a refusal.
@@ -135,25 +136,16 @@ impl RateLimit {
         exchange: &Exchange,
         keys: &LimitKeys,
         decisions: &mut [Decision; MAX_CHARGES],
+        own: &[(Decision, Reservation)],
         shared: ChargeDecisions,
-        asked: Clocks,
     ) -> ChargeVerdict {
         self.place(true, shared.decisions, decisions);
         let ChargeVerdict::Refused { by } = shared.verdict else { return ChargeVerdict::Admitted };
-        for (index, limit) in self.counted(false) {
-            let reservation = self.reservation(index, keys, decisions[index], asked);
-            self.shared.counters.settle(&limit.limit, keys.of(index), &reservation, 0, clocks(exchange));
+        for ((index, limit), (_, reservation)) in self.counted(false).zip(own) {
+            self.shared.counters.settle(&limit.limit, keys.of(index), reservation, 0, clocks(exchange));
             decisions[index].remaining += limit.cost;
         }
         ChargeVerdict::Refused { by: self.nth(true, by) }
-    }
-
-    /// What is needed to settle the charge to a limit that this decision has made.
-    fn reservation(&self, index: usize, keys: &LimitKeys, decision: Decision, asked: Clocks) -> Reservation {
-        let limit = &self.limits[index];
-        let mut charge = Charge::new(&limit.limit, keys.of(index), limit.cost);
-        charge.decision = decision;
-        charge.reservation(asked)
     }
 
     /// The position of the `by`-th limit that the cluster, or this node, counts.

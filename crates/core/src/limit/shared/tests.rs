@@ -285,3 +285,21 @@ fn the_table_is_bounded_and_keeps_what_is_not_told() {
     }
     assert!(store.keys() <= 101);
 }
+
+#[test]
+fn what_comes_back_before_the_next_token_is_due_is_found() {
+    let mut world = World::new(2, &[(bucket(100, 100_000_000), EXACT)], OnStoreError::Deny);
+    for (node, cost) in [(0, 100), (1, 1)] {
+        assert_eq!(world.take(node, cost), None);
+        world.flush(node, Due::Urgent);
+    }
+    assert_eq!(world.take(1, 1), Some(false), "by the refusal before");
+    let (limit, at) = (world.nodes[0].limits[0].clone(), world.at(0));
+    let charged = Decision { admitted: true, ..Decision::default() };
+    let reserved = Reservation::new(100, &charged, at.now, at.now.as_nanos());
+    world.nodes[0].store.settle(&limit, &[0], &reserved, 10, at);
+    world.flush(0, Due::All);
+    world.now += 100 * MILLI;
+    assert_eq!(world.take(1, 1), None, "asked again");
+    assert_eq!(world.flush(1, Due::Urgent)[0].verdict, ChargeVerdict::Admitted);
+}

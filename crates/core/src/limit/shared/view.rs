@@ -17,6 +17,9 @@ use crate::limit::tag::CounterTag;
 /// Largest number of requests that wait for one key.
 pub(super) const MAX_WAITERS: usize = 1024;
 
+/// For how long a node refuses by an earlier refusal, in nanoseconds. What other nodes hold or have estimated may come
+/// back long before the next token is due.
+const ASK_AGAIN: u64 = 100_000_000;
 /// How long a client should wait if nothing tells how long it takes.
 const SOME_TIME: u64 = 1_000_000_000;
 
@@ -78,9 +81,11 @@ pub(super) struct KeyView {
     /// What the next call gives back, and when the oldest of it was charged, or earlier.
     pub(super) credits: u32,
     pub(super) credits_since: u64,
-    /// The store has refused as much, and refuses it until `refused_until`.
+    /// The store has refused as much, and refuses it until `refused_until`, unless something comes back before.
     refused: u32,
     refused_until: u64,
+    /// Until then a refusal needs no answer of the store.
+    ask_again: u64,
     /// Of exact limits.
     pub(super) lending: Option<Box<Lending>>,
     pub(super) waiters: Option<Box<KeyQueue>>,
@@ -105,6 +110,7 @@ impl KeyView {
             credits_since: 0,
             refused: 0,
             refused_until: 0,
+            ask_again: 0,
             lending: None,
             waiters: None,
         }
@@ -200,7 +206,7 @@ impl KeyView {
                 }
             }
         }
-        if self.known == Known::Store && now < self.refused_until && cost >= self.refused {
+        if self.known == Known::Store && now < self.refused_until.min(self.ask_again) && cost >= self.refused {
             let more = if self.shape.is_bucket() { self.shape.time_for(cost - self.refused) } else { 0 };
             return ViewStep::Refuse((self.refused_until - now).saturating_add(more));
         }
@@ -340,6 +346,7 @@ impl KeyView {
         let wait = ready_after.unwrap_or_else(|| self.wait_for(cost, &self.shape, arrived));
         if arrived >= self.refused_until {
             (self.refused, self.refused_until) = (cost, arrived.saturating_add(wait));
+            self.ask_again = arrived.saturating_add(ASK_AGAIN);
         }
         wait
     }
