@@ -54,7 +54,6 @@ struct ConcurrencyConfig {
     limit: u32,
     key: LimitKey,
     per_route: bool,
-    scope: Option<Scope>,
     headers: bool,
 }
 
@@ -148,11 +147,15 @@ impl RateLimit {
         let (policy, mut problems) = (limiter.name(), check_config(&config));
         let mut policies = Vec::new();
         let mut limits = Vec::with_capacity(config.limits.len());
+        let in_cluster = parts.shared.shared_counters.is_some();
+        let is_shared = in_cluster && config.limits.iter().any(|limit| limit.scope != Some(Scope::Node));
         for (index, limit) in config.limits.into_iter().enumerate() {
             let identity = identity(limit.per_route, policy, &limit.name, parts.route);
-            let shared = parts.shared.shared_counters.is_some() && limit.scope != Some(Scope::Node);
+            let shared = in_cluster && limit.scope != Some(Scope::Node);
             let counters = if shared { parts.shared.cluster_counters() } else { &parts.shared.counters };
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
+                // What this node has charged comes back if the cluster refuses.
+                .map(|shape| if is_shared && !shared { shape.with_settlement() } else { shape })
                 .and_then(|shape| counters.register(&identity, shape, limit.mode));
             match built {
                 Ok(counter) if (1..=counter.shape().capacity()).contains(&limit.cost) => {
@@ -171,7 +174,7 @@ impl RateLimit {
             }
         }
         let concurrency = config.concurrency.map(|concurrency| {
-            let ConcurrencyConfig { name, limit, key, per_route, headers: reported, .. } = concurrency;
+            let ConcurrencyConfig { name, limit, key, per_route, headers: reported } = concurrency;
             if reported {
                 headers::write_concurrency_policy(&mut policies, &name, limit);
             }
@@ -182,8 +185,7 @@ impl RateLimit {
             return Err(problems);
         }
         let shared = Arc::clone(parts.shared);
-        let (route, is_shared) = (parts.route.into(), limits.iter().any(|limit| limit.shared));
-        Ok(Self { limiter, route, limits: limits.into(), concurrency, is_shared, policies, shared })
+        Ok(Self { limiter, route: parts.route.into(), limits: limits.into(), concurrency, is_shared, policies, shared })
     }
 
     fn admit(&self, exchange: &mut Exchange) -> Verdict {

@@ -77,7 +77,7 @@ fn a_refusal_takes_nothing_from_the_others() {
     for count in 2..=MAX_CHARGES {
         let mut limits: Vec<Value> = (1..count).map(|index| limit(&format!("wide{index}"), 5, "global")).collect();
         limits.push(limit("narrow", 1, "header:x-tenant"));
-        let flights = json!({"name": "flights", "limit": 9, "key": ["global"], "per_route": true, "scope": null, "headers": true});
+        let flights = json!({"name": "flights", "limit": 9, "key": ["global"], "per_route": true, "headers": true});
         let policy = build(config(&limits, flights), &format!("r{count}"), &shared).unwrap();
         let mut held = Vec::new();
         for tenant in ["a", "a", "a", "b", "c", "d", "e", "f"] {
@@ -98,7 +98,7 @@ fn a_refusal_takes_nothing_from_the_others() {
 fn no_more_at_once_than_allowed() {
     let shared = Arc::new(PolicyShared::new(1000));
     let flights =
-        json!({"name": "flights", "limit": 2, "key": ["ip"], "per_route": false, "scope": null, "headers": true});
+        json!({"name": "flights", "limit": 2, "key": ["ip"], "per_route": false, "headers": true});
     let policy = build(config(&[], flights.clone()), "one", &shared).unwrap();
     let other = build(config(&[limit("default", 2, "ip")], flights), "two", &shared).unwrap();
     let [mut first, mut second, mut third] = [(); 3].map(|()| exchange(None, ""));
@@ -128,7 +128,7 @@ fn limits_of_the_gateway_are_shared_by_name() {
 #[test]
 fn preview_takes_nothing() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights = json!({"name": "flights", "limit": 1, "key": ["user", "ip"], "per_route": true, "scope": null, "headers": false});
+    let flights = json!({"name": "flights", "limit": 1, "key": ["user", "ip"], "per_route": true, "headers": false});
     let policy = build(config(&[limit("default", 1, "auto")], flights), "r", &shared).unwrap();
     let mut exchange = exchange(None, "");
     for _ in 0..3 {
@@ -165,7 +165,7 @@ fn all_that_is_wrong_is_reported() {
     assert_eq!(paths(&[burst.clone(), burst], Value::Null), ["limits[1].name", "limits[0].burst", "limits[1].burst"]);
     let many: Vec<Value> = (0..=MAX_CHARGES).map(|index| limit(&index.to_string(), 1, "ip")).collect();
     assert_eq!(paths(&many, Value::Null), ["limits"]);
-    let none = json!({"name": "c", "limit": 0, "key": [], "per_route": true, "scope": null, "headers": true});
+    let none = json!({"name": "c", "limit": 0, "key": [], "per_route": true, "headers": true});
     assert_eq!(paths(&[], none), ["concurrency.limit", "concurrency.key"]);
 }
 
@@ -173,7 +173,7 @@ fn all_that_is_wrong_is_reported() {
 fn before_authentication_there_are_no_users() {
     let shared = Arc::new(PolicyShared::new(1000));
     let flights =
-        |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "scope": null, "headers": true});
+        |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "headers": true});
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));

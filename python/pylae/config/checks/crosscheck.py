@@ -235,14 +235,10 @@ def _limits_of_clusters(view: View) -> Iterator[Finding]:
             if not isinstance(settings, RateLimits):
                 continue
             where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
-            scopes: list[tuple[tuple[Step, ...], str | None]]
-            scopes = [(("limits", place), limit.scope) for place, limit in enumerate(settings.limits)]
-            scopes += [(("concurrency",), settings.concurrency.scope)] if settings.concurrency else []
-            for step, scope in scopes:
-                if scope == "cluster" and view.config.cluster is None:
-                    message = "no cluster could count it: the gateway is no node of one"
-                    yield Finding((*where, *step, "scope"), message, "add `cluster`, or leave it out")
             for place, limit in enumerate(settings.limits):
+                if limit.scope == "cluster" and view.config.cluster is None:
+                    message = "no cluster could count it: the gateway is no node of one"
+                    yield Finding((*where, "limits", place, "scope"), message, "add `cluster`, or leave it out")
                 if limit.scope == "node" and limit.mode == "exact":
                     message = "has no effect with `scope: node`: a node alone always counts exactly"
                     yield Finding((*where, "limits", place, "mode"), message, "leave it out")

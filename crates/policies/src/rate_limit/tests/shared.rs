@@ -121,9 +121,21 @@ fn what_one_side_refuses_costs_nothing_on_the_other() {
 }
 
 #[test]
+fn what_this_node_was_charged_comes_back_as_often_as_the_cluster_refuses() {
+    let policy =
+        build(config(&[own("wide", 3, "global"), limit("narrow", 1, "global")], Value::Null), "r", &cluster()).unwrap();
+    assert!(matches!(run(&policy, &mut exchange(None, "")), (true, Verdict::Continue)));
+    for _ in 0..20 {
+        let mut refused = exchange(None, "");
+        assert!(matches!(run(&policy, &mut refused), (true, Verdict::Reject(_))));
+        assert!(value(&refused, "RateLimit").starts_with("\"wide\";r=2;"), "{}", value(&refused, "RateLimit"));
+    }
+}
+
+#[test]
 fn the_place_of_a_request_that_waits_is_its_own() {
     let flights =
-        json!({"name": "flights", "limit": 1, "key": ["ip"], "per_route": true, "scope": "node", "headers": true});
+        json!({"name": "flights", "limit": 1, "key": ["ip"], "per_route": true, "headers": true});
     let shared = cluster();
     let policy = build(config(&[limit("default", 1, "ip")], flights), "r", &shared).unwrap();
     let mut first = exchange(None, "");
