@@ -97,8 +97,7 @@ fn a_refusal_takes_nothing_from_the_others() {
 #[test]
 fn no_more_at_once_than_allowed() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights =
-        json!({"name": "flights", "limit": 2, "key": ["ip"], "per_route": false, "headers": true});
+    let flights = json!({"name": "flights", "limit": 2, "key": ["ip"], "per_route": false, "headers": true});
     let policy = build(config(&[], flights.clone()), "one", &shared).unwrap();
     let other = build(config(&[limit("default", 2, "ip")], flights), "two", &shared).unwrap();
     let [mut first, mut second, mut third] = [(); 3].map(|()| exchange(None, ""));
@@ -172,8 +171,7 @@ fn all_that_is_wrong_is_reported() {
 #[test]
 fn before_authentication_there_are_no_users() {
     let shared = Arc::new(PolicyShared::new(1000));
-    let flights =
-        |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "headers": true});
+    let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "headers": true});
     let auth = Authenticators::default();
     let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));

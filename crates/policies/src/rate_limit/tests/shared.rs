@@ -134,8 +134,7 @@ fn what_this_node_was_charged_comes_back_as_often_as_the_cluster_refuses() {
 
 #[test]
 fn the_place_of_a_request_that_waits_is_its_own() {
-    let flights =
-        json!({"name": "flights", "limit": 1, "key": ["ip"], "per_route": true, "headers": true});
+    let flights = json!({"name": "flights", "limit": 1, "key": ["ip"], "per_route": true, "headers": true});
     let shared = cluster();
     let policy = build(config(&[limit("default", 1, "ip")], flights), "r", &shared).unwrap();
     let mut first = exchange(None, "");
