@@ -27,6 +27,7 @@ mod view;
 mod views;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::pending::StoreWait;
@@ -111,6 +112,11 @@ impl SharedCounterStore {
         (0..self.views.shards()).map(|index| self.views.shard(index).views.len()).sum()
     }
 
+    /// Returns the number of requests that had to wait for the store.
+    pub fn waited(&self) -> u64 {
+        self.views.waited.load(Ordering::Relaxed)
+    }
+
     /// Returns the memory of the tables, in bytes.
     pub fn bytes(&self) -> usize {
         (0..self.views.shards()).map(|index| self.views.shard(index).bytes()).sum()
@@ -125,7 +131,10 @@ impl CounterStore for SharedCounterStore {
     fn check_all(&self, charges: &mut [Charge<'_>], at: Clocks) -> ChargeOutcome {
         match self.views.check_all(charges, at) {
             Ok(verdict) => ChargeOutcome::Decided(verdict),
-            Err(ticket) => ChargeOutcome::Pending(Box::pin(StoreWait { views: Arc::clone(&self.views), ticket })),
+            Err(ticket) => {
+                self.views.waited.fetch_add(1, Ordering::Relaxed);
+                ChargeOutcome::Pending(Box::pin(StoreWait { views: Arc::clone(&self.views), ticket }))
+            }
         }
     }
 
