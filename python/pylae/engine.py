@@ -301,7 +301,10 @@ class Engine:
         return taken
 
     def liveness(self) -> tuple[str, str]:
-        """Returns the answers of `/live` (`live` or `stuck`) and `/ready` (`ready`, `stopping` or `stuck`)."""
+        """Returns the answers of `/live` and `/ready`.
+
+        The first is `live` or `stuck`, the second `ready`, `joining`, `stopping` or `stuck`.
+        """
         return self._running().liveness()
 
     def _running(self) -> _native.Engine:

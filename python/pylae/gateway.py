@@ -265,7 +265,8 @@ class Gateway:
     ) -> None:
         """Refuses a token by its `jti`, or all tokens that a user has been issued so far, for `ttl` from now on.
 
-        A revocation takes effect at once, also for tokens that were accepted before. It ends when the gateway stops.
+        A revocation takes effect at once, also for tokens that were accepted before, and within a second on all nodes
+        of a cluster. Without a cluster, it ends when the gateway stops.
         Raises EngineError if the gateway is not running or has no room for another revocation, and ValueError if `ttl`
         is not a duration.
         """
@@ -319,6 +320,8 @@ class Gateway:
         self, *, url: str | None = None, prefix: str | None = None, service: str | None = None, tag: str | None = None
     ) -> int:
         """Removes answers from the response cache: those that one argument names, or all. Returns how many.
+
+        In a cluster, all nodes remove theirs; the number is that of this gateway.
 
         Write `url` and `prefix` like `http://api.example.org/items?page=2` or, for any host, `/items`. Answers that are
         being fetched at this moment are not stored either. Raises EngineError.

@@ -130,6 +130,8 @@ def judge(
         for one in summary["overload"]["resources"]
         if one["state"] in _ACTIONS and one["limit"]
     }
+    if (feed := summary.get("feed")) and not feed["current"]:
+        told["revocations"] = "what other nodes of the cluster have revoked is not known: the store has not told it"
     if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
         told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
     requests, errors = recent["requests"], recent["errors"]

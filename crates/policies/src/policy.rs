@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
+use pylae_core::cluster::{CacheChange, Outbox};
 use pylae_core::limit::{CounterStore, InFlightTable, MemoryCounterStore};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
@@ -79,6 +80,8 @@ pub struct PolicyShared {
     /// The response cache. It is created when the first route uses it.
     cache: OnceLock<Arc<Cache>>,
     cache_size: u64,
+    /// Where changes of the response cache wait until other nodes are told, if there are any.
+    outbox: OnceLock<Arc<Outbox>>,
 }
 
 impl PolicyShared {
@@ -91,6 +94,7 @@ impl PolicyShared {
             in_flight: InFlightTable::new(),
             cache: OnceLock::new(),
             cache_size: 0,
+            outbox: OnceLock::new(),
         }
     }
 
@@ -111,9 +115,22 @@ impl PolicyShared {
         self.shared_counters.as_deref().unwrap_or(&self.counters)
     }
 
+    /// Puts changes of the response cache into `outbox` for other nodes. Must be called before any plan is built.
+    pub fn set_outbox(&self, outbox: Arc<Outbox>) {
+        let _ = self.outbox.set(outbox);
+    }
+
     /// Returns the response cache, which is created on the first call.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
-        self.cache.get_or_init(|| Cache::new(self.cache_size))
+        self.cache.get_or_init(|| {
+            let cache = Cache::new(self.cache_size);
+            if let Some(outbox) = self.outbox.get().cloned() {
+                cache.listen(Box::new(move |host, path| {
+                    outbox.push(CacheChange::Changed { host: host.into(), path: path.into() });
+                }));
+            }
+            cache
+        })
     }
 
     /// Returns the response cache if any route has used it.

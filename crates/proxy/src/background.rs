@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod auxiliary;
 pub(crate) mod counters;
+pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod jwks;

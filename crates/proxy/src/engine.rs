@@ -2,6 +2,7 @@
 
 mod admin;
 mod capacity;
+mod cluster;
 mod command;
 mod listeners;
 mod signals;
@@ -12,10 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::cache::Purge;
-use pylae_core::cluster::Revoked;
 use pylae_core::hook::{HookSource, OverdueCall};
-use pylae_core::limit::Clocks;
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::PolicyShared;
 use tracing::debug;
@@ -27,6 +25,7 @@ pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
 use crate::background::counters::ClusterCounters;
+use crate::background::feed::ClusterFeed;
 use crate::background::jobs::JobPool;
 use crate::background::store::StoreThread;
 use crate::io::clock;
@@ -67,6 +66,8 @@ pub struct Engine {
     state: Arc<EngineState>,
     auxiliary: Mutex<Option<Auxiliary>>,
     store: Mutex<Option<StoreThread>>,
+    /// What the nodes of the cluster tell each other, if the gateway is one of them.
+    feed: Option<Arc<ClusterFeed>>,
     /// Where Python has given the engine an admin address.
     admin: Mutex<Option<AdminEdge>>,
     liveness: Arc<Liveness>,
@@ -116,7 +117,8 @@ impl Engine {
         if let Some(counters) = &counters {
             policies = policies.with_shared_counters(counters.counters());
         }
-        let policies = Arc::new(policies);
+        let (policies, liveness) = (Arc::new(policies), Arc::<Liveness>::default());
+        let feed = store.as_ref().map(|store| ClusterFeed::new(store, &policies, &liveness, &log));
         let shared = Arc::new(WorkerShared::new(log, store));
         panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
@@ -130,7 +132,7 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
-        let store = StoreThread::start(&shared, counters)
+        let store = StoreThread::start(&shared, counters, feed.clone())
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
@@ -141,7 +143,6 @@ impl Engine {
         let started = clock::now();
         let in_force = InForce { snapshot, keys, listeners, applied: 1, refused: 0, applied_at: started };
         let state = Arc::new(EngineState { apply_lock: Mutex::default(), in_force: Mutex::new(in_force) });
-        let (admin, liveness) = (Mutex::default(), Arc::<Liveness>::default());
         let watch = Watch::start(&workers, &liveness, replacement(&state))
             .map_err(|error| vec![Problem::at("", format!("the watching thread cannot be started: {error}"))])?;
         Ok(Self {
@@ -150,7 +151,8 @@ impl Engine {
             state,
             auxiliary,
             store: Mutex::new(store),
-            admin,
+            feed,
+            admin: Mutex::default(),
             liveness,
             shared,
             policies,
@@ -272,11 +274,6 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Revokes a credential for `span` on all workers. Returns false if there are too many revocations.
-    pub fn revoke(&self, what: Revoked<'_>, span: Duration) -> bool {
-        self.policies.identity.revoke(what, Clocks { now: clock::now(), wall: clock::wall() }, span)
-    }
-
     /// The current counters and states.
     pub fn stats(&self) -> Stats {
         self.figures().0
@@ -294,7 +291,20 @@ impl Engine {
         let InForce { applied, refused, applied_at, .. } = *in_force;
         let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
         let (workers, overload) = (self.workers.figures(), self.shared.overload.stats());
-        let stats = Stats { totals, services, access_logs, log_dropped, cache, overload, applied, refused, workers };
+        let (revocations, feed) = self.cluster_figures();
+        let stats = Stats {
+            totals,
+            services,
+            access_logs,
+            log_dropped,
+            cache,
+            overload,
+            applied,
+            refused,
+            workers,
+            revocations,
+            feed,
+        };
         (stats, reading, applied_at)
     }
 
@@ -321,12 +331,6 @@ impl Engine {
         let window = self.metrics.recently(now, &reading);
         let uptime = now.since(self.started).as_secs_f64();
         summarize(uptime, &stats, &reading, &window, &self.workers.overdue())
-    }
-
-    /// Removes what `purge` names from the response cache. Returns the number of responses removed.
-    pub fn purge_cache(&self, purge: Purge) -> Result<usize, Vec<Problem>> {
-        let purge = purge.canonicalize().map_err(|error| vec![Problem::at("path", error)])?;
-        Ok(self.policies.cache_if_used().map_or(0, |cache| cache.purge(&purge, clock::now())))
     }
 
     /// Has the files of access logs opened again, as after a rotation. Does not wait for it.

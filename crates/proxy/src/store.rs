@@ -23,4 +23,3 @@ mod stream;
 pub(crate) use self::call::ledger;
 pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult, StoreValue};
 pub(crate) use self::client::Store;
-pub(crate) use self::stream::{StreamEntry, StreamId};

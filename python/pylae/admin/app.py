@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from pylae.admin import breakers, cache, configuration, exchanges, limits, monitoring, page, services, status
+from pylae.admin import (
+    breakers,
+    cache,
+    configuration,
+    exchanges,
+    limits,
+    monitoring,
+    page,
+    revocations,
+    services,
+    status,
+)
 from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 
 if TYPE_CHECKING:
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
 
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
-_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, exchanges)
+_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, revocations, exchanges)
 
 
 def application(runtime: Runtime) -> FastAPI:

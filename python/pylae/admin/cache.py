@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field, model_validator
 
 from pylae.admin.body import Body
+from pylae.admin.revocations import is_delayed
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -51,7 +52,9 @@ class Purged(Body):
     """The result of a purge."""
 
     purged: int
-    """Number of responses that were removed."""
+    """Number of responses that were removed here."""
+    delayed: bool
+    """Whether other nodes of the cluster learn of it later, because the store does not answer."""
 
 
 def router(runtime: Runtime) -> APIRouter:
@@ -66,7 +69,8 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.post("/purge")
     def purge(what: Purge) -> Purged:
-        """Removes responses from the cache."""
-        return Purged(purged=runtime.engine.purge_cache(**what.model_dump(exclude={"everything"})))
+        """Removes responses from the cache. In a cluster, all nodes do."""
+        purged = runtime.engine.purge_cache(**what.model_dump(exclude={"everything"}))
+        return Purged(purged=purged, delayed=is_delayed(runtime.engine.stats()))
 
     return topic

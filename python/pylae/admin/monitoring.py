@@ -55,7 +55,7 @@ class Health(Body):
 class State(Body):
     """The result of a probe."""
 
-    status: Literal["live", "ready", "stuck", "stopping", "stopped"]
+    status: Literal["live", "ready", "joining", "stuck", "stopping", "stopped"]
     """The state."""
 
 
@@ -90,7 +90,10 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
     @topic.head("/ready", responses={503: {"model": State, "description": "Not ready"}})
     async def ready(response: Response) -> State:
-        """Whether the gateway accepts connections: 503 once it was told to stop. Needs no token."""
+        """Whether the gateway accepts connections: 503 once it was told to stop, and while it joins its cluster.
+
+        Needs no token.
+        """
         return told(response, 1)
 
     def told(response: Response, which: int) -> State:

@@ -23,6 +23,7 @@ VERBS = (
     "new",
     "purge",
     "reload",
+    "revoke",
     "routes",
     "run",
     "schema",

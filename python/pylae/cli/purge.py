@@ -17,11 +17,15 @@ from pylae.cli.report import USAGE, Failure
 @click.option("--all", "everything", is_flag=True, help="All responses.")
 @options
 def purge(gateway: Remote, **what: str | bool | None) -> None:
-    """Remove responses from the cache of a running gateway. Give exactly one option that selects them."""
+    """Remove responses from the cache of a running gateway. Give exactly one option that selects them.
+
+    In a cluster, all nodes remove them. The number is that of this gateway.
+    """
     given = {name: value for name, value in what.items() if value}
     if len(given) != 1:
         raise Failure(
             "exactly one of --url, --prefix, --service, --tag and --all is required", "pylae purge --help", USAGE
         )
-    count = gateway.post("/cache/purge", given)["purged"]
-    click.echo(f"{count} response{'s' * (count != 1)} removed")
+    told = gateway.post("/cache/purge", given)
+    count, later = told["purged"], "; the store is away: other nodes remove theirs once it is back"
+    click.echo(f"{count} response{'s' * (count != 1)} removed{later * told['delayed']}")

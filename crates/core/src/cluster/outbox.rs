@@ -44,6 +44,16 @@ impl Outbox {
         }
     }
 
+    /// Returns the number of changes that wait.
+    pub fn len(&self) -> usize {
+        self.changes.lock().changes.len()
+    }
+
+    /// Returns true if no change waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes up to `most` changes of up to `bytes` bytes, and at least one if there is any.
     pub fn take(&self, most: usize, bytes: usize) -> Vec<CacheChange> {
         let mut waiting = self.changes.lock();

@@ -182,7 +182,10 @@ impl CredentialCache {
 
     /// The revocations. Nothing may be added by this.
     pub(super) fn with_revocations<T>(&self, run: impl FnOnce(&mut RevocationSet) -> T) -> T {
-        run(&mut self.revoked.lock())
+        let mut revoked = self.revoked.lock();
+        let result = run(&mut revoked);
+        self.revocations.store(revoked.len(), Ordering::SeqCst);
+        result
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut RevocationSet) -> T) -> T {

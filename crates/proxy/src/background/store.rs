@@ -11,13 +11,16 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::background::counters::ClusterCounters;
+use crate::background::feed::ClusterFeed;
 use crate::store::Store;
 use crate::telemetry::panics::{Duty, supervise, supervise_task};
 use crate::thread::{rebuild_runtime, runtime};
 use crate::worker::WorkerShared;
 
-/// How long a start waits for the store. A gateway starts without it as well.
+/// How long a start waits for the store, and then for what it says. A gateway starts without it as well.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long probes are told that the node is joining, unless it must not serve without the revocations of the cluster.
+const JOIN: Duration = Duration::from_secs(5);
 
 /// A handle to the thread, which ends when this is dropped.
 pub(crate) struct StoreThread {
@@ -30,8 +33,9 @@ impl StoreThread {
     pub(crate) fn start(
         shared: &Arc<WorkerShared>,
         counters: Option<Arc<ClusterCounters>>,
+        feed: Option<Arc<ClusterFeed>>,
     ) -> io::Result<Option<Self>> {
-        let Some(store) = shared.store.clone() else { return Ok(None) };
+        let (Some(store), Some(counters), Some(feed)) = (shared.store.clone(), counters, feed) else { return Ok(None) };
         let (stop, stopped) = watch::channel(());
         let (attempted, first_attempt) = mpsc::sync_channel(1);
         let log = Arc::clone(&shared.log);
@@ -40,12 +44,12 @@ impl StoreThread {
             supervise(Some(&log), Duty::Store, || {
                 let is_stopped = || stopped.has_changed().is_err();
                 let Some(runtime) = first.take().or_else(|| rebuild_runtime(&log, is_stopped)) else { return };
-                run(&runtime, &store, counters.as_ref(), stopped.clone(), &attempted);
+                run(&runtime, &store, (&counters, &feed), stopped.clone(), &attempted);
                 runtime.shutdown_background();
             });
         })?;
         // If it ends early, it has said why.
-        let _ = first_attempt.recv_timeout(PATIENCE);
+        let _ = first_attempt.recv_timeout(2 * PATIENCE);
         Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
     }
 }
@@ -53,21 +57,42 @@ impl StoreThread {
 fn run(
     runtime: &Runtime,
     store: &Arc<Store>,
-    counters: Option<&Arc<ClusterCounters>>,
-    stopped: watch::Receiver<()>,
+    (counters, feed): (&Arc<ClusterCounters>, &Arc<ClusterFeed>),
+    mut stopped: watch::Receiver<()>,
     attempted: &mpsc::SyncSender<()>,
 ) {
     LocalSet::new().block_on(runtime, async {
-        if let Some(counters) = counters.cloned() {
-            supervise_task(Duty::Store, move || Arc::clone(&counters).run());
-        }
+        let counters = Arc::clone(counters);
+        supervise_task(Duty::Store, move || Arc::clone(&counters).run());
         let (waiting, attempted) = (Arc::clone(store), attempted.clone());
+        let joining = Arc::clone(feed);
         tokio::task::spawn_local(async move {
             waiting.attempted(PATIENCE).await;
+            if waiting.is_available() {
+                joining.joined(PATIENCE).await;
+            }
             // After a panic nobody waits any more.
             let _ = attempted.try_send(());
         });
-        Arc::clone(store).drive(stopped).await;
+        for_feed(feed);
+        let (end, ended) = watch::channel(());
+        let stopping = async {
+            // It is never changed.
+            let _ = stopped.changed().await;
+            feed.flush().await;
+            drop(end);
+        };
+        tokio::join!(Arc::clone(store).drive(ended), stopping);
+    });
+}
+
+/// Starts what the node has to do with the stream of its cluster.
+fn for_feed(feed: &Arc<ClusterFeed>) {
+    let (followed, joining) = (Arc::clone(feed), Arc::clone(feed));
+    supervise_task(Duty::Store, move || Arc::clone(&followed).follow());
+    supervise_task(Duty::Store, move || {
+        let joining = Arc::clone(&joining);
+        async move { joining.join(JOIN).await }
     });
 }
 

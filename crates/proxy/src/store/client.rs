@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::Problem;
+use pylae_core::cluster::{StreamEntry, StreamId};
 use pylae_core::plan::ClusterPlan;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::call::{ScriptCall, StoreError, StoreResult};
 use super::driver::{self, StoreQueues, StoreRequest};
 use super::shared::{StoreShared, connector};
-use super::stream::{ReadRequest, StreamEntry, StreamId};
+use super::stream::ReadRequest;
 use crate::io::clock;
 use crate::telemetry::log::Log;
 
@@ -95,7 +96,7 @@ impl Store {
         key: Vec<u8>,
         after: StreamId,
         count: u32,
-    ) -> Result<Vec<StreamEntry>, StoreError> {
+    ) -> Result<Vec<StreamEntry<Vec<u8>>>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let request = ReadRequest { key, after, count, answer };
         self.readers.try_send(request).map_err(|_| StoreError::Busy)?;

@@ -1,11 +1,11 @@
 //! Reads streams, each over a connection of its own, because a read waits for entries.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
+use pylae_core::cluster::{StreamEntry, StreamId};
 use redis::Value;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -19,27 +19,12 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// Most connections that are kept for further reads.
 const MAX_IDLE: usize = 4;
 
-/// The place of an entry in a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct StreamId {
-    /// Milliseconds by the clock of the server.
-    pub(crate) time: u64,
-    pub(crate) sequence: u64,
-}
-
-/// An entry of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamEntry {
-    pub(crate) id: StreamId,
-    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
 /// A read that another thread has asked for.
 pub(super) struct ReadRequest {
     pub(super) key: Vec<u8>,
     pub(super) after: StreamId,
     pub(super) count: u32,
-    pub(super) answer: oneshot::Sender<Result<Vec<StreamEntry>, StoreError>>,
+    pub(super) answer: oneshot::Sender<Result<Vec<StreamEntry<Vec<u8>>>, StoreError>>,
 }
 
 /// The reads in progress.
@@ -89,7 +74,7 @@ async fn connect(links: &Rc<Links>, key: &[u8], kept: Option<Rc<Link>>) -> Resul
     }
 }
 
-async fn read(link: &Link, key: &[u8], after: StreamId, count: u32) -> Result<Vec<StreamEntry>, StoreError> {
+async fn read(link: &Link, key: &[u8], after: StreamId, count: u32) -> Result<Vec<StreamEntry<Vec<u8>>>, StoreError> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(BLOCK.as_millis().to_string());
     pipeline.arg("STREAMS").arg(key).arg(after.to_string());
@@ -109,37 +94,23 @@ async fn read(link: &Link, key: &[u8], after: StreamId, count: u32) -> Result<Ve
 }
 
 /// The entries of one stream: `[[key, [[id, [field, value, …]], …]]]`. Deleted entries have no fields.
-fn entries(answer: &Value) -> Option<Vec<StreamEntry>> {
+fn entries(answer: &Value) -> Option<Vec<StreamEntry<Vec<u8>>>> {
     let [stream] = items(answer)? else { return None };
     let [_, listed] = items(stream)? else { return None };
     items(listed)?.iter().map(entry).collect()
 }
 
-fn entry(value: &Value) -> Option<StreamEntry> {
+fn entry(value: &Value) -> Option<StreamEntry<Vec<u8>>> {
     let [id, fields] = items(value)? else { return None };
     let fields = if matches!(fields, Value::Nil) { &[] } else { items(fields)? };
     let bytes = |value: &Value| if let Value::BulkString(bytes) = value { Some(bytes.clone()) } else { None };
     let fields = fields.chunks_exact(2).map(|pair| Some((bytes(&pair[0])?, bytes(&pair[1])?)));
-    Some(StreamEntry { id: StreamId::parse(text(id)?)?, fields: fields.collect::<Option<_>>()? })
+    Some(StreamEntry { id: text(id)?.parse().ok()?, fields: fields.collect::<Option<_>>()? })
 }
 
 fn items(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Array(items) => Some(items),
         _ => None,
-    }
-}
-
-impl StreamId {
-    /// Reads `1526919030474-55`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (time, sequence) = text.split_once('-')?;
-        Some(Self { time: time.parse().ok()?, sequence: sequence.parse().ok()? })
-    }
-}
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{}-{}", self.time, self.sequence)
     }
 }

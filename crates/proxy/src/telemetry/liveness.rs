@@ -10,13 +10,20 @@ pub struct Liveness {
     live: AtomicBool,
     /// False from when a stop was asked for.
     ready: AtomicBool,
+    /// True while the gateway does not know yet what is revoked in its cluster.
+    joining: AtomicBool,
     /// True while a hook keeps all other Python code from running.
     held: AtomicBool,
 }
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self { live: AtomicBool::new(true), ready: AtomicBool::new(true), held: AtomicBool::new(false) }
+        Self {
+            live: AtomicBool::new(true),
+            ready: AtomicBool::new(true),
+            joining: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+        }
     }
 }
 
@@ -24,6 +31,11 @@ impl Liveness {
     /// Says whether any worker answers.
     pub fn set_live(&self, live: bool) {
         self.live.store(live, Ordering::Relaxed);
+    }
+
+    /// Says whether the gateway must still learn what is revoked in its cluster before it is ready.
+    pub fn set_joining(&self, joining: bool) {
+        self.joining.store(joining, Ordering::Relaxed);
     }
 
     /// Says whether a hook keeps all other Python code from running.
@@ -51,11 +63,15 @@ impl Liveness {
         if self.live.load(Ordering::Relaxed) { "live" } else { "stuck" }
     }
 
-    /// The status for `/ready`: `ready` is good, `stopping` and `stuck` are not.
+    /// The status for `/ready`: `ready` is good, `stopping`, `stuck` and `joining` are not.
     pub fn ready(&self) -> &'static str {
         if self.is_stopping() {
             return "stopping";
         }
-        if self.live.load(Ordering::Relaxed) { "ready" } else { "stuck" }
+        match (self.live.load(Ordering::Relaxed), self.joining.load(Ordering::Relaxed)) {
+            (false, _) => "stuck",
+            (true, true) => "joining",
+            (true, false) => "ready",
+        }
     }
 }

@@ -285,7 +285,7 @@ fn streams_are_read_as_they_grow() {
         let (later, appended) = tokio::join!(read(last, 10), store.run(vec![append("later")]));
         assert_eq!(later.unwrap()[0].fields, fields("later"));
         let StoreValue::Bytes(id) = appended[0].clone().unwrap() else { panic!("{appended:?}") };
-        assert!(StreamId::parse(std::str::from_utf8(&id).unwrap()).unwrap() > last);
+        assert!(std::str::from_utf8(&id).unwrap().parse::<StreamId>().unwrap() > last);
         let again = tokio::join!(read(StreamId { time: u64::MAX, sequence: 0 }, 1), async { server.kill() }).0;
         assert_eq!(again, Err(StoreError::Unavailable));
     });

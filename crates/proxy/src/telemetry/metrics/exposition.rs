@@ -10,7 +10,7 @@ use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
 use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
-use super::stats::{OverloadStats, Stats, WorkerFigures};
+use super::stats::{FeedFigures, OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::panics::Panics;
@@ -45,6 +45,7 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     page.overload(&view.stats.overload);
     page.services(&view.stats.services);
     page.hooks(view.hooks);
+    page.feed(view.stats);
     page.engine(view);
     page.process(view);
     page.text
@@ -280,6 +281,31 @@ impl Page {
         for service in services {
             self.sample(name, &[("service", &service.name)], value(service));
         }
+    }
+
+    fn feed(&mut self, stats: &Stats) {
+        self.single("pylae_revocations", GAUGE, "Revocations in memory.", stats.revocations);
+        let feed = || stats.feed.iter();
+        let name = "pylae_cluster_current";
+        let what = "1 if this node knows all revocations of its cluster, as of when the store last answered.";
+        self.family(name, GAUGE, what);
+        feed().for_each(|feed| self.sample(name, &[], u64::from(feed.current)));
+        let name = "pylae_cluster_unpublished";
+        self.family(name, GAUGE, "What other nodes of the cluster must still be told.");
+        for FeedFigures { unpublished_revocations, unpublished_changes, .. } in feed() {
+            self.sample(name, &[("kind", "revocation")], unpublished_revocations);
+            self.sample(name, &[("kind", "cache_change")], unpublished_changes);
+        }
+        let name = "pylae_cluster_entries_total";
+        self.family(name, COUNTER, "Entries of the cluster's stream that this node has read and published.");
+        for FeedFigures { entries_read, entries_published, .. } in feed() {
+            self.sample(name, &[("direction", "read")], entries_read);
+            self.sample(name, &[("direction", "published")], entries_published);
+        }
+        let name = "pylae_cluster_catch_ups_total";
+        let what = "Times that this node has read all revocations: at its start, and when it may have missed some.";
+        self.family(name, COUNTER, what);
+        feed().for_each(|feed| self.sample(name, &[], feed.catch_ups));
     }
 
     fn engine(&mut self, view: &MetricsView<'_>) {

@@ -59,6 +59,30 @@ pub struct Stats {
     pub refused: u64,
     /// The workers.
     pub workers: WorkerFigures,
+    /// Revocations that are held.
+    pub revocations: usize,
+    /// What the nodes of the cluster tell each other, if there is one.
+    pub feed: Option<FeedFigures>,
+}
+
+/// What a node tells the other nodes of its cluster, and learns from them: revocations, and changes of the response
+/// cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FeedFigures {
+    /// Whether it knows all revocations in force, as of when the store last answered.
+    pub current: bool,
+    /// Whether the store answers.
+    pub available: bool,
+    /// Revocations that the store must still be told.
+    pub unpublished_revocations: usize,
+    /// Changes of the response cache that the store must still be told.
+    pub unpublished_changes: usize,
+    /// Entries of the stream that were read.
+    pub entries_read: u64,
+    /// Publications that the store has taken.
+    pub entries_published: u64,
+    /// How often it may have missed something and read all revocations: at the start, and later.
+    pub catch_ups: u64,
 }
 
 /// How many workers there are, and how they are doing.

@@ -12,7 +12,7 @@ use super::names::NONE;
 use super::recent::{Window, Within};
 use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
-use super::stats::{OverloadStats, Stats, WorkerFigures};
+use super::stats::{FeedFigures, OverloadStats, Stats, WorkerFigures};
 use super::totals::Totals;
 
 /// Most hooks that are named as stuck.
@@ -55,6 +55,8 @@ pub struct Summary {
     pub stuck: Vec<String>,
     /// Descriptors and memory.
     pub overload: OverloadStats,
+    /// What the nodes of the cluster tell each other, if there is one.
+    pub feed: Option<FeedFigures>,
 }
 
 /// Exchanges of one kind.
@@ -187,6 +189,7 @@ pub(crate) fn summarize(
         workers: *workers,
         stuck: describe_stuck(*workers, overdue),
         overload: stats.overload.clone(),
+        feed: stats.feed,
     };
     add_totals(&mut summary, reading);
     add_recent(&mut summary, window);
