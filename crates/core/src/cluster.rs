@@ -25,12 +25,13 @@ pub mod scripts {
     /// Arguments: a name for another epoch, and the epoch that must end or nothing. Returns the time in milliseconds,
     /// then epoch, number and place of the newest entry.
     pub const HEAD: &str = concat!(include_str!("cluster/stream.lua"), include_str!("cluster/head.lua"));
-    /// Arguments: a name for another epoch; how many members to leave out, and how many to return. Returns epoch, number
-    /// and place of the newest entry, and members with their scores.
+    /// Arguments: a name for another epoch; how many members to leave out, and how many to return. Returns epoch,
+    /// number and place of the newest entry, and members with their scores.
     pub const PAGE: &str = concat!(include_str!("cluster/stream.lua"), include_str!("cluster/page.lua"));
     /// Arguments: a name for another epoch, the node's name, the most members of the live set, three numbers; as many
     /// names and values of changes; names, ages and remaining times of revocations; members and scores. Returns epoch,
-    /// number and place of the newest entry, and for each of the names its member and score, or nothing if there is no room.
+    /// number and place of the newest entry, and for each of the names its member and score, or nothing if there is no
+    /// room.
     pub const PUBLISH: &str = concat!(include_str!("cluster/stream.lua"), include_str!("cluster/publish.lua"));
 }
 

@@ -221,7 +221,8 @@ impl Follower {
         self.learn(step)
     }
 
-    /// The store did not answer `query`. It may have done what it was asked, and what answers next may be another server.
+    /// The store did not answer `query`. It may have done what it was asked, and what answers next may be another
+    /// server.
     pub fn on_failure(&mut self, query: Query, outbox: &Outbox) {
         match query {
             Query::Head { .. } => {}

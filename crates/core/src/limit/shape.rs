@@ -77,8 +77,8 @@ impl LimitShape {
         Self { settled: true, ..self }
     }
 
-    /// Returns the most that may be in use after costs were settled that were higher than estimated: the capacity, and one
-    /// limit of debt.
+    /// Returns the most that may be in use after costs were settled that were higher than estimated: the capacity, and
+    /// one limit of debt.
     pub(super) fn most_used(&self) -> u64 {
         u64::from(self.capacity) + u64::from(self.limit)
     }

@@ -57,8 +57,8 @@ pub struct SharedCounterStore {
 
 impl SharedCounterStore {
     /// Creates a store of views of at most `max_keys` keys. `flush` is the time between two collections of
-    /// [`Due::All`]. `wake` is called when calls are due that cannot wait so long, by any thread; after it the driver has to
-    /// [`collect`](Self::collect). `on_store_error` is for limits that do not say it.
+    /// [`Due::All`]. `wake` is called when calls are due that cannot wait so long, by any thread; after it the driver
+    /// has to [`collect`](Self::collect). `on_store_error` is for limits that do not say it.
     pub fn new(
         max_keys: usize,
         flush: Duration,

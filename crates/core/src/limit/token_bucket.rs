@@ -86,9 +86,9 @@ impl LimitShape {
     /// Settles a reservation at `now`: returns the level, and how much has come back so far.
     ///
     /// What was charged too much comes back as far as it has not been refilled since: refilling begins with what was
-    /// charged first. `until` of a reservation is from the time of its charge; all that has come back since is taken off
-    /// it, as if it had been charged before. So the bucket never holds more than if the true cost had been charged at
-    /// once. What was charged too little is charged now.
+    /// charged first. `until` of a reservation is from the time of its charge; all that has come back since is taken
+    /// off it, as if it had been charged before. So the bucket never holds more than if the true cost had been charged
+    /// at once. What was charged too little is charged now.
     pub(super) fn settle_token_bucket(
         &self,
         (level, returned): (Level, u64),

@@ -1,7 +1,7 @@
 //! A call of a script, and what comes of it.
 //!
-//! The folder has the scripts of limits, and what they are asked and answer. Each does in the store what a pure function
-//! of `pylae_core::limit` does with a state.
+//! The folder has the scripts of limits, and what they are asked and answer. Each does in the store what a pure
+//! function of `pylae_core::limit` does with a state.
 
 #[cfg(test)]
 mod fixture;

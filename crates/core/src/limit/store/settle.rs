@@ -10,9 +10,9 @@ use crate::limit::token_bucket::Account;
 impl MemoryCounterStore {
     /// Replaces the estimated cost of a charge to `key` by the true one.
     ///
-    /// **Less** than estimated comes back, as far as the charge still counts: not into a window that has passed, and not
-    /// what a token bucket has refilled since. So a key never has more left than if the true cost had been charged at
-    /// once. Nothing comes back to a key without a slot of its own, or if the figures of the limit have changed.
+    /// **Less** than estimated comes back, as far as the charge still counts: not into a window that has passed, and
+    /// not what a token bucket has refilled since. So a key never has more left than if the true cost had been charged
+    /// at once. Nothing comes back to a key without a slot of its own, or if the figures of the limit have changed.
     ///
     /// **More** is charged now, whatever is left: it is debt, of one limit at most.
     pub fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {

@@ -47,8 +47,8 @@ pub(super) struct CounterShard {
     /// What only token buckets that are settled have, one each.
     accounts: Vec<Account>,
     free_accounts: Vec<usize>,
-    /// What has come back to all keys. An account begins with it, so that the count of a key never goes back, even if the
-    /// key was idle or forgotten in between.
+    /// What has come back to all keys. An account begins with it, so that the count of a key never goes back, even if
+    /// the key was idle or forgotten in between.
     returned: u64,
     /// Set that `evict_elsewhere` has searched last.
     hand: usize,

@@ -50,8 +50,8 @@ pub(super) struct CounterSlot {
     pub(super) tag: CounterTag,
     /// When the limit is completely unused again, whatever the algorithm: from then on the slot is idle.
     pub(super) until: u64,
-    /// Token bucket: fraction of `until`, or an account; fixed window: count; sliding window: count of a single run, or a
-    /// log.
+    /// Token bucket: fraction of `until`, or an account; fixed window: count; sliding window: count of a single run, or
+    /// a log.
     pub(super) used: u32,
     /// Id of the limit (0: empty) and flags.
     meta: u32,

@@ -28,7 +28,7 @@ const ENTRIES: u32 = 64;
 
 type Entries = Result<Vec<StreamEntry<Vec<u8>>>, StoreError>;
 type Answered = (Query, Result<FeedAnswer, StoreError>);
-type Waiting<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
+type PendingCall<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
 
 /// The state of the task.
 struct Following {
@@ -36,8 +36,8 @@ struct Following {
     follower: Follower,
     /// Counts names for epochs.
     names: u64,
-    asking: Waiting<Answered>,
-    reading: Waiting<Entries>,
+    asking: PendingCall<Answered>,
+    reading: PendingCall<Entries>,
     available: watch::Receiver<bool>,
     next_head: Instant,
     next_tidy: Instant,
@@ -230,7 +230,7 @@ impl Following {
 }
 
 /// Waits for what is under way, if anything is.
-async fn next<T>(waiting: &mut Waiting<T>) -> T {
+async fn next<T>(waiting: &mut PendingCall<T>) -> T {
     let Some(future) = waiting else { return std::future::pending().await };
     let output = future.await;
     *waiting = None;
