@@ -23,13 +23,16 @@ DENY ?= licenses bans sources
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo build test test-rust test-python test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
+.PHONY: help demo cluster build test test-rust test-python test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.release ## Four services with the gateway in front of them (release build); Ctrl-C ends it
 	@$(BIN)/pylae demo
+
+cluster: $(VENV)/.release ## The same behind three gateways that share their limits through a store, which it starts
+	@$(BIN)/pylae demo --nodes 3
 
 build: $(VENV)/.$(PROFILE) ## The native module in .venv (PROFILE=release, release-dev or dev)
 

@@ -7,12 +7,15 @@ import io
 import json
 import os
 import queue
+import re
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +70,21 @@ class Shop:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    @property
+    def configuration(self) -> Path:
+        """The file that `configure` writes."""
+        return self.directory / "pylae.yaml"
+
+    def configure(self, values: Mapping[str, str], more: str = "") -> None:
+        """Writes the configuration of a gateway in front of the services, and `more` at its end.
+
+        It has the addresses of this run and `values`, so that it can be read, edited and explained.
+        """
+        known = {"JWT_SECRET": secrets.token_urlsafe(48), **self.addresses, **values}
+        text = files("pylae.demo").joinpath("pylae.yaml").read_text(encoding="utf-8")
+        filled_in = re.sub(r"\$\{(\w+)(?::-[^}]*)?\}", lambda found: known[found[1]], text)
+        self.configuration.write_text(filled_in + more, encoding="utf-8")
 
     def stop(self) -> None:
         """Stops every service and removes the directory."""
