@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from support.exchanges import ask
 from support.instance import EchoInstance
 from support.programs import program
 from support.running import Process, configure
+from support.units import analyze, settings
 
 UNIT = Path(__file__).parents[2] / "deploy/systemd/pylae.service"
 EXPOSED = 20
@@ -43,11 +42,6 @@ async def wait(request):
 """
 
 
-def settings() -> dict[str, str]:
-    """The keys of the unit; of one that stands twice the last value."""
-    return dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE))
-
-
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
     """The unit with a command that is there."""
@@ -55,13 +49,6 @@ def unit(tmp_path: Path) -> Path:
     text = UNIT.read_text(encoding="utf-8")
     file.write_text(text.replace("/opt/pylae/bin/pylae", str(Path(sys.executable).with_name("pylae"))))
     return file
-
-
-def analyze(*arguments: str) -> str:
-    command = [program("systemd-analyze", "systemd"), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
 
 
 def test_systemd_understands_it(unit: Path) -> None:
@@ -73,7 +60,7 @@ def test_it_is_hardened(unit: Path) -> None:
 
 
 def test_it_gives_a_drain_its_time() -> None:
-    given = parse_duration(f"{settings()['TimeoutStopSec']}s")
+    given = parse_duration(f"{settings(UNIT)['TimeoutStopSec']}s")
     assert given.total_seconds() > Limits().drain_timeout.total_seconds() + 2
 
 
@@ -86,7 +73,7 @@ def folder() -> Iterator[Path]:
 
 def test_a_gateway_with_hooks_lives_under_it(folder: Path, echo: EchoInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another user with one capability, no new privileges and no memory that becomes executable."""
-    assert settings()["MemoryDenyWriteExecute"] == "yes"
+    assert settings(UNIT)["MemoryDenyWriteExecute"] == "yes"
     state = folder / "state"
     state.mkdir(mode=0o700)
     account = pwd.getpwnam(USER)
