@@ -50,6 +50,7 @@ ABOUT_THE_TREE = {
     "tests/contract/test_release.py": "reads release/ and the lock of the crates",
     "tests/contract/test_masks.py": "reads a table in a source of Rust",
     "tests/contract/test_rfc9111.py": "looks for tests in sources of Rust",
+    "tests/contract/test_store_rights.py": "looks for commands in scripts among the sources",
     "tests/contract/test_structure.py": "keeps the shape of the sources",
 }
 """Tests that look at the sources, not at what they make, and what they look at."""

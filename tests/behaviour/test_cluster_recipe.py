@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +16,13 @@ import yaml
 
 from pylae import Gateway
 from pylae.config.models.config import Limits
-from pylae.demo.store import StoreError, find_server
 from pylae.units import parse_duration
 from support.instance import EchoInstance
 from support.peer import wait_until
+from support.recipe import RECIPE, RecipeStore, make_secrets, variables
 from support.units import analyze, settings
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "deploy/cluster"
 ALONE = ROOT / "deploy/systemd/pylae.service"
 NODES = ("gateway-1", "gateway-2", "gateway-3")
 EXPOSED = 20
@@ -36,15 +34,14 @@ OURS = {"Description", "After", "Environment", "EnvironmentFile", "StateDirector
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     """A folder with what `make-secrets` has made."""
-    folder = tmp_path / "secrets"
-    folder.mkdir()
-    subprocess.run([RECIPE / "make-secrets"], cwd=folder, check=True, timeout=60)
-    return folder
+    return make_secrets(tmp_path / "secrets")
 
 
-def variables(file: Path) -> dict[str, str]:
-    """What a file of variables sets, as systemd and containers read it."""
-    return dict(re.findall(r"^(\w+)=(.*)$", file.read_text(), re.MULTILINE))
+@pytest.fixture
+def store(secrets: Path) -> Iterator[RecipeStore]:
+    """The store of the recipe."""
+    with RecipeStore(secrets) as running:
+        yield running
 
 
 def compose() -> dict[str, Any]:
@@ -130,93 +127,19 @@ def test_secrets_are_made_once_and_the_store_has_a_hash_only(secrets: Path) -> N
     assert variables(secrets / "cluster.env") == made
 
 
-class Store:
-    """A server that runs the recipe's configuration."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            server = find_server()
-        except StoreError as error:
-            pytest.skip(error.hint)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        text = (RECIPE / "store.conf").read_text().replace("/etc/pylae", str(folder))
-        (folder / "store.conf").write_text(text.replace("port 6379", f"port {self.port}"))
-        self.process = subprocess.Popen([server, folder / "store.conf"], cwd=folder, stdout=subprocess.DEVNULL)
-        self._login: tuple[str, ...] = ()
-        wait_until(self.listens)
-
-    def listens(self) -> bool:
-        """Whether it accepts connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def log_in(self, folder: Path) -> None:
-        """Lets further commands be the gateways'."""
-        self._login = ("AUTH", "gateway", variables(folder / "cluster.env")["STORE_PASSWORD"])
-
-    def say(self, *words: str) -> str:
-        """The first line of the answer to a command, on a connection of its own."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            answers, answer = connection.makefile("rb"), ""
-            for command in filter(None, (self._login, words)):
-                parts = [word.encode() for word in command]
-                sizes = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-                connection.sendall(b"*%d\r\n%s" % (len(parts), sizes))
-                answer = answers.readline().decode().strip()
-            return answer
-
-    def permits(self, *words: str) -> bool:
-        """Whether a command, with as many further keys as it takes, is permitted."""
-        for count in range(8):
-            answer = self.say(*words, *["pylae:a"] * count)
-            if "wrong number of arguments" not in answer and "unknown subcommand" not in answer:
-                return not answer.startswith("-NOPERM")
-        pytest.fail(f"{words}: {answer}")
-
-    def stop(self) -> None:
-        """Ends it."""
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def store(secrets: Path) -> Iterator[Store]:
-    running = Store(secrets)
-    yield running
-    running.stop()
-
-
-def test_the_store_is_healthy_and_closed_to_others(store: Store) -> None:
+def test_the_store_is_healthy_and_closed_to_others(store: RecipeStore) -> None:
     """The health check of the container looks for this answer."""
-    assert store.say("PING").startswith("-NOAUTH")
+    assert store.say("PING", known=False).startswith("-NOAUTH")
     assert "NOAUTH" in compose()["services"]["store"]["healthcheck"]["test"][1]
 
 
-CALLED = re.compile(r"\bp?call\('([A-Z]+)'")
-CLIENT = (
-    *("HELLO", "PING", "SELECT", "ASKING", "WAIT", "CLUSTER NODES", "SCRIPT LOAD", "EVAL x 1", "EVALSHA x 1"),
-    *("XREAD COUNT 1 STREAMS pylae:a 0", "ZREM"),
-)
-"""What gateways send."""
-FORBIDDEN = ("FLUSHALL", "KEYS *", "CONFIG GET dir", "ACL LIST", "SHUTDOWN", "GET other", "EVAL x 1 b")
-
-
-def test_the_user_of_the_store_may_do_what_gateways_do_and_no_more(secrets: Path, store: Store) -> None:
-    store.log_in(secrets)
-    scripts = sorted((ROOT / "crates").glob("*/src/**/*.lua"))
-    called = {name for script in scripts for name in CALLED.findall(script.read_text())}
-    assert [command for command in (*CLIENT, *called) if not store.permits(*command.split())] == []
-    assert [command for command in FORBIDDEN if store.permits(*command.split())] == []
-
-
 def test_a_node_works_with_it(
-    secrets: Path, store: Store, echo: EchoInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secrets: Path, store: RecipeStore, echo: EchoInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The configuration, the password and the user, with a real gateway."""
     for name, value in variables(secrets / "cluster.env").items():
         monkeypatch.setenv(name, value)
-    given = {"NODE": "one", "STORE": f"valkey://127.0.0.1:{store.port}", "USERS": echo.url, "LISTEN": "127.0.0.1:0"}
+    given = {"NODE": "one", "STORE": store.url, "USERS": echo.url, "LISTEN": "127.0.0.1:0"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ADMIN", "127.0.0.1:0")
@@ -224,7 +147,6 @@ def test_a_node_works_with_it(
     gateway = Gateway.from_file(tmp_path / "pylae.yaml")
     gateway.start()
     try:
-        store.log_in(secrets)
         wait_until(lambda: store.say("ZCARD", "pylae:{shop}:nodes") == ":1")
     finally:
         gateway.stop()

@@ -82,7 +82,6 @@ def test_nodes_are_told_apart_and_may_be_killed() -> None:
         assert not directory.exists()
 
 
-@pytest.mark.xfail(reason="nodes do not count limits in the store yet", strict=True)
 def test_a_limit_is_one_over_all_nodes() -> None:
     with running_demo("--nodes", "3", "--port", "0") as demo:
         statuses = paste(demo.commands[0]).split()
