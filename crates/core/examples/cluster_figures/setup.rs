@@ -36,6 +36,22 @@ pub(crate) enum Keys {
     Zipf(u32),
 }
 
+impl Keys {
+    /// Returns the sums of the frequencies of Zipf's keys.
+    pub(crate) fn frequencies(self) -> Vec<f64> {
+        let Self::Zipf(count) = self else { return Vec::new() };
+        let mut sums: Vec<f64> = Vec::with_capacity(count as usize);
+        for rank in 1..=count {
+            sums.push(sums.last().unwrap_or(&0.0) + 1.0 / f64::from(rank));
+        }
+        let all = sums.last().copied().unwrap_or(1.0);
+        for sum in &mut sums {
+            *sum /= all;
+        }
+        sums
+    }
+}
+
 /// What is simulated.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {

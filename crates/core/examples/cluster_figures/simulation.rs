@@ -95,6 +95,7 @@ pub(crate) struct Simulation {
     woken: Arc<Mutex<Vec<u64>>>,
     admissions: Admissions,
     summary: Summary,
+    /// Sums of the frequencies of Zipf's keys.
     zipf: Vec<f64>,
 }
 
@@ -124,7 +125,7 @@ impl Simulation {
         }
         let mut simulation = Self {
             admissions: Admissions::new(&setup.shape),
-            zipf: zipf(setup.keys),
+            zipf: setup.keys.frequencies(),
             setup,
             random,
             now: 0,
@@ -386,18 +387,4 @@ impl Simulation {
         self.summary.view_bytes = self.nodes.iter().map(|node| node.store.bytes() as u64).sum();
         self.summary
     }
-}
-
-/// Returns the sums of the frequencies of Zipf's keys.
-fn zipf(keys: Keys) -> Vec<f64> {
-    let Keys::Zipf(count) = keys else { return Vec::new() };
-    let mut sums: Vec<f64> = Vec::with_capacity(count as usize);
-    for rank in 1..=count {
-        sums.push(sums.last().unwrap_or(&0.0) + 1.0 / f64::from(rank));
-    }
-    let all = sums.last().copied().unwrap_or(1.0);
-    for sum in &mut sums {
-        *sum /= all;
-    }
-    sums
 }
