@@ -4,6 +4,9 @@
 //! nodes share, in fast and in exact mode, and what a flush costs for each request. `policy` is everything that the
 //! policy does for a request: key, decision and header fields. `one line` is the cost of a lock and one dependent
 //! access to a table of the same size, which is the lower bound for a decision that waits for memory once.
+//!
+//! With arguments it only decides, for a program that counts instructions: `local`, `fast` or `exact`, how many keys,
+//! and how many decisions. The difference of two runs with different numbers of decisions is free of the start.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -28,21 +31,37 @@ const LIMIT: u32 = 100_000_000;
 const MAX_KEYS: usize = 1_000_000;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, keys, turns] = arguments.as_slice() {
+        let number = |text: &str| text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        decide(what, number(keys), number(turns));
+        return;
+    }
     for keys in [1, 1000, 100_000, 1_000_000] {
-        let (floor, decision, policy) = (one_line(keys), token_bucket(keys, &["limit"]), policy(keys));
+        let (floor, decision, policy) = (one_line(keys), token_bucket(keys, &["limit"], TURNS), policy(keys));
         println!("{keys:>9} keys: decision {decision:>4} ns, policy {policy:>4} ns; one line {floor:>4} ns");
     }
     for keys in [1, 1000, 100_000, 1_000_000] {
-        let (fast, exact) = (shared(keys, LimitMode::Fast), shared(keys.min(1000), LimitMode::Exact));
+        let (fast, exact) = (shared(keys, LimitMode::Fast, TURNS), shared(keys.min(1000), LimitMode::Exact, TURNS));
         println!(
             "{keys:>9} keys: shared: fast {:>4} ns, flush {:>4} ns; exact (at most 1000 keys) {:>4} ns, flush {:>4} ns",
             fast.0, fast.1, exact.0, exact.1
         );
     }
     for keys in [1, 500_000] {
-        println!("{keys:>9} keys of two limits each: decision {:>4} ns", token_bucket(keys, &["one", "two"]));
+        println!("{keys:>9} keys of two limits each: decision {:>4} ns", token_bucket(keys, &["one", "two"], TURNS));
     }
     flood();
+}
+
+/// Decides and prints nothing.
+fn decide(what: &str, keys: u64, turns: u64) {
+    match what {
+        "local" => _ = token_bucket(keys, &["limit"], turns),
+        "fast" => _ = shared(keys, LimitMode::Fast, turns),
+        "exact" => _ = shared(keys, LimitMode::Exact, turns),
+        _ => panic!("what: local, fast or exact"),
+    }
 }
 
 /// Accesses a table with as many slots as a full store.
@@ -89,7 +108,7 @@ fn policy(keys: u64) -> u128 {
     cost
 }
 
-fn token_bucket(keys: u64, names: &[&str]) -> u128 {
+fn token_bucket(keys: u64, names: &[&str], turns: u64) -> u128 {
     let store = MemoryCounterStore::new(MAX_KEYS);
     let limits: Vec<Limit> =
         names.iter().map(|name| register(&store, name, LimitAlgorithm::TokenBucket, LIMIT, 60)).collect();
@@ -98,18 +117,18 @@ fn token_bucket(keys: u64, names: &[&str]) -> u128 {
     }
     let (mut random, mut now) = (Random(1), 1000 * SECOND);
     let mut admitted = 0;
-    let cost = timed(TURNS, || {
+    let cost = timed(turns, || {
         now += 1000;
         admitted += u64::from(black_box(charge(&store, &limits, &random.below(keys).to_le_bytes(), 1, at(now))));
     });
     // Refusals and evicted keys would have another cost.
-    assert_eq!(admitted, TURNS);
+    assert_eq!(admitted, turns);
     assert!(store.keys() as u64 * 10 >= keys * names.len() as u64 * 9, "{} keys of {keys} are held", store.keys());
     cost
 }
 
 /// Measures a decision of a shared limit, and the flushes for each decision. The store on the other side costs nothing.
-fn shared(keys: u64, mode: LimitMode) -> (u128, u128) {
+fn shared(keys: u64, mode: LimitMode, turns: u64) -> (u128, u128) {
     /// Requests between two flushes.
     const STEP: u64 = 20_000;
     let store = SharedCounterStore::new(MAX_KEYS, Duration::from_millis(20), OnStoreError::Deny, || {});
@@ -119,9 +138,9 @@ fn shared(keys: u64, mode: LimitMode) -> (u128, u128) {
     let limit = limit.unwrap_or_else(|error| panic!("{error}"));
     let mut now = 1000 * SECOND;
     // Returns what the decisions and the flush have cost, and how many have waited.
-    let mut step = |turns: u64, next: &mut dyn FnMut() -> u64| {
+    let mut step = |count: u64, next: &mut dyn FnMut() -> u64| {
         let (start, mut waited) = (cpu(), 0);
-        for _ in 0..turns {
+        for _ in 0..count {
             let key = next().to_le_bytes();
             let outcome = store.check_all(&mut [Charge::new(&limit, &key, 1)], at(now));
             waited += u64::from(matches!(outcome, ChargeOutcome::Pending(_)));
@@ -145,10 +164,10 @@ fn shared(keys: u64, mode: LimitMode) -> (u128, u128) {
         });
     }
     let mut random = Random(1);
-    let steps = (0..TURNS / STEP).map(|_| step(STEP, &mut || random.below(keys)));
+    let steps = (0..turns / STEP).map(|_| step(STEP, &mut || random.below(keys)));
     let sum = steps.fold((0, 0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1, sum.2 + step.2));
-    assert!(sum.2 * 100 < TURNS, "{} have waited", sum.2);
-    (sum.0 / u128::from(TURNS), sum.1 / u128::from(TURNS))
+    assert!(sum.2 * 100 < turns, "{} have waited", sum.2);
+    (sum.0 / u128::from(turns), sum.1 / u128::from(turns))
 }
 
 fn answer(call: &LedgerCall) -> LedgerAnswer {

@@ -65,6 +65,10 @@ pub(crate) struct Setup {
     /// Costs are evenly spread from 1 to this.
     pub(crate) most_cost: u32,
     pub(crate) duration: u64,
+    /// What comes before is not in the figures, apart from the excess.
+    pub(crate) warm_up: u64,
+    /// Of the store.
+    pub(crate) servers: usize,
     /// Mean time of one way, in nanoseconds. It is at least half of that, and has a long tail.
     pub(crate) latency: u64,
     /// Time of the store for one call.
@@ -89,6 +93,8 @@ impl Setup {
             keys: Keys::Even(1),
             most_cost: 1,
             duration: 2 * SECOND,
+            warm_up: 0,
+            servers: 1,
             latency: MILLI / 4,
             service: 15_000,
             loss: 0.0,
@@ -129,10 +135,11 @@ pub(crate) struct Summary {
     pub(crate) longest_wait: u64,
     pub(crate) wait: u64,
     pub(crate) calls: u64,
-    /// Calls go in batches, each in one write.
-    pub(crate) batches: u64,
-    /// Time that the store has worked.
+    /// Calls go in batches, each in one write to each server.
+    pub(crate) writes: u64,
+    /// Time that the servers of the store have worked, and that of the busiest one.
     pub(crate) busy: u64,
+    pub(crate) busiest: u64,
     /// By how many tokens the limit was exceeded most, of all keys, and all keys together.
     pub(crate) excess: u64,
     pub(crate) excess_sum: u64,
@@ -144,10 +151,4 @@ pub(crate) struct Summary {
     pub(crate) keys: u64,
     /// Memory of the views of all nodes.
     pub(crate) view_bytes: u64,
-}
-
-impl Summary {
-    pub(crate) fn waiting_share(&self) -> f64 {
-        self.waited as f64 / self.requests.max(1) as f64
-    }
 }

@@ -11,6 +11,7 @@ use pylae_core::clock::Instant;
 use pylae_core::limit::shared::{CallLoss, Due, StoreCall};
 use pylae_core::limit::{Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, LedgerAnswer, PendingCharges};
 
+use crate::events::{Event, Timed};
 use crate::excess::Admissions;
 use crate::node::{SimulatedNode, node};
 use crate::setup::{Fault, Keys, MILLI, SECOND, Setup, Summary};
@@ -22,41 +23,6 @@ const WAKING: u64 = 30_000;
 const PROBE: u64 = 100 * MILLI;
 /// So many losses in a row mean that the store is gone.
 const LOSSES: u32 = 3;
-
-enum Event {
-    Request(usize),
-    Flush(usize),
-    Urgent(usize),
-    AtStore(u64, usize, Vec<Order>),
-    Back(u64, Vec<(LedgerAnswer, u64)>),
-    Timeout(u64),
-    Fault(Fault),
-    Heal(usize),
-    Probe(usize),
-}
-
-/// An event in the queue; events of the same time come in the order in which they were made.
-struct Timed(Reverse<(u64, u64)>, Event);
-
-impl PartialEq for Timed {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Timed {}
-
-impl PartialOrd for Timed {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timed {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
 
 /// Tells which request can go on.
 struct Woken(u64, Arc<Mutex<Vec<u64>>>);
@@ -87,7 +53,7 @@ pub(crate) struct Simulation {
     random: fastrand::Rng,
     now: u64,
     sequence: u64,
-    events: BinaryHeap<Timed>,
+    events: BinaryHeap<Timed<Event>>,
     nodes: Vec<SimulatedNode>,
     store: Store,
     batches: HashMap<u64, Batch>,
@@ -117,7 +83,7 @@ impl Simulation {
         let mut random = fastrand::Rng::with_seed(setup.seed);
         let nodes = setup.rates.iter().map(|rate| node(&setup, *rate, &mut random)).collect();
         let faults = setup.faults.clone();
-        let mut store = Store::default();
+        let mut store = Store::new(setup.servers);
         for (_, fault) in &faults {
             if let Fault::FailOver { lag, .. } = fault {
                 store.keep = store.keep.max(*lag);
@@ -145,6 +111,9 @@ impl Simulation {
         }
         for (time, fault) in faults {
             simulation.push(time, Event::Fault(fault));
+        }
+        if simulation.setup.warm_up > 0 {
+            simulation.push(simulation.setup.warm_up, Event::Measure);
         }
         simulation
     }
@@ -178,6 +147,10 @@ impl Simulation {
             Event::Fault(fault) => self.fault(&fault),
             Event::Heal(nodes) => self.nodes[..nodes].iter_mut().for_each(|node| node.cut_off = false),
             Event::Probe(node) => self.probe(node),
+            Event::Measure => {
+                self.summary = Summary::default();
+                self.store.busy.fill(0);
+            }
         }
     }
 
@@ -272,10 +245,10 @@ impl Simulation {
         if calls.is_empty() {
             return;
         }
-        self.summary.batches += 1;
         self.summary.calls += calls.len() as u64;
         let order = |call: &StoreCall| Order { key: call.key, clear: call.clear, call: call.call.clone() };
-        let orders = calls.iter().map(order).collect();
+        let orders: Vec<Order> = calls.iter().map(order).collect();
+        self.summary.writes += self.store.servers(&orders);
         self.sequence += 1;
         let id = self.sequence;
         self.batches.insert(id, Batch { node: index, calls, sent: at.now });
@@ -298,7 +271,7 @@ impl Simulation {
             return;
         }
         let answers = self.store.execute(self.now, orders, self.setup.service);
-        let done = answers.last().map_or(self.now, |(_, at)| *at);
+        let done = answers.iter().map(|(_, at)| *at).max().unwrap_or(self.now);
         if self.nodes[node].cut_off || self.random.f64() < self.setup.loss {
             return;
         }
@@ -382,7 +355,8 @@ impl Simulation {
     fn finish(mut self) -> Summary {
         let (most, sum) = self.admissions.excess();
         (self.summary.excess, self.summary.excess_sum) = (most, sum);
-        self.summary.busy = self.store.busy;
+        self.summary.busy = self.store.busy.iter().sum();
+        self.summary.busiest = self.store.busy.iter().copied().max().unwrap_or_default();
         self.summary.keys = self.store.keys() as u64;
         self.summary.view_bytes = self.nodes.iter().map(|node| node.store.bytes() as u64).sum();
         self.summary

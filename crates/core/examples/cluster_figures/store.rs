@@ -24,7 +24,7 @@ struct Undo {
 /// When the simulation begins, by the store's clock.
 const START: u64 = 1_700_000_000 * 1_000_000_000;
 
-/// The store.
+/// The store: a server, or several between which the keys are divided.
 #[derive(Default)]
 pub(crate) struct Store {
     ledgers: HashMap<StoreKey, Ledger>,
@@ -35,15 +35,32 @@ pub(crate) struct Store {
     pub(crate) frozen_until: u64,
     /// Until when it refuses connections.
     pub(crate) gone_until: u64,
-    busy_until: u64,
+    busy_until: Vec<u64>,
     /// How much its clock is ahead of the time of the simulation, in nanoseconds.
     ahead: i64,
     /// The same without steps back.
     most_ahead: i64,
-    pub(crate) busy: u64,
+    /// How long each server has worked.
+    pub(crate) busy: Vec<u64>,
 }
 
 impl Store {
+    pub(crate) fn new(servers: usize) -> Self {
+        Self { busy_until: vec![0; servers], busy: vec![0; servers], ..Self::default() }
+    }
+
+    fn server(&self, key: &StoreKey) -> usize {
+        usize::from(u16::from_le_bytes([key[0], key[1]])) % self.busy.len()
+    }
+
+    /// Returns to how many servers a batch goes.
+    pub(crate) fn servers(&self, orders: &[Order]) -> u64 {
+        let mut servers: Vec<usize> = orders.iter().map(|order| self.server(&order.key)).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers.len() as u64
+    }
+
     /// The store's clock, without its steps back, in microseconds.
     pub(crate) fn time(&self, now: u64) -> u64 {
         (now + START).saturating_add_signed(self.most_ahead) / 1000
@@ -55,11 +72,12 @@ impl Store {
 
     /// Executes a batch; returns the answers with the times of their execution.
     pub(crate) fn execute(&mut self, now: u64, orders: &[Order], service: u64) -> Vec<(LedgerAnswer, u64)> {
-        let mut at = now.max(self.busy_until).max(self.frozen_until);
         let mut answers = Vec::with_capacity(orders.len());
         for order in orders {
-            at += service;
-            self.busy += service;
+            let server = self.server(&order.key);
+            let at = now.max(self.busy_until[server]).max(self.frozen_until) + service;
+            self.busy_until[server] = at;
+            self.busy[server] += service;
             let micros = (at + START).saturating_add_signed(self.ahead) / 1000;
             let ledger = self.ledgers.entry(order.key).or_default();
             let before = (self.keep > 0).then(|| ledger.clone());
@@ -76,7 +94,6 @@ impl Store {
             }
             answers.push((answer, at));
         }
-        self.busy_until = at;
         while self.undo.front().is_some_and(|undo| undo.executed + self.keep < now) {
             self.undo.pop_front();
         }

@@ -5,6 +5,9 @@ use crate::limit::ledger::LeaseReport;
 /// A lease is not used in the last part of its time: what is decided now takes effect a little later.
 const GRACE: u64 = 60_000_000;
 
+/// Parts of a token in which the use of a key is counted.
+const PARTS: u32 = 16;
+
 /// Tokens that the store holds for this node until they are used, returned, or their time is over.
 #[derive(Copy, Clone, Debug, Default)]
 struct Lease {
@@ -28,7 +31,7 @@ pub(super) struct Lending {
     leases: [Lease; 2],
     /// Tokens asked for since the last flush.
     recent: u32,
-    /// Tokens asked for between two flushes, lately.
+    /// Tokens asked for between two flushes, lately; in parts of a token.
     rate: u32,
     /// The store leased all that was wanted at last, so it makes sense to ask again before the leases are used up.
     plenty: bool,
@@ -40,15 +43,23 @@ impl Lending {
         self.recent = self.recent.saturating_add(cost);
     }
 
-    /// Ends the time between two flushes.
+    /// Ends the time between two flushes. The rate follows more use at once, less use slowly. But a single token between
+    /// two flushes is followed slowly too: a lease for a key that is used now and then would be two more calls, one for
+    /// it and one that returns it.
     pub(super) fn tick(&mut self) {
-        self.rate = if self.recent > self.rate { self.recent } else { self.rate.midpoint(self.recent) };
-        self.recent = 0;
+        let recent = std::mem::take(&mut self.recent).saturating_mul(PARTS);
+        self.rate = if recent < self.rate {
+            self.rate - (self.rate - recent).div_ceil(4)
+        } else if recent > PARTS {
+            recent
+        } else {
+            self.rate + (recent - self.rate) / 4
+        };
     }
 
     /// What should be at hand: the use of two flushes.
     fn target(&self) -> u32 {
-        self.rate.saturating_mul(2)
+        self.rate / (PARTS / 2)
     }
 
     /// Tokens that can be used at once.

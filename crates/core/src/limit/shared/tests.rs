@@ -119,7 +119,7 @@ fn limits_of_one_request_are_decided_together() {
             }
         }
         assert_eq!(admitted, 3);
-        (0..20).for_each(|_| _ = world.flush(0, Due::All));
+        (0..40).for_each(|_| _ = world.flush(0, Due::All));
         let mut left = 0;
         while world.take(1, 1).unwrap_or_else(|| {
             let decided = world.flush(1, Due::Urgent);
@@ -216,7 +216,7 @@ fn what_was_reserved_is_settled() {
         assert!(decided == Some(true) || world.flush(0, Due::Urgent)[0].verdict == ChargeVerdict::Admitted);
         let (limit, at) = (world.nodes[0].limits[0].clone(), world.at(0));
         world.nodes[0].store.settle(&limit, &[0], &reserved(300), 100, at);
-        (0..20).for_each(|_| _ = world.flush(0, Due::All));
+        (0..40).for_each(|_| _ = world.flush(0, Due::All));
         assert_eq!(world.nodes[0].store.peek(&limit, &[0], at).unwrap().remaining, 900);
         world.nodes[0].store.settle(&limit, &[0], &reserved(100), 1400, at);
         world.flush(0, Due::All);
@@ -302,4 +302,19 @@ fn what_comes_back_before_the_next_token_is_due_is_found() {
     world.now += 100 * MILLI;
     assert_eq!(world.take(1, 1), None, "asked again");
     assert_eq!(world.flush(1, Due::Urgent)[0].verdict, ChargeVerdict::Admitted);
+}
+
+#[test]
+fn a_key_that_is_used_now_and_then_costs_one_call() {
+    let mut world = world(3, 1000, EXACT);
+    let mut calls = 0;
+    for flush in 0..100 {
+        if flush % 10 == 0 {
+            assert_eq!(world.take(0, 1), None, "it waits for the store");
+        }
+        world.collect(0, Due::All);
+        calls += world.calls.len();
+        world.flush(0, Due::All);
+    }
+    assert_eq!(calls, 10);
 }
