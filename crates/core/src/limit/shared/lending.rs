@@ -43,9 +43,9 @@ impl Lending {
         self.recent = self.recent.saturating_add(cost);
     }
 
-    /// Ends the time between two flushes. The rate follows more use at once, less use slowly. But a single token between
-    /// two flushes is followed slowly too: a lease for a key that is used now and then would be two more calls, one for
-    /// it and one that returns it.
+    /// Ends the time between two flushes. The rate follows more use at once, less use slowly. But a single token
+    /// between two flushes is followed slowly too: a lease for a key that is used now and then would be two more calls,
+    /// one for it and one that returns it.
     pub(super) fn tick(&mut self) {
         let recent = std::mem::take(&mut self.recent).saturating_mul(PARTS);
         self.rate = if recent < self.rate {
