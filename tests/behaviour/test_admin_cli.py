@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.admin import Admin
 from support.instance import EchoInstance, RawInstance
 from support.peer import wait_until
 from support.running import Process, configure
+from support.tokens import SECRET, bearer, token
 
 Start = Callable[..., Admin]
 Pylae = Callable[..., Result]
@@ -119,6 +121,20 @@ def test_purge(admin: Start, pylae: Pylae) -> None:
         assert pylae("purge", "--tag", "t", admin=api).stdout == "0 responses removed\n"
         assert pylae("purge", admin=api).exit_code == 2
         assert pylae("purge", "--all", "--tag", "x", admin=api).exit_code == 2
+
+
+def test_revoke(admin: Start, echo: EchoInstance, pylae: Pylae) -> None:
+    with admin({"auth": {"jwt": {"secret": SECRET}}}, all=echo) as api:
+        field = bearer(token(jti="a", iat=int(time.time())))
+        assert pylae("revoke", "--jti", "b", "--ttl", "12h", admin=api).stdout == "revoked\n"
+        assert api.running.get("/", field).status == 200
+        assert pylae("revoke", "--user", "7", admin=api).stdout == "revoked\n"
+        assert api.running.get("/", field).status == 401
+        assert pylae("revoke", admin=api).exit_code == 2
+        assert pylae("revoke", "--user", "7", "--jti", "a", admin=api).exit_code == 2
+        wrong = pylae("revoke", "--user", "7", "--ttl", "soon", admin=api)
+        assert wrong.exit_code != 0
+        assert "ttl" in wrong.output
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from support.admin import Admin
 from support.instance import OK, EchoInstance, RawInstance
 from support.peer import wait_until
+from support.tokens import SECRET, bearer, token
 
 Start = Callable[..., Admin]
 
@@ -183,6 +185,26 @@ def test_the_cache_is_purged(admin: Start) -> None:
         for wrong in ({}, {"url": "/x", "tag": "t"}, {"everything": False}, {"all": True}):
             assert api.http.post("/cache/purge", json=wrong).status_code == 422
         assert len(one.requests) == 4
+
+
+def test_a_user_and_a_token_are_revoked(admin: Start, echo: EchoInstance) -> None:
+    with admin({"auth": {"jwt": {"secret": SECRET}}}, all=echo) as api:
+        now = int(time.time())
+        one, other = (bearer(token(sub=user, jti=user, iat=now)) for user in ("7", "8"))
+        assert api.get("/revocations") == {"number": 0, "current": None, "unpublished": None}
+        assert api.post("/revocations", user="7") == {"delayed": False}
+        assert [api.running.get("/", field).status for field in (one, other)] == [401, 200]
+        assert api.post("/revocations", jti="8", ttl=60) == {"delayed": False}
+        assert [api.running.get("/", field).status for field in (one, other)] == [401, 401]
+        assert api.get("/revocations")["number"] == 2
+        for wrong in (
+            {},
+            {"user": "7", "jti": "8"},
+            {"user": ""},
+            {"user": "7", "ttl": "soon"},
+            {"user": "7", "ttl": 0},
+        ):
+            assert api.http.post("/revocations", json=wrong).status_code == 422
 
 
 def test_the_latest_exchanges_without_their_credentials(admin: Start, echo: EchoInstance) -> None:
