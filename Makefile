@@ -18,12 +18,14 @@ TARGET ?= $(shell uname -m)-unknown-linux-$(if $(findstring musllinux,$(PLATFORM
 UNWINDER = $(if $(findstring musllinux,$(PLATFORM)),,-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
+# With how many seeds `make test-long` tries each test of the simulated cluster.
+SEEDS ?= 20000
 CARGO_DENY := 0.20.2
 DENY ?= licenses bans sources
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 
-.PHONY: help demo cluster build test test-rust test-python test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
+.PHONY: help demo cluster build test test-rust test-python test-long test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +45,11 @@ test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuz
 
 test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# pytest ends with 5 if no test has the mark.
+test-long: $(VENV)/.dev ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
+	PYLAE_CLUSTER_SEEDS=$(SEEDS) cargo test --quiet --package pylae-core --test cluster_simulation -- --include-ignored
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS) || test $$? -eq 5
 
 test-install: $(VENV)/.dependencies ## A development wheel in an empty environment: install, check, demo
 	. $(BIN)/activate && maturin build --quiet --locked --profile dev --compatibility linux --out target/wheels/dev

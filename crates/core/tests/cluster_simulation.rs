@@ -174,3 +174,19 @@ fn far_from_the_limit_fast_limits_do_not_wait() {
     assert_eq!((summary.waited, summary.excess), (0, 0));
     assert!(summary.writes * 20 <= summary.requests + 60, "{} writes", summary.writes);
 }
+
+#[test]
+#[ignore = "takes a minute: make test-long"]
+fn the_rate_of_ten_minutes_is_that_of_the_limit() {
+    for mode in [LimitMode::Exact, LimitMode::Fast] {
+        let mut setup = Setup::new(bucket(100, Duration::from_secs(1), 100), mode, vec![200.0, 60.0, 40.0]);
+        (setup.warm_up, setup.duration) = (10 * SECOND, 610 * SECOND);
+        let rate = run(setup.clone()).tokens as f64 / 600.0;
+        assert!((rate - 100.0).abs() < 0.1, "{mode:?}: {rate} a second");
+        // Beside keys that are far from their limits.
+        setup.keys = Keys::Zipf(1000);
+        setup.rates = vec![1000.0; 3];
+        let summary = run(setup.clone());
+        assert!(summary.excess <= if mode == LimitMode::Fast { debits(&setup) } else { 0 });
+    }
+}
