@@ -106,7 +106,7 @@ def judge(
     """Returns the health by a summary (`pylae.engine.Engine.summary`), of the gateway and of each service.
 
     A failing service makes the gateway degraded but not unhealthy, because the other services still work. So do a stuck
-    hook and a shortage of descriptors or memory. `troubles` say why instances of services cannot be looked up
+    hook, a shortage of descriptors or memory, and a store that is not available. `troubles` say why instances of services cannot be looked up
     (`pylae.registry`); they may be outdated then.
     """
     recent, found = summary["recent"], summary["services"]
@@ -132,6 +132,8 @@ def judge(
     }
     if (feed := summary.get("feed")) and not feed["current"]:
         told["revocations"] = "what other nodes of the cluster have revoked is not known: the store has not told it"
+    if (store := summary["store"]) and store["problem"]:
+        told["store"] = f"the store of cluster {store['cluster']} is not available: {store['problem']}"
     if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
         told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
     requests, errors = recent["requests"], recent["errors"]

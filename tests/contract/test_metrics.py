@@ -14,6 +14,7 @@ import yaml
 from support.exposition import promtool
 from support.instance import EchoInstance
 from support.running import Running
+from support.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/guide/metrics.md"
@@ -29,6 +30,12 @@ def documented() -> dict[str, tuple[str, set[str], str]]:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, ]*) \| (.*) \|$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) > 30
     return {name: (kind, {label for label in labels.split(", ") if label}, what) for name, kind, labels, what in rows}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path) as server:
+        yield server
 
 
 def expressions() -> Iterator[str]:
@@ -51,11 +58,15 @@ def _with_expression(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_the_guide_lists_every_metric(
-    documented: dict[str, tuple[str, set[str], str]], gateway: Callable[..., Running], echo: EchoInstance
+    documented: dict[str, tuple[str, set[str], str]],
+    gateway: Callable[..., Running],
+    echo: EchoInstance,
+    store: Valkey,
 ) -> None:
-    config = """
-        services: {all: {circuit_breaker: true}}
-        routes: [{path: /a, service: all, rate_limit: 1, cache: true, access_log: {output: /dev/null}}]
+    config = f"""
+        cluster: {{name: test, store: "{store.url}"}}
+        services: {{all: {{circuit_breaker: true}}}}
+        routes: [{{path: /a, service: all, rate_limit: 1, cache: true, access_log: {{output: /dev/null}}}}]
     """
     running = gateway(config, all=echo)
     for path in ("/a", "/a", "/b"):

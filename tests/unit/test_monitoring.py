@@ -26,6 +26,7 @@ def overload(descriptors: str = "normal", memory: str = "normal") -> dict[str, A
 NOTHING: dict[str, Any] = {
     "breaker_reasons": {},
     "stuck": [],
+    "store": None,
     **overload(),
 }
 
@@ -105,6 +106,14 @@ def test_what_the_gateway_lacks_is_told() -> None:
         "94% of 256 file descriptors are in use: no connections are accepted",
         "90% of 100 MB of memory are in use: idle connections are closed",
     )
+
+
+def test_a_store_that_is_not_available_is_told() -> None:
+    store = {"cluster": "shop", "problem": None}
+    assert judge({**summary(10, 0), "store": store}, Thresholds()).status == "healthy"
+    health = judge({**summary(10, 0), "store": {**store, "problem": "a:6379: no answer in time"}}, Thresholds())
+    assert health.status == "degraded"
+    assert health.reasons == ("the store of cluster shop is not available: a:6379: no answer in time",)
 
 
 def test_thresholds_can_be_moved() -> None:

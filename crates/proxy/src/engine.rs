@@ -241,7 +241,8 @@ impl Engine {
         drop(self.auxiliary.lock().take());
         let all_ended = self.workers.stop(drain_timeout, listeners);
         // Exchanges in flight may have asked it up to here.
-        drop(self.store.lock().take());
+        let store = self.store.lock().take();
+        drop(store);
         self.watch.stop();
         let end = std::time::Instant::now() + FINAL_TIMEOUT;
         self.sinks.finish(end);
@@ -299,6 +300,7 @@ impl Engine {
             log_dropped,
             cache,
             overload,
+            store: self.store.lock().as_ref().map(StoreThread::stats),
             applied,
             refused,
             workers,

@@ -18,7 +18,6 @@ mod worker;
 mod overload;
 mod pool;
 mod snapshot;
-#[allow(dead_code, unused_imports, reason = "limits and revocations will call what nothing calls yet")]
 mod store;
 mod telemetry;
 
@@ -34,7 +33,7 @@ pub use telemetry::liveness::Liveness;
 pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, OverloadStats, Recently, ResourceUse,
-    ServiceSummary, Stats, Summary, Totals, WorkerFigures,
+    ServiceSummary, Stats, StoreStats, Summary, Totals, WorkerFigures,
 };
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;

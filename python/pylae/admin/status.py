@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 TAG = "status"
 
 
+class ClusterStatus(Body):
+    """What a node knows of its cluster."""
+
+    name: str
+    """Name of the cluster."""
+    node: str
+    """Name of this node."""
+    nodes: int
+    """Number of live nodes, including this one."""
+    available: bool
+    """Whether all servers of the store are connected."""
+    problem: str | None
+    """Why the store is not available."""
+
+
 class Status(Body):
     """An overview of the running gateway."""
 
@@ -38,6 +53,8 @@ class Status(Body):
     """Addresses that clients connect to."""
     totals: dict[str, Any]
     """Counts over all workers since the start."""
+    cluster: ClusterStatus | None
+    """The cluster that this gateway is a node of, if any."""
 
 
 def router(runtime: Runtime) -> APIRouter:
@@ -63,6 +80,17 @@ def router(runtime: Runtime) -> APIRouter:
             overridden=runtime.override.in_force,
             listeners=runtime.engine.addresses(),
             totals=stats["totals"],
+            cluster=_cluster(stats["store"]),
         )
 
     return topic
+
+
+def _cluster(store: dict[str, Any] | None) -> ClusterStatus | None:
+    return store and ClusterStatus(
+        name=store["cluster"],
+        node=store["node"],
+        nodes=store["nodes"],
+        available=store["available"],
+        problem=store["problem"],
+    )

@@ -49,6 +49,11 @@ impl ClusterCounters {
         Arc::clone(&self.counters) as _
     }
 
+    /// The number of keys with a view, and the memory of the views in bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.counters.keys(), self.counters.bytes())
+    }
+
     /// Runs for ever, within the `LocalSet` of the store's thread.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut availability = self.store.availability();

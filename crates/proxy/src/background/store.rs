@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use crate::background::counters::ClusterCounters;
 use crate::background::feed::ClusterFeed;
 use crate::store::Store;
+use crate::telemetry::metrics::StoreStats;
 use crate::telemetry::panics::{Duty, supervise, supervise_task};
 use crate::thread::{rebuild_runtime, runtime};
 use crate::worker::WorkerShared;
@@ -24,6 +25,8 @@ const JOIN: Duration = Duration::from_secs(5);
 
 /// A handle to the thread, which ends when this is dropped.
 pub(crate) struct StoreThread {
+    store: Arc<Store>,
+    counters: Arc<ClusterCounters>,
     stop: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -39,18 +42,26 @@ impl StoreThread {
         let (stop, stopped) = watch::channel(());
         let (attempted, first_attempt) = mpsc::sync_channel(1);
         let log = Arc::clone(&shared.log);
+        let (driven, counted) = (Arc::clone(&store), Arc::clone(&counters));
         let mut first = Some(runtime()?);
         let thread = std::thread::Builder::new().name("pylae-store".to_owned()).spawn(move || {
             supervise(Some(&log), Duty::Store, || {
                 let is_stopped = || stopped.has_changed().is_err();
                 let Some(runtime) = first.take().or_else(|| rebuild_runtime(&log, is_stopped)) else { return };
-                run(&runtime, &store, (&counters, &feed), stopped.clone(), &attempted);
+                run(&runtime, &driven, (&counted, &feed), stopped.clone(), &attempted);
                 runtime.shutdown_background();
             });
         })?;
         // If it ends early, it has said why.
         let _ = first_attempt.recv_timeout(2 * PATIENCE);
-        Ok(Some(Self { stop: Some(stop), thread: Some(thread) }))
+        Ok(Some(Self { store, counters, stop: Some(stop), thread: Some(thread) }))
+    }
+
+    /// Counters and states.
+    pub(crate) fn stats(&self) -> StoreStats {
+        let mut stats = self.store.stats();
+        (stats.views, stats.view_bytes) = self.counters.size();
+        stats
     }
 }
 

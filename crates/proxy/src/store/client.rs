@@ -15,6 +15,7 @@ use super::shared::{StoreShared, connector};
 use super::stream::ReadRequest;
 use crate::io::clock;
 use crate::telemetry::log::Log;
+use crate::telemetry::metrics::StoreStats;
 
 /// Most requests that wait for answers. Each has a few calls.
 const MAX_REQUESTS: usize = 1024;
@@ -66,14 +67,9 @@ impl Store {
 
     async fn run_with(&self, calls: Vec<ScriptCall>, replicated: bool) -> Vec<StoreResult> {
         let number = calls.len();
-        self.shared.figures.called(number);
-        match self.request(calls, replicated).await {
-            Ok(results) => results,
-            Err(error) => {
-                self.shared.figures.failed(&error, number);
-                vec![Err(error); number]
-            }
-        }
+        let results = self.request(calls, replicated).await.unwrap_or_else(|error| vec![Err(error); number]);
+        self.shared.figures.called(&results);
+        results
     }
 
     async fn request(&self, calls: Vec<ScriptCall>, replicated: bool) -> Result<Vec<StoreResult>, StoreError> {
@@ -116,6 +112,26 @@ impl Store {
     /// The number of live nodes, this one included.
     pub(crate) fn nodes(&self) -> usize {
         self.shared.nodes()
+    }
+
+    /// Counters and states, without those of what limits know of it.
+    pub(crate) fn stats(&self) -> StoreStats {
+        let StoreShared { figures, node, plan, .. } = &*self.shared;
+        let problem = self.shared.problem();
+        StoreStats {
+            cluster: plan.name.clone(),
+            node: node.name().to_owned(),
+            available: problem.is_none(),
+            problem,
+            nodes: self.nodes(),
+            calls: figures.calls(),
+            errors: figures.errors(),
+            connections: figures.connections(),
+            waiting: MAX_REQUESTS.saturating_sub(self.room.available_permits()),
+            durations: figures.durations(),
+            views: 0,
+            view_bytes: 0,
+        }
     }
 
     /// The settings.

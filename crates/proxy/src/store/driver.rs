@@ -262,16 +262,16 @@ impl OpenCall {
 
 impl OpenRequest {
     fn set(&mut self, place: usize, result: StoreResult) {
-        if let Err(error) = &result {
-            self.store.figures.failed(error, 1);
-        }
         self.missing -= usize::from(self.results[place].is_none());
         self.results[place] = Some(result);
         if self.missing > 0 {
             return;
         }
-        self.store.figures.answered(clock::now().since(self.since));
-        let results = std::mem::take(&mut self.results).into_iter().flatten().collect();
+        let results: Vec<StoreResult> = std::mem::take(&mut self.results).into_iter().flatten().collect();
+        // What was not sent has not been answered.
+        if results.iter().any(Result::is_ok) {
+            self.store.figures.answered(clock::now().since(self.since));
+        }
         if let Some(answer) = self.answer.take() {
             // Nobody may wait any more.
             let _ = answer.send(results);

@@ -34,6 +34,10 @@ impl ThisNode {
         Self { said: NodeRecord { id, name, protocol, version, since: clock::wall().as_secs() } }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.said.name
+    }
+
     /// The node as the store has it.
     pub(super) fn member(&self) -> Vec<u8> {
         // A struct of numbers and texts can always be written.

@@ -15,6 +15,9 @@ use crate::io::clock;
 use crate::io::tls::Connector;
 use crate::telemetry::log::{Log, Refusals};
 
+/// Why the store is not available before the first attempt to connect has ended.
+const NOT_YET: &str = "not connected yet";
+
 /// The settings and the state of a store.
 pub(super) struct StoreShared {
     pub(super) plan: ClusterPlan,
@@ -45,7 +48,7 @@ impl StoreShared {
             available: AtomicBool::new(false),
             changes: watch::Sender::new(false),
             attempted: watch::Sender::new(false),
-            problem: Mutex::default(),
+            problem: Mutex::new(Some(NOT_YET.to_owned())),
             nodes: AtomicUsize::new(1),
             log: Arc::clone(log),
             reports: Refusals::default(),
@@ -55,6 +58,11 @@ impl StoreShared {
 
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)
+    }
+
+    /// Why it is not available, or None if it is.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
     }
 
     /// How long a call may take.

@@ -197,9 +197,17 @@ fn a_server_that_does_not_answer_is_given_up_until_it_does() {
         assert_eq!(driven.count("a", 1).await, Err(StoreError::TimedOut));
         driven.becomes(false).await;
         assert_eq!(driven.count("a", 1).await, Err(StoreError::Unavailable));
+        let stats = driven.store.stats();
+        assert_eq!((stats.calls, stats.durations.count()), (2, 0));
+        let errors: Vec<_> = stats.errors.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(errors, [("timeout", 1), ("unavailable", 1)], "each call counts once");
+        assert!(!stats.available && stats.problem.is_some());
         server.freeze(false);
         driven.becomes(true).await;
         assert!(matches!(driven.count("b", 1).await, Ok(StoreValue::Integer(1))));
+        let stats = driven.store.stats();
+        assert_eq!((stats.calls, stats.durations.count(), stats.waiting), (3, 1, 0));
+        assert!(stats.available && stats.problem.is_none() && stats.connections >= 2);
     });
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     page.services(&view.stats.services);
     page.hooks(view.hooks);
     page.feed(view.stats);
+    page.store(view.stats.store.as_ref());
     page.engine(view);
     page.process(view);
     page.text

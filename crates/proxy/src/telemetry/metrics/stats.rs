@@ -6,6 +6,7 @@ use pylae_core::cache::Usage;
 use pylae_core::service::ServiceStats;
 use serde::Serialize;
 
+use super::store::StoreStats;
 use super::totals::Totals;
 use crate::telemetry::access_log::SinkStats;
 use crate::telemetry::log::DroppedRecords;
@@ -53,6 +54,8 @@ pub struct Stats {
     pub cache: Option<Usage>,
     /// Descriptors and memory.
     pub overload: OverloadStats,
+    /// The store of the cluster, if there is one.
+    pub store: Option<StoreStats>,
     /// Plans applied, the first included.
     pub applied: u64,
     /// Plans and configurations refused.

@@ -13,6 +13,7 @@ use super::recent::{Window, Within};
 use super::registry::MetricsReading;
 use super::series::{METHODS, method_name};
 use super::stats::{FeedFigures, OverloadStats, Stats, WorkerFigures};
+use super::store::StoreStats;
 use super::totals::Totals;
 
 /// Most hooks that are named as stuck.
@@ -57,6 +58,8 @@ pub struct Summary {
     pub overload: OverloadStats,
     /// What the nodes of the cluster tell each other, if there is one.
     pub feed: Option<FeedFigures>,
+    /// The store of the cluster, if there is one.
+    pub store: Option<StoreStats>,
 }
 
 /// Exchanges of one kind.
@@ -190,6 +193,7 @@ pub(crate) fn summarize(
         stuck: describe_stuck(*workers, overdue),
         overload: stats.overload.clone(),
         feed: stats.feed,
+        store: stats.store.clone(),
     };
     add_totals(&mut summary, reading);
     add_recent(&mut summary, window);
