@@ -19,6 +19,7 @@ use pylae_policies::PolicyShared;
 use tracing::debug;
 
 use self::capacity::Capacity;
+use self::cluster::tell_configuration;
 pub use self::command::LimitQuestion;
 use self::listeners::{bind_added, listed};
 pub use self::signals::{SignalEvent, Signals};
@@ -132,6 +133,7 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
+        tell_configuration(shared.store.as_ref(), &snapshot.plan);
         let store = StoreThread::start(&shared, counters, feed.clone())
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
@@ -201,6 +203,7 @@ impl Engine {
         drop(in_force);
         self.workers.apply(&snapshot, &listed(&added), removed);
         self.capacity.apply(&self.shared, &snapshot.plan);
+        tell_configuration(self.shared.store.as_ref(), &snapshot.plan);
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
         }

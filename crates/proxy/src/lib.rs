@@ -32,8 +32,8 @@ pub use telemetry::access_log::SinkStats;
 pub use telemetry::liveness::Liveness;
 pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
 pub use telemetry::metrics::{
-    CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, OverloadStats, Recently, ResourceUse,
-    ServiceSummary, Stats, StoreStats, Summary, Totals, WorkerFigures,
+    CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, NodeStats, OverloadStats, Recently,
+    ResourceUse, ServiceSummary, Stats, StoreStats, Summary, Totals, WorkerFigures,
 };
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;

@@ -14,6 +14,7 @@ from pylae.admin import (
     exchanges,
     limits,
     monitoring,
+    nodes,
     page,
     revocations,
     services,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
-_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, revocations, exchanges)
+_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, nodes, revocations, exchanges)
 
 
 def application(runtime: Runtime) -> FastAPI:

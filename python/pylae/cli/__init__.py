@@ -21,6 +21,7 @@ VERBS = (
     "explain",
     "init",
     "new",
+    "nodes",
     "purge",
     "reload",
     "revoke",

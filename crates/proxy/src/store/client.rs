@@ -114,16 +114,25 @@ impl Store {
         self.shared.nodes()
     }
 
+    /// Sets by what the other nodes compare the configuration in force with theirs.
+    pub(crate) fn set_configuration(&self, digest: String) {
+        self.shared.node.set_configuration(digest);
+    }
+
     /// Counters and states, without those of what limits know of it.
     pub(crate) fn stats(&self) -> StoreStats {
         let StoreShared { figures, node, plan, .. } = &*self.shared;
-        let problem = self.shared.problem();
+        let (problem, seen) = (self.shared.problem(), self.shared.seen.lock());
         StoreStats {
             cluster: plan.name.clone(),
             node: node.name().to_owned(),
+            id: node.id().to_owned(),
             available: problem.is_none(),
-            problem,
+            unavailable_for: problem.as_ref().map(|problem| clock::now().since(problem.since).as_secs_f64()),
+            problem: problem.map(|problem| problem.what),
             nodes: self.nodes(),
+            members: seen.stats(),
+            disagreements: seen.disagreements.clone(),
             calls: figures.calls(),
             errors: figures.errors(),
             connections: figures.connections(),

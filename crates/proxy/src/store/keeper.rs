@@ -73,7 +73,12 @@ async fn refresh(links: &Rc<Links>) -> Option<String> {
     if links.refusal().is_some() {
         links.set_refusal(nodes::refusal(links).await);
     }
-    links.refusal()
+    let refusal = links.refusal();
+    if refusal.is_none() && !links.store.is_available() {
+        // Whoever then asks the store knows how many nodes there are.
+        nodes::beat(links).await;
+    }
+    refusal
 }
 
 /// Connects a server, or looks whether it is still well.

@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use super::call::{Script, ScriptArg, ScriptCall, StoreValue};
 use super::links::Links;
-use super::node::{NodeRecord, PROTOCOL};
+use super::node::{LiveNode, PROTOCOL};
+use crate::io::clock;
 
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
@@ -35,16 +36,28 @@ pub(super) async fn announce(links: Rc<Links>) {
     }
 }
 
-async fn beat(links: &Links) {
-    let key = links.store.key("nodes");
+/// Says that this node lives, and learns who else does.
+pub(super) async fn beat(links: &Links) {
+    let (store, key) = (&links.store, links.store.key("nodes"));
     let Some(link) = links.link(&key) else { return };
-    let args = vec![lifetime(), links.store.node.member().into()];
+    let (word, before) = store.node.speak();
+    let mut args = vec![lifetime(), word.into()];
+    args.extend(before.iter().cloned().map(ScriptArg::from));
     let mut pipeline = redis::pipe();
-    ScriptCall { script: &ANNOUNCE, key, args }.add_to(&mut pipeline, true);
+    ScriptCall { script: &ANNOUNCE, key: key.clone(), args }.add_to(&mut pipeline, true);
+    if store.node.looks(store.nodes()) {
+        list(key).add_to(&mut pipeline, true);
+    }
+    let sent = clock::now();
     // If it fails, the keeper finds out why.
     let Ok(answers) = link.send(&pipeline, PATIENCE).await else { return };
-    if let Some(Value::Int(nodes)) = answers.first() {
-        links.store.set_nodes(usize::try_from(*nodes).unwrap_or(1));
+    let mut answers = answers.into_iter();
+    if let Some(Value::Int(nodes)) = answers.next() {
+        store.node.heard(&before, clock::now().since(sent));
+        store.set_nodes(usize::try_from(nodes).unwrap_or(1));
+    }
+    if let Some(Ok(nodes)) = answers.next().map(StoreValue::read) {
+        store.see(read(&nodes));
     }
 }
 
@@ -57,7 +70,10 @@ pub(super) async fn leave(links: &Links) {
     let key = links.store.key("nodes");
     let Some(link) = links.link(&key) else { return };
     let mut pipeline = redis::pipe();
-    pipeline.cmd("ZREM").arg(&key[..]).arg(links.store.node.member());
+    pipeline.cmd("ZREM").arg(&key[..]);
+    for said in links.store.node.said() {
+        pipeline.arg(said);
+    }
     // Otherwise it is taken out after its lifetime.
     let _ = link.send(&pipeline, PATIENCE).await;
 }
@@ -66,7 +82,7 @@ pub(super) async fn leave(links: &Links) {
 pub(super) async fn refusal(links: &Links) -> Option<String> {
     match listed(links).await {
         Ok(nodes) => {
-            let other = nodes.iter().find(|node| node.protocol.abs_diff(PROTOCOL) > 1)?;
+            let (other, _) = nodes.iter().find(|(node, _)| node.protocol.abs_diff(PROTOCOL) > 1)?;
             Some(format!(
                 "node {} has version {} of Pylae, which does not work together with {}: their protocols are {} and \
                  {PROTOCOL}",
@@ -81,16 +97,26 @@ pub(super) async fn refusal(links: &Links) -> Option<String> {
 }
 
 /// The nodes that live.
-async fn listed(links: &Links) -> Result<Vec<NodeRecord>, String> {
+async fn listed(links: &Links) -> Result<Vec<LiveNode>, String> {
     let key = links.store.key("nodes");
     let link = links.any_link(&key).ok_or("the server that knows the nodes is not connected")?;
-    let args = vec![lifetime(), ScriptArg::Integer(MAX_LISTED)];
     let mut pipeline = Pipeline::new();
-    ScriptCall { script: &LIST, key, args }.add_to(&mut pipeline, true);
+    list(key).add_to(&mut pipeline, true);
     let answers = link.send(&pipeline, PATIENCE).await.map_err(|broken| broken.to_string())?;
     let answer = answers.into_iter().next().unwrap_or(Value::Nil);
-    let value = StoreValue::read(answer)?;
-    let members = value.as_array().unwrap_or_default().iter().step_by(2).filter_map(StoreValue::as_bytes);
-    // What cannot be read is no node of this or the next version.
-    Ok(members.filter_map(|member| serde_json::from_slice(member).ok()).collect())
+    Ok(read(&StoreValue::read(answer)?))
+}
+
+fn list(key: Vec<u8>) -> ScriptCall {
+    ScriptCall { script: &LIST, key, args: vec![lifetime(), ScriptArg::Integer(MAX_LISTED)] }
+}
+
+/// Reads the answer of [`LIST`]. What cannot be read is no node of this or the next version.
+fn read(answer: &StoreValue) -> Vec<LiveNode> {
+    let nodes = answer.as_array().unwrap_or_default().chunks_exact(2);
+    let read = nodes.filter_map(|pair| {
+        let node = serde_json::from_slice(pair[0].as_bytes()?).ok()?;
+        Some((node, u64::try_from(pair[1].as_integer()?).unwrap_or(0)))
+    });
+    read.collect()
 }

@@ -5,18 +5,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::Problem;
 use pylae_core::plan::ClusterPlan;
+use pylae_core::{Instant, Problem};
 use tokio::sync::watch;
 
 use super::figures::StoreFigures;
-use super::node::ThisNode;
+use super::node::{LiveNode, SeenNodes, ThisNode};
 use crate::io::clock;
 use crate::io::tls::Connector;
 use crate::telemetry::log::{Log, Refusals};
 
 /// Why the store is not available before the first attempt to connect has ended.
 const NOT_YET: &str = "not connected yet";
+
+/// Why the store is not available.
+#[derive(Clone)]
+pub(super) struct StoreProblem {
+    pub(super) what: String,
+    pub(super) since: Instant,
+}
 
 /// The settings and the state of a store.
 pub(super) struct StoreShared {
@@ -30,8 +37,9 @@ pub(super) struct StoreShared {
     /// Set once the first attempt to connect has ended.
     pub(super) attempted: watch::Sender<bool>,
     /// Why it is not available.
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<StoreProblem>>,
     nodes: AtomicUsize,
+    pub(super) seen: Mutex<SeenNodes>,
     pub(super) log: Arc<Log>,
     reports: Refusals,
     /// Set if the log says that it is not available.
@@ -43,13 +51,14 @@ impl StoreShared {
         Ok(Self {
             tls: connector(plan)?,
             plan: plan.clone(),
-            node: ThisNode::new(plan.node.as_deref()),
+            node: ThisNode::new(plan),
             figures: StoreFigures::default(),
             available: AtomicBool::new(false),
             changes: watch::Sender::new(false),
             attempted: watch::Sender::new(false),
-            problem: Mutex::new(Some(NOT_YET.to_owned())),
+            problem: Mutex::new(Some(StoreProblem { what: NOT_YET.to_owned(), since: clock::now() })),
             nodes: AtomicUsize::new(1),
+            seen: Mutex::default(),
             log: Arc::clone(log),
             reports: Refusals::default(),
             reported: AtomicBool::new(false),
@@ -61,7 +70,7 @@ impl StoreShared {
     }
 
     /// Why it is not available, or None if it is.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<StoreProblem> {
         self.problem.lock().clone()
     }
 
@@ -84,17 +93,33 @@ impl StoreShared {
         self.nodes.store(nodes.max(1), Ordering::Relaxed);
     }
 
+    /// Notes which nodes live, and says what they disagree about if that is new.
+    pub(super) fn see(&self, nodes: Vec<LiveNode>) {
+        let seen = SeenNodes::new(nodes);
+        let before = std::mem::replace(&mut *self.seen.lock(), seen);
+        let now = self.seen.lock().disagreements.clone();
+        for told in now.iter().filter(|told| !before.disagreements.contains(told)) {
+            self.log.write("warning", "nodes_disagree", format!("cluster {}: {told}", self.plan.name));
+        }
+    }
+
     /// Records whether all servers are connected, and if not, why.
     pub(super) fn set_problem(&self, problem: Option<String>) {
         let available = problem.is_none();
-        let before = std::mem::replace(&mut *self.problem.lock(), problem.clone());
+        let now = clock::now();
+        let before = {
+            let mut current = self.problem.lock();
+            let since = current.as_ref().map_or(now, |before| before.since);
+            std::mem::replace(&mut *current, problem.clone().map(|what| StoreProblem { what, since }))
+        };
+        let before = before.map(|before| before.what);
         self.available.store(available, Ordering::Release);
         self.changes.send_if_modified(|now| std::mem::replace(now, available) != available);
         self.attempted.send_replace(true);
         let cluster = &self.plan.name;
         match problem {
             Some(problem) if before.as_ref() != Some(&problem) => {
-                self.reports.report(&self.log, clock::now(), "store_unavailable", || {
+                self.reports.report(&self.log, now, "store_unavailable", || {
                     self.reported.store(true, Ordering::Relaxed);
                     format!("the store of cluster {cluster} is not available: {problem}")
                 });

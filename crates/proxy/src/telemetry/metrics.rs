@@ -26,7 +26,7 @@ pub(crate) use recent::INTERVAL;
 pub(crate) use registry::{Metrics, MetricsReading};
 pub(crate) use series::{Block, Ended, Series};
 pub use stats::{FeedFigures, OverloadStats, ResourceUse, Stats, WorkerFigures};
-pub use store::StoreStats;
+pub use store::{NodeStats, StoreStats};
 pub(crate) use summary::summarize;
 pub use summary::{CacheSummary, Connections, Group, Recently, ServiceSummary, Summary};
 pub(crate) use totals::WorkerStats;

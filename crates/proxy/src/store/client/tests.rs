@@ -336,7 +336,15 @@ fn nodes_are_counted_and_leave_when_they_stop() {
         let plan = server.plan(StoreKind::Single);
         let one = Driven::available(&plan).await;
         let two = Driven::available(&plan).await;
-        until(|| one.store.nodes() == 2 && two.store.nodes() == 2).await;
+        assert_eq!(two.store.nodes(), 2, "it knows at once");
+        until(|| one.store.nodes() == 2).await;
+        // What a node says changes, and replaces what it has said before.
+        one.store.set_configuration("x".to_owned());
+        two.store.set_configuration("y".to_owned());
+        one.says("nodes_disagree cluster test: the nodes have different configurations: x (").await;
+        let members = one.store.stats().members;
+        assert_eq!(members.len(), 2, "{members:?}");
+        assert!(members.iter().all(|node| node.silent < 5.0 && node.round_trip.is_some()), "{members:?}");
         two.stop().await;
         until(|| one.store.nodes() == 1).await;
         let mut other = plan.clone();

@@ -14,12 +14,20 @@ pub struct StoreStats {
     pub cluster: String,
     /// Name of this node.
     pub node: String,
+    /// What tells it apart from others of the same name.
+    pub id: String,
     /// Set while all servers that have keys are connected.
     pub available: bool,
     /// Why it is not available.
     pub problem: Option<String>,
+    /// For how many seconds it has not been available.
+    pub unavailable_for: Option<f64>,
     /// Live nodes, this one included.
     pub nodes: usize,
+    /// The live nodes as they were last seen.
+    pub members: Vec<NodeStats>,
+    /// What they should agree about and do not, one sentence each.
+    pub disagreements: Vec<String>,
     /// Calls of scripts.
     pub calls: u64,
     /// Calls without a result, by the kind of error.
@@ -35,6 +43,27 @@ pub struct StoreStats {
     pub views: usize,
     /// Memory of the views, in bytes.
     pub view_bytes: usize,
+}
+
+/// A live node of the cluster.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStats {
+    /// Name of the node.
+    pub name: String,
+    /// What tells it apart from others of the same name.
+    pub id: String,
+    /// Version of Pylae.
+    pub version: String,
+    /// Version of what nodes say to each other.
+    pub protocol: u32,
+    /// A digest of what its routes do.
+    pub configuration: String,
+    /// Start, in seconds since 1970.
+    pub since: u64,
+    /// Time until the answer to its last word but one, in microseconds.
+    pub round_trip: Option<u64>,
+    /// Seconds since its last word.
+    pub silent: f64,
 }
 
 impl Page {
