@@ -4,6 +4,7 @@ mod admin;
 mod capacity;
 mod cluster;
 mod command;
+mod configuration;
 mod listeners;
 mod signals;
 
@@ -19,8 +20,8 @@ use pylae_policies::PolicyShared;
 use tracing::debug;
 
 use self::capacity::Capacity;
-use self::cluster::tell_configuration;
 pub use self::command::LimitQuestion;
+use self::configuration::tell_configuration;
 use self::listeners::{bind_added, listed};
 pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;

@@ -1,29 +1,15 @@
 //! What takes effect on all nodes of the cluster.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
+use pylae_core::Problem;
 use pylae_core::cache::Purge;
 use pylae_core::cluster::Revoked;
 use pylae_core::limit::Clocks;
-use pylae_core::{Plan, Problem};
 
 use super::Engine;
 use crate::io::clock;
-use crate::store::Store;
 use crate::telemetry::metrics::FeedFigures;
-
-/// Tells the other nodes which configuration is in force.
-pub(super) fn tell_configuration(store: Option<&Arc<Store>>, plan: &Plan) {
-    let Some(store) = store else { return };
-    // Plans that were read can be written.
-    let routes = serde_json::to_vec(&plan.routes).unwrap_or_default();
-    let digest = digest::digest(&digest::SHA256, &routes);
-    // Enough to tell configurations apart, and too little to find out what is in them.
-    let start: String = digest.as_ref().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-    store.set_configuration(start);
-}
 
 impl Engine {
     /// Revokes a credential for `span` on all workers, and soon on all nodes of the cluster. Returns false if there are
