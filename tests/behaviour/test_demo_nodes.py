@@ -58,7 +58,7 @@ def test_nodes_are_told_apart_and_may_be_killed() -> None:
             assert demo.read_until("GET /api/users/1  get-user").startswith(f"{name}  ")
 
         # What it says to try: many requests, who is there, and a kill.
-        _, _, kill, _ = demo.commands
+        _, _, _, kill, _ = demo.commands
         paste(kill)
         assert demo.read_until("was ended by SIGKILL").startswith("node-3 ")
         command = demo.read_until("pylae run").strip()
@@ -86,6 +86,13 @@ def test_a_limit_is_one_over_all_nodes() -> None:
     with running_demo("--nodes", "3", "--port", "0") as demo:
         statuses = paste(demo.commands[0]).split()
         assert statuses == ["201"] * 10 + ["429"] * 5
+
+
+def test_what_one_node_revokes_the_others_refuse() -> None:
+    with running_demo("--nodes", "2", "--port", "0") as demo:
+        _, _, revoke, *_ = demo.commands
+        assert "revoked\n" in (said := demo.paste(revoke))
+        assert split(said.removeprefix("revoked\n"))[0] == 401
 
 
 def test_a_demo_that_is_killed_leaves_no_node_and_no_store() -> None:

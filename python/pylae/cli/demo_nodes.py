@@ -26,10 +26,11 @@ USER, PASSWORD = "STORE_USER", "STORE_PASSWORD"
 _LIMIT = 10
 """Users that can be registered per minute, as the configuration of the shop says."""
 _MANY = (
-    f"Register {{sent}} users, at the nodes in turn. Together they admit {_LIMIT} per minute, and answer 429 to the "
-    "others."
+    f"Register {{sent}} users, at the nodes in turn. Together they admit {_LIMIT} per minute, not one more, and answer "
+    "429 to the others."
 )
 _LIST = "List the nodes as the store knows them."
+_REVOKE = "Revoke what Ada was issued, at the first node. The last one refuses it within a second: 401."
 _KILL = "Kill a node. The others go on, and what it has admitted stays counted."
 _FREEZE = "A minute later, freeze the store. Each node then admits its share of the limit, and no request fails."
 _COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "white")
@@ -142,6 +143,8 @@ def _commands(running: Sequence[Node], store: UsedStore, directory: Path) -> Seq
     many, state = _registrations(running, rounds), shlex.quote(str(directory / running[0].name))
     tried = [(_MANY.format(sent=rounds * len(running)), many), (_LIST, f"{program()} nodes --state {state}")]
     if len(running) > 1:
+        asked = f'sleep 1; curl -i http://{running[-1].address}/api/users/1 -H "Authorization: Bearer $TOKEN"'
+        tried.append((_REVOKE, f"{program()} revoke --user 1 --state {state}; {asked}"))
         tried.append((_KILL, f"kill -9 {running[-1].process.pid}"))
     if store.process:
         pid = store.process.pid
