@@ -29,6 +29,7 @@ __all__ = [
     "NativeLookup",
     "NativePermit",
     "NativePick",
+    "NativeReservation",
     "NativeRouter",
     "NativeSignals",
     "NativeSlidingWindow",
@@ -77,6 +78,7 @@ NativeLoadBalancer = _native.LoadBalancer
 NativeLookup = _native.Lookup
 NativePermit = _native.Permit
 NativePick = _native.Pick
+NativeReservation = _native.Reservation
 NativeRouter = _native.Router
 NativeSignals = _native.Signals
 NativeSlidingWindow = _native.SlidingWindow

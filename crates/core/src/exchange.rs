@@ -36,6 +36,8 @@ pub struct Exchange {
     pub attempts: u32,
     /// Index of the instance asked last, among the instances of its service.
     pub instance: Option<usize>,
+    /// True once any of the request may have reached an instance, which may then have acted on it.
+    pub sent: bool,
     /// Per-exchange state of the features.
     pub slots: Slots,
     /// Scratch memory. Its content is only valid within the function that fills it.
@@ -55,7 +57,7 @@ impl Exchange {
     /// Prepares for the next request and keeps the memory. Bytes in the request's buffer that belong to no request yet
     /// stay, and so does what every request sets anyway: its origin, the limit of its body, its start time.
     pub fn reset(&mut self) {
-        let Self { request, response, times, route, entered, attempts, instance, slots, scratch: _ } = self;
+        let Self { request, response, times, route, entered, attempts, instance, sent, slots, scratch: _ } = self;
         request.reset();
         response.reset();
         times.upstream = Duration::ZERO;
@@ -63,6 +65,7 @@ impl Exchange {
         *entered = 0;
         *attempts = 0;
         *instance = None;
+        *sent = false;
         slots.reset();
     }
 

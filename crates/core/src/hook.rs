@@ -143,6 +143,8 @@ pub enum HookStage<'a> {
         name: &'a str,
         /// Names of the values that its match captures.
         params: &'a [Box<str>],
+        /// Names of its limits that are settled.
+        settled: &'a [Box<str>],
     },
     /// Those that an authenticator asks about.
     Authenticator {

@@ -18,7 +18,7 @@ pub mod store;
 mod tag;
 pub mod token_bucket;
 
-pub use admitted::{Admitted, AwaitedCharges};
+pub use admitted::{Admitted, AwaitedCharges, ReservedCosts};
 pub use charge::{
     Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode, PendingCharges,
 };

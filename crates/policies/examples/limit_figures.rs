@@ -82,7 +82,7 @@ fn policy(keys: u64) -> u128 {
     let shared = Arc::new(PolicyShared::new(MAX_KEYS));
     let limit = serde_json::json!({
         "name": "default", "limit": LIMIT, "per": 60.0, "algorithm": "token_bucket", "key": ["ip"], "burst": null,
-        "cost": 1, "per_route": true, "scope": null, "mode": "fast", "headers": true,
+        "cost": 1, "settle": null, "per_route": true, "scope": null, "mode": "fast", "headers": true,
     });
     let config = serde_json::from_value(serde_json::json!({"limits": [limit], "concurrency": null}));
     let auth = Authenticators::default();

@@ -14,7 +14,9 @@ impl Policy for AddressLimit {
 
     fn build(config: Config, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
         let message = "the user is not known before authentication; use `rate_limit` to count by user";
-        let problems: Vec<Problem> = config.user_key_paths().map(|path| Problem::at(path, message)).collect();
+        let mut problems: Vec<Problem> = config.user_key_paths().map(|path| Problem::at(path, message)).collect();
+        let message = "attempts are counted here, whatever they cost; use `rate_limit` to settle costs";
+        problems.extend(config.settled_paths().map(|path| Problem::at(path, message)));
         if !problems.is_empty() {
             return Err(problems);
         }

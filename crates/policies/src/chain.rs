@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, Problem, Resume, Verdict};
 use serde_json::Value;
 
@@ -17,13 +18,15 @@ const ABSENT: u8 = u8::MAX;
 pub struct Chain {
     policies: Box<[AnyPolicy]>,
     body_limit: Option<usize>,
+    /// Names of the limits that are settled.
+    settled: Box<[Box<str>]>,
     /// Index of each policy of the table.
     indices: [u8; TABLE.len()],
 }
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { policies: Box::default(), body_limit: None, indices: [ABSENT; TABLE.len()] }
+        Self { policies: Box::default(), body_limit: None, settled: Box::default(), indices: [ABSENT; TABLE.len()] }
     }
 }
 
@@ -47,7 +50,9 @@ impl Chain {
         for (index, policy) in built.iter().enumerate() {
             indices[policy.position()] = index as u8;
         }
-        Ok(Self { policies: built.into_boxed_slice(), body_limit, indices })
+        let mut chain = Self { policies: built.into_boxed_slice(), body_limit, settled: Box::default(), indices };
+        chain.settled = chain.settling().into_iter().flat_map(RateLimit::settled).collect();
+        Ok(chain)
     }
 
     /// Returns true if the route has no policies.
@@ -116,6 +121,30 @@ impl Chain {
             exchange.entered -= 1;
             self.policies[exchange.entered].on_response(exchange);
         }
+    }
+
+    /// Returns the names of the limits that are settled, in the order of their reservations.
+    #[inline]
+    pub fn settled(&self) -> &[Box<str>] {
+        &self.settled
+    }
+
+    /// Reads the true costs that an instance's response states.
+    #[inline]
+    pub fn read_costs(&self, exchange: &Exchange) {
+        if !self.settled.is_empty() {
+            self.settling().inspect(|limits| limits.read_costs(exchange));
+        }
+    }
+
+    /// Settles the limits of an exchange that is over. Returns how many estimates stay.
+    pub fn settle(&self, exchange: &Exchange) -> usize {
+        self.settling().map_or(0, |limits| limits.settle(exchange, true))
+    }
+
+    /// The policy whose limits may be settled.
+    fn settling(&self) -> Option<&RateLimit> {
+        self.rate_limit(Limiter::Rate.name())
     }
 
     /// Returns the name of the policy before index `next`, which is the one that ran last.

@@ -1,21 +1,25 @@
 //! Limits what each client may use: rates, quotas and concurrent exchanges, counted per key.
 
+mod request;
+mod settle;
+mod settling;
 mod shared;
 mod standing;
 
 use std::array;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
-    self, Charge, Clocks, ConcurrencyPermit, Decision, KeySource, LimitAlgorithm, LimitError, LimitKey, LimitMode,
-    LimitShape, Limiter, headers,
+    self, Charge, Clocks, ConcurrencyPermit, Decision, LimitAlgorithm, LimitError, LimitKey, LimitMode, LimitShape,
+    Limiter, headers,
 };
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
+use self::request::KeyRequest;
+use self::settle::{Settle, SettledLimit};
 pub use self::standing::{Holder, Standing};
 use crate::{Parts, Policy, PolicyShared};
 
@@ -39,7 +43,9 @@ struct LimitConfig {
     key: LimitKey,
     /// Capacity of a token bucket; defaults to `limit`.
     burst: Option<u32>,
+    /// What a request takes, or an estimate of it if there is `settle`.
     cost: u32,
+    settle: Option<Settle>,
     per_route: bool,
     scope: Option<Scope>,
     mode: LimitMode,
@@ -81,6 +87,8 @@ pub struct RateLimit {
     concurrency: Option<Concurrency>,
     /// The cluster counts some of the limits.
     is_shared: bool,
+    /// The limits that are settled.
+    settled: Box<[SettledLimit]>,
     /// The value of `RateLimit-Policy`; empty if no limit is reported in header fields.
     policies: Vec<u8>,
     shared: Arc<PolicyShared>,
@@ -117,6 +125,13 @@ impl Policy for RateLimit {
         verdict
     }
 
+    fn on_response(&self, exchange: &mut Exchange) {
+        if !self.settled.is_empty() {
+            self.settle(exchange, false);
+            self.hide_costs(exchange);
+        }
+    }
+
     fn preview(&self, exchange: &Exchange) -> String {
         let mut parts = Vec::new();
         let mut admits = true;
@@ -149,20 +164,25 @@ impl RateLimit {
         let mut limits = Vec::with_capacity(config.limits.len());
         let in_cluster = parts.shared.shared_counters.is_some();
         let is_shared = in_cluster && config.limits.iter().any(|limit| limit.scope != Some(Scope::Node));
+        let mut settled = Vec::new();
         for (index, limit) in config.limits.into_iter().enumerate() {
             let identity = identity(limit.per_route, policy, &limit.name, parts.route);
             let shared = in_cluster && limit.scope != Some(Scope::Node);
             let counters = if shared { parts.shared.cluster_counters() } else { &parts.shared.counters };
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
                 // What this node has charged comes back if the cluster refuses.
-                .map(|shape| if is_shared && !shared { shape.with_settlement() } else { shape })
+                .map(|shape| {
+                    let settled = limit.settle.is_some() || (is_shared && !shared);
+                    if settled { shape.with_settlement() } else { shape }
+                })
                 .and_then(|shape| counters.register(&identity, shape, limit.mode));
             match built {
                 Ok(counter) if (1..=counter.shape().capacity()).contains(&limit.cost) => {
                     if limit.headers {
                         headers::write_policy(&mut policies, &limit.name, counter.shape());
                     }
-                    let LimitConfig { key, cost, headers: reported, .. } = limit;
+                    let LimitConfig { key, cost, settle, headers: reported, .. } = limit;
+                    settled.extend(settle.map(|by| SettledLimit { limit: limits.len(), by }));
                     let name = limit.name.into();
                     limits.push(LimitRule { name, limit: counter, key, cost, shared, reported });
                 }
@@ -185,7 +205,8 @@ impl RateLimit {
             return Err(problems);
         }
         let shared = Arc::clone(parts.shared);
-        Ok(Self { limiter, route: parts.route.into(), limits: limits.into(), concurrency, is_shared, policies, shared })
+        let (route, limits, settled) = (parts.route.into(), limits.into(), settled.into());
+        Ok(Self { limiter, route, limits, concurrency, is_shared, settled, policies, shared })
     }
 
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
@@ -236,6 +257,10 @@ impl RateLimit {
             Charge::new(&self.limits[index].limit, &bytes[start..ends[index]], self.limits[index].cost)
         });
         let verdict = self.shared.counters.check_all(&mut charges[..count], clocks(exchange));
+        if !self.settled.is_empty() && verdict == limit::ChargeVerdict::Admitted {
+            let at = clocks(exchange);
+            self.reserve(exchange, |index| (charges[index].key(), charges[index].reservation(at)));
+        }
         let decisions = charges.map(|charge| charge.decision);
         self.finish(exchange, &mut bytes, verdict, &decisions[..count])
     }
@@ -323,6 +348,9 @@ fn check_config(config: &Config) -> Vec<Problem> {
         if limit.key.0.is_empty() {
             problems.push(Problem::at(format!("limits[{index}].key"), "must have at least one part"));
         }
+        if let Some(error) = limit.settle.as_ref().and_then(Settle::check) {
+            problems.push(Problem::at(format!("limits[{index}].settle"), error));
+        }
     }
     if let Some(concurrency) = &config.concurrency {
         if concurrency.limit == 0 {
@@ -350,30 +378,6 @@ impl Config {
         let limits = self.limits.iter().enumerate().map(|(index, limit)| (format!("limits[{index}].key"), &limit.key));
         let concurrency = self.concurrency.iter().map(|concurrency| ("concurrency.key".to_owned(), &concurrency.key));
         limits.chain(concurrency).filter(|(_, key)| key.needs_user()).map(|(path, _)| path)
-    }
-}
-
-/// The parts of a request from which keys are written.
-struct KeyRequest<'a> {
-    exchange: &'a Exchange,
-    route: &'a str,
-}
-
-impl KeySource for KeyRequest<'_> {
-    fn user_id(&self) -> Option<&[u8]> {
-        self.exchange.request.user.as_ref().map(|user| user.id.as_bytes())
-    }
-
-    fn client_ip(&self) -> IpAddr {
-        self.exchange.request.origin.client
-    }
-
-    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.exchange.request.head.fields.values(&self.exchange.request.buffer, name).next()
-    }
-
-    fn route(&self) -> &str {
-        self.route
     }
 }
 

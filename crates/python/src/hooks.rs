@@ -136,9 +136,9 @@ impl HookTable {
 
 impl HookSource for HookTable {
     fn compile(&self, stage: HookStage<'_>, calls: &[HookCall]) -> Result<Arc<dyn Hooks>, Vec<Problem>> {
-        let (route, params) = match stage {
-            HookStage::Early | HookStage::Authenticator { .. } => (None, &[][..]),
-            HookStage::Route { name, params } => (Some(name), params),
+        let (route, params, settled) = match stage {
+            HookStage::Early | HookStage::Authenticator { .. } => (None, &[][..], &[][..]),
+            HookStage::Route { name, params, settled } => (Some(name), params, settled),
         };
         let mut problems = Vec::new();
         let mut called = Vec::with_capacity(calls.len());
@@ -164,6 +164,7 @@ impl HookSource for HookTable {
             route: route.map(Into::into),
             routes: Arc::clone(&self.names),
             params: params.into(),
+            settled: settled.into(),
             service: route.and_then(|route| self.routes.get(route)?.clone()),
             services: Arc::clone(&self.services),
         };

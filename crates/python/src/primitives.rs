@@ -24,6 +24,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::PyCache>()?;
     module.add_class::<cache::PyLookup>()?;
     module.add_class::<limit::PyKeyedLimiter>()?;
+    module.add_class::<limit::PyReservation>()?;
     module.add_class::<limit::PySlidingWindow>()?;
     module.add_class::<limit::PyTokenBucket>()?;
     module.add_class::<token::PyTokenVerifier>()?;

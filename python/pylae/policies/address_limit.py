@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 from pydantic import AfterValidator, Field
 
 from pylae.config.models.base import refusal
-from pylae.policies.rate_limit import MOST_LIMITS, Concurrency, Key, RateLimit, RateLimits, named
+from pylae.policies.rate_limit import MOST_LIMITS, Concurrency, Key, RateLimit, RateLimits, Settle, named
 
 if TYPE_CHECKING:
     from pylae.settings.fields import AddressConcurrencyFields, AddressLimitFields, AddressLimitsFields
@@ -23,6 +23,15 @@ def _without_user(key: tuple[str, ...]) -> tuple[str, ...]:
     return key
 
 
+def _without_settle(settle: str | None) -> str | None:
+    if settle is not None:
+        raise refusal(
+            "`settle` does not work here: this limit counts attempts, whatever they cost",
+            "use `rate_limit` to settle costs",
+        )
+    return settle
+
+
 AddressKey = Annotated[Key, AfterValidator(_without_user)]
 
 
@@ -32,6 +41,8 @@ class AddressLimit(RateLimit):
     key: AddressKey = ("ip",)
     """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
     `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
+    settle: Annotated[Settle | None, AfterValidator(_without_settle)] = None
+    """Not available here: attempts are counted, whatever they cost."""
 
     if TYPE_CHECKING:
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pylae.settings.fields import ConcurrencyFields, RateLimitFields, RateLimitsFields
 
 _KEY = re.compile(r"auto|user|ip|route|global|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SETTLE = re.compile(r"hook|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 MOST_LIMITS = 16
 """The most limits that one policy may have. The native side decides them together in an array of this size."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -37,6 +38,12 @@ def _key(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _settle(value: Any) -> Any:
+    if isinstance(value, str) and not _SETTLE.fullmatch(value):
+        raise refusal("must be header:NAME, with the name of a response field, or hook", known=("hook", "header:NAME"))
+    return value.lower() if isinstance(value, str) else value
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise refusal("must be letters, digits, `.`, `_` and `-`, at most 64 of them")
@@ -49,6 +56,7 @@ Key = Annotated[
     Field(min_length=1),
 ]
 Name = Annotated[str, AfterValidator(_name)]
+Settle = Annotated[str, BeforeValidator(_settle)]
 
 
 def _scope(value: Any) -> Any:
@@ -84,7 +92,12 @@ class RateLimit(Settings):
     burst: Positive | None = None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: Positive = 1
-    """How much of the limit each request uses."""
+    """How much of the limit each request uses. With `settle` it is an estimate."""
+    settle: Settle | None = None
+    """What tells the true cost of a request, when `cost` is an estimate: `header:NAME` is a field of the service's
+    response, which the client does not get, or a hook; `hook` is only a hook (`request.settle(cost)`). What was
+    estimated too high comes back. What was estimated too low is debt, at most one `limit`. Without a true cost the
+    estimate stays; if no service got the request, all of it comes back."""
     per_route: bool = True
     """Count each route separately. If false, all routes with a limit of this name count together."""
     scope: Scope = None

@@ -12,7 +12,7 @@ from pylae.primitives.breaker import Attempt, CircuitBreaker
 from pylae.primitives.cache import Cache, CacheLookup, CacheResponse
 from pylae.primitives.given import Clock
 from pylae.primitives.health import HealthChecker
-from pylae.primitives.limit import Decision, SlidingWindow, TokenBucket
+from pylae.primitives.limit import Decision, Reservation, SlidingWindow, TokenBucket
 from pylae.primitives.rate_limiter import RateLimiter, SlidingWindowRateLimiter
 from pylae.primitives.router import Found, Router
 
@@ -30,6 +30,7 @@ __all__ = [
     "LoadBalancer",
     "Pick",
     "RateLimiter",
+    "Reservation",
     "Router",
     "SlidingWindow",
     "SlidingWindowRateLimiter",

@@ -24,15 +24,16 @@ Clock = Callable[[], int]
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 """Header fields, as a mapping or as pairs in order. Values are Latin-1."""
 
-_MOST = 2**32 - 1
+MOST = 2**32 - 1
+"""The largest number that the engine counts to."""
 
 Model = TypeVar("Model", bound=Settings)
 
 
 def count(number: int) -> int:
     """Returns `number` if the engine can count that far. Raises ValueError otherwise."""
-    if not 0 <= number <= _MOST:
-        raise ValueError(f"must be a whole number from 0 to {_MOST}")
+    if not 0 <= number <= MOST:
+        raise ValueError(f"must be a whole number from 0 to {MOST}")
     return number
 
 

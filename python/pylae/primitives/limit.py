@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pylae.engine import NativeSlidingWindow, NativeTokenBucket
-from pylae.primitives.given import Clock, count, nanoseconds, now
+from pylae.engine import NativeReservation, NativeSlidingWindow, NativeTokenBucket
+from pylae.primitives.given import MOST, Clock, count, nanoseconds, now
 from pylae.units import DurationLike
 
-__all__ = ["Decision", "SlidingWindow", "TokenBucket"]
+__all__ = ["Decision", "Reservation", "SlidingWindow", "TokenBucket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,30 @@ class Decision:
         return self.reset_ns / 1e9
 
 
+class Reservation:
+    """A cost that was only estimated. It is true if the estimate was taken; `settle` then corrects it."""
+
+    def __init__(self, decision: Decision, native: NativeReservation, clock: Clock) -> None:
+        self.decision = decision
+        """What the limiter has decided on the estimate."""
+        self._native, self._clock = native, clock
+
+    def __bool__(self) -> bool:
+        return self.decision.admitted
+
+    def settle(self, cost: int) -> None:
+        """Replaces the estimate by the true cost. A reservation that is dropped without it keeps its estimate.
+
+        If the estimate was too high, the rest comes back, as far as it still counts: not into a window that has passed,
+        and not what a bucket has refilled since. If it was too low, the rest is debt, at most one limit. Raises
+        ValueError for a negative cost, if the estimate was refused, and if the reservation is settled already.
+        """
+        if not self:
+            raise ValueError("nothing was reserved: the limiter has refused the estimate")
+        if not self._native.settle(now(self._clock), count(min(cost, MOST))):
+            raise ValueError("the reservation is settled already")
+
+
 class TokenBucket:
     """A bucket of `burst` (or else `limit`) tokens, full at first, refilled continuously at `limit` per `per`.
 
@@ -65,6 +89,13 @@ class TokenBucket:
         """
         return Decision(*self._native.check(now(self._clock), count(cost)))
 
+    def reserve(self, cost: int) -> Reservation:
+        """Takes an estimated cost, as `take` does. The true cost is settled once it is known. Raises ValueError for a
+        negative cost.
+        """
+        decision, reserved = self._native.reserve(now(self._clock), count(cost))
+        return Reservation(Decision(*decision), reserved, self._clock)
+
 
 class SlidingWindow:
     """Allows at most `limit` in any span of length `per`.
@@ -82,3 +113,10 @@ class SlidingWindow:
         cost.
         """
         return Decision(*self._native.check(now(self._clock), count(cost)))
+
+    def reserve(self, cost: int) -> Reservation:
+        """Takes an estimated cost, as `take` does. The true cost is settled once it is known. Raises ValueError for a
+        negative cost.
+        """
+        decision, reserved = self._native.reserve(now(self._clock), count(cost))
+        return Reservation(Decision(*decision), reserved, self._clock)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pylae.engine import NativeKeyedLimiter
 from pylae.primitives.given import Clock, count, now
-from pylae.primitives.limit import Decision
+from pylae.primitives.limit import Decision, Reservation
 
 __all__ = ["RateLimiter", "SlidingWindowRateLimiter"]
 
@@ -54,6 +54,22 @@ class RateLimiter:
         limit = self._usual if requests_per_minute is None else requests_per_minute
         key = client_id.encode("utf-8", "surrogatepass")
         return Decision(*self._native.check(key, count(limit), _MINUTE, now(self._clock), count(cost)))
+
+    def reserve(self, client_id: str, requests_per_minute: int | None = None, *, cost: int) -> Reservation:
+        """Takes an estimated cost, as `take` does. The true cost is settled once it is known:
+
+            reserved = tokens.reserve("user:7", cost=2000)
+            if reserved:
+                answer = await model.ask(question)
+                reserved.settle(answer.tokens)
+
+        From the first call on, each client takes 40 bytes more. Raises ValueError for an invalid limit and a negative
+        cost.
+        """
+        limit = self._usual if requests_per_minute is None else requests_per_minute
+        key = client_id.encode("utf-8", "surrogatepass")
+        decision, reserved = self._native.reserve(key, count(limit), _MINUTE, now(self._clock), count(cost))
+        return Reservation(Decision(*decision), reserved, self._clock)
 
     def __len__(self) -> int:
         """Number of clients in memory, including those that have been idle for a minute."""

@@ -919,7 +919,9 @@ class AddressLimitFields(TypedDict, total=False):
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """How much of the limit each request uses."""
+    """How much of the limit each request uses. With `settle` it is an estimate."""
+    settle: str | None
+    """Not available here: attempts are counted, whatever they cost."""
     per_route: bool
     """Count each route separately. If false, all routes with a limit of this name count together."""
     scope: Literal["node", "cluster"] | None
@@ -973,7 +975,9 @@ class AddressLimitsFields(TypedDict, total=False):
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """How much of the limit each request uses."""
+    """How much of the limit each request uses. With `settle` it is an estimate."""
+    settle: str | None
+    """Not available here: attempts are counted, whatever they cost."""
     per_route: bool
     """Count each route separately. If false, all routes with a limit of this name count together."""
     scope: Literal["node", "cluster"] | None
@@ -1009,7 +1013,12 @@ class RateLimitFields(TypedDict, total=False):
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """How much of the limit each request uses."""
+    """How much of the limit each request uses. With `settle` it is an estimate."""
+    settle: str | None
+    """What tells the true cost of a request, when `cost` is an estimate: `header:NAME` is a field of the service's
+    response, which the client does not get, or a hook; `hook` is only a hook (`request.settle(cost)`). What was
+    estimated too high comes back. What was estimated too low is debt, at most one `limit`. Without a true cost the
+    estimate stays; if no service got the request, all of it comes back."""
     per_route: bool
     """Count each route separately. If false, all routes with a limit of this name count together."""
     scope: Literal["node", "cluster"] | None
@@ -1064,7 +1073,12 @@ class RateLimitsFields(TypedDict, total=False):
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
-    """How much of the limit each request uses."""
+    """How much of the limit each request uses. With `settle` it is an estimate."""
+    settle: str | None
+    """What tells the true cost of a request, when `cost` is an estimate: `header:NAME` is a field of the service's
+    response, which the client does not get, or a hook; `hook` is only a hook (`request.settle(cost)`). What was
+    estimated too high comes back. What was estimated too low is debt, at most one `limit`. Without a true cost the
+    estimate stays; if no service got the request, all of it comes back."""
     per_route: bool
     """Count each route separately. If false, all routes with a limit of this name count together."""
     scope: Literal["node", "cluster"] | None

@@ -44,6 +44,7 @@ def test_dump_is_the_plan() -> None:
             "key": ["auto"],
             "burst": None,
             "cost": 1,
+            "settle": None,
             "per_route": True,
             "scope": None,
             "mode": "fast",

@@ -181,3 +181,38 @@ def test_a_cost_is_a_number() -> None:
         TokenBucket(1, 1).take(-1)
     with pytest.raises(TypeError):
         TokenBucket(1, 1).take("1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [TokenBucket, SlidingWindow])
+def test_an_estimate_is_settled(kind: type[TokenBucket | SlidingWindow]) -> None:
+    clock = Clock()
+    budget = kind(100, "1m", clock=clock)
+    reserved = [budget.reserve(40), budget.reserve(40)]
+    assert all(reserved) and [one.decision.remaining for one in reserved] == [60, 20]
+    refused = budget.reserve(40)
+    assert not refused
+    with pytest.raises(ValueError, match="nothing was reserved"):
+        refused.settle(1)
+    reserved[1].settle(5)
+    assert budget.take(0).remaining == 55
+    for cost in (5, 0):
+        with pytest.raises(ValueError, match="settled already"):
+            reserved[1].settle(cost)
+    with pytest.raises(ValueError, match="whole number"):
+        reserved[0].settle(-1)
+    reserved[0].settle(10**12)
+    assert budget.take(0).remaining == 0
+    # One limit of debt, whatever it was.
+    clock.now = 60 * 1_000_000_000
+    assert budget.take(0).remaining <= 100
+    clock.now *= 3
+    assert budget.take(0).remaining == 100
+
+
+@pytest.mark.parametrize("kind", [TokenBucket, SlidingWindow])
+def test_an_estimate_that_nobody_settles_stays(kind: type[TokenBucket | SlidingWindow]) -> None:
+    budget = kind(100, "1m", clock=Clock())
+    budget.reserve(40)
+    with_truth = budget.reserve(40)
+    with_truth.settle(0)
+    assert budget.take(0).remaining == 60

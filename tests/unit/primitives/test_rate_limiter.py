@@ -123,3 +123,40 @@ def test_from_several_threads() -> None:
 def test_any_text_is_a_client(client: str) -> None:
     limiter = RateLimiter(1, clock=FakeClock())
     assert [bool(limiter.take(client)) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("kind", [RateLimiter, SlidingWindowRateLimiter])
+def test_each_client_reserves_and_settles(kind: type[RateLimiter]) -> None:
+    limiter = kind(100, clock=FakeClock())
+    assert limiter.take("a", cost=10)
+    one, other = limiter.reserve("a", cost=40), limiter.reserve("b", cost=40)
+    assert limiter.take("a", cost=20).remaining == 30, "what is taken is no estimate"
+    one.settle(1)
+    other.settle(70)
+    assert [limiter.take(client, cost=0).remaining for client in "ab"] == [69, 30]
+    assert not limiter.reserve("b", cost=31)
+    assert limiter.reserve("b", 1000, cost=31), "the used share stays"
+    with pytest.raises(TypeError):
+        limiter.reserve("a")  # type: ignore[call-arg]
+
+
+def test_a_budget_is_never_overrun_by_many_threads() -> None:
+    """Estimates are upper bounds, and settled in any order."""
+    limiter, used = RateLimiter(10_000, clock=FakeClock()), []
+
+    def ask(number: int) -> None:
+        for turn in range(100):
+            cost = (number * 7 + turn * 13) % 50
+            reserved = limiter.reserve("a", cost=50)
+            if reserved:
+                used.append(cost)
+                reserved.settle(cost)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(used) <= 10_000
+    assert limiter.take("a", cost=0).remaining == 10_000 - sum(used)
+    assert sum(used) > 10_000 - 20 * 50

@@ -41,6 +41,9 @@ impl Exchange {
         copy.request.params.clone_from(&self.request.params);
         copy.route = self.route;
         self.copy_member(&mut copy);
+        if let Some(reserved) = self.admitted().and_then(|admitted| admitted.reserved.clone()) {
+            copy.admitted_mut().reserved = Some(reserved);
+        }
         (copy.times.started, copy.times.now, copy.times.wall) = (self.times.started, self.times.now, self.times.wall);
         copy
     }

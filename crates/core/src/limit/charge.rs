@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::decision::{Clocks, Decision, Reservation, clock_reading};
 use super::shape::{LimitError, LimitShape};
-use super::token_bucket::Account;
 
 /// A limit that is registered with a store.
 #[derive(Clone, Debug)]
@@ -41,8 +40,8 @@ pub struct Charge<'a> {
     pub(super) limit: &'a Limit,
     pub(super) key: &'a [u8],
     pub(super) cost: u32,
-    /// Filled in by the store for a token bucket that is settled.
-    pub(super) account: Account,
+    /// The account of the token bucket, filled in by the store if it is settled.
+    pub(super) account: u64,
     /// The decision, filled in by the store.
     pub decision: Decision,
 }
@@ -50,7 +49,7 @@ pub struct Charge<'a> {
 impl<'a> Charge<'a> {
     /// Creates a charge of `cost` to `key` of `limit`.
     pub fn new(limit: &'a Limit, key: &'a [u8], cost: u32) -> Self {
-        Self { limit, key, cost, account: Account::default(), decision: Decision::default() }
+        Self { limit, key, cost, account: 0, decision: Decision::default() }
     }
 
     /// Returns the limit.
@@ -72,7 +71,7 @@ impl<'a> Charge<'a> {
     /// was made `at` that time.
     pub fn reservation(&self, at: Clocks) -> Reservation {
         let reservation = Reservation::new(self.cost, &self.decision, at.now, clock_reading(&self.limit.shape, at));
-        Reservation { early: self.account.early, returned: self.account.returned, ..reservation }
+        Reservation { account: self.account, ..reservation }
     }
 }
 

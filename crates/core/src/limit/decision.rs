@@ -36,10 +36,8 @@ pub struct Reservation {
     pub(super) since: Instant,
     /// When the limit would have been completely unused again if nothing more had been charged after this.
     pub(super) until: u64,
-    /// How much `until` is too late, as in the level of a token bucket.
-    pub(super) early: u32,
-    /// How much had come back to the key before, for token buckets.
-    pub(super) returned: u64,
+    /// The account of the token bucket that it is in.
+    pub(super) account: u64,
 }
 
 impl Reservation {
@@ -47,7 +45,7 @@ impl Reservation {
     pub(super) fn new(cost: u32, decision: &Decision, since: Instant, reading: u64) -> Self {
         let reset = u64::try_from(decision.reset.as_nanos()).unwrap_or(u64::MAX);
         let cost = if decision.admitted { cost } else { 0 };
-        Self { cost, since, until: reading.saturating_add(reset), early: 0, returned: 0 }
+        Self { cost, since, until: reading.saturating_add(reset), account: 0 }
     }
 
     /// Returns the cost that was charged.

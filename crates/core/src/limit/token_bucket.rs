@@ -22,13 +22,21 @@ pub(super) struct Level {
     pub(super) early: u32,
 }
 
-/// What a token bucket whose costs are settled has besides the time at which it is full.
+/// What a token bucket has whose costs are settled, besides its level, in which each estimate is charged at once.
+///
+/// `paid + open` is a second upper bound of what a bucket has in use that was charged the true costs at once: true
+/// costs are charged later here, and estimates are not refilled before they are settled. So the level may be lowered to
+/// that: this is how estimates come back that were too high. In whichever order they are settled, the level is never
+/// below that of the bucket with the true costs, and never above that of a bucket that is charged the true costs as
+/// they are told.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Account {
-    /// The fraction of that time, as in a level.
-    pub(super) early: u32,
-    /// What has come back.
-    pub(super) returned: u64,
+pub(super) struct BucketAccount {
+    /// Tells accounts apart. A bucket that is full begins another one: what was charged before concerns it no longer.
+    pub(super) number: u64,
+    /// The level if only true costs are charged, when they are told.
+    pub(super) paid: Level,
+    /// Estimates that are not settled.
+    pub(super) open: u64,
 }
 
 impl Level {
@@ -83,34 +91,34 @@ impl LimitShape {
 }
 
 impl LimitShape {
-    /// Settles a reservation at `now`: returns the level, and how much has come back so far.
-    ///
-    /// What was charged too much comes back as far as it has not been refilled since: refilling begins with what was
-    /// charged first. `until` of a reservation is from the time of its charge; all that has come back since is taken
-    /// off it, as if it had been charged before. So the bucket never holds more than if the true cost had been charged
-    /// at once. What was charged too little is charged now.
+    /// Settles a reservation at `now`: returns the level, and the account afterwards. What was charged too little is
+    /// charged now.
     pub(super) fn settle_token_bucket(
         &self,
-        (level, returned): (Level, u64),
+        level: Level,
+        account: BucketAccount,
         now: u64,
         reservation: &Reservation,
         cost: u32,
-    ) -> (Level, u64) {
+    ) -> (Level, BucketAccount) {
         let every = u128::from(self.every);
-        let debt = level.debt(now, self);
-        if cost > reservation.cost {
-            let wanted = debt + u128::from(cost - reservation.cost) * every;
-            let next = Level::with_debt(wanted.min(u128::from(self.most_used()) * every).max(debt), now, self);
-            // At the clock's last nanosecond time would stop for the bucket.
-            return (if next.until < u64::MAX { next } else { level }, returned);
+        let charged = |level: Level, cost: u32| {
+            let debt = level.debt(now, self);
+            let most = u128::from(self.most_used()) * every;
+            (debt + u128::from(cost) * every).min(most.max(debt))
+        };
+        let more = cost.saturating_sub(reservation.cost);
+        let (mut used, mut open) = (charged(level, more), account.open);
+        let is_open = reservation.account == account.number;
+        let paid = charged(account.paid, if is_open { cost } else { more });
+        if is_open {
+            open = open.saturating_sub(reservation.cost.into());
+            used = used.min(paid + u128::from(open) * every);
         }
-        let charged = Level { until: reservation.until, early: reservation.early }.debt(now, self);
-        let returned_since = u128::from(returned.saturating_sub(reservation.returned)) * every;
-        let back = (u128::from(reservation.cost - cost) * every).min(charged.saturating_sub(returned_since)).min(debt);
-        if back == 0 {
-            return (level, returned);
-        }
-        (Level::with_debt(debt - back, now, self), returned.saturating_add(back.div_ceil(every) as u64))
+        let next = Level::with_debt(used, now, self);
+        // At the clock's last nanosecond time would stop for the bucket.
+        let level = if next.until < u64::MAX { next } else { level };
+        (level, BucketAccount { paid: Level::with_debt(paid, now, self), open, ..account })
     }
 }
 
@@ -129,37 +137,46 @@ pub struct TokenBucket {
     shape: LimitShape,
     level: Level,
     latest: u64,
-    /// How much has come back.
-    returned: u64,
+    account: BucketAccount,
 }
 
 impl TokenBucket {
     /// Creates a full bucket of `burst` (or else `limit`) tokens, refilled continuously at `limit / per`.
     pub fn new(limit: u32, per: Duration, burst: Option<u32>) -> Result<Self, LimitError> {
         let shape = LimitShape::new(LimitAlgorithm::TokenBucket, limit, per, burst)?;
-        Ok(Self { shape, level: Level::default(), latest: 0, returned: 0 })
+        Ok(Self { shape, level: Level::default(), latest: 0, account: BucketAccount::default() })
     }
 
     /// Takes `cost` tokens if there are enough.
     pub fn check(&mut self, now: Instant, cost: u32) -> Decision {
-        self.latest = self.latest.max(now.as_nanos());
-        let (outcome, level) = self.shape.token_bucket(self.level, self.latest, cost);
-        self.level = level;
-        outcome.relative_to(now.as_nanos())
+        let (decision, reservation) = self.reserve(now, cost);
+        self.settle(now, &reservation, reservation.cost);
+        decision
     }
 
-    /// Takes `cost` tokens if there are enough, as an estimate that [`settle`](Self::settle) corrects.
+    /// Takes `cost` tokens if there are enough, as an estimate that [`settle`](Self::settle) corrects. Each reservation
+    /// must be settled: by its estimate if nothing better is known.
     pub fn reserve(&mut self, now: Instant, cost: u32) -> (Decision, Reservation) {
-        let decision = self.check(now, cost);
+        self.latest = self.latest.max(now.as_nanos());
+        if self.level.until <= self.latest {
+            self.account = BucketAccount { number: self.account.number + 1, ..BucketAccount::default() };
+        }
+        let (outcome, level) = self.shape.token_bucket(self.level, self.latest, cost);
+        self.level = level;
+        let decision = outcome.relative_to(now.as_nanos());
         let reservation = Reservation::new(cost, &decision, now, now.as_nanos());
-        (decision, Reservation { early: self.level.early, returned: self.returned, ..reservation })
+        self.account.open += u64::from(reservation.cost);
+        (decision, Reservation { account: self.account.number, ..reservation })
     }
 
     /// Replaces the estimated cost of a reservation by the true one.
     pub fn settle(&mut self, now: Instant, reservation: &Reservation, cost: u32) {
         self.latest = self.latest.max(now.as_nanos());
-        (self.level, self.returned) =
-            self.shape.settle_token_bucket((self.level, self.returned), self.latest, reservation, cost);
+        if self.level.until <= self.latest {
+            self.account = BucketAccount { number: self.account.number + 1, ..BucketAccount::default() };
+        }
+        (self.level, self.account) =
+            self.shape.settle_token_bucket(self.level, self.account, self.latest, reservation, cost);
     }
 }
 

@@ -8,7 +8,8 @@ use pylae_core::limit::{
 };
 use pylae_core::{Exchange, Resume, Verdict};
 
-use super::{KeyRequest, LimitRule, RateLimit, clocks};
+use super::request::KeyRequest;
+use super::{LimitRule, RateLimit, clocks};
 
 /// The keys of all limits of a policy for one request.
 struct LimitKeys {
@@ -73,7 +74,7 @@ impl RateLimit {
     /// Charges all limits, or returns a verdict that waits for the store.
     fn check(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         keys: &LimitKeys,
         decisions: &mut [Decision; MAX_CHARGES],
     ) -> Result<ChargeVerdict, Verdict> {
@@ -133,19 +134,52 @@ impl RateLimit {
     /// Takes over what the cluster has decided, and gives back what this node has charged if that is a refusal.
     fn conclude(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         keys: &LimitKeys,
         decisions: &mut [Decision; MAX_CHARGES],
         own: &[(Decision, Reservation)],
         shared: ChargeDecisions,
     ) -> ChargeVerdict {
         self.place(true, shared.decisions, decisions);
-        let ChargeVerdict::Refused { by } = shared.verdict else { return ChargeVerdict::Admitted };
+        let ChargeVerdict::Refused { by } = shared.verdict else {
+            self.keep(exchange, keys, decisions, own);
+            return ChargeVerdict::Admitted;
+        };
         for ((index, limit), (_, reservation)) in self.counted(false).zip(own) {
             self.shared.counters.settle(&limit.limit, keys.of(index), reservation, 0, clocks(exchange));
             decisions[index].remaining += limit.cost;
         }
         ChargeVerdict::Refused { by: self.nth(true, by) }
+    }
+
+    /// Settles by their estimates what this node has charged and keeps, and reserves the limits whose true cost comes
+    /// later.
+    fn keep(
+        &self,
+        exchange: &mut Exchange,
+        keys: &LimitKeys,
+        decisions: &[Decision; MAX_CHARGES],
+        own: &[(Decision, Reservation)],
+    ) {
+        let at = clocks(exchange);
+        let is_settled = |index| self.settled.iter().any(|settled| settled.limit == index);
+        for ((index, limit), (_, reservation)) in self.counted(false).zip(own).filter(|((at, _), _)| !is_settled(*at)) {
+            self.shared.counters.settle(&limit.limit, keys.of(index), reservation, limit.cost, at);
+        }
+        if self.settled.is_empty() {
+            return;
+        }
+        self.reserve(exchange, |index| {
+            let (limit, key) = (&self.limits[index], keys.of(index));
+            let known = self.counted(false).zip(own).find(|((at, _), _)| *at == index);
+            let from_cluster = || {
+                let mut charge = Charge::new(&limit.limit, key, limit.cost);
+                charge.decision = decisions[index];
+                charge.reservation(at)
+            };
+            let reservation = known.map_or_else(from_cluster, |(_, (_, reservation))| *reservation);
+            (key, reservation)
+        });
     }
 
     /// The position of the `by`-th limit that the cluster, or this node, counts.

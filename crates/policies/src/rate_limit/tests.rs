@@ -11,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 fn limit(name: &str, limit: u32, key: &str) -> Value {
     json!({
         "name": name, "limit": limit, "per": 60.0, "algorithm": "token_bucket", "key": [key], "burst": null, "cost": 1,
-        "per_route": true, "scope": null, "mode": "fast", "headers": true,
+        "settle": null, "per_route": true, "scope": null, "mode": "fast", "headers": true,
     })
 }
 
@@ -189,3 +189,88 @@ fn before_authentication_there_are_no_users() {
 }
 
 mod shared;
+
+fn settled(name: &str, cost: u32, settle: &str) -> Value {
+    json!({
+        "name": name, "limit": 100, "per": 60.0, "algorithm": "token_bucket", "key": ["user"], "burst": null, "cost": cost,
+        "settle": settle, "per_route": true, "scope": null, "mode": "fast", "headers": true,
+    })
+}
+
+/// Puts an instance's response into the exchange.
+fn respond(exchange: &mut Exchange, fields: &str) {
+    exchange.sent = true;
+    exchange.response.buffer.extend_from_slice(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+    let bounds = pylae_http::HeadLimits { head: 1 << 16, target: 1 << 16, fields: 100 };
+    assert!(exchange.response.head.parse(&exchange.response.buffer, &bounds).unwrap());
+}
+
+fn left(policy: &RateLimit) -> Vec<u32> {
+    let holder: Holder = serde_json::from_value(json!({"user": "7", "ip": null, "headers": {}})).unwrap();
+    let at = Clocks { now: Instant::from_nanos(100 * SECOND), ..Clocks::default() };
+    let standing = |limit: &LimitRule| policy.standing(&limit.name, &holder, at, false).unwrap().remaining;
+    policy.limits.iter().map(standing).collect()
+}
+
+#[test]
+fn estimates_are_settled_by_fields_and_hooks() {
+    let limits = [settled("a", 40, "header:x-cost"), limit("plain", 50, "user"), settled("b", 30, "hook")];
+    let shared = Arc::new(PolicyShared::new(1000));
+    let policy = build(config(&limits, Value::Null), "r", &shared).unwrap();
+    let mut exchange = exchange(Some("7"), "");
+    assert!(admitted(&policy, &mut exchange));
+    assert_eq!(left(&policy), [60, 49, 70]);
+    respond(&mut exchange, "X-Cost: 5\r\n");
+    policy.read_costs(&exchange);
+    policy.on_response(&mut exchange);
+    assert_eq!(left(&policy), [95, 49, 70]);
+    assert_eq!(exchange.response.value("x-cost"), None);
+    // A hook tells it while the body passes, by the index among the limits that are settled.
+    exchange.admitted().unwrap().reserved.as_ref().unwrap().tell(Some(1), 50);
+    assert_eq!(policy.settle(&exchange, true), 0);
+    assert_eq!(left(&policy), [95, 49, 50]);
+    assert_eq!(policy.settle(&exchange, true), 0);
+    assert_eq!(left(&policy), [95, 49, 50], "once");
+}
+
+#[test]
+fn estimates_stay_once_something_was_sent() {
+    let shared = Arc::new(PolicyShared::new(1000));
+    let policy = build(config(&[settled("a", 40, "header:x-cost")], Value::Null), "r", &shared).unwrap();
+    for (fields, sent, after) in [("", false, 100), ("", true, 60), ("X-Cost: -1\r\n", true, 20)] {
+        let mut exchange = exchange(Some("7"), "");
+        assert!(admitted(&policy, &mut exchange));
+        if sent {
+            respond(&mut exchange, fields);
+            policy.read_costs(&exchange);
+        }
+        policy.on_response(&mut exchange);
+        assert_eq!(policy.settle(&exchange, true), usize::from(sent));
+        assert_eq!(left(&policy), [after], "{fields}");
+    }
+    let mut refused = exchange(Some("7"), "");
+    assert!(!admitted(&policy, &mut refused));
+    policy.on_response(&mut refused);
+    assert_eq!(left(&policy), [20]);
+}
+
+#[test]
+fn what_cannot_be_settled_is_refused() {
+    let shared = Arc::new(PolicyShared::new(1000));
+    for field in ["content-length", "connection", "a b"] {
+        let limits = [settled("a", 40, &format!("header:{field}"))];
+        let problems = build(config(&limits, Value::Null), "r", &shared).err().unwrap();
+        assert_eq!(problems[0].path, "limits[0].settle");
+    }
+    for settle in ["header:", "x-cost", ""] {
+        assert!(
+            serde_json::from_value::<Config>(json!({"limits": [settled("a", 1, settle)], "concurrency": null}))
+                .is_err()
+        );
+    }
+    let mut limits = settled("a", 40, "hook");
+    limits["key"] = json!(["ip"]);
+    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
+    let problems = AddressLimit::build(config(&[limits], Value::Null), &parts).err().unwrap();
+    assert_eq!(problems[0].path, "limits[0].settle");
+}

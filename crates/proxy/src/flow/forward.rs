@@ -73,6 +73,7 @@ impl<'a> Flow<'a> {
                     let late = deadline.is_some_and(|deadline| now >= deadline);
                     let forwarded = conclude(response, service, picked, permit, late)?;
                     set_affinity_cookie(&forwarded, client, exchange);
+                    route.chain.read_costs(exchange);
                     self.record_address(route, &forwarded);
                     return Ok(forwarded);
                 }

@@ -23,6 +23,7 @@ impl Flow<'_> {
     /// Logs and counts the exchange exactly once: here, or on drop if a drain timed out and ended its task.
     pub(super) fn observe(&mut self, sent: Sent) {
         self.observed = true;
+        self.settle();
         if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
             self.exchange.response.code = Some(CLIENT_TOO_SLOW);
         }
@@ -47,6 +48,17 @@ impl Flow<'_> {
         };
         if let Some(series) = series {
             series.of(self.worker.index).record(exchange, &ended);
+        }
+    }
+
+    /// Settles the limits whose true cost was told after the response's head, by hooks that see bodies, and those of an
+    /// exchange that was cut off.
+    fn settle(&mut self) {
+        let Some(route) = self.route.filter(|route| !route.chain.settled().is_empty()) else { return };
+        self.exchange.times.now = clock::now();
+        let estimates = route.chain.settle(self.exchange);
+        if estimates > 0 {
+            debug!(id = %self.exchange.request.id.escape_ascii(), estimates, "the cost is not known: the estimate stays");
         }
     }
 

@@ -67,7 +67,8 @@ impl Snapshot {
         };
         for (index, route) in self.routes.iter_mut().enumerate() {
             let Some(hooked) = route.chain.outlet::<Hooked>() else { continue };
-            let stage = HookStage::Route { name: &route.name, params: self.router.params(index) };
+            let (params, settled) = (self.router.params(index), route.chain.settled());
+            let stage = HookStage::Route { name: &route.name, params, settled };
             let hooks: Option<Arc<dyn Hooks>> =
                 compile(stage, hooked.calls(), &|| format!("routes[{index}].policies.hooks"));
             route.hooks = hooks;

@@ -200,6 +200,8 @@ impl Attempt<'_, '_> {
             Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
         let deadline = Rc::clone(&client.deadline);
         let wait = self.start_wait(client, self.route.timeout);
+        // Holds if this task ends before it is known.
+        let sent_before = std::mem::replace(&mut exchange.sent, true);
         let mut progress = AttemptProgress { attempt: self, connection, upload, interim: 0, wait, immediate: true };
         let result = match deadline.within(|cx| progress.poll(cx, client, exchange)).await {
             Some(result) => result,
@@ -213,6 +215,7 @@ impl Attempt<'_, '_> {
                 Err(self.attribute(progress.fault(AttemptOutcome::Timeout, exchange), progress.wait, exchange))
             }
         };
+        exchange.sent = sent_before || progress.is_sent();
         let AttemptProgress { connection, upload, .. } = progress;
         match result {
             Ok(framing) => Ok(UpstreamResponse { connection, upload, framing }),
@@ -270,9 +273,13 @@ struct AttemptProgress<'o, 'a, 's> {
 }
 
 impl AttemptProgress<'_, '_, '_> {
+    /// Returns true if the instance may have acted on the request.
+    fn is_sent(&self) -> bool {
+        self.upload.is_started() && !self.connection.is_unprocessed()
+    }
+
     fn fault(&self, outcome: AttemptOutcome, exchange: &Exchange) -> Failure {
-        let sent = self.upload.is_started() && !self.connection.is_unprocessed();
-        Failure::instance(outcome, sent, self.interim > 0 || !exchange.response.buffer.is_empty())
+        Failure::instance(outcome, self.is_sent(), self.interim > 0 || !exchange.response.buffer.is_empty())
     }
 
     /// Ready with the framing of the response body once its head is in `exchange`.

@@ -19,7 +19,7 @@ fn get(path: &str) -> String {
 fn with_limit(plan: Plan, limit: &Value) -> Plan {
     let mut whole = json!({
         "name": "default", "limit": 2, "per": 60.0, "algorithm": "token_bucket", "key": ["ip"], "burst": null,
-        "cost": 1, "per_route": true, "scope": null, "mode": "fast", "headers": true,
+        "cost": 1, "settle": null, "per_route": true, "scope": null, "mode": "fast", "headers": true,
     });
     whole.as_object_mut().unwrap().extend(limit.as_object().unwrap().clone());
     plan.with_route(json!({"policies": {"rate_limit": {"limits": [whole], "concurrency": null}}}))

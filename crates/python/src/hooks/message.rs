@@ -12,5 +12,6 @@ pub(crate) mod ready;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod response_mapping;
+pub(crate) mod settle;
 pub(crate) mod text;
 pub(crate) mod user;

@@ -1,6 +1,7 @@
 //! Token bucket and sliding window, for one key and for many.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pylae_core::Instant;
@@ -12,9 +13,52 @@ use pyo3::prelude::*;
 /// nanoseconds until the whole limit is available.
 type CheckResult = (bool, u32, Option<u64>, u64);
 
+/// What was charged by an estimate, and what settles it.
+#[pyclass(name = "Reservation", frozen)]
+pub(super) struct PyReservation {
+    estimate: u32,
+    settle: Mutex<Option<SettleCall>>,
+}
+
+/// Settles a reservation at a time by the true cost.
+type SettleCall = Box<dyn FnOnce(u64, u32) + Send>;
+
+impl PyReservation {
+    fn new(
+        reservation: limit::Reservation,
+        settle: impl FnOnce(u64, &limit::Reservation, u32) + Send + 'static,
+    ) -> Self {
+        let estimate = reservation.cost();
+        let settle: SettleCall = Box::new(move |now, cost| settle(now, &reservation, cost));
+        Self { estimate, settle: Mutex::new(Some(settle)) }
+    }
+
+    fn take(&self) -> Option<SettleCall> {
+        self.settle.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl PyReservation {
+    /// Replaces the estimate by the true cost. Returns False if it was settled before.
+    fn settle(&self, now: u64, cost: u32) -> bool {
+        self.take().map(|settle| settle(now, cost)).is_some()
+    }
+}
+
+impl Drop for PyReservation {
+    /// A reservation that nobody settles is settled by its estimate.
+    fn drop(&mut self) {
+        if let Some(settle) = self.take() {
+            // The limiter's clock does not go back.
+            settle(0, self.estimate);
+        }
+    }
+}
+
 /// A token bucket. Times are in nanoseconds.
 #[pyclass(name = "TokenBucket", frozen)]
-pub(super) struct PyTokenBucket(Mutex<limit::TokenBucket>);
+pub(super) struct PyTokenBucket(Arc<Mutex<limit::TokenBucket>>);
 
 #[pymethods]
 impl PyTokenBucket {
@@ -25,13 +69,23 @@ impl PyTokenBucket {
 
     /// Charges `cost`, or nothing if it is refused.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
-        to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
+        to_result(lock(&self.0).check(Instant::from_nanos(now), cost))
+    }
+
+    /// Charges `cost` as an estimate, or nothing if it is refused.
+    fn reserve(&self, now: u64, cost: u32) -> (CheckResult, PyReservation) {
+        let (decision, reservation) = lock(&self.0).reserve(Instant::from_nanos(now), cost);
+        let limiter = Arc::clone(&self.0);
+        let settle = move |now, reservation: &limit::Reservation, cost| {
+            lock(&limiter).settle(Instant::from_nanos(now), reservation, cost);
+        };
+        (to_result(decision), PyReservation::new(reservation, settle))
     }
 }
 
 /// A sliding window. Times are in nanoseconds.
 #[pyclass(name = "SlidingWindow", frozen)]
-pub(super) struct PySlidingWindow(Mutex<limit::SlidingWindow>);
+pub(super) struct PySlidingWindow(Arc<Mutex<limit::SlidingWindow>>);
 
 #[pymethods]
 impl PySlidingWindow {
@@ -42,15 +96,27 @@ impl PySlidingWindow {
 
     /// Charges `cost`, or nothing if it is refused.
     fn check(&self, now: u64, cost: u32) -> CheckResult {
-        to_result(self.0.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::from_nanos(now), cost))
+        to_result(lock(&self.0).check(Instant::from_nanos(now), cost))
+    }
+
+    /// Charges `cost` as an estimate, or nothing if it is refused.
+    fn reserve(&self, now: u64, cost: u32) -> (CheckResult, PyReservation) {
+        let (decision, reservation) = lock(&self.0).reserve(Instant::from_nanos(now), cost);
+        let limiter = Arc::clone(&self.0);
+        let settle = move |now, reservation: &limit::Reservation, cost| {
+            lock(&limiter).settle(Instant::from_nanos(now), reservation, cost);
+        };
+        (to_result(decision), PyReservation::new(reservation, settle))
     }
 }
 
 /// Limits by keys, in the table that the gateway keeps them in. Times are in nanoseconds.
 #[pyclass(name = "KeyedLimiter", frozen)]
 pub(super) struct PyKeyedLimiter {
-    store: MemoryCounterStore,
+    store: Arc<MemoryCounterStore>,
     algorithm: LimitAlgorithm,
+    /// Set by the first reservation: what is needed to settle is kept for each key from then on.
+    settled: AtomicBool,
 }
 
 #[pymethods]
@@ -59,19 +125,29 @@ impl PyKeyedLimiter {
     #[new]
     fn make(sliding: bool, max_keys: usize) -> Self {
         let algorithm = if sliding { LimitAlgorithm::SlidingWindow } else { LimitAlgorithm::TokenBucket };
-        Self { store: MemoryCounterStore::new(max_keys), algorithm }
+        Self { store: Arc::new(MemoryCounterStore::new(max_keys)), algorithm, settled: AtomicBool::new(false) }
     }
 
     /// Charges `cost` to `key`, or nothing if it is refused. Figures that are new to a key keep its used share.
     fn check(&self, key: Vec<u8>, limit: u32, per: u64, now: u64, cost: u32) -> PyResult<CheckResult> {
-        let invalid = |error: limit::LimitError| PyValueError::new_err(error.to_string());
-        let shape = LimitShape::new(self.algorithm, limit, Duration::from_nanos(per), None).map_err(invalid)?;
-        let limit = self.store.register("", shape).map_err(invalid)?;
-        let mut charges = [Charge::new(&limit, &key, cost)];
-        let at = Clocks { now: Instant::from_nanos(now), wall: Duration::ZERO };
-        // The decision says the same.
-        let _ = self.store.check_all(&mut charges, at);
-        Ok(to_result(charges[0].decision))
+        let (result, reserved) = self.charge(key, limit, per, now, cost)?;
+        // What is taken is settled: it is no estimate.
+        drop(reserved);
+        Ok(result)
+    }
+
+    /// Like `check`, as an estimate.
+    fn reserve(
+        &self,
+        key: Vec<u8>,
+        limit: u32,
+        per: u64,
+        now: u64,
+        cost: u32,
+    ) -> PyResult<(CheckResult, PyReservation)> {
+        self.settled.store(true, Ordering::Relaxed);
+        let (result, reserved) = self.charge(key, limit, per, now, cost)?;
+        Ok((result, reserved.unwrap_or_else(|| PyReservation::new(limit::Reservation::default(), |_, _, _| ()))))
     }
 
     /// Number of keys, including idle ones.
@@ -80,8 +156,48 @@ impl PyKeyedLimiter {
     }
 }
 
-fn wrap<T>(result: Result<T, limit::LimitError>) -> PyResult<Mutex<T>> {
-    result.map(Mutex::new).map_err(|error| PyValueError::new_err(error.to_string()))
+impl PyKeyedLimiter {
+    /// Charges `cost` to `key`. Returns a reservation if there are any.
+    fn charge(
+        &self,
+        key: Vec<u8>,
+        limit: u32,
+        per: u64,
+        now: u64,
+        cost: u32,
+    ) -> PyResult<(CheckResult, Option<PyReservation>)> {
+        let shape = LimitShape::new(self.algorithm, limit, Duration::from_nanos(per), None).map_err(invalid)?;
+        let settled = self.settled.load(Ordering::Relaxed);
+        let shape = if settled { shape.with_settlement() } else { shape };
+        let (limit, at) = (self.store.register("", shape).map_err(invalid)?, at(now));
+        let mut charges = [Charge::new(&limit, &key, cost)];
+        // The decision says the same.
+        let _ = self.store.check_all(&mut charges, at);
+        let (result, reservation) = (to_result(charges[0].decision), charges[0].reservation(at));
+        let reserved = settled.then(|| {
+            let store = Arc::clone(&self.store);
+            PyReservation::new(reservation, move |now, reservation, cost| {
+                store.settle(&limit, &key, reservation, cost, self::at(now));
+            })
+        });
+        Ok((result, reserved))
+    }
+}
+
+fn at(now: u64) -> Clocks {
+    Clocks { now: Instant::from_nanos(now), wall: Duration::ZERO }
+}
+
+fn invalid(error: limit::LimitError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn lock<T>(limiter: &Mutex<T>) -> MutexGuard<'_, T> {
+    limiter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wrap<T>(result: Result<T, limit::LimitError>) -> PyResult<Arc<Mutex<T>>> {
+    result.map(|limiter| Arc::new(Mutex::new(limiter))).map_err(invalid)
 }
 
 fn to_result(decision: limit::Decision) -> CheckResult {

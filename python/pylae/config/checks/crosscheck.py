@@ -221,7 +221,8 @@ def _shared_limits(view: View) -> Iterator[Finding]:
         for policy, settings in effective_policies(route, view.config).items():
             limits = settings.limits if isinstance(settings, RateLimits) else ()
             for place, limit in enumerate(limits):
-                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit)
+                settled = limit.settle is not None
+                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit, settled)
                 if not limit.per_route and said.setdefault((policy, limit.name), figures) != figures:
                     where = ("policies",) if getattr(route, policy) is None else ("routes", index)
                     message = f"another route has a limit `{limit.name}` with `per_route: false` and other values"

@@ -5,7 +5,6 @@ use super::slot::{Clock, CounterSlot, SlotIndex};
 use super::{Limit, MemoryCounterStore};
 use crate::limit::decision::{Clocks, Reservation};
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
-use crate::limit::token_bucket::Account;
 
 impl MemoryCounterStore {
     /// Replaces the estimated cost of a charge to `key` by the true one.
@@ -15,10 +14,9 @@ impl MemoryCounterStore {
     /// at once. Nothing comes back to a key without a slot of its own, or if the figures of the limit have changed.
     ///
     /// **More** is charged now, whatever is left: it is debt, of one limit at most.
+    ///
+    /// Each reservation is to be settled: by its estimate if nothing better is known.
     pub fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
-        if cost == reservation.cost {
-            return;
-        }
         let tag = self.tagger.tag(limit.salt, key);
         let mut shard = self.shards[self.shard_of(tag)].0.lock();
         let clock = shard.advance(at);
@@ -51,10 +49,9 @@ impl CounterShard {
         let was_idle = before.is_idle(clock);
         match shape.algorithm {
             LimitAlgorithm::TokenBucket => {
-                let state = (self.level(before), self.returned_to(before, clock));
-                let (level, returned) = shape.settle_token_bucket(state, clock.now, reservation, cost);
-                self.count_returned(returned - state.1);
-                slot = self.keep_account(before, slot.with_level(level), Account { early: level.early, returned });
+                let (level, account) = (self.level(before), self.account(before, clock));
+                let (level, account) = shape.settle_token_bucket(level, account, clock.now, reservation, cost);
+                slot = self.keep_account(before, level, account);
             }
             LimitAlgorithm::FixedWindow => {
                 let count = shape.settle_fixed_window(slot.count(), clock.wall, reservation, cost);

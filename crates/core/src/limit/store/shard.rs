@@ -8,12 +8,11 @@ mod account;
 mod carry;
 mod counting;
 
-use super::slot::{Clock, CounterSlot, SlotIndex};
+use super::slot::{Clock, CounterSlot, KeptAccount, SlotIndex};
 use crate::limit::charge::Limit;
 use crate::limit::decision::{Clocks, wall_nanos};
 use crate::limit::sliding_window::{AdmissionLog, AdmittedRun, MIN_RUNS};
 use crate::limit::tag::CounterTag;
-use crate::limit::token_bucket::Account;
 
 const WAYS: usize = 4;
 /// Largest number of sets that are searched for an evictable key.
@@ -45,11 +44,10 @@ pub(super) struct CounterShard {
     shared: Vec<CounterSlot>,
     next_sweep: u64,
     /// What only token buckets that are settled have, one each.
-    accounts: Vec<Account>,
+    accounts: Vec<KeptAccount>,
     free_accounts: Vec<usize>,
-    /// What has come back to all keys. An account begins with it, so that the count of a key never goes back, even if
-    /// the key was idle or forgotten in between.
-    returned: u64,
+    /// Number of the latest account.
+    account_number: u64,
     /// Set that `evict_elsewhere` has searched last.
     hand: usize,
 }
@@ -69,7 +67,7 @@ impl CounterShard {
             next_sweep: 0,
             accounts: Vec::new(),
             free_accounts: Vec::new(),
-            returned: 0,
+            account_number: 0,
             hand: 0,
         }
     }
@@ -83,7 +81,7 @@ impl CounterShard {
         self.sets.len() * size_of::<SlotSet>()
             + self.logs.capacity() * size_of::<AdmissionLog>()
             + (self.free_logs.capacity() + self.free_accounts.capacity()) * size_of::<usize>()
-            + self.accounts.capacity() * size_of::<Account>()
+            + self.accounts.capacity() * size_of::<KeptAccount>()
             + self.shared.capacity() * size_of::<CounterSlot>()
             + runs * size_of::<AdmittedRun>()
     }

@@ -4,7 +4,7 @@ use crate::limit::charge::Limit;
 use crate::limit::fixed_window::Count;
 use crate::limit::shape::LimitAlgorithm;
 use crate::limit::tag::CounterTag;
-use crate::limit::token_bucket::Level;
+use crate::limit::token_bucket::{BucketAccount, Level};
 
 /// Highest limit id that fits into a slot.
 pub(super) const MAX_ID: u32 = (1 << 24) - 1;
@@ -55,6 +55,14 @@ pub(super) struct CounterSlot {
     pub(super) used: u32,
     /// Id of the limit (0: empty) and flags.
     meta: u32,
+}
+
+/// An account, and what its slot has no room for.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct KeptAccount {
+    /// Fraction of the slot's `until`.
+    pub(super) early: u32,
+    pub(super) account: BucketAccount,
 }
 
 impl CounterSlot {
@@ -114,6 +122,11 @@ impl CounterSlot {
     /// Index of its account, if it has one.
     pub(super) fn account(&self) -> Option<usize> {
         self.has(ACCOUNT).then_some(self.used as usize)
+    }
+
+    /// The level of a token bucket without an account.
+    pub(super) fn level(&self) -> Level {
+        Level { until: self.until, early: self.used }
     }
 
     /// The slot with the level of a token bucket, without an account.

@@ -145,3 +145,33 @@ fn the_place_of_a_request_that_waits_is_its_own() {
     assert!(matches!(run(&policy, &mut second), (true, Verdict::Reject(_))));
     assert_eq!(shared.in_flight.keys(), 0, "a refusal gives the place back");
 }
+
+#[test]
+fn estimates_of_both_sides_are_settled() {
+    let of_the_cluster = {
+        let mut written = settled("theirs", 40, "header:x-cost");
+        written["algorithm"] = "sliding_window".into();
+        written
+    };
+    let mut of_the_node = settled("ours", 30, "header:x-cost");
+    of_the_node["scope"] = "node".into();
+    let limits = [own("plain", 50, "user"), of_the_cluster, of_the_node];
+    let policy = build(config(&limits, Value::Null), "r", &cluster()).unwrap();
+    let asked = || {
+        let mut exchange = exchange(Some("7"), "");
+        assert!(matches!(run(&policy, &mut exchange), (true, Verdict::Continue)));
+        exchange
+    };
+    let mut told = asked();
+    assert_eq!(left(&policy), [49, 60, 70]);
+    respond(&mut told, "X-Cost: 2\r\n");
+    policy.read_costs(&told);
+    policy.on_response(&mut told);
+    assert_eq!(left(&policy), [49, 98, 98]);
+    policy.on_response(&mut asked());
+    assert_eq!(left(&policy), [48, 98, 98], "nothing was sent");
+    let mut untold = asked();
+    untold.sent = true;
+    assert_eq!(policy.settle(&untold, true), 2);
+    assert_eq!(left(&policy), [47, 58, 68]);
+}

@@ -134,7 +134,7 @@ fn what_a_limit_has_counted_outlives_the_plan() {
     let limited = |name: &str| {
         let limit: Value = json!({
             "name": "default", "limit": 2, "per": 3600.0, "algorithm": "token_bucket", "key": ["ip"], "burst": null,
-            "cost": 1, "per_route": true, "scope": null, "mode": "fast", "headers": true,
+            "cost": 1, "settle": null, "per_route": true, "scope": null, "mode": "fast", "headers": true,
         });
         named(&instance, name).with_route(json!({"policies": {"rate_limit": {"limits": [limit], "concurrency": null}}}))
     };

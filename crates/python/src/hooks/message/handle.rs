@@ -43,6 +43,8 @@ pub(crate) struct About {
     pub(crate) routes: Arc<[Box<str>]>,
     /// Names of the values that the route's match captures.
     pub(crate) params: Box<[Box<str>]>,
+    /// Names of the route's limits that are settled.
+    pub(crate) settled: Box<[Box<str>]>,
     /// Name of the route's service.
     pub(crate) service: Option<Box<str>>,
     /// Names of all services.

@@ -16,6 +16,7 @@ use super::headers::{Of, PyHeaders};
 use super::mapping;
 use super::parsed::{self, PyQueryParams, PyUrl};
 use super::ready::Ready;
+use super::settle;
 use super::text;
 use super::user::PyUser;
 use crate::errors::hook_error;
@@ -221,6 +222,13 @@ impl PyRequest {
             )
         })?;
         Ok(PyBytes::new(py, &body))
+    }
+
+    /// Tells what the request has really cost, for the limits of the route that have `settle`: for all of them, or for
+    /// the one with this name. Raises `LookupError` if there is no such limit.
+    #[pyo3(signature = (cost, *, name = None))]
+    fn settle(&self, py: Python<'_>, cost: &Bound<'_, PyAny>, name: Option<&str>) -> PyResult<()> {
+        settle::tell(self, py, cost, name)
     }
 
     /// Returns the body as an awaitable.

@@ -7,7 +7,6 @@ use crate::limit::decision::AbsoluteDecision;
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
 use crate::limit::sliding_window::{AdmissionLog, AdmittedRun};
 use crate::limit::store::slot::{Clock, CounterSlot, SlotIndex};
-use crate::limit::token_bucket::Account;
 
 /// Memory for logs of sliding windows, in bytes for each key that the shard may hold.
 const LOG_BYTES: usize = 64;
@@ -45,7 +44,7 @@ impl CounterShard {
         }
     }
 
-    /// Stores the slot that `check` has returned. Returns its account, if it has one.
+    /// Stores the slot that `check` has returned. Returns the number of its account, if it has one.
     pub(crate) fn commit(
         &mut self,
         place: SlotIndex,
@@ -53,22 +52,23 @@ impl CounterShard {
         limit: &Limit,
         clock: Clock,
         cost: u32,
-    ) -> Account {
-        let Some(before) = self.get(place) else { return Account::default() };
-        let first = before.is_idle(clock);
-        let mut account = Account::default();
+    ) -> u64 {
+        let Some(before) = self.get(place) else { return 0 };
+        let mut number = 0;
         match limit.shape.algorithm {
             LimitAlgorithm::SlidingWindow => slot = self.add_run(slot, &limit.shape, clock, cost),
             LimitAlgorithm::TokenBucket if limit.shape.settled => {
-                account = Account { early: slot.used, returned: self.returned_to(before, clock) };
-                slot = self.keep_account(before, slot, account);
+                let mut account = self.account(before, clock);
+                account.open = account.open.saturating_add(cost.into());
+                number = account.number;
+                slot = self.keep_account(before, slot.level(), account);
             }
             LimitAlgorithm::TokenBucket | LimitAlgorithm::FixedWindow => {}
         }
         slot.pin(false);
-        slot.charged(first);
+        slot.charged(before.is_idle(clock));
         self.put(place, slot);
-        account
+        number
     }
 
     pub(crate) fn add_run(
