@@ -14,6 +14,6 @@ pub(super) fn tell_configuration(store: Option<&Arc<Store>>, plan: &Plan) {
     let routes = serde_json::to_vec(&plan.routes).unwrap_or_default();
     let digest = digest::digest(&digest::SHA256, &routes);
     // Enough to tell configurations apart, and too little to find out what is in them.
-    let start: String = digest.as_ref().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-    store.set_configuration(start);
+    let start = digest.as_ref().iter().take(5).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    store.set_configuration(format!("{start:010x}"));
 }

@@ -113,7 +113,7 @@ impl ThisNode {
 
     /// Returns true if it is time to look at the others: seldom if they are many.
     pub(super) fn looks(&self, nodes: usize) -> bool {
-        self.words.lock().number % (nodes / 10).clamp(1, 30) == 0
+        self.words.lock().number.is_multiple_of((nodes / 10).clamp(1, 30))
     }
 
     /// Notes that what was said `before` is no longer in the store, and how long the answer took.
