@@ -106,8 +106,8 @@ def judge(
     """Returns the health by a summary (`pylae.engine.Engine.summary`), of the gateway and of each service.
 
     A failing service makes the gateway degraded but not unhealthy, because the other services still work. So do a stuck
-    hook, a shortage of descriptors or memory, and a store that is not available. `troubles` say why instances of services cannot be looked up
-    (`pylae.registry`); they may be outdated then.
+    hook, a shortage of descriptors or memory, and a store that is not available. `troubles` say why instances of
+    services cannot be looked up (`pylae.registry`); they may be outdated then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}

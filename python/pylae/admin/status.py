@@ -87,7 +87,9 @@ def router(runtime: Runtime) -> APIRouter:
 
 
 def _cluster(store: dict[str, Any] | None) -> ClusterStatus | None:
-    return store and ClusterStatus(
+    if store is None:
+        return None
+    return ClusterStatus(
         name=store["cluster"],
         node=store["node"],
         nodes=store["nodes"],

@@ -79,13 +79,14 @@ impl Page {
     pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
         let mut line = Self::default();
         line.sample(&format!("{name}_bucket"), labels, "");
+        let before = if labels.is_empty() { "{le=\"" } else { ",le=\"" };
         // Cut the closing bracket, the blank and the newline.
         let start = line.text.trim_end_matches(['}', ' ', '\n']);
         let (counts, count) = (durations.up_to(BOUNDS.map(|(nanos, _)| nanos)), durations.count());
         // Most of the page is written here, so avoid the cost of `format!`.
         let mut digits = itoa::Buffer::new();
         for ((_, bound), count) in BOUNDS.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
-            for piece in [start, ",le=\"", bound, "\"} ", digits.format(count), "\n"] {
+            for piece in [start, before, bound, "\"} ", digits.format(count), "\n"] {
                 self.text.push_str(piece);
             }
         }

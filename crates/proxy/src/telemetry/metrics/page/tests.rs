@@ -30,3 +30,10 @@ fn a_histogram_is_cumulative_and_ends_in_all() {
         ["h_bucket{route=\"a\",le=\"+Inf\"} 4", "h_sum{route=\"a\"} 0.0015", "h_count{route=\"a\"} 4"]
     );
 }
+
+#[test]
+fn a_histogram_needs_no_labels() {
+    let mut page = Page::default();
+    page.histogram("h", &[], &Durations::default());
+    assert_eq!(page.text.lines().next(), Some("h_bucket{le=\"0.00002\"} 0"));
+}
