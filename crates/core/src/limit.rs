@@ -22,7 +22,10 @@ pub use admitted::{Admitted, AwaitedCharges, ReservedCosts};
 pub use charge::{
     Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, CounterStore, Limit, LimitMode, PendingCharges,
 };
-pub use concurrency::{ConcurrencyPermit, InFlightTable};
+pub use concurrency::{
+    ConcurrencyIdentity, ConcurrencyPermit, InFlightTable, PendingPlace, PlaceCall, PlaceOutcome, PlaceVerdict, Places,
+    PlacesAnswer, PlacesCall, SharedInFlight,
+};
 pub use decision::{Clocks, Decision, Reservation};
 pub use fixed_window::FixedWindow;
 pub use key::{KeySource, LimitKey};

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use pylae_core::cache::Cache;
 use pylae_core::cluster::{CacheChange, Outbox};
-use pylae_core::limit::{CounterStore, InFlightTable, MemoryCounterStore};
+use pylae_core::limit::{CounterStore, InFlightTable, MemoryCounterStore, SharedInFlight};
 use pylae_core::{Exchange, Problem, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,6 +77,8 @@ pub struct PolicyShared {
     pub identity: Arc<Identity>,
     /// Exchanges in flight, per key of each concurrency limit.
     pub in_flight: Arc<InFlightTable>,
+    /// Places for exchanges that all nodes of the cluster share, if the gateway is one of them.
+    pub(crate) shared_in_flight: Option<SharedInFlight>,
     /// The response cache. It is created when the first route uses it.
     cache: OnceLock<Arc<Cache>>,
     cache_size: u64,
@@ -92,6 +94,7 @@ impl PolicyShared {
             shared_counters: None,
             identity: Arc::default(),
             in_flight: InFlightTable::new(),
+            shared_in_flight: None,
             cache: OnceLock::new(),
             cache_size: 0,
             outbox: OnceLock::new(),
@@ -108,6 +111,12 @@ impl PolicyShared {
     #[must_use]
     pub fn with_shared_counters(self, counters: Arc<dyn CounterStore>) -> Self {
         Self { shared_counters: Some(counters), ..self }
+    }
+
+    /// Counts exchanges in flight over the cluster in `places`.
+    #[must_use]
+    pub fn with_shared_in_flight(self, places: SharedInFlight) -> Self {
+        Self { shared_in_flight: Some(places), ..self }
     }
 
     /// Counts what all nodes of the cluster count together, or this gateway alone if it is in none.

@@ -1,6 +1,9 @@
 //! Limits what each client may use: rates, quotas and concurrent exchanges, counted per key.
 
+mod concurrency;
+mod places;
 mod request;
+mod scope;
 mod settle;
 mod settling;
 mod shared;
@@ -18,7 +21,9 @@ use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
+use self::concurrency::{Concurrency, ConcurrencyConfig};
 use self::request::KeyRequest;
+use self::scope::{Scope, identity};
 use self::settle::{Settle, SettledLimit};
 pub use self::standing::{Holder, Standing};
 use crate::{Parts, Policy, PolicyShared};
@@ -53,32 +58,6 @@ struct LimitConfig {
     headers: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConcurrencyConfig {
-    name: String,
-    limit: u32,
-    key: LimitKey,
-    per_route: bool,
-    headers: bool,
-}
-
-/// Which nodes count together. By default those of the cluster, if the gateway is a node of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Scope {
-    /// Each node counts on its own.
-    Node,
-    /// All nodes of the cluster share the counts.
-    Cluster,
-}
-
-/// The identity of a counter. `per_route`: each route has its own, or else all routes with a limit of this name share
-/// it.
-fn identity(per_route: bool, policy: &str, name: &str, route: &str) -> String {
-    if per_route { format!("route/{route}/{policy}/{name}") } else { format!("gateway/{policy}/{name}") }
-}
-
 /// The rate limit policy.
 pub struct RateLimit {
     limiter: Limiter,
@@ -101,14 +80,6 @@ struct LimitRule {
     cost: u32,
     /// The cluster counts it.
     shared: bool,
-    reported: bool,
-}
-
-struct Concurrency {
-    name: Box<str>,
-    salt: u64,
-    limit: u32,
-    key: LimitKey,
     reported: bool,
 }
 
@@ -145,12 +116,10 @@ impl Policy for RateLimit {
             let left = known.map_or("an unknown number".into(), |decision| decision.remaining.to_string());
             parts.push(format!("`{}`: {} per {:?} by {by}, {left} left", limit.name, shape.limit(), shape.per()));
         }
-        if let Some(Concurrency { name, salt, limit, key: by, .. }) = &self.concurrency {
-            let mut key = Vec::new();
-            by.write_key(&request, &mut key);
-            let left = limit.saturating_sub(self.shared.in_flight.count(*salt, &key));
-            admits &= left > 0;
-            parts.push(format!("`{name}`: {limit} at once by {by}, {left} left"));
+        if let Some(concurrency) = &self.concurrency {
+            let (left, told) = self.preview_concurrency(concurrency, &request);
+            admits &= left.is_none_or(|left| left > 0);
+            parts.push(told);
         }
         format!("{} ({})", if admits { "admits" } else { "refuses with 429" }, parts.join("; "))
     }
@@ -193,14 +162,7 @@ impl RateLimit {
                 Err(error) => problems.push(limit_problem(index, error)),
             }
         }
-        let concurrency = config.concurrency.map(|concurrency| {
-            let ConcurrencyConfig { name, limit, key, per_route, headers: reported } = concurrency;
-            if reported {
-                headers::write_concurrency_policy(&mut policies, &name, limit);
-            }
-            let salt = parts.shared.in_flight.salt(&identity(per_route, policy, &name, parts.route));
-            Concurrency { name: name.into(), salt, limit, key, reported }
-        });
+        let concurrency = config.concurrency.map(|config| Concurrency::build(config, policy, parts, &mut policies));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -212,10 +174,10 @@ impl RateLimit {
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
         let waited = self.is_shared && exchange.admitted().is_some_and(|admitted| admitted.awaited.is_some());
         if let Some(concurrency) = self.concurrency.as_ref().filter(|_| !waited) {
-            let Some(permit) = self.acquire(concurrency, exchange) else {
-                return self.reject_concurrency(concurrency, exchange);
-            };
-            exchange.admitted_mut().permits.push(permit);
+            match self.acquire(concurrency, exchange) {
+                Ok(permit) => exchange.admitted_mut().permits.push(permit),
+                Err(verdict) => return verdict,
+            }
         }
         let verdict = match self.limits.len() {
             _ if self.is_shared => self.charge_shared(exchange),
@@ -229,15 +191,6 @@ impl RateLimit {
             exchange.admitted_mut().permits.pop();
         }
         verdict
-    }
-
-    fn acquire(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Option<ConcurrencyPermit> {
-        let mut key = std::mem::take(&mut exchange.scratch);
-        key.clear();
-        concurrency.key.write_key(&KeyRequest { exchange, route: &self.route }, &mut key);
-        let permit = self.shared.in_flight.acquire(concurrency.salt, &key, concurrency.limit);
-        exchange.scratch = key;
-        permit
     }
 
     /// Charges the cost to all limits, or to none. `N` is at least the number of limits.
@@ -309,16 +262,6 @@ impl RateLimit {
         // Neither can fail: the names are tokens, and invalid characters in names of limits were replaced.
         let _ = exchange.response.edits.append(b"RateLimit-Policy", &self.policies);
         let _ = exchange.response.edits.append(b"RateLimit", value);
-    }
-
-    fn reject_concurrency(&self, concurrency: &Concurrency, exchange: &mut Exchange) -> Verdict {
-        if concurrency.reported {
-            let mut value = Vec::new();
-            headers::write_concurrency(&mut value, &concurrency.name, 0);
-            self.append_headers(exchange, &value);
-        }
-        // Nothing tells when another exchange will end.
-        reject("too many requests at the same time", b"1".to_vec())
     }
 }
 

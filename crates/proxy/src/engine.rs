@@ -117,7 +117,7 @@ impl Engine {
         let counters = store.as_ref().map(|store| ClusterCounters::new(store, plan.limits.max_keys));
         let mut policies = PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size);
         if let Some(counters) = &counters {
-            policies = policies.with_shared_counters(counters.counters());
+            policies = policies.with_shared_counters(counters.counters()).with_shared_in_flight(counters.places());
         }
         let (policies, liveness) = (Arc::new(policies), Arc::<Liveness>::default());
         let feed = store.as_ref().map(|store| ClusterFeed::new(store, &policies, &liveness, &log));

@@ -20,6 +20,6 @@ mod slots;
 mod socket;
 mod stream;
 
-pub(crate) use self::call::ledger;
 pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult, StoreValue};
+pub(crate) use self::call::{ledger, places};
 pub(crate) use self::client::Store;

@@ -22,7 +22,7 @@ MOST_LIMITS = 16
 """The most limits that one policy may have. The native side decides them together in an array of this size."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST = timedelta(days=3660)
-_COMMON = {"key", "per_route", "headers"}
+_COMMON = {"key", "per_route", "scope", "headers"}
 _WORDS = ("auto", "user", "ip", "route", "global", "header:NAME")
 
 
@@ -147,6 +147,9 @@ class Concurrency(Settings):
     """Which requests are counted together, as for a limit."""
     per_route: bool = True
     """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Scope = None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool = True
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 

@@ -947,6 +947,9 @@ class AddressConcurrencyFields(TypedDict, total=False):
     """Which requests are counted together, as for a limit."""
     per_route: bool
     """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
@@ -1044,6 +1047,9 @@ class ConcurrencyFields(TypedDict, total=False):
     """Which requests are counted together, as for a limit."""
     per_route: bool
     """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
+    scope: Literal["node", "cluster"] | None
+    """`cluster` counts all nodes of the `cluster` together, `node` counts each node on its own. The default is
+    `cluster` if there is one."""
     headers: bool
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 

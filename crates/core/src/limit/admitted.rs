@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::charge::ChargeDecisions;
-use super::concurrency::ConcurrencyPermit;
+use super::concurrency::{ConcurrencyPermit, PlaceVerdict};
 use super::decision::{Decision, Reservation};
 use super::limiter::Limiter;
 use crate::exchange::Exchange;
@@ -23,6 +23,8 @@ pub struct Admitted {
     pub awaited: Option<AwaitedCharges>,
     /// What was charged by estimates, in limits that are settled.
     pub reserved: Option<Arc<ReservedCosts>>,
+    /// What came of the place that a limiter has waited for, until it goes on.
+    pub awaited_place: Option<PlaceVerdict>,
 }
 
 /// Charges of which some had to wait for a store.
@@ -128,6 +130,7 @@ impl FeatureMemory for Admitted {
         self.permits.clear();
         self.awaited = None;
         self.reserved = None;
+        self.awaited_place = None;
     }
 }
 

@@ -18,7 +18,7 @@
 
 mod calls;
 mod lending;
-mod name;
+pub(super) mod name;
 mod pending;
 mod table;
 mod terms;

@@ -94,8 +94,7 @@ impl RateLimit {
             return Err(format!("there is no limit `{name}`"));
         };
         let key = holder.write(&concurrency.key, &self.route)?;
-        let held = self.shared.in_flight.count(concurrency.salt, &key);
-        let remaining = concurrency.limit.saturating_sub(held);
+        let remaining = self.places_left(concurrency, &key, at.now).unwrap_or(concurrency.limit);
         Ok(Standing { limit: concurrency.limit, per: None, remaining, reset: 0.0, forgotten: false })
     }
 }

@@ -188,6 +188,7 @@ fn before_authentication_there_are_no_users() {
     assert!(admitted(&after, &mut exchange(None, "")));
 }
 
+mod places;
 mod shared;
 
 fn settled(name: &str, cost: u32, settle: &str) -> Value {

@@ -1,17 +1,19 @@
 //! Counts the limits that nodes share: has the store execute what the counters of this node ask, and hands the answers
-//! back.
+//! back. The same for the places of exchanges in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::limit::shared::{CallLoss, Due, StoreCall};
-use pylae_core::limit::{Clocks, CounterStore, LedgerAnswer, SharedCounterStore};
+use pylae_core::limit::{
+    Clocks, CounterStore, LedgerAnswer, PlaceCall, PlacesAnswer, SharedCounterStore, SharedInFlight,
+};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::io::clock;
-use crate::store::{Store, StoreError, StoreResult, ledger};
+use crate::store::{Store, StoreError, StoreResult, StoreValue, ledger, places};
 use crate::telemetry::log::Refusals;
 
 /// Most calls that are sent together. What is left goes with the next ones.
@@ -21,6 +23,7 @@ const MOST_CALLS: usize = 4096;
 pub(crate) struct ClusterCounters {
     store: Arc<Store>,
     counters: Arc<SharedCounterStore>,
+    places: SharedInFlight,
     /// Told of calls that cannot wait for the next flush.
     urgent: Arc<Notify>,
     flush: Duration,
@@ -32,12 +35,17 @@ impl ClusterCounters {
     pub(crate) fn new(store: &Arc<Store>, max_keys: usize) -> Arc<Self> {
         let plan = store.plan();
         let urgent = Arc::new(Notify::new());
-        let wake = Arc::clone(&urgent);
+        let wake = || {
+            let urgent = Arc::clone(&urgent);
+            move || urgent.notify_one()
+        };
         let flush = plan.flush.0;
-        let counters = SharedCounterStore::new(max_keys, flush, plan.on_store_error, move || wake.notify_one());
+        let counters = SharedCounterStore::new(max_keys, flush, plan.on_store_error, wake());
+        let places = SharedInFlight::new(fastrand::u64(..), max_keys, plan.on_store_error, wake());
         Arc::new(Self {
             store: Arc::clone(store),
             counters: Arc::new(counters),
+            places,
             urgent,
             flush,
             reports: Refusals::default(),
@@ -54,6 +62,11 @@ impl ClusterCounters {
         (self.counters.keys(), self.counters.bytes())
     }
 
+    /// The places of exchanges in flight, for policies.
+    pub(crate) fn places(&self) -> SharedInFlight {
+        self.places.clone()
+    }
+
     /// Runs for ever, within the `LocalSet` of the store's thread.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut availability = self.store.availability();
@@ -68,30 +81,38 @@ impl ClusterCounters {
                 _ = availability.changed() => {
                     let available = *availability.borrow_and_update();
                     self.counters.set_available(available, clocks());
+                    self.places.set_available(available, clock::now());
                     continue;
                 }
                 () = self.urgent.notified() => Due::Urgent,
                 _ = flushes.tick() => {
                     self.counters.set_nodes(self.store.nodes());
+                    self.places.set_nodes(self.store.nodes());
                     Due::All
                 }
             };
             let calls = self.counters.collect(due, clocks(), MOST_CALLS);
-            if !calls.is_empty() {
-                spawn_local(Arc::clone(&self).send(calls));
+            let places = self.places.collect(due, clock::now(), MOST_CALLS);
+            if !calls.is_empty() || !places.is_empty() {
+                spawn_local(Arc::clone(&self).send(calls, places));
             }
         }
     }
 
-    async fn send(self: Arc<Self>, calls: Vec<StoreCall>) {
+    async fn send(self: Arc<Self>, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
         let sent = clock::now();
-        let asked =
+        let counted =
             calls.iter().map(|call| ledger::call(self.store.spread_key("limit", &call.key), &call.call, call.clear));
-        let results = self.store.run_replicated(asked.collect()).await;
+        let placed = places.iter().map(|call| places::call(self.store.spread_key("places", &call.key), &call.call));
+        let mut results = self.store.run_replicated(counted.chain(placed).collect()).await.into_iter();
         let arrived = clocks();
-        for (call, result) in calls.into_iter().zip(results) {
+        for (call, result) in calls.into_iter().zip(results.by_ref()) {
             let answer = self.read(&call, result);
             self.counters.answer(call, sent, arrived, answer);
+        }
+        for (call, result) in places.into_iter().zip(results) {
+            let answer = self.read_places(&call, result);
+            self.places.answer(call, sent, arrived.now, answer.as_ref());
         }
     }
 
@@ -103,13 +124,33 @@ impl ClusterCounters {
         })?;
         let answer = ledger::answer(&call.call, &value);
         match &answer {
-            None => self.report(|| format!("the store gave an answer that is none: {value:?}")),
-            Some(answer) if answer.replaced => self.report(|| {
-                "the store had something else where a limit is counted; the limit counts as used up".to_owned()
-            }),
-            Some(_) => {}
+            None => self.report_strange(&value),
+            Some(answer) => self.report_replaced(answer.replaced),
         }
         answer.ok_or(CallLoss::Unanswered)
+    }
+
+    /// Returns the answer; None if there is none.
+    fn read_places(&self, call: &PlaceCall, result: StoreResult) -> Option<PlacesAnswer> {
+        // Failed calls are counted and reported by the store.
+        let value = result.ok()?;
+        let answer = places::answer(&call.call, &value);
+        match &answer {
+            None => self.report_strange(&value),
+            Some(answer) => self.report_replaced(answer.replaced),
+        }
+        answer
+    }
+
+    fn report_strange(&self, value: &StoreValue) {
+        self.report(|| format!("the store gave an answer that is none: {value:?}"));
+    }
+
+    fn report_replaced(&self, replaced: bool) {
+        if replaced {
+            let what = "the store had something else where a limit is counted; the limit counts as used up";
+            self.report(|| what.to_owned());
+        }
     }
 
     fn report(&self, what: impl FnOnce() -> String) {

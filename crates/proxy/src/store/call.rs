@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod fixture;
 pub(crate) mod ledger;
+pub(crate) mod places;
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;

@@ -236,10 +236,16 @@ def _limits_of_clusters(view: View) -> Iterator[Finding]:
             if not isinstance(settings, RateLimits):
                 continue
             where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
-            for place, limit in enumerate(settings.limits):
-                if limit.scope == "cluster" and view.config.cluster is None:
+            written: list[tuple[tuple[str | int, ...], str | None]] = [
+                (("limits", place), limit.scope) for place, limit in enumerate(settings.limits)
+            ]
+            if settings.concurrency is not None:
+                written.append((("concurrency",), settings.concurrency.scope))
+            for field, scope in written:
+                if scope == "cluster" and view.config.cluster is None:
                     message = "no cluster could count it: the gateway is no node of one"
-                    yield Finding((*where, "limits", place, "scope"), message, "add `cluster`, or leave it out")
+                    yield Finding((*where, *field, "scope"), message, "add `cluster`, or leave it out")
+            for place, limit in enumerate(settings.limits):
                 if limit.scope == "node" and limit.mode == "exact":
                     message = "has no effect with `scope: node`: a node alone always counts exactly"
                     yield Finding((*where, "limits", place, "mode"), message, "leave it out")

@@ -9,13 +9,18 @@ pub type StoreKey = [u8; 16];
 
 /// Returns the name of a key in the store, the same on all nodes. `overflow` names the shard of keys without a place.
 pub(super) fn store_key(limit: &Limit, key: &[u8], overflow: Option<usize>) -> StoreKey {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(&(limit.identity.len() as u64).to_le_bytes());
-    context.update(limit.identity.as_bytes());
     match overflow {
-        None => context.update(key),
-        Some(shard) => context.update(&[b"overflow".as_slice(), &[shard as u8]].concat()),
+        None => name_of(&limit.identity, key),
+        Some(shard) => name_of(&limit.identity, &[b"overflow".as_slice(), &[shard as u8]].concat()),
     }
+}
+
+/// Returns the name of a key of the limit with this identity.
+pub(in crate::limit) fn name_of(identity: &str, key: &[u8]) -> StoreKey {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&(identity.len() as u64).to_le_bytes());
+    context.update(identity.as_bytes());
+    context.update(key);
     let mut name = StoreKey::default();
     name.copy_from_slice(&context.finish().as_ref()[..size_of::<StoreKey>()]);
     name

@@ -1,0 +1,142 @@
+//! Exchanges in flight that the nodes of a cluster count together: what a node does, without a socket, a clock or a
+//! runtime.
+//!
+//! A node has places of a key from the store. It admits at once while it has a free one, or else asks: one call for all
+//! who wait for that key. What becomes free the store learns with the next flush; keys that are used often keep some
+//! free places. Places are good until the store has not heard of the node for [`PLACES_LIFETIME`], so they are renewed.
+//!
+//! **What is exact.** All nodes together never have more exchanges of a key in flight than the limit, whatever calls
+//! and answers are lost or late, with two exceptions. What is admitted by [`OnStoreError`] is counted as soon as the
+//! store answers. And exchanges of a node that has lost the store go on, while the others get its places when their
+//! time is over. While something is unknown, it counts as used.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::permit::ConcurrencyPermit;
+#[cfg(doc)]
+use super::places::PLACES_LIFETIME;
+use super::places::PlacesAnswer;
+use super::table::{ConcurrencyIdentity, PlaceCall, PlaceTable};
+use super::ticket::PlaceTicket;
+use crate::clock::Instant;
+use crate::limit::shared::{Due, OnStoreError};
+use crate::limit::tag::CounterTag;
+
+/// The decision on a request that needs a place.
+#[derive(Debug)]
+pub enum PlaceVerdict {
+    /// It may go on.
+    Admitted(ConcurrencyPermit),
+    /// There is no place.
+    Refused,
+}
+
+/// What became of a request that needs a place.
+#[derive(Debug)]
+#[must_use]
+pub enum PlaceOutcome {
+    /// Decided at once.
+    Decided(PlaceVerdict),
+    /// To be awaited.
+    Pending(PendingPlace),
+}
+
+/// Places that this node shares with others. Only keys with exchanges or places are stored, at most `max_keys`;
+/// requests for others are refused then.
+#[derive(Clone, Debug)]
+pub struct SharedInFlight {
+    table: Arc<PlaceTable>,
+}
+
+impl SharedInFlight {
+    /// Creates the places of a node. `node` is unique in the cluster. `wake` is called when calls are due that cannot
+    /// wait for the next flush, by any thread; after it the driver has to [`collect`](Self::collect).
+    pub fn new(
+        node: u64,
+        max_keys: usize,
+        on_store_error: OnStoreError,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { table: Arc::new(PlaceTable::new(node, max_keys, on_store_error, Box::new(wake))) }
+    }
+
+    /// Returns what identifies a limit in [`acquire`](Self::acquire): the same on all nodes for the same text.
+    pub fn register(&self, identity: &str) -> ConcurrencyIdentity {
+        self.table.register(identity)
+    }
+
+    /// Gets a place for one more exchange of this key, if there are fewer than `limit`.
+    pub fn acquire(&self, of: &ConcurrencyIdentity, key: &[u8], limit: u32, now: Instant) -> PlaceOutcome {
+        let (tag, decided) = self.table.begin(of, key, limit, now.as_nanos());
+        match decided {
+            Ok(remaining) => PlaceOutcome::Decided(verdict(&self.table, tag, remaining)),
+            Err(ticket) => PlaceOutcome::Pending(PendingPlace { table: Arc::clone(&self.table), tag, ticket }),
+        }
+    }
+
+    /// Returns how many places of a key are left, as far as it is known here.
+    pub fn left(&self, of: &ConcurrencyIdentity, key: &[u8], now: Instant) -> Option<u32> {
+        self.table.left(of, key, now.as_nanos())
+    }
+
+    /// Returns the calls that are due, at most `most`. Each has to be handed back to [`answer`](Self::answer).
+    pub fn collect(&self, due: Due, now: Instant, most: usize) -> Vec<PlaceCall> {
+        self.table.collect(due, now.as_nanos(), most)
+    }
+
+    /// Takes over the answer of a call; None if there is none. `sent` is when it was sent, or a little earlier; `now`
+    /// is the present.
+    pub fn answer(&self, call: PlaceCall, sent: Instant, now: Instant, answer: Option<&PlacesAnswer>) {
+        self.table.answer(call, sent.as_nanos(), now.as_nanos(), answer);
+    }
+
+    /// Says how many nodes there are.
+    pub fn set_nodes(&self, nodes: usize) {
+        self.table.set_nodes(u32::try_from(nodes).unwrap_or(u32::MAX));
+    }
+
+    /// Says whether the store answers. When it has stopped, all that wait are decided at once, except those whose call
+    /// is on its way.
+    pub fn set_available(&self, available: bool, now: Instant) {
+        self.table.set_available(available, now.as_nanos());
+    }
+
+    /// Returns the number of keys.
+    pub fn keys(&self) -> usize {
+        self.table.keys()
+    }
+}
+
+fn verdict(table: &Arc<PlaceTable>, tag: CounterTag, remaining: Option<u32>) -> PlaceVerdict {
+    let permit = |remaining| PlaceVerdict::Admitted(ConcurrencyPermit::of_cluster(table, tag, remaining));
+    remaining.map_or(PlaceVerdict::Refused, permit)
+}
+
+/// A request that waits for a place. Dropped, it gives back what it got.
+#[derive(Debug)]
+pub struct PendingPlace {
+    table: Arc<PlaceTable>,
+    tag: CounterTag,
+    ticket: Arc<PlaceTicket>,
+}
+
+impl Future for PendingPlace {
+    type Output = PlaceVerdict;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PlaceVerdict> {
+        self.ticket.poll(cx.waker()).map(|remaining| verdict(&self.table, self.tag, remaining))
+    }
+}
+
+impl Drop for PendingPlace {
+    fn drop(&mut self) {
+        if self.ticket.abandon() {
+            self.table.leave(self.tag);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
