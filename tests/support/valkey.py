@@ -40,7 +40,7 @@ class Valkey:
         for line in self._process.stdout:
             if self._ready in line:
                 return True
-        self._process.wait()
+        self.kill()
         return False
 
     def _arguments(self) -> list[str]:
