@@ -31,7 +31,8 @@ def nodes(gateway: Start, store: Valkey, instance: RawInstance) -> Callable[...,
 
     def start(limit: object, cluster: dict[str, Any] | None = None, **route: Any) -> list[Running]:
         config = {
-            "cluster": {"name": "test", "store": store.url, **(cluster or {})},
+            # On a machine that is busy with other tests an answer may take longer than the default.
+            "cluster": {"name": "test", "store": store.url, "timeout": "1s", **(cluster or {})},
             "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit, **route}],
         }
         started = [gateway(config, all=instance) for _ in range(NODES)]

@@ -80,23 +80,27 @@ impl ClusterCounters {
                 // The store, which has the sender, is there as long as this.
                 _ = availability.changed() => {
                     let available = *availability.borrow_and_update();
+                    self.tell_nodes();
                     self.counters.set_available(available, clocks());
                     self.places.set_available(available, clock::now());
                     continue;
                 }
                 () = self.urgent.notified() => Due::Urgent,
-                _ = flushes.tick() => {
-                    self.counters.set_nodes(self.store.nodes());
-                    self.places.set_nodes(self.store.nodes());
-                    Due::All
-                }
+                _ = flushes.tick() => Due::All,
             };
+            self.tell_nodes();
             let calls = self.counters.collect(due, clocks(), MOST_CALLS);
             let places = self.places.collect(due, clock::now(), MOST_CALLS);
             if !calls.is_empty() || !places.is_empty() {
                 spawn_local(Arc::clone(&self).send(calls, places));
             }
         }
+    }
+
+    /// Says how many nodes there are: what each may do alone depends on it.
+    fn tell_nodes(&self) {
+        self.counters.set_nodes(self.store.nodes());
+        self.places.set_nodes(self.store.nodes());
     }
 
     async fn send(self: Arc<Self>, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
