@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from pylae.demo.store import DemoStore, StoreError, find_server
 from support.demo import DEADLINE, Demo, paste, running_demo, split, wait_until_ended
+from support.peer import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +60,8 @@ def test_nodes_are_told_apart_and_may_be_killed() -> None:
             assert demo.read_until("GET /api/users/1  get-user").startswith(f"{name}  ")
 
         # What it says to try: many requests, who is there, and a kill.
-        _, _, _, kill, _ = demo.commands
+        _, listed, _, kill, _ = demo.commands
+        wait_until(lambda: set(running) <= set(paste(listed).split()))
         paste(kill)
         assert demo.read_until("was ended by SIGKILL").startswith("node-3 ")
         command = demo.read_until("pylae run").strip()
@@ -84,8 +87,8 @@ def test_nodes_are_told_apart_and_may_be_killed() -> None:
 
 def test_a_limit_is_one_over_all_nodes() -> None:
     with running_demo("--nodes", "3", "--port", "0") as demo:
-        statuses = paste(demo.commands[0]).split()
-        assert statuses == ["201"] * 10 + ["429"] * 5
+        # A node may hold the last one while another refuses.
+        assert Counter(paste(demo.commands[0]).split()) == {"201": 10, "429": 5}
 
 
 def test_what_one_node_revokes_the_others_refuse() -> None:
