@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.instance import RawInstance
-from support.peer import wait_until
+from support.peer import Message, Peer, wait_until
 from support.running import Running
 from support.valkey import Valkey
 
@@ -29,19 +30,23 @@ def store(tmp_path: Path) -> Iterator[Valkey]:
 def nodes(gateway: Start, store: Valkey, instance: RawInstance) -> Callable[..., list[Running]]:
     """Starts the nodes of a cluster with this limit."""
 
-    def start(limit: object, cluster: dict[str, Any] | None = None, **route: Any) -> list[Running]:
-        config = {
-            # On a machine that is busy with other tests an answer may take longer than the default.
-            "cluster": {"name": "test", "store": store.url, "timeout": "1s", **(cluster or {})},
-            "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit, **route}],
-        }
-        started = [gateway(config, all=instance) for _ in range(NODES)]
-        # Until they know of each other, each has the whole margin and the whole share.
-        for running in started:
-            wait_until(lambda running=running: metric(running, "pylae_cluster_nodes") == NODES)  # type: ignore[misc]
-        return started
+    def start(limit: object, **cluster: Any) -> list[Running]:
+        return start_nodes(gateway, store, instance, limit, **cluster)
 
     return start
+
+
+def start_nodes(gateway: Start, store: Valkey, instance: RawInstance, limit: object, **cluster: Any) -> list[Running]:
+    """Starts nodes, and waits until they know of each other: until then each has the whole margin and share."""
+    config = {
+        # On a machine that is busy with other tests an answer may take longer than the default.
+        "cluster": {"name": "test", "store": store.url, "timeout": "1s", **cluster},
+        "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit}],
+    }
+    started = [gateway(config, all=instance) for _ in range(NODES)]
+    for running in started:
+        wait_until(lambda running=running: metric(running, "pylae_cluster_nodes") == NODES)  # type: ignore[misc]
+    return started
 
 
 def metric(running: Running, name: str) -> float:
@@ -149,13 +154,36 @@ def test_several_limits_of_the_cluster_and_of_the_node_are_decided_together(
     assert [ask(tenant) for tenant in "efgh"] == [1, 0, 0, 0]
 
 
+def test_a_budget_is_never_overrun(gateway: Start, store: Valkey) -> None:
+    """Fifty at once over all nodes, each of which reserves more than it turns out to cost."""
+    costs = itertools.cycle((10, 70, 100, 0, 33))
+    lock = threading.Lock()
+    spent: list[int] = []
+
+    def answer(peer: Peer, _: Message) -> None:
+        with lock:
+            spent.append(next(costs))
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Cost: %d\r\n\r\n" % spent[-1])
+
+    limit = {"limit": 2000, "per": "365d", "key": "global", "mode": "exact", "cost": 100, "settle": "header:x-cost"}
+    with RawInstance(answer) as instance:
+        started = start_nodes(gateway, store, instance, limit)
+
+        def ask() -> int:
+            return in_parallel([(running, 1) for running in started * 17][:50])[200]
+
+        # What was reserved and not spent comes back, until not even one more estimate fits.
+        wait_until(lambda: ask() == 0 and sum(spent) > 2000 - 100)
+    assert sum(spent) <= 2000
+
+
 @pytest.mark.parametrize("what", ["freeze", "kill"])
 @pytest.mark.parametrize(("on_store_error", "admitted"), [("share", 20), ("allow", 100), ("deny", 0)])
 def test_without_the_store(
     nodes: Callable[..., list[Running]], store: Valkey, what: str, on_store_error: str, admitted: int
 ) -> None:
     limit = {"limit": 60, "per": "365d", "key": "global", "mode": "exact"}
-    started = nodes(limit, {"on_store_error": on_store_error})
+    started = nodes(limit, on_store_error=on_store_error)
     getattr(store, what)()
     try:
         found = statuses(started[0], 100)

@@ -185,11 +185,12 @@ fn compose(view: &mut KeyView, now: u64, state: &ClusterState) -> Option<StoreCa
     call.hold = waiters.iter().any(|waiter| waiter.held);
     (call.debits, call.credits) = (view.pending.into(), view.credits.into());
     call.credit_age = now.saturating_sub(view.credits_since).div_ceil(1000);
+    let left = view.left(now, state.nodes);
     if let (LimitMode::Exact, Some(lending)) = (view.terms.mode, &mut view.lending) {
+        call.share = state.nodes.saturating_mul(2);
         call.used = lending.report(now);
         call.returned = lending.give_up(now);
-        call.lease = lending.wanted(now, 3 * state.flush);
-        call.share = state.nodes.saturating_mul(2);
+        call.lease = lending.wanted(now, 3 * state.flush, left / call.share);
     }
     let told = call.debits > 0 || call.credits > 0 || !call.used.is_empty() || !call.returned.is_empty();
     if !told && call.takes.is_empty() && call.lease == 0 && !view.clear {

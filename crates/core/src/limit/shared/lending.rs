@@ -29,6 +29,8 @@ impl Lease {
 #[derive(Debug, Default)]
 pub(super) struct Lending {
     leases: [Lease; 2],
+    /// What was asked for at last. A lease of less is of no use.
+    cost: u32,
     /// Tokens asked for since the last flush.
     recent: u32,
     /// Tokens asked for between two flushes, lately; in parts of a token.
@@ -40,6 +42,7 @@ pub(super) struct Lending {
 impl Lending {
     /// Counts tokens that were asked for.
     pub(super) fn asked(&mut self, cost: u32) {
+        self.cost = cost;
         self.recent = self.recent.saturating_add(cost);
     }
 
@@ -132,12 +135,16 @@ impl Lending {
         }
     }
 
-    /// Returns what the store gets back of each generation: leases at the end of their time, and what is more than
-    /// twice of what is needed.
+    /// Returns what the store gets back of each generation: leases at the end of their time, what is more than twice of
+    /// what is needed, and what is less than one request needs.
     pub(super) fn give_up(&mut self, now: u64) -> Vec<LeaseReport> {
         let mut returned = Vec::new();
         let (target, unused) = (self.target(), self.unused(now));
-        let mut excess = if unused > target.saturating_mul(2) { unused - target } else { 0 };
+        let mut excess = match unused {
+            _ if unused < self.cost => unused,
+            _ if unused > target.saturating_mul(2) => unused - target,
+            _ => 0,
+        };
         for lease in &mut self.leases {
             let over = if lease.usable(now) == 0 { lease.unused } else { lease.unused.min(excess) };
             if over == 0 {
@@ -152,9 +159,11 @@ impl Lending {
         returned
     }
 
-    /// Returns how much to lease now. What ends within `soon` does not count, so that the next lease is there in time.
-    pub(super) fn wanted(&self, now: u64, soon: u64) -> u32 {
-        self.target().saturating_sub(self.unused(now.saturating_add(soon)))
+    /// Returns how much to lease now, if the store leases at most so much. What ends within `soon` does not count, so
+    /// that the next lease is there in time.
+    pub(super) fn wanted(&self, now: u64, soon: u64, most: u32) -> u32 {
+        let wanted = self.target().saturating_sub(self.unused(now.saturating_add(soon)));
+        if most < self.cost { 0 } else { wanted }
     }
 
     /// Returns true if the leases may be used up before the next flush.

@@ -318,3 +318,18 @@ fn a_key_that_is_used_now_and_then_costs_one_call() {
     }
     assert_eq!(calls, 10);
 }
+
+#[test]
+fn what_is_less_than_a_request_needs_is_not_leased() {
+    let mut world = World::new(3, &[(bucket(500, 100_000_000), EXACT)], OnStoreError::Deny);
+    for _ in 0..20 {
+        for node in 0..3 {
+            let _ = (world.take(node, 100), world.flush(node, Due::Urgent), world.flush(node, Due::All));
+        }
+        world.now += 20 * MILLI;
+    }
+    let left: Vec<_> = (0..3)
+        .map(|node| world.nodes[node].store.peek(&world.nodes[node].limits[0], &[0], world.at(node)).unwrap().remaining)
+        .collect();
+    assert_eq!(left, [0; 3], "all five requests that fit were admitted");
+}

@@ -154,7 +154,7 @@ impl KeyView {
     }
 
     /// What is left by the view, without the debits.
-    fn left(&self, now: u64, nodes: u32) -> u32 {
+    pub(super) fn left(&self, now: u64, nodes: u32) -> u32 {
         match self.known {
             Known::Nothing => self.shape.capacity,
             Known::Store => self.left_of(&self.shape, now),
