@@ -381,7 +381,19 @@ async fn cluster_of_two() -> [Valkey; 2] {
     servers[1].ask("CLUSTER ADDSLOTSRANGE 8192 16383").await.unwrap();
     servers[1].ask("CLUSTER SET-CONFIG-EPOCH 2").await.unwrap();
     servers[0].ask(&format!("CLUSTER MEET 127.0.0.1 {}", servers[1].port)).await.unwrap();
+    for server in &servers {
+        // Until it has heard from the other one, it knows of its own slots only.
+        while !knows_all_slots(server).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     servers
+}
+
+async fn knows_all_slots(server: &Valkey) -> bool {
+    let Value::BulkString(info) = server.ask("CLUSTER INFO").await.unwrap() else { panic!("no text") };
+    let info = String::from_utf8(info).unwrap();
+    info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
 }
 
 async fn id_of(server: &Valkey) -> String {
