@@ -79,7 +79,8 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
     routes = [
         {"name": name, "path": f"/{name}", "service": name, "access_log": {"output": "/dev/full"}} for name in services
     ]
-    config = {"services": services, "routes": routes, "limits": {"max_connections": 2}}
+    cluster = {"name": "alone", "store": dead_url.replace("http://", "valkey://")}
+    config = {"services": services, "routes": routes, "limits": {"max_connections": 2}, "cluster": cluster}
     with RawInstance(*[FAILED] * 9) as failing, RawInstance() as narrow, RawInstance() as slow:
         running = gateway(config, failing=failing, narrow=narrow, slow=slow)
         statuses = [running.get(path).status for path in ("/failing", "/failing", "/failing", "/lost")]
