@@ -114,6 +114,16 @@ def test_fast_exceeds_the_limit_by_little(nodes: Callable[..., list[Running]], s
     assert found[200] + found[429] == 2 * sum(shares)
 
 
+def test_far_from_the_limit_nobody_waits_for_the_store(nodes: Callable[..., list[Running]]) -> None:
+    started = nodes({"limit": 1_000_000, "per": "1m", "key": "global"})
+    assert in_parallel([(running, 1000) for running in started * 2]) == {200: 6000}
+    assert [metric(running, "pylae_store_waits_total") for running in started] == [0, 0, 0]
+    # Near it they do.
+    (first, *_) = nodes({"name": "small", "limit": 10, "per": "365d", "key": "global"}, name="other")
+    statuses(first, 20)
+    assert metric(first, "pylae_store_waits_total") > 0
+
+
 def test_what_a_node_has_admitted_the_others_know(nodes: Callable[..., list[Running]]) -> None:
     first, second, third = nodes({"limit": 100, "per": "365d", "key": "global"})
     assert statuses(first, 40) == {200: 40}

@@ -95,8 +95,15 @@ impl CounterStore for Elsewhere {
         }))
     }
 
-    fn settle(&self, _: &Limit, _: &[u8], _: &Reservation, _: u32, _: Clocks) {
-        unimplemented!("nobody settles here")
+    fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
+        let mut counters = self.0.lock().unwrap();
+        let name = (limit.identity().to_owned(), key.to_owned());
+        match counters.entry(name).or_insert_with(|| Counter::of(limit.shape())) {
+            Counter::Token(bucket) => bucket.settle(at.now, reservation, cost),
+            Counter::Sliding(window) => window.settle(at.now, reservation, cost),
+            // It has no debt.
+            Counter::Fixed(window) => _ = window.check(at.wall, cost.saturating_sub(reservation.cost())),
+        }
     }
 
     fn peek(&self, _: &Limit, _: &[u8], _: Clocks) -> Option<Decision> {

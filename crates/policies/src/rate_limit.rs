@@ -22,7 +22,7 @@ use pylae_core::{Exchange, Problem, Rejection, Verdict};
 use serde::{Deserialize, Serialize};
 
 use self::concurrency::{Concurrency, ConcurrencyConfig};
-use self::request::KeyRequest;
+use self::request::{KeyRequest, LimitKeys};
 use self::scope::{Scope, identity};
 use self::settle::{Settle, SettledLimit};
 pub use self::standing::{Holder, Standing};
@@ -180,7 +180,9 @@ impl RateLimit {
             }
         }
         let verdict = match self.limits.len() {
-            _ if self.is_shared => self.charge_shared(exchange),
+            1 if self.is_shared => self.charge_shared::<1>(exchange),
+            2..=4 if self.is_shared => self.charge_shared::<4>(exchange),
+            _ if self.is_shared => self.charge_shared::<MAX_CHARGES>(exchange),
             0 => self.charge::<0>(exchange),
             1 => self.charge::<1>(exchange),
             2 => self.charge::<2>(exchange),
@@ -196,18 +198,11 @@ impl RateLimit {
     /// Charges the cost to all limits, or to none. `N` is at least the number of limits.
     fn charge<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
         let count = self.limits.len();
-        let mut bytes = std::mem::take(&mut exchange.scratch);
-        bytes.clear();
-        let request = KeyRequest { exchange, route: &self.route };
-        let ends: [usize; N] = array::from_fn(|index| {
-            self.limits.get(index).inspect(|limit| limit.key.write_key(&request, &mut bytes));
-            bytes.len()
-        });
+        let keys = LimitKeys::<N>::write(exchange, &self.route, |index| Some(&self.limits.get(index)?.key));
         let mut charges: [Charge<'_>; N] = array::from_fn(|index| {
             // Entries after the last limit are never checked.
             let index = index.min(count - 1);
-            let start = if index > 0 { ends[index - 1] } else { 0 };
-            Charge::new(&self.limits[index].limit, &bytes[start..ends[index]], self.limits[index].cost)
+            Charge::new(&self.limits[index].limit, keys.of(index), self.limits[index].cost)
         });
         let verdict = self.shared.counters.check_all(&mut charges[..count], clocks(exchange));
         if !self.settled.is_empty() && verdict == limit::ChargeVerdict::Admitted {
@@ -215,20 +210,20 @@ impl RateLimit {
             self.reserve(exchange, |index| (charges[index].key(), charges[index].reservation(at)));
         }
         let decisions = charges.map(|charge| charge.decision);
-        self.finish(exchange, &mut bytes, verdict, &decisions[..count])
+        self.finish(exchange, keys, verdict, &decisions[..count])
     }
 
-    /// Reports the decisions and turns the verdict on the charges into that of the policy. `bytes` is the exchange's
-    /// scratch memory.
-    fn finish(
+    /// Reports the decisions and turns the verdict on the charges into that of the policy.
+    fn finish<const N: usize>(
         &self,
         exchange: &mut Exchange,
-        bytes: &mut Vec<u8>,
+        keys: LimitKeys<N>,
         verdict: limit::ChargeVerdict,
         decisions: &[Decision],
     ) -> Verdict {
-        self.report(exchange, bytes, decisions);
-        exchange.scratch = std::mem::take(bytes);
+        let mut bytes = keys.bytes;
+        self.report(exchange, &mut bytes, decisions);
+        exchange.scratch = bytes;
         match verdict {
             limit::ChargeVerdict::Admitted => Verdict::Continue,
             limit::ChargeVerdict::Refused { by } => {

@@ -113,8 +113,8 @@ impl SharedCounterStore {
     }
 
     /// Returns the number of requests that had to wait for the store.
-    pub fn waited(&self) -> u64 {
-        self.views.waited.load(Ordering::Relaxed)
+    pub fn waits(&self) -> u64 {
+        self.views.waits.load(Ordering::Relaxed)
     }
 
     /// Returns the memory of the tables, in bytes.
@@ -132,7 +132,7 @@ impl CounterStore for SharedCounterStore {
         match self.views.check_all(charges, at) {
             Ok(verdict) => ChargeOutcome::Decided(verdict),
             Err(ticket) => {
-                self.views.waited.fetch_add(1, Ordering::Relaxed);
+                self.views.waits.fetch_add(1, Ordering::Relaxed);
                 ChargeOutcome::Pending(Box::pin(StoreWait { views: Arc::clone(&self.views), ticket }))
             }
         }

@@ -2,40 +2,27 @@
 
 use std::array;
 
-use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
-    AwaitedCharges, Charge, ChargeDecisions, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, Reservation,
+    AwaitedCharges, Charge, ChargeOutcome, ChargeVerdict, Clocks, CounterStore, Decision, Reservation,
 };
 use pylae_core::{Exchange, Resume, Verdict};
 
-use super::request::KeyRequest;
+use super::request::LimitKeys;
 use super::{LimitRule, RateLimit, clocks};
-
-/// The keys of all limits of a policy for one request.
-struct LimitKeys {
-    bytes: Vec<u8>,
-    ends: [usize; MAX_CHARGES],
-}
-
-impl LimitKeys {
-    fn of(&self, index: usize) -> &[u8] {
-        let start = if index > 0 { self.ends[index - 1] } else { 0 };
-        &self.bytes[start..self.ends[index]]
-    }
-}
 
 impl RateLimit {
     /// Charges the cost to all limits, or to none, if the cluster counts some of them. Those that this node counts are
     /// charged first: what they refuse is no business of the store, and what they were charged comes back at once. A
     /// charge that waits for the store runs this policy again when the store has decided.
-    pub(super) fn charge_shared(&self, exchange: &mut Exchange) -> Verdict {
-        let keys = self.write_keys(exchange);
-        let mut decisions = [Decision::default(); MAX_CHARGES];
+    pub(super) fn charge_shared<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
+        let keys = LimitKeys::<N>::write(exchange, &self.route, |index| Some(&self.limits.get(index)?.key));
+        let mut decisions = [Decision::default(); N];
         let awaited = exchange.admitted_mut().awaited.take();
         let verdict = match awaited {
             Some(awaited) => {
                 self.place(false, awaited.own.iter().map(|(decision, _)| *decision), &mut decisions);
-                self.conclude(exchange, &keys, &mut decisions, &awaited.own, awaited.shared)
+                self.place(true, awaited.shared.decisions, &mut decisions);
+                self.conclude(exchange, &keys, &mut decisions, &awaited.own, awaited.shared.verdict)
             }
             None => match self.check(exchange, &keys, &mut decisions) {
                 Ok(verdict) => verdict,
@@ -45,19 +32,7 @@ impl RateLimit {
                 }
             },
         };
-        let mut bytes = keys.bytes;
-        self.finish(exchange, &mut bytes, verdict, &decisions[..self.limits.len()])
-    }
-
-    fn write_keys(&self, exchange: &mut Exchange) -> LimitKeys {
-        let mut keys = LimitKeys { bytes: std::mem::take(&mut exchange.scratch), ends: [0; MAX_CHARGES] };
-        keys.bytes.clear();
-        let request = KeyRequest { exchange, route: &self.route };
-        for (limit, end) in self.limits.iter().zip(&mut keys.ends) {
-            limit.key.write_key(&request, &mut keys.bytes);
-            *end = keys.bytes.len();
-        }
-        keys
+        self.finish(exchange, keys, verdict, &decisions[..self.limits.len()])
     }
 
     /// The limits that the cluster counts, or those that this node counts, with their positions.
@@ -65,18 +40,23 @@ impl RateLimit {
         self.limits.iter().enumerate().filter(move |(_, limit)| limit.shared == shared)
     }
 
-    fn place(&self, shared: bool, made: impl IntoIterator<Item = Decision>, decisions: &mut [Decision; MAX_CHARGES]) {
+    fn place<const N: usize>(
+        &self,
+        shared: bool,
+        made: impl IntoIterator<Item = Decision>,
+        decisions: &mut [Decision; N],
+    ) {
         for ((index, _), decision) in self.counted(shared).zip(made) {
             decisions[index] = decision;
         }
     }
 
     /// Charges all limits, or returns a verdict that waits for the store.
-    fn check(
+    fn check<const N: usize>(
         &self,
         exchange: &mut Exchange,
-        keys: &LimitKeys,
-        decisions: &mut [Decision; MAX_CHARGES],
+        keys: &LimitKeys<N>,
+        decisions: &mut [Decision; N],
     ) -> Result<ChargeVerdict, Verdict> {
         let asked = clocks(exchange);
         let (verdict, own) = self.check_own(keys, asked);
@@ -90,17 +70,16 @@ impl RateLimit {
             return Ok(ChargeVerdict::Refused { by });
         }
         let last = self.limits.len() - 1;
-        let mut order = [last; MAX_CHARGES];
+        let mut order = [last; N];
         let count = order.iter_mut().zip(self.counted(true)).map(|(place, (index, _))| *place = index).count();
-        let mut charges: [Charge<'_>; MAX_CHARGES] = array::from_fn(|place| {
+        let mut charges: [Charge<'_>; N] = array::from_fn(|place| {
             let limit = &self.limits[order[place]];
             Charge::new(&limit.limit, keys.of(order[place]), limit.cost)
         });
         match self.shared.cluster_counters().check_all(&mut charges[..count], asked) {
             ChargeOutcome::Decided(verdict) => {
-                let made = charges[..count].iter().map(|charge| charge.decision).collect();
-                let checked = ChargeDecisions { verdict, decisions: made };
-                Ok(self.conclude(exchange, keys, decisions, &own, checked))
+                self.place(true, charges[..count].iter().map(|charge| charge.decision), decisions);
+                Ok(self.conclude(exchange, keys, decisions, &own, verdict))
             }
             ChargeOutcome::Pending(pending) => {
                 Err(Verdict::Wait(Box::pin(async move {
@@ -117,7 +96,11 @@ impl RateLimit {
     }
 
     /// Charges the limits that this node counts. Returns the decisions, and what it takes to give it back.
-    fn check_own(&self, keys: &LimitKeys, at: Clocks) -> (ChargeVerdict, Vec<(Decision, Reservation)>) {
+    fn check_own<const N: usize>(
+        &self,
+        keys: &LimitKeys<N>,
+        at: Clocks,
+    ) -> (ChargeVerdict, Vec<(Decision, Reservation)>) {
         if self.counted(false).next().is_none() {
             return (ChargeVerdict::Admitted, Vec::new());
         }
@@ -131,17 +114,16 @@ impl RateLimit {
         (verdict, own.iter().map(|charge| (charge.decision, charge.reservation(at))).collect())
     }
 
-    /// Takes over what the cluster has decided, and gives back what this node has charged if that is a refusal.
-    fn conclude(
+    /// Keeps what the cluster has admitted, and gives back what this node has charged if that is a refusal.
+    fn conclude<const N: usize>(
         &self,
         exchange: &mut Exchange,
-        keys: &LimitKeys,
-        decisions: &mut [Decision; MAX_CHARGES],
+        keys: &LimitKeys<N>,
+        decisions: &mut [Decision; N],
         own: &[(Decision, Reservation)],
-        shared: ChargeDecisions,
+        shared: ChargeVerdict,
     ) -> ChargeVerdict {
-        self.place(true, shared.decisions, decisions);
-        let ChargeVerdict::Refused { by } = shared.verdict else {
+        let ChargeVerdict::Refused { by } = shared else {
             self.keep(exchange, keys, decisions, own);
             return ChargeVerdict::Admitted;
         };
@@ -154,11 +136,11 @@ impl RateLimit {
 
     /// Settles by their estimates what this node has charged and keeps, and reserves the limits whose true cost comes
     /// later.
-    fn keep(
+    fn keep<const N: usize>(
         &self,
         exchange: &mut Exchange,
-        keys: &LimitKeys,
-        decisions: &[Decision; MAX_CHARGES],
+        keys: &LimitKeys<N>,
+        decisions: &[Decision; N],
         own: &[(Decision, Reservation)],
     ) {
         let at = clocks(exchange);

@@ -62,6 +62,11 @@ impl ClusterCounters {
         (self.counters.keys(), self.counters.bytes())
     }
 
+    /// Requests that had to wait for the store to decide on their limits.
+    pub(crate) fn waits(&self) -> u64 {
+        self.counters.waits()
+    }
+
     /// The places of exchanges in flight, for policies.
     pub(crate) fn places(&self) -> SharedInFlight {
         self.places.clone()

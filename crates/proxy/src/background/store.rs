@@ -61,6 +61,7 @@ impl StoreThread {
     pub(crate) fn stats(&self) -> StoreStats {
         let mut stats = self.store.stats();
         (stats.views, stats.view_bytes) = self.counters.size();
+        stats.waits = self.counters.waits();
         stats
     }
 }

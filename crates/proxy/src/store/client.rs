@@ -139,6 +139,7 @@ impl Store {
             waiting: MAX_REQUESTS.saturating_sub(self.room.available_permits()),
             durations: figures.durations(),
             views: 0,
+            waits: 0,
             view_bytes: 0,
         }
     }

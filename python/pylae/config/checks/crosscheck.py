@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pylae.config.checks.limits import limits_of_clusters, shared_limits
 from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources, shown
@@ -16,9 +17,7 @@ from pylae.config.models.admin import is_at
 from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
-from pylae.config.plan import effective_policies
 from pylae.config.tables import policies_with
-from pylae.policies.rate_limit import RateLimits
 from pylae.units import size
 
 
@@ -62,8 +61,8 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from repeated_members(view.routes())
     yield from _declared_services(view, sources)
     yield from _breakers(view)
-    yield from _shared_limits(view)
-    yield from _limits_of_clusters(view)
+    yield from shared_limits(view.routes(), view.config)
+    yield from limits_of_clusters(view.routes(), view.config)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
@@ -212,43 +211,6 @@ def _breakers(view: View) -> Iterator[Finding]:
             where = f"`services.{name}`" if name in view.config.services else "another route of the same service"
             message = f"the circuit breaker belongs to the service, and {where} has other settings for it"
             yield Finding(("routes", index, "circuit_breaker"), message, "set it once, on the service")
-
-
-def _shared_limits(view: View) -> Iterator[Finding]:
-    """Finds limits with `per_route: false` that have the same name but different values."""
-    said: dict[tuple[str, str | None], object] = {}
-    for index, route in view.routes():
-        for policy, settings in effective_policies(route, view.config).items():
-            limits = settings.limits if isinstance(settings, RateLimits) else ()
-            for place, limit in enumerate(limits):
-                settled = limit.settle is not None
-                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit, settled)
-                if not limit.per_route and said.setdefault((policy, limit.name), figures) != figures:
-                    where = ("policies",) if getattr(route, policy) is None else ("routes", index)
-                    message = f"another route has a limit `{limit.name}` with `per_route: false` and other values"
-                    yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
-
-
-def _limits_of_clusters(view: View) -> Iterator[Finding]:
-    """Finds limits that a cluster should count where there is none, or whose mode has no effect."""
-    for index, route in view.routes():
-        for policy, settings in effective_policies(route, view.config).items():
-            if not isinstance(settings, RateLimits):
-                continue
-            where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
-            written: list[tuple[tuple[str | int, ...], str | None]] = [
-                (("limits", place), limit.scope) for place, limit in enumerate(settings.limits)
-            ]
-            if settings.concurrency is not None:
-                written.append((("concurrency",), settings.concurrency.scope))
-            for field, scope in written:
-                if scope == "cluster" and view.config.cluster is None:
-                    message = "no cluster could count it: the gateway is no node of one"
-                    yield Finding((*where, *field, "scope"), message, "add `cluster`, or leave it out")
-            for place, limit in enumerate(settings.limits):
-                if limit.scope == "node" and limit.mode == "exact":
-                    message = "has no effect with `scope: node`: a node alone always counts exactly"
-                    yield Finding((*where, "limits", place, "mode"), message, "leave it out")
 
 
 def _websockets(view: View) -> Iterator[Finding]:

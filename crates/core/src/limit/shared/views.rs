@@ -38,7 +38,7 @@ pub(super) struct Views {
     available: AtomicBool,
     flush: u64,
     /// Requests that had to wait for the store.
-    pub(super) waited: AtomicU64,
+    pub(super) waits: AtomicU64,
     /// Bit by shard, which has urgent keys.
     urgent: AtomicU64,
     /// The shard that the last collection began with.
@@ -62,7 +62,7 @@ impl Views {
             nodes: AtomicU32::new(1),
             available: AtomicBool::new(true),
             flush,
-            waited: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             urgent: AtomicU64::new(0),
             first: AtomicUsize::new(0),
             wake,

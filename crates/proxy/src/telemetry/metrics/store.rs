@@ -41,6 +41,8 @@ pub struct StoreStats {
     pub(crate) durations: Durations,
     /// Keys of limits that this node has a view of.
     pub views: usize,
+    /// Requests that had to wait for the store to decide on their limits.
+    pub waits: u64,
     /// Memory of the views, in bytes.
     pub view_bytes: usize,
 }
@@ -91,6 +93,8 @@ impl Page {
         }
         let help = "Requests that wait for an answer of the store.";
         single(self, "pylae_store_waiting", GAUGE, help, &|stats| stats.waiting as u64);
+        let help = "Requests that had to wait for the store to decide on their limits.";
+        single(self, "pylae_store_waits_total", COUNTER, help, &|stats| stats.waits);
         let help = "Connections made to servers of the store.";
         single(self, "pylae_store_connections_total", COUNTER, help, &|stats| stats.connections);
         let help = "Keys of limits of which this node knows what the store has counted.";

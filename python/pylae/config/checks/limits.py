@@ -1,0 +1,48 @@
+"""Checks of limits: those that count together, and those of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pylae.config.document.nodes import Finding
+from pylae.config.models.config import Config
+from pylae.config.models.route import Route
+from pylae.config.plan import effective_policies
+from pylae.policies.rate_limit import RateLimits
+
+
+def shared_limits(routes: Iterable[tuple[int, Route]], config: Config) -> Iterator[Finding]:
+    """Finds limits with `per_route: false` that have the same name but different values."""
+    said: dict[tuple[str, str | None], object] = {}
+    for index, route in routes:
+        for policy, settings in effective_policies(route, config).items():
+            limits = settings.limits if isinstance(settings, RateLimits) else ()
+            for place, limit in enumerate(limits):
+                settled = limit.settle is not None
+                figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit, settled)
+                if not limit.per_route and said.setdefault((policy, limit.name), figures) != figures:
+                    where = ("policies",) if getattr(route, policy) is None else ("routes", index)
+                    message = f"another route has a limit `{limit.name}` with `per_route: false` and other values"
+                    yield Finding((*where, policy, "limits", place), message, "give one of them another `name`")
+
+
+def limits_of_clusters(routes: Iterable[tuple[int, Route]], config: Config) -> Iterator[Finding]:
+    """Finds limits that a cluster should count where there is none, or whose mode has no effect."""
+    for index, route in routes:
+        for policy, settings in effective_policies(route, config).items():
+            if not isinstance(settings, RateLimits):
+                continue
+            where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
+            written: list[tuple[tuple[str | int, ...], str | None]] = [
+                (("limits", place), limit.scope) for place, limit in enumerate(settings.limits)
+            ]
+            if settings.concurrency is not None:
+                written.append((("concurrency",), settings.concurrency.scope))
+            for field, scope in written:
+                if scope == "cluster" and config.cluster is None:
+                    message = "no cluster could count it: the gateway is no node of one"
+                    yield Finding((*where, *field, "scope"), message, "add `cluster`, or leave it out")
+            for place, limit in enumerate(settings.limits):
+                if limit.scope == "node" and limit.mode == "exact":
+                    message = "has no effect with `scope: node`: a node alone always counts exactly"
+                    yield Finding((*where, "limits", place, "mode"), message, "leave it out")
