@@ -306,7 +306,7 @@ impl Simulation {
         node.losses += 1;
         if node.losses >= LOSSES && node.available {
             node.available = false;
-            node.store.set_available(false, at);
+            node.store.set_reach(false.into(), at);
             self.push(PROBE, Event::Probe(batch.node));
         }
         self.poll_woken(self.now);
@@ -322,7 +322,7 @@ impl Simulation {
         let at = self.clocks(index);
         let node = &mut self.nodes[index];
         (node.available, node.losses) = (true, 0);
-        node.store.set_available(true, at);
+        node.store.set_reach(true.into(), at);
         self.send(index, Due::All);
     }
 

@@ -20,6 +20,7 @@ mod calls;
 mod lending;
 pub(super) mod name;
 mod pending;
+pub(super) mod reach;
 mod table;
 mod terms;
 mod ticket;
@@ -41,6 +42,7 @@ use crate::clock::{Instant, nanos};
 
 pub use self::calls::{CallLoss, Due, StoreCall};
 pub use self::name::StoreKey;
+pub use self::reach::StoreReach;
 pub use self::terms::OnStoreError;
 
 /// Counters that several nodes share.
@@ -98,13 +100,11 @@ impl SharedCounterStore {
         self.views.set_nodes(u32::try_from(nodes).unwrap_or(u32::MAX));
     }
 
-    /// Says whether the store answers. When it has stopped, all that wait are decided at once, except those whose call
-    /// is on its way.
-    pub fn set_available(&self, available: bool, at: Clocks) {
-        self.views.set_available(available);
-        if !available {
-            self.views.decide_alone(at);
-        }
+    /// Says which keys the store answers for. All who wait for others are decided at once, except those whose call is
+    /// on its way.
+    pub fn set_reach(&self, reach: StoreReach, at: Clocks) {
+        self.views.reach.set(reach);
+        self.views.decide_alone(at);
     }
 
     /// Returns the number of keys, including idle ones.

@@ -86,8 +86,8 @@ impl ClusterCounters {
                 _ = availability.changed() => {
                     let available = *availability.borrow_and_update();
                     self.tell_nodes();
-                    self.counters.set_available(available, clocks());
-                    self.places.set_available(available, clock::now());
+                    self.counters.set_reach(available.into(), clocks());
+                    self.places.set_reach(available.into(), clock::now());
                     continue;
                 }
                 () = self.urgent.notified() => Due::Urgent,

@@ -21,7 +21,7 @@ use super::places::PlacesAnswer;
 use super::table::{ConcurrencyIdentity, PlaceCall, PlaceTable};
 use super::ticket::PlaceTicket;
 use crate::clock::Instant;
-use crate::limit::shared::{Due, OnStoreError};
+use crate::limit::shared::{Due, OnStoreError, StoreReach};
 use crate::limit::tag::CounterTag;
 
 /// The decision on a request that needs a place.
@@ -97,10 +97,10 @@ impl SharedInFlight {
         self.table.set_nodes(u32::try_from(nodes).unwrap_or(u32::MAX));
     }
 
-    /// Says whether the store answers. When it has stopped, all that wait are decided at once, except those whose call
-    /// is on its way.
-    pub fn set_available(&self, available: bool, now: Instant) {
-        self.table.set_available(available, now.as_nanos());
+    /// Says which keys the store answers for. All who wait for others are decided at once, except those whose call is
+    /// on its way.
+    pub fn set_reach(&self, reach: StoreReach, now: Instant) {
+        self.table.set_reach(reach, now.as_nanos());
     }
 
     /// Returns the number of keys.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
 use foldhash::fast::FixedState;
@@ -13,7 +13,8 @@ use super::places::{PlacesAnswer, PlacesCall};
 use super::ticket::PlaceTicket;
 use super::view::{FlightStep, PlaceTerms, PlaceView};
 use crate::limit::shared::name::name_of;
-use crate::limit::shared::{Due, OnStoreError, StoreKey};
+use crate::limit::shared::reach::KnownReach;
+use crate::limit::shared::{Due, OnStoreError, StoreKey, StoreReach};
 use crate::limit::tag::{CounterTag, Tagger};
 
 /// One bit of a number each.
@@ -59,7 +60,7 @@ pub(super) struct PlaceTable {
     /// Number of the last call.
     number: AtomicU64,
     nodes: AtomicU32,
-    available: AtomicBool,
+    reach: KnownReach,
     on_store_error: OnStoreError,
     /// Bit by shard, which has urgent keys.
     hurries: AtomicU64,
@@ -106,7 +107,7 @@ impl PlaceTable {
             node: node.max(1),
             number: AtomicU64::new(0),
             nodes: AtomicU32::new(1),
-            available: AtomicBool::new(true),
+            reach: KnownReach::default(),
             on_store_error,
             hurries: AtomicU64::new(0),
             round_at: AtomicU64::new(0),
@@ -118,10 +119,10 @@ impl PlaceTable {
         ConcurrencyIdentity { identity: identity.into(), salt: self.tagger.salt(identity) }
     }
 
-    fn terms(&self) -> PlaceTerms {
+    fn terms(&self, key: &StoreKey) -> PlaceTerms {
         PlaceTerms {
             nodes: self.nodes.load(Ordering::Relaxed),
-            available: self.available.load(Ordering::Relaxed),
+            available: self.reach.covers(key),
             on_store_error: self.on_store_error,
         }
     }
@@ -130,12 +131,10 @@ impl PlaceTable {
         self.nodes.store(nodes.max(1), Ordering::Relaxed);
     }
 
-    pub(super) fn set_available(&self, available: bool, now: u64) {
-        self.available.store(available, Ordering::Relaxed);
+    pub(super) fn set_reach(&self, reach: StoreReach, now: u64) {
+        self.reach.set(reach);
         self.round_at.store(0, Ordering::Relaxed);
-        if !available {
-            self.decide_alone(now);
-        }
+        self.decide_alone(now);
     }
 
     pub(super) fn keys(&self) -> usize {
@@ -166,7 +165,6 @@ impl PlaceTable {
         limit: u32,
         now: u64,
     ) -> (CounterTag, Result<Option<u32>, Arc<PlaceTicket>>) {
-        let terms = self.terms();
         let tag = self.tagger.tag(of.salt, key);
         let (index, mut shard) = self.shard(tag);
         let is_full = shard.views.len() >= self.most_keys;
@@ -175,7 +173,7 @@ impl PlaceTable {
             Entry::Vacant(_) if is_full => return (tag, Ok(None)),
             Entry::Vacant(entry) => entry.insert(PlaceView::new(name_of(&of.identity, key), limit)),
         };
-        let decided = match view.decide(limit, now, terms) {
+        let decided = match view.decide(limit, now, self.terms(&view.key)) {
             FlightStep::Admit(remaining) => Ok(Some(remaining)),
             FlightStep::Refuse => Ok(None),
             FlightStep::Ask => {
@@ -203,21 +201,23 @@ impl PlaceTable {
     }
 
     pub(super) fn collect(&self, due: Due, now: u64, most: usize) -> Vec<PlaceCall> {
-        let terms = self.terms();
+        let nodes = self.nodes.load(Ordering::Relaxed);
         let mut calls = Vec::new();
         let hurries = self.hurries.swap(0, Ordering::AcqRel);
-        if !terms.available {
+        if !self.reach.is_whole() {
             self.decide_alone(now);
-            return calls;
+            if self.reach.is_empty() {
+                return calls;
+            }
         }
         let is_round = due == Due::All && now >= self.round_at.load(Ordering::Relaxed);
         for index in (0..SHARDS).filter(|index| due == Due::All || hurries & 1 << index != 0) {
             let mut shard = self.shards[index].lock();
             let mut tags = std::mem::take(&mut shard.urgent);
             tags.retain(|tag| shard.views.get_mut(tag).is_some_and(|view| std::mem::take(&mut view.lists.urgent)));
-            self.compose(&mut shard, tags, (now, terms.nodes), most, &mut calls);
+            self.compose(&mut shard, tags, (now, nodes), most, &mut calls);
             if due == Due::All {
-                self.flush(&mut shard, is_round, (now, terms.nodes), most, &mut calls);
+                self.flush(&mut shard, is_round, (now, nodes), most, &mut calls);
             }
             if !shard.urgent.is_empty() {
                 self.hurry(index);
@@ -244,6 +244,12 @@ impl PlaceTable {
                 continue;
             }
             let Some(view) = shard.views.get_mut(&tag) else { continue };
+            if !self.reach.covers(&view.key) {
+                if !view.waiters.is_empty() {
+                    shard.press(tag);
+                }
+                continue;
+            }
             let Some((call, waiters)) = view.compose(now, nodes) else { continue };
             let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
             let call = PlacesCall { node: self.node, number, ..call };
@@ -273,9 +279,9 @@ impl PlaceTable {
 
     /// Takes over the answer of a call, or its loss (None).
     pub(super) fn answer(&self, call: PlaceCall, sent: u64, now: u64, answer: Option<&PlacesAnswer>) {
-        let terms = self.terms();
         let mut wakers = Vec::new();
-        let PlaceCall { call, tag, waiters, .. } = call;
+        let PlaceCall { key, call, tag, waiters } = call;
+        let terms = self.terms(&key);
         let (index, mut shard) = self.shard(tag);
         // A key with a call on its way stays.
         let Some(view) = shard.views.get_mut(&tag) else { return };
@@ -295,20 +301,32 @@ impl PlaceTable {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Decides all that wait without the store. Keys without exchanges are forgotten: the store gives up their places.
+    /// Decides without the store all that wait for keys for which it does not answer. Of these keys, those without
+    /// exchanges are forgotten: the store gives up their places.
     fn decide_alone(&self, now: u64) {
-        let terms = self.terms();
+        if self.reach.is_whole() {
+            return;
+        }
         let mut wakers = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
             let shard = &mut *shard;
             for tag in std::mem::take(&mut shard.urgent) {
                 let Some(view) = shard.views.get_mut(&tag) else { continue };
+                let terms = self.terms(&view.key);
+                if terms.available {
+                    shard.urgent.push(tag);
+                    continue;
+                }
                 view.lists.urgent = false;
                 view.give_up(VecDeque::new(), now, terms, &mut wakers);
             }
             for tag in std::mem::take(&mut shard.listed) {
                 let Some(view) = shard.views.get_mut(&tag) else { continue };
+                if self.reach.covers(&view.key) {
+                    shard.listed.push(tag);
+                    continue;
+                }
                 view.lists.flush = false;
                 view.tick();
                 view.distrust();

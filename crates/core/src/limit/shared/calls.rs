@@ -46,28 +46,29 @@ pub struct StoreCall {
     waiters: VecDeque<Waiter>,
 }
 
-/// When something happens, and what is known of the cluster then.
+/// When something happens, and how many nodes there are then.
 #[derive(Copy, Clone, Debug)]
 struct StateAt {
     at: Clocks,
-    state: ClusterState,
+    nodes: u32,
 }
 
 impl Views {
     /// Returns the calls that are due, at most `most`; what is left comes with the next ones.
     pub(super) fn collect(&self, due: Due, at: Clocks, most: usize) -> Vec<StoreCall> {
-        let state = self.state();
         let urgent = self.take_urgent();
         let mut calls = Vec::new();
-        if !state.available {
+        if !self.reach.is_whole() {
             self.decide_alone(at);
-            return calls;
+            if self.reach.is_empty() {
+                return calls;
+            }
         }
         let all = self.shards_in_turn();
         for index in all.filter(|index| due == Due::All || urgent & 1 << index != 0) {
             let mut shard = self.shard(index);
             let left = most.saturating_sub(calls.len());
-            collect_shard(&mut shard, due, at.now.as_nanos(), &state, left, &mut calls);
+            collect_shard(&mut shard, due, at.now.as_nanos(), self, left, &mut calls);
             if !shard.urgent.is_empty() {
                 self.hurry(index);
             }
@@ -83,8 +84,7 @@ impl Views {
         arrived: Clocks,
         result: Result<LedgerAnswer, CallLoss>,
     ) {
-        let state = self.state();
-        let moment = StateAt { at: arrived, state };
+        let moment = StateAt { at: arrived, nodes: self.nodes() };
         let index = self.shard_of(call.tag);
         let mut outcomes = Vec::new();
         let mut shard = self.shard(index);
@@ -92,11 +92,15 @@ impl Views {
             let view = &mut shard.views[place];
             view.in_flight = false;
             view.flying = 0;
+            let state = self.state(&view.key);
+            // What was refused at once would be refused again. Nobody waits for it any more.
+            let is_lost = result.is_err();
             match result {
                 Ok(answer) => serve(view, call, sent, &answer, moment, &mut outcomes),
                 Err(loss) => lose(view, call, loss, moment, &mut outcomes),
             }
-            let urgent = view.is_awaited() || view.clear || view.is_pressing(state.nodes, arrived.now.as_nanos());
+            let pressing = view.clear || view.is_pressing(state.nodes, arrived.now.as_nanos());
+            let urgent = view.is_awaited() || pressing && !is_lost;
             if urgent || view.has_news() {
                 let urgent = shard.list(place, urgent);
                 if urgent && state.available {
@@ -110,16 +114,23 @@ impl Views {
         }
     }
 
-    /// Decides all that wait without the store.
+    /// Decides without the store all that wait for keys for which it does not answer.
     pub(super) fn decide_alone(&self, at: Clocks) {
-        let state = self.state();
+        if self.reach.is_whole() {
+            return;
+        }
+        let nodes = self.nodes();
         for index in 0..self.shards() {
             let mut outcomes = Vec::new();
             let mut shard = self.shard(index);
             for place in std::mem::take(&mut shard.urgent) {
                 let view = &mut shard.views[place as usize];
+                if self.reach.covers(&view.key) {
+                    shard.urgent.push(place);
+                    continue;
+                }
                 view.lists.urgent = false;
-                give_up(view, VecDeque::new(), StateAt { at, state }, &mut outcomes);
+                give_up(view, VecDeque::new(), StateAt { at, nodes }, &mut outcomes);
             }
             drop(shard);
             for outcome in outcomes {
@@ -129,14 +140,7 @@ impl Views {
     }
 }
 
-fn collect_shard(
-    shard: &mut ViewShard,
-    due: Due,
-    now: u64,
-    state: &ClusterState,
-    most: usize,
-    calls: &mut Vec<StoreCall>,
-) {
+fn collect_shard(shard: &mut ViewShard, due: Due, now: u64, views: &Views, most: usize, calls: &mut Vec<StoreCall>) {
     let before = calls.len();
     for place in std::mem::take(&mut shard.urgent) {
         let view = &mut shard.views[place as usize];
@@ -145,14 +149,15 @@ fn collect_shard(
             continue;
         }
         view.lists.urgent = false;
-        calls.extend(compose(view, now, state));
+        calls.extend(compose(view, now, &views.state(&view.key)));
     }
     if due == Due::Urgent {
         return;
     }
     for place in std::mem::take(&mut shard.listed) {
         let view = &mut shard.views[place as usize];
-        if calls.len() - before >= most {
+        let state = views.state(&view.key);
+        if calls.len() - before >= most || !state.available {
             shard.listed.push(place);
             continue;
         }
@@ -160,7 +165,7 @@ fn collect_shard(
             lending.tick();
         }
         view.lists.flush = false;
-        calls.extend(compose(view, now, state));
+        calls.extend(compose(view, now, &state));
         // Leases are looked at with each flush. A key with a call on its way is listed again by the answer.
         if view.lending.as_ref().is_some_and(|lending| lending.is_live()) {
             shard.list(place as usize, false);
@@ -211,7 +216,7 @@ fn serve(
     moment: StateAt,
     outcomes: &mut Vec<WaiterOutcome>,
 ) {
-    let StateAt { at: arrived, state } = moment;
+    let StateAt { at: arrived, nodes } = moment;
     let now = arrived.now.as_nanos();
     if LedgerShape::from(&view.shape) != call.call.shape {
         // Figures have changed meanwhile: those who wait ask again.
@@ -240,7 +245,7 @@ fn serve(
             refused = Some(refused.map_or(waiter.cost, |least| least.min(waiter.cost)));
             ViewStep::Refuse(view.refuse(waiter.cost, first, now).max(1))
         };
-        let decision = view.figures(step, now, state.nodes);
+        let decision = view.figures(step, now, nodes);
         let grant = if let ViewStep::Admit(grant) = step { Some(grant) } else { None };
         outcomes.push(WaiterOutcome { waiter, decision, grant });
     }
@@ -289,11 +294,11 @@ fn give_up(view: &mut KeyView, mut waiters: VecDeque<Waiter>, moment: StateAt, o
     if let Some(mut queue) = view.waiters.take() {
         waiters.append(&mut queue.0);
     }
-    let StateAt { at, state } = moment;
+    let StateAt { at, nodes } = moment;
     for waiter in waiters {
-        let step = view.decide_alone(waiter.cost, at, state.nodes);
+        let step = view.decide_alone(waiter.cost, at, nodes);
         let grant = if let ViewStep::Admit(grant) = step { Some(grant) } else { None };
-        let decision = view.figures(step, at.now.as_nanos(), state.nodes);
+        let decision = view.figures(step, at.now.as_nanos(), nodes);
         outcomes.push(WaiterOutcome { waiter, decision, grant });
     }
 }

@@ -180,13 +180,13 @@ fn without_the_store_a_node_has_its_share_of_what_was_left() {
             world.flush(0, Due::All);
         }
         let at = world.at(0);
-        world.nodes[0].store.set_available(false, at);
+        world.nodes[0].store.set_reach(false.into(), at);
         assert_eq!(admit(&mut world, 100), 20, "{algorithm:?}: 40 were left");
         assert_eq!(world.collect(0, Due::All), 0);
         world.now += 4000 * SECOND;
         assert_eq!(admit(&mut world, 100), 50, "{algorithm:?}: half of the limit");
         let at = world.at(0);
-        world.nodes[0].store.set_available(true, at);
+        world.nodes[0].store.set_reach(true.into(), at);
         assert_eq!(world.take(0, 1), None, "strict at once");
         let decided = world.flush(0, Due::All);
         assert_eq!(decided[0].decisions[0].remaining, 29, "{algorithm:?}: the store was told what was admitted");
@@ -198,9 +198,48 @@ fn those_who_wait_when_the_store_goes_are_decided_at_once() {
     let mut world = World::new(2, &[(bucket(4, 4000), EXACT)], OnStoreError::Share);
     assert!((0..3).all(|_| world.take(0, 1).is_none()));
     let at = world.at(0);
-    world.nodes[0].store.set_available(false, at);
+    world.nodes[0].store.set_reach(false.into(), at);
     let decided = world.poll(0, world.now);
     assert_eq!(decided.iter().filter(|decided| decided.verdict == ChargeVerdict::Admitted).count(), 2);
+}
+
+#[test]
+fn a_part_of_the_store_that_is_gone_concerns_its_keys_only() {
+    for mode in [FAST, EXACT] {
+        let mut world = World::new(2, &[(bucket(100, 100_000), mode)], OnStoreError::Share);
+        let decided = world.check(0, &[(0, 0, 98)]);
+        assert!(decided.is_some() || world.flush(0, Due::Urgent)[0].verdict == ChargeVerdict::Admitted);
+        world.flush(0, Due::All);
+        let lost = *world.ledgers.keys().next().unwrap();
+        assert!(world.take(0, 1).is_none(), "{mode:?}: near the limit");
+        let at = world.at(0);
+        world.nodes[0].store.set_reach(StoreReach::Some(Arc::new(move |key| *key != lost)), at);
+        assert_eq!(world.poll(0, world.now).len(), 1, "{mode:?}: who waits is decided");
+        assert_eq!(world.take(0, 1), Some(false), "{mode:?}: its share is used up");
+        assert_eq!(world.collect(0, Due::All), 0, "{mode:?}: the store cannot be told of it");
+        let other = world.check(0, &[(0, 1, 95)]);
+        assert!(other.is_some() || world.flush(0, Due::Urgent)[0].verdict == ChargeVerdict::Admitted);
+        world.flush(0, Due::All);
+        assert!(world.check(0, &[(0, 1, 1)]).is_none(), "{mode:?}: the store is asked");
+        assert!(world.check(0, &[(0, 1, 1), (0, 0, 1)]).is_none_or(|decided| !decided.decisions[1].admitted));
+        assert_eq!(world.flush(0, Due::Urgent)[0].decisions[0].remaining, 4, "{mode:?}");
+        let at = world.at(0);
+        world.nodes[0].store.set_reach(StoreReach::All, at);
+        world.flush(0, Due::All);
+        assert_eq!(world.take(0, 1), None, "{mode:?}: strict again");
+        assert_eq!(world.flush(0, Due::Urgent)[0].decisions[0].remaining, 0, "{mode:?}: the store was told");
+    }
+}
+
+#[test]
+fn what_the_store_has_refused_waits_for_the_next_flush() {
+    let mut world = world(1, 100, FAST);
+    (0..9).for_each(|_| assert_eq!(world.take(0, 1), Some(true)));
+    assert_eq!(world.collect(0, Due::Urgent), 1, "half of the margin");
+    world.lose(0, CallLoss::Unsent);
+    assert_eq!(world.collect(0, Due::Urgent), 0, "asking at once would not end while it refuses");
+    assert_eq!(world.collect(0, Due::All), 1);
+    assert_eq!(world.calls[0].debits(), 9);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::name::store_key;
+use super::name::{StoreKey, store_key};
+use super::reach::KnownReach;
 use super::table::ViewShard;
 use super::terms::{ClusterState, Terms};
 use super::ticket::{Grant, Ticket, TicketPart, TicketPhase, TicketState, Waiter};
@@ -35,7 +36,7 @@ pub(super) struct Views {
     pub(super) tagger: Tagger,
     shards: Box<[PaddedViewShard]>,
     nodes: AtomicU32,
-    available: AtomicBool,
+    pub(super) reach: KnownReach,
     flush: u64,
     /// Requests that had to wait for the store.
     pub(super) waits: AtomicU64,
@@ -60,7 +61,7 @@ impl Views {
             tagger: Tagger::default(),
             shards: (0..shards).map(|_| shard()).collect(),
             nodes: AtomicU32::new(1),
-            available: AtomicBool::new(true),
+            reach: KnownReach::default(),
             flush,
             waits: AtomicU64::new(0),
             urgent: AtomicU64::new(0),
@@ -69,20 +70,17 @@ impl Views {
         }
     }
 
-    pub(super) fn state(&self) -> ClusterState {
-        ClusterState {
-            nodes: self.nodes.load(Ordering::Relaxed),
-            available: self.available.load(Ordering::Relaxed),
-            flush: self.flush,
-        }
+    pub(super) fn nodes(&self) -> u32 {
+        self.nodes.load(Ordering::Relaxed)
+    }
+
+    /// What is known of the cluster, and of the store as far as it has this key.
+    pub(super) fn state(&self, key: &StoreKey) -> ClusterState {
+        ClusterState { nodes: self.nodes(), available: self.reach.covers(key), flush: self.flush }
     }
 
     pub(super) fn set_nodes(&self, nodes: u32) {
         self.nodes.store(nodes.max(1), Ordering::Relaxed);
-    }
-
-    pub(super) fn set_available(&self, available: bool) {
-        self.available.store(available, Ordering::Relaxed);
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -164,10 +162,10 @@ impl Views {
 
     /// Decides on one charge. If the store has to be asked, `ticket` waits for it.
     fn check(&self, charge: &mut Charge<'_>, at: Clocks, alone: bool) -> (ViewStep, CounterTag) {
-        let state = self.state();
         let now = at.now.as_nanos();
         self.with(charge.limit, charge.key, now, |shard, place, tag| {
             let view = &mut shard.views[place];
+            let state = self.state(&view.key);
             let step = view.decide(charge.cost, at, state);
             let mut step = step;
             if let (true, ViewStep::Admit(grant @ Grant::Leased(_))) = (alone, step) {
@@ -262,12 +260,12 @@ impl Views {
 
     /// Gives back what was admitted at `since` and is not used; returns the figures then.
     fn give_back(&self, tag: CounterTag, grant: Grant, cost: u32, since: u64, at: Clocks) -> Option<Decision> {
-        let state = self.state();
+        let nodes = self.nodes();
         let mut shard = self.shard(self.shard_of(tag));
         let place = shard.find(tag)?;
         let view = &mut shard.views[place];
-        view.give_back(grant, cost, since, state.nodes);
-        let figures = view.figures(ViewStep::Admit(grant), at.now.as_nanos(), state.nodes);
+        view.give_back(grant, cost, since, nodes);
+        let figures = view.figures(ViewStep::Admit(grant), at.now.as_nanos(), nodes);
         if view.credits > 0 {
             shard.list(place, false);
         }
@@ -339,10 +337,10 @@ impl Views {
 
     /// Charges the difference between what was charged and what it should have been.
     pub(super) fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
-        let state = self.state();
         let now = at.now.as_nanos();
         self.with(limit, key, now, |shard, place, _| {
             let view = &mut shard.views[place];
+            let state = self.state(&view.key);
             let charged = reservation.cost();
             if cost >= charged {
                 view.pending = view.pending.saturating_add(cost - charged);
@@ -359,7 +357,7 @@ impl Views {
         let tag = self.tag(limit, key);
         let shard = self.shard(self.shard_of(tag));
         let view = &shard.views[shard.find(tag)?];
-        Some(view.figures(ViewStep::Admit(Grant::Spent), at.now.as_nanos(), self.state().nodes))
+        Some(view.figures(ViewStep::Admit(Grant::Spent), at.now.as_nanos(), self.nodes()))
     }
 
     /// Clears a key here, and in the store with the next call. Returns true if it was known here.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::places::{PLACES_LIFETIME, Places, PlacesCall};
 use super::*;
-use crate::limit::shared::StoreKey;
+use crate::limit::shared::{StoreKey, StoreReach};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLI;
@@ -231,7 +231,7 @@ fn without_the_store_each_node_has_its_share() {
         world.ask(0);
         world.collect(0, Due::Urgent);
         world.ask(0);
-        world.nodes[0].flights.set_available(false, world.at());
+        world.nodes[0].flights.set_reach(false.into(), world.at());
         world.lose(0);
         world.poll(0);
         for _ in 0..18 {
@@ -239,13 +239,42 @@ fn without_the_store_each_node_has_its_share() {
         }
         assert_eq!(world.in_flight(), admitted, "{on_store_error:?}");
         world.flush(0);
-        world.nodes[0].flights.set_available(true, world.at());
+        world.nodes[0].flights.set_reach(true.into(), world.at());
         world.flush(0);
         world.ask(1);
         world.exchange(1, Due::Urgent);
         world.poll(1);
         assert_eq!(world.nodes[1].permits.len(), usize::from(admitted < 10), "what was admitted counts");
     }
+}
+
+#[test]
+fn a_part_of_the_store_that_is_gone_concerns_its_keys_only() {
+    let mut world = World::new(2, 10, OnStoreError::Share);
+    world.ask(0);
+    world.exchange(0, Due::Urgent);
+    assert_eq!(world.poll(0), (1, 0));
+    let lost = *world.store.keys().next().unwrap();
+    world.nodes[0].permits.clear();
+    world.flush(0);
+    let ask = |world: &World, key: &[u8]| {
+        let Node { flights, of, .. } = &world.nodes[0];
+        flights.acquire(of, key, 10, world.at())
+    };
+    let waiting = ask(&world, b"key");
+    world.nodes[0].flights.set_reach(StoreReach::Some(Arc::new(move |key| *key != lost)), world.at());
+    let PlaceOutcome::Pending(mut waiting) = waiting else { panic!("{waiting:?}") };
+    let decided = Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(decided, Poll::Ready(PlaceVerdict::Admitted(_))), "who waits is decided");
+    let others: Vec<_> = (0..5).map(|_| ask(&world, b"key")).collect();
+    let admitted = others.iter().filter(|one| matches!(one, PlaceOutcome::Decided(PlaceVerdict::Admitted(_))));
+    assert_eq!(admitted.count(), 4, "its share, and one was admitted before");
+    let another = ask(&world, b"another");
+    assert!(matches!(another, PlaceOutcome::Pending(_)), "the store is asked");
+    assert_eq!(world.collect(0, Due::All), 1, "and only about that");
+    world.nodes[0].flights.set_reach(StoreReach::All, world.at());
+    assert_eq!(world.collect(0, Due::All), 1, "it is told how many there are");
+    assert_eq!(world.calls[1].call.call.keep, 5);
 }
 
 #[test]
