@@ -75,7 +75,11 @@ class Signals:
 @final
 class Engine:
     def __new__(
-        cls, plan: str, hooks: list[Callable[..., Any]], bound: Callable[[], object] | None = None
+        cls,
+        plan: str,
+        hooks: list[Callable[..., Any]],
+        bound: Callable[[], object] | None = None,
+        joined: Callable[[RegistryStore], str | None] | None = None,
     ) -> Engine: ...
     def apply(self, plan: str, hooks: list[Callable[..., Any]] | None = None) -> None: ...
     def addresses(self) -> list[str]: ...
@@ -101,6 +105,10 @@ class Engine:
     def next_admin_connection(self) -> int | None: ...
     def liveness(self) -> tuple[str, str]: ...
     def read_log(self, patience: float) -> str | None: ...
+
+@final
+class RegistryStore:
+    def run(self, script: str, calls: list[tuple[bytes, list[bytes]]]) -> list[Any]: ...
 
 @final
 class Cache:

@@ -29,6 +29,7 @@ __all__ = [
     "NativeLookup",
     "NativePermit",
     "NativePick",
+    "NativeRegistryStore",
     "NativeReservation",
     "NativeRouter",
     "NativeSignals",
@@ -78,6 +79,7 @@ NativeLoadBalancer = _native.LoadBalancer
 NativeLookup = _native.Lookup
 NativePermit = _native.Permit
 NativePick = _native.Pick
+NativeRegistryStore = _native.RegistryStore
 NativeReservation = _native.Reservation
 NativeRouter = _native.Router
 NativeSignals = _native.Signals
@@ -113,13 +115,18 @@ class Engine:
         self._native: _native.Engine | None = None
         self._loop: threading.Thread | None = None
 
-    def start(self, bound: Callable[[], object] | None = None) -> list[str]:
+    def start(
+        self,
+        bound: Callable[[], object] | None = None,
+        joined: Callable[[NativeRegistryStore], str | None] | None = None,
+    ) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError.
 
-        `bound` is called once the sockets are bound, before anything is served; what it raises is raised here.
+        `bound` is called once the sockets are bound, before anything is served. Then, in a cluster, `joined` is called
+        with its store, and may return a plan with other instances to begin with. What they raise is raised here.
         """
         try:
-            self._native = _native.Engine(self._plan, list(self._hooks), bound)
+            self._native = _native.Engine(self._plan, list(self._hooks), bound, joined)
         except _native.PlanError as error:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.

@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod configuration;
 mod listeners;
+mod registry;
 mod signals;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
 use self::configuration::tell_configuration;
 use self::listeners::{bind_added, listed};
+pub use self::registry::RegistryStore;
 pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
@@ -103,11 +105,13 @@ struct InForce {
 impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections. `hooks` receives the log and creates
     /// the source of the plan's hooks. `bound` is called once all sockets are bound and all files are open, before
-    /// anything is served: what it gives up, no request has ever had.
+    /// anything is served: what it gives up, no request has ever had. `joined` is called after that, in a cluster, once
+    /// the store is connected or cannot be for now; it may return a plan with other instances to begin with.
     pub fn start(
         plan: Plan,
         hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
         bound: impl FnOnce() -> Result<(), Vec<Problem>>,
+        joined: impl FnOnce(RegistryStore) -> Result<Option<Plan>, Vec<Problem>>,
     ) -> Result<Self, Vec<Problem>> {
         subscriber::install()?;
         let mut keys = PoolKeys::default();
@@ -129,7 +133,6 @@ impl Engine {
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
         snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
-        let snapshot = Arc::new(snapshot);
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
@@ -137,6 +140,11 @@ impl Engine {
         tell_configuration(shared.store.as_ref(), &snapshot.plan);
         let store = StoreThread::start(&shared, counters, feed.clone())
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
+        if let Some(plan) = RegistryStore::of(&shared).map_or(Ok(None), joined)? {
+            snapshot = Snapshot::build(plan, Some(&snapshot), &mut keys, &policies)?;
+            snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
+        }
+        let snapshot = Arc::new(snapshot);
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
         let (watched, memory) = (Arc::clone(&shared), Arc::clone(&policies));

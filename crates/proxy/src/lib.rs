@@ -24,10 +24,11 @@ mod telemetry;
 mod io;
 
 pub use background::admin::AdminSettings;
-pub use engine::{Drain, Engine, LimitQuestion, SignalEvent, Signals};
+pub use engine::{Drain, Engine, LimitQuestion, RegistryStore, SignalEvent, Signals};
 pub use flow::explain::{Explanation, Question, check, explain};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
+pub use store::StoreValue;
 pub use telemetry::access_log::SinkStats;
 pub use telemetry::liveness::Liveness;
 pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};

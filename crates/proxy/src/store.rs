@@ -20,6 +20,7 @@ mod slots;
 mod socket;
 mod stream;
 
-pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult, StoreValue};
-pub(crate) use self::call::{ledger, places};
+pub use self::call::StoreValue;
+pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult};
+pub(crate) use self::call::{ledger, places, registry};
 pub(crate) use self::client::Store;

@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 use pylae_core::Problem;
 use pylae_core::cluster::Revoked;
 use pylae_core::hook::HookSource;
-use pylae_proxy::{AdminSettings, Drain};
+use pylae_proxy::{AdminSettings, Drain, RegistryStore};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
+use crate::registry::PyRegistryStore;
 use crate::{gil, hooks, plan};
 
 /// The running data plane. `Engine(plan, hooks, bound)` starts it.
@@ -29,17 +30,29 @@ pub(crate) struct PyEngine {
 #[pymethods]
 impl PyEngine {
     /// Starts the data plane, or raises `PlanError` with all problems. The plan refers to the callables in `hooks` by
-    /// index. `bound` is called once all sockets are bound, before anything is served; what it raises is raised here.
+    /// index. `bound` is called once all sockets are bound, before anything is served. Then, in a cluster, `joined` is
+    /// called with the store, and may return a plan with other instances to begin with. What they raise is raised here.
     #[new]
-    #[pyo3(signature = (plan, hooks, bound=None))]
-    fn start(py: Python<'_>, plan: &str, hooks: Vec<Py<PyAny>>, bound: Option<Py<PyAny>>) -> PyResult<Self> {
-        let mut raised = None;
-        let call = || match bound.and_then(|bound| gil::attached(|py| bound.call0(py))) {
-            Some(Err(error)) => {
-                raised = Some(error);
-                Err(Vec::new())
-            }
-            _ => Ok(()),
+    #[pyo3(signature = (plan, hooks, bound=None, joined=None))]
+    fn start(
+        py: Python<'_>,
+        plan: &str,
+        hooks: Vec<Py<PyAny>>,
+        bound: Option<Py<PyAny>>,
+        joined: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let raised = Mutex::new(None);
+        let raise = |error| {
+            *raised.lock() = Some(error);
+            Vec::new()
+        };
+        let call_bound = || {
+            let called = bound.and_then(|bound| gil::attached(|py| bound.call0(py)));
+            called.transpose().map(drop).map_err(raise)
+        };
+        let call_joined = |store: RegistryStore| {
+            let called = joined.and_then(|joined| gil::attached(|py| joined_plan(py, &joined, store)));
+            called.transpose().map_err(raise)?.flatten().map(|plan| plan::parse(&plan)).transpose()
         };
         let started = gil::detached(py, || {
             let plan = plan::parse(plan)?;
@@ -50,12 +63,12 @@ impl PyEngine {
                 let source = Arc::new(HookTable::new(&hook_plan, Some(hooks), log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
-            let engine = pylae_proxy::Engine::start(plan, source, call)?;
+            let engine = pylae_proxy::Engine::start(plan, source, call_bound, call_joined)?;
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
             Ok(Self { plane: Arc::new(engine), executors, hooks: Mutex::new(hooks) })
         });
-        started.map_err(|problems: Vec<Problem>| raised.unwrap_or_else(|| plan_error(&problems)))
+        started.map_err(|problems: Vec<Problem>| raised.into_inner().unwrap_or_else(|| plan_error(&problems)))
     }
 
     /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing. Without
@@ -248,6 +261,11 @@ impl PyEngine {
         // Taken with the interpreter's lock held: if it cannot be had, the data plane writes the records itself.
         self.plane.take_log().map(|records| serde_json::json!(records).to_string())
     }
+}
+
+/// What a call of `joined` returns.
+fn joined_plan(py: Python<'_>, joined: &Py<PyAny>, store: RegistryStore) -> PyResult<Option<String>> {
+    joined.call1(py, (PyRegistryStore::new(store),))?.extract(py)
 }
 
 /// Writes whole lines to standard error. Never waits for its reader.

@@ -7,6 +7,7 @@ mod gil;
 mod hooks;
 mod plan;
 mod primitives;
+mod registry;
 mod signals;
 mod tables;
 mod tls;
@@ -16,6 +17,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyEngine>()?;
+    module.add_class::<registry::PyRegistryStore>()?;
     module.add_class::<signals::PySignals>()?;
     primitives::register(module)?;
     hooks::register(module)?;

@@ -31,7 +31,8 @@ class Instance(Body):
     source: str
     """Where the instance came from; `static` means the configuration."""
     expires_in: float | None
-    """Seconds until a registered instance is removed without a heartbeat."""
+    """Seconds until a registered instance is removed without a heartbeat. Null for other instances, and for one that
+    sends its heartbeats to another node of the cluster."""
     state: Literal["up", "down", "ejected", "draining"]
     """Whether the instance gets requests: `down` by health checks, `ejected` after failed requests, `draining` on
     request."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pylae.config.models.address import listen_address
 from pylae.config.models.base import refusal
 from pylae.config.models.instance import Instance
+from pylae.registry.lookup import Found, SharedLookup
 from pylae.registry.source import Source, SourceContext, SourceSettings
 from pylae.units import Duration, Wait
 
@@ -73,6 +76,10 @@ class DnsDiscovery(SourceSettings):
         """As `SourceSettings.secure`: the setting says what is spoken."""
         return self.scheme == "https"
 
+    scope: Literal["node", "cluster"] | None = None
+    """Who looks it up. `cluster`, the default for a gateway that is a node of a cluster: one node asks the name
+    servers, and the others take its answer. `node`: each node asks, for name servers that do not answer all alike."""
+
     if TYPE_CHECKING:
 
         def __init__(self, **fields: Unpack[DnsDiscoveryFields]) -> None: ...
@@ -107,26 +114,58 @@ class DnsSource(Source[DnsDiscovery]):
             self._resolver.nameservers = [
                 dns.nameserver.Do53Nameserver(host.strip("[]"), int(port)) for host, _, port in servers
             ]
+        self._shared: SharedLookup | None = None
+        if context.store is not None and settings.scope != "node":
+            asked = [settings.name, settings.port, settings.scheme, settings.family, *settings.resolvers]
+            # Addresses are looked up once the SRV records are there.
+            longest = settings.timeout.total_seconds() * (2 if settings.port is None else 1)
+            self._shared = SharedLookup(context.store, asked, longest)
         self._records = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}[settings.family]
+
+    @property
+    def joins(self) -> bool:
+        """As `Source.joins`: another node may have found what this one could not."""
+        return self._shared is not None and self.trouble is not None
 
     async def look(self, now: float) -> bool:
         """As `Source.look`."""
         import dns.exception
 
-        settings = self.settings
+        settings, began = self.settings, time.monotonic()
+        if self._shared is not None and (told := await self._shared.ask()) is not None and self._is_mine(told[0]):
+            found, left = told
+            # It may have waited for the other node.
+            now += time.monotonic() - began
+            return self._take(found, min(left, settings.max_ttl.total_seconds()), now)
         try:
-            found, ttl = await (
+            instances, ttl = await (
                 self._services() if settings.port is None else self._hosts(settings.name, settings.port)
             )
+            found = Found(instances=tuple(instances))
+            lasts = min(max(ttl, settings.min_ttl.total_seconds()), settings.max_ttl.total_seconds())
         except _NothingThere as error:
-            self.due = now + settings.retry.total_seconds()
-            return self.gone(str(error), now, settings.gone_after.total_seconds())
+            found, lasts = Found(gone=str(error)), settings.retry.total_seconds()
         except (dns.exception.DNSException, OSError, ValueError) as error:
+            if self._shared is not None:
+                await self._shared.fail()
             self.due = now + settings.retry.total_seconds()
             # The text of some of these errors is long and names the servers.
             return self.failed(f"{settings.name} cannot be looked up ({type(error).__name__})")
-        self.due = now + min(max(ttl, settings.min_ttl.total_seconds()), settings.max_ttl.total_seconds())
-        return self.found(found)
+        if self._shared is not None:
+            await self._shared.tell(found, lasts)
+        return self._take(found, lasts, now)
+
+    def _take(self, found: Found, lasts: float, now: float) -> bool:
+        self.due = now + lasts
+        if found.gone is not None:
+            return self.gone(found.gone, now, self.settings.gone_after.total_seconds())
+        return self.found(found.instances)
+
+    def _is_mine(self, found: Found) -> bool:
+        """Whether this may be what the name servers have answered, according to what was asked."""
+        port = self.settings.port
+        urls = [urlsplit(instance.url) for instance in found.instances]
+        return all(url.scheme == self.settings.scheme and port in (None, url.port) for url in urls)
 
     async def _services(self) -> tuple[list[Instance], float]:
         """The instances of SRV records, and how long that holds."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import secrets
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
@@ -14,6 +15,8 @@ from pydantic import Field
 from pylae.config.models.base import Positive
 from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.errors import RegistryError
+from pylae.registry.registrations import Operation, Registration, Registrations
+from pylae.registry.sharing import AWAY, Answer, RegistryStore, why
 from pylae.registry.source import Source, SourceContext, SourceSettings, authority, in_order, log
 from pylae.units import Duration
 
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
 
 _LATE = 1.0
 """Seconds by which a look may be late before it is the gateway that is believed to have stood still."""
+_KEEP = 5.0
+"""Seconds after which what the store knows is written down again."""
+_LONGEST = 400
+"""Bytes of a weight and a URL."""
+_EPOCH = re.compile(rb"[0-9a-f]{1,64}")
 
 
 class HeartbeatDiscovery(SourceSettings):
@@ -41,17 +49,6 @@ class HeartbeatDiscovery(SourceSettings):
         def __init__(self, **fields: Unpack[HeartbeatDiscoveryFields]) -> None: ...
 
 
-@dataclass(slots=True)
-class Registration:
-    """An instance that has registered itself."""
-
-    instance: Instance
-    ttl: float
-    """Seconds that it stays without a beat."""
-    until: float
-    """When it leaves if it does not beat, by the clock of `look`."""
-
-
 class HeartbeatSource(Source[HeartbeatDiscovery]):
     """Keeps the registrations of one service. Every method may be called from any thread."""
 
@@ -63,8 +60,11 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         self.due = math.inf
         self.beaten = False
         """Whether anything has happened since this was last set to False."""
-        self._known: dict[str, Registration] = {}
+        self._registrations = Registrations(shared=context.store is not None)
         self._lock = threading.Lock()
+        self._answered: float | None = None
+        self._beaten_at = -math.inf
+        self._but: str | None = None
 
     def register(self, instance: Instance, ttl: float | None, now: float) -> tuple[Registration, bool]:
         """Registers an instance, or takes note of a beat and of what it says anew; and whether that changes anything.
@@ -75,12 +75,10 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         if instance.url.startswith("https:") and not self.context.secure:
             raise RegistryError("the service speaks no TLS; it takes `tls: {}`")
         with self._lock:
-            known = self._known.get(name)
-            if known is None and len(self._known) >= settings.max_instances:
+            known = self._registrations.known.get(name)
+            if known is None and len(self._registrations.known) >= settings.max_instances:
                 raise RegistryError(f"the service has {settings.max_instances} registered instances already")
-            lasts = self._lasting(ttl, known)
-            registration = Registration(instance, lasts, now + lasts)
-            self._known[name] = registration
+            registration = self._registrations.register(name, instance, self._lasting(ttl, known), now)
             self.due = min(self.due, registration.until)
             self.beaten = True
             changed = known is None or known.instance != instance
@@ -90,21 +88,16 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
 
     def beat(self, name: str, now: float) -> Registration | None:
         """Takes note of a beat; None if there is no such instance, so that it knows that it must register."""
-        known = self._known.get(name)
-        if known is None:
-            return None
         # A look at this very moment sees either end; a registration that it has just removed is registered anew.
         with self._lock:
-            if name not in self._known:
-                return None
-            known.until = now + known.ttl
-            self.beaten = True
+            known = self._registrations.beat(name, now)
+            self.beaten = self.beaten or known is not None
         return known
 
-    def remove(self, name: str) -> bool:
+    def remove(self, name: str, now: float) -> bool:
         """Forgets an instance; whether it was there."""
         with self._lock:
-            there = self._known.pop(name, None) is not None
+            there = self._registrations.remove(name, now)
             self.beaten = True
             if there:
                 self._list()
@@ -112,26 +105,90 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
 
     def get(self, name: str) -> Registration | None:
         """The registration of an instance."""
-        return self._known.get(name)
+        return self._registrations.known.get(name)
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether there is something to tell other nodes."""
+        return self._registrations.has_untold
 
     async def look(self, now: float) -> bool:
-        """Lets those go whose time has run out."""
+        """Lets those go whose time has run out. In a cluster the store decides that, of those that it knows."""
         with self._lock:
-            late = now - self.due
-            if late > _LATE:
+            if now - self.due > _LATE:
                 # The gateway stood still, and beats that came meanwhile are not read yet: as if all had beaten now.
-                for one in self._known.values():
-                    one.until = max(one.until, now + one.ttl)
-            gone = [name for name, one in self._known.items() if one.until <= now]
-            for name in gone:
-                log.warning(
-                    "%s: %s has stopped beating and leaves", self.context.service, self._known.pop(name).instance.url
-                )
-            self.due = min((one.until for one in self._known.values()), default=math.inf)
+                self._registrations.put_off(now)
+            gone = self._registrations.expire(now)
+            for one in gone:
+                log.warning("%s: %s has stopped beating and leaves", self.context.service, one.instance.url)
+            self.due = self._registrations.due
             if gone:
                 self.beaten = True
                 self._list()
         return bool(gone)
+
+    def question(self, store: RegistryStore, now: float) -> tuple[list[bytes], list[Operation]]:
+        """What the store is asked, and the operations that it is told by that."""
+        with self._lock:
+            known, told = self._registrations, self._registrations.untold(now)
+            head = (secrets.token_hex(8), known.epoch or "-", known.version, store.node, self.settings.max_instances)
+        operations = (argument for operation in told for argument in operation.told(now))
+        return [*(str(value).encode() for value in head), *operations], told
+
+    def answered(self, answer: Answer, told: Sequence[Operation], now: float) -> bool:
+        """Takes what the store has answered to `question`. Returns whether the instances changed."""
+        but = None
+        try:
+            if isinstance(answer, str):
+                raise ValueError(why(answer))
+            epoch, version, rows = _head(answer)
+            listed, but = (None, None) if rows is None else self._taken(rows, epoch, now)
+        except ValueError as error:
+            self._answered = now if self._answered is None else self._answered
+            if now - self._answered >= AWAY:
+                self.failed(f"what other nodes know of registrations cannot be read: {error}")
+            return False
+        self._answered = now
+        with self._lock:
+            before = {name: one.instance for name, one in self._registrations.known.items()}
+            self._registrations.merge(epoch, version, listed, told)
+            self.due = self._registrations.due
+            after = {name: one.instance for name, one in self._registrations.known.items()}
+            for name in before.keys() - after.keys():
+                log.info("%s: %s has left, or has stopped beating", self.context.service, before[name].url)
+            if before != after or now - self._beaten_at >= _KEEP:
+                # The file says how long they last.
+                self.beaten, self._beaten_at = True, now
+            self._list()
+        if listed is not None:
+            self._but = but
+        if self._but is None:
+            self._over()
+        else:
+            self._say(self._but, "the others are used")
+        return before != after
+
+    def _taken(self, rows: Sequence[Any], epoch: str, now: float) -> tuple[dict[str, Registration], str | None]:
+        """The registrations of the store that this node takes, and why it does not take others."""
+        longest, most = self.settings.max_ttl.total_seconds(), self.settings.max_instances
+        taken: dict[str, Registration] = {}
+        left_out: set[str] = set()
+        for row in rows[: 2 * MOST_INSTANCES]:
+            try:
+                name, left, ttl, instance = _row(row)
+            except ValueError:
+                left_out.add("they cannot be read")
+                continue
+            if instance.url.startswith("https:") and not self.context.secure:
+                left_out.add("they have https://, which takes `tls: {}` on the service")
+            elif len(taken) >= most:
+                left_out.add(f"there are more than {most}")
+            else:
+                lasts = min(ttl, longest)
+                taken[name] = Registration(instance, lasts, now + min(left, lasts), epoch)
+        if not left_out:
+            return taken, None
+        return taken, f"instances that other nodes know are left out: {'; '.join(sorted(left_out))}"
 
     def kept(self, now: float, wall: float) -> list[dict[str, Any]]:
         """What is written down of the registrations, for the next start."""
@@ -141,9 +198,11 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                     "url": one.instance.url,
                     "weight": one.instance.weight,
                     "ttl": one.ttl,
-                    "until": wall + one.until - now,
+                    # Of those that the store knows, this node need not have heard a beat.
+                    "until": wall + (one.until - now if one.epoch is None else one.ttl),
+                    "epoch": one.epoch,
                 }
-                for one in self._known.values()
+                for one in self._registrations.known.values()
             ]
 
     def restore(self, listed: Iterable[dict[str, Any]], now: float, wall: float) -> None:
@@ -152,10 +211,14 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
             for item in list(listed)[: self.settings.max_instances]:
                 instance = Instance.model_validate({"url": item["url"], "weight": item["weight"]})
                 ttl = min(float(item["ttl"]), self.settings.max_ttl.total_seconds())
-                left = min(float(item["until"]) - wall, ttl)
+                left, epoch = min(float(item["until"]) - wall, ttl), item["epoch"]
                 if left > 0 and (self.context.secure or not instance.url.startswith("https:")):
-                    self._known[authority(instance.url)] = Registration(instance, ttl, now + left)
-                    self.due = min(self.due, now + left)
+                    name = authority(instance.url)
+                    if epoch is None or self.context.store is None:
+                        self._registrations.register(name, instance, ttl, now + left - ttl)
+                    else:
+                        self._registrations.known[name] = Registration(instance, ttl, now + left, str(epoch))
+            self.due = self._registrations.due
             self._list()
 
     def _lasting(self, ttl: float | None, known: Registration | None) -> float:
@@ -167,4 +230,41 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         return ttl
 
     def _list(self) -> None:
-        self.instances = in_order([one.instance for one in self._known.values()])
+        self.instances = in_order([one.instance for one in self._registrations.known.values()])
+
+
+def share(store: RegistryStore, sources: Sequence[HeartbeatSource], clock: Callable[[], float]) -> bool:
+    """Tells the store what happened here and takes what happened at other nodes; whether that changed any instances.
+
+    Blocks for as long as the cluster's `timeout`.
+    """
+    with store.turn:
+        now = clock()
+        asked = [source.question(store, now) for source in sources]
+        calls = [(source.context.service, call) for source, (call, _) in zip(sources, asked, strict=True)]
+        answers = store.run("registrations", calls)
+        now = clock()
+        changes = [
+            source.answered(answer, told, now)
+            for source, (_, told), answer in zip(sources, asked, answers, strict=True)
+        ]
+    return any(changes)
+
+
+def _head(answer: Answer) -> tuple[str, int, list[Any] | None]:
+    """Epoch, version and rows of an answer. Raises ValueError."""
+    match answer:
+        case [bytes() as epoch, int() as version, None | [*_] as rows] if _EPOCH.fullmatch(epoch):
+            return epoch.decode(), version, rows
+    raise ValueError("the store has answered something else")
+
+
+def _row(row: object) -> tuple[str, float, float, Instance]:
+    """Name, seconds left, TTL and instance of a registration that the store has. Raises ValueError."""
+    match row:
+        case [bytes() as name, int() as left, int() as ttl, bytes() as data] if ttl > 0 and len(data) <= _LONGEST:
+            weight, _, url = data.decode().partition(" ")
+            instance = Instance.model_validate({"url": url, "weight": int(weight)})
+            if authority(instance.url) == name.decode():
+                return name.decode(), max(left, 1) / 1000, ttl / 1000, instance
+    raise ValueError("no registration")

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from pylae.config.models.service import Service
 from pylae.config.plan import with_instances
 from pylae.errors import EngineError, PylaeError, RegistryError
 from pylae.registry.application import ApplicationSource
-from pylae.registry.heartbeat import HeartbeatSource, Registration
+from pylae.registry.heartbeat import HeartbeatSource, share
+from pylae.registry.registrations import Registration
+from pylae.registry.sharing import Calls, RegistryStore
 from pylae.registry.source import Source, SourceContext, authority, in_order
 
 log = logging.getLogger("pylae")
@@ -45,6 +47,10 @@ _FAILED = 5.0
 """Seconds until a source that raised an error looks again."""
 _LAST = 5.0
 """Seconds that the end waits for the thread."""
+_ASK = 1.0
+"""Seconds between two times that the store of the cluster is asked what other nodes know of registrations."""
+_ASK_AGAIN = 0.1
+"""Least seconds between them, if there is something to tell."""
 _PATIENCE = 3.0
 """Seconds that a new source may take before the gateway goes on without its instances."""
 
@@ -78,6 +84,8 @@ class ServiceRegistry:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._changed: asyncio.Event | None = None
+        self._to_tell: asyncio.Event | None = None
+        self._store = RegistryStore()
         self._ending = threading.Lock()
 
     def prepared(self, config: Config, applications: Mapping[str, Any] | None = None) -> Sources:
@@ -93,7 +101,8 @@ class ServiceRegistry:
         try:
             for name, service in config.services.items():
                 if service.discovery or name in applications:
-                    source = self._source(name, service, applications.get(name))
+                    context = self._context(name, service, self._store if config.cluster else None)
+                    source = self._source(service, applications.get(name), context)
                     sources[name] = service, source
                     if source not in known:
                         fresh.append(source)
@@ -106,7 +115,24 @@ class ServiceRegistry:
             looks = asyncio.run_coroutine_threadsafe(self._look_at_all(fresh), self._running())
             with contextlib.suppress(TimeoutError):
                 looks.result(_PATIENCE * 2)
+            if self._store.attached:
+                self._share(fresh)
         return sources
+
+    def join(self, store: Calls) -> None:
+        """Takes the store of the cluster, and from it what other nodes know. The first requests wait for that."""
+        self._store.attach(store)
+        sources = [source for _, source in self._sources.values()]
+        self._share(sources)
+        if joining := [source for source in sources if source.joins]:
+            looks = asyncio.run_coroutine_threadsafe(self._look_at_all(joining), self._running())
+            with contextlib.suppress(TimeoutError):
+                looks.result(_PATIENCE * 2)
+
+    def _share(self, sources: Iterable[Source[Any]]) -> bool:
+        """Shares registrations with other nodes. Returns whether there are others now. Blocks."""
+        beating = [source for source in sources if isinstance(source, HeartbeatSource) and source.context.store]
+        return bool(beating) and share(self._store, beating, self._now)
 
     def discard(self, sources: Sources) -> None:
         """Ends what was prepared and will not be followed."""
@@ -120,9 +146,9 @@ class ServiceRegistry:
                     with contextlib.suppress(RuntimeError):
                         self._loop.call_soon_threadsafe(source.close)
 
-    def _source(self, name: str, service: Service, application: Any) -> Source[Any]:
+    def _source(self, service: Service, application: Any, context: SourceContext) -> Source[Any]:
         """The source that a service has already, or a new one. Raises EngineError."""
-        discovery, context = service.discovery, self._context(name, service)
+        discovery, name = service.discovery, context.service
         known, source = self._sources.get(name, (None, None))
         if application is not None or discovery is None:
             same = isinstance(source, ApplicationSource) and source.application is application
@@ -139,8 +165,8 @@ class ServiceRegistry:
             raise EngineError(f"the source `{discovery.kind}` of the service {name} cannot be made: {error}") from error
         return self._restored(name, made) if isinstance(made, HeartbeatSource) else made
 
-    def _context(self, name: str, service: Service) -> SourceContext:
-        return SourceContext(name, self._base, service.secure)
+    def _context(self, name: str, service: Service, store: RegistryStore | None) -> SourceContext:
+        return SourceContext(name, self._base, service.secure, store)
 
     async def _look_at_all(self, sources: list[Source[Any]]) -> None:
         with contextlib.suppress(TimeoutError):
@@ -159,7 +185,7 @@ class ServiceRegistry:
         """Follows these sources from now on, and no others."""
         for name, (service, source) in sources.items():
             if source.lasting and service.discovery:
-                source.use(service.discovery.settings, self._context(name, service))
+                source.use(service.discovery.settings, self._context(name, service, source.context.store))
         before, self._sources = self._sources, dict(sources)
         kept = {source for _, source in sources.values()}
         for _, source in before.values():
@@ -214,6 +240,31 @@ class ServiceRegistry:
                     )
             await asyncio.sleep(max(pause, (time.monotonic() - began) * _SHARE))
 
+    def _tell_nodes(self) -> None:
+        """Has other nodes told soon of what has happened. From any thread."""
+        if self._loop is not None and self._to_tell is not None:
+            self._loop.call_soon_threadsafe(self._to_tell.set)
+
+    async def _share_always(self, to_tell: asyncio.Event) -> None:
+        """Shares registrations with other nodes every second, and at once if there is something to tell."""
+        said: str | None = None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(to_tell.wait(), _ASK)
+            to_tell.clear()
+            beating = [one for _, one in self._sources.values() if isinstance(one, HeartbeatSource)]
+            if not self._store.attached or not beating:
+                continue
+            try:
+                if await asyncio.get_running_loop().run_in_executor(self._store.threads(), self._share, beating):
+                    self._tell()
+                said = None
+            except Exception as error:
+                if (text := f"{type(error).__name__}: {error}") != said:
+                    said = text
+                    log.exception("registrations cannot be shared with other nodes, trying again")
+            await asyncio.sleep(_ASK_AGAIN)
+
     def _running(self) -> asyncio.AbstractEventLoop:
         """The loop, on a thread of its own that is started when it is needed."""
         if self._loop is None:
@@ -228,18 +279,20 @@ class ServiceRegistry:
         if loop is None:
             return
         asyncio.set_event_loop(loop)
-        self._changed = asyncio.Event()
+        self._changed, self._to_tell = asyncio.Event(), asyncio.Event()
         # Its own thread: sources may keep all those of the loop busy.
         with ThreadPoolExecutor(1, "pylae-registry-changes") as thread:
             chores = [
                 loop.create_task(self._hand_over_changes(self._changed, thread)),
                 loop.create_task(self._keep_going()),
+                loop.create_task(self._share_always(self._to_tell)),
             ]
             loop.call_soon(ready.set)
             loop.run_forever()
             for task in (*chores, *self._tasks.values()):
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*chores, *self._tasks.values(), return_exceptions=True))
+        self._store.close()
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
@@ -339,6 +392,7 @@ class ServiceRegistry:
         registration, changed = self._beating(service).register(instance, ttl, self._now())
         if changed:
             self._tell()
+            self._tell_nodes()
         return registration
 
     def heartbeat(self, service: str, name: str) -> Registration | None:
@@ -347,16 +401,20 @@ class ServiceRegistry:
 
     def remove(self, service: str, name: str) -> bool:
         """Has an instance leave; whether it was registered. Raises RegistryError."""
-        gone = self._beating(service).remove(name)
+        gone = self._beating(service).remove(name, self._now())
         if gone:
             self._tell()
+            self._tell_nodes()
         return gone
 
     def remaining(self, service: str, name: str) -> float | None:
-        """Seconds that an instance stays without a beat; None if it is not registered."""
+        """Seconds that an instance stays without a beat; None if it is not registered, or another node knows."""
         source = self._sources.get(service, (None, None))[1]
         found = source.get(name) if isinstance(source, HeartbeatSource) else None
-        return None if found is None else max(found.until - self._now(), 0.0)
+        if found is None:
+            return None
+        left = found.until - self._now()
+        return max(left, 0.0) if found.epoch is None or left > 0 else None
 
     def _beating(self, service: str) -> HeartbeatSource:
         source = self._sources.get(service, (None, None))[1]

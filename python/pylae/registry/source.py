@@ -10,10 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from pylae.config.models.base import Settings
 from pylae.config.models.instance import MOST_INSTANCES, Instance
+
+if TYPE_CHECKING:
+    from pylae.registry.sharing import RegistryStore
 
 log = logging.getLogger("pylae")
 
@@ -46,6 +49,8 @@ class SourceContext:
     """The folder of the configuration. File names are relative to it."""
     secure: bool
     """Whether instances may use `https://`."""
+    store: RegistryStore | None = None
+    """The store of the cluster, if the gateway is a node of one."""
 
 
 class Source(ABC, Generic[S]):
@@ -77,6 +82,11 @@ class Source(ABC, Generic[S]):
         It may wait for a change, except for the first time. It is cancelled when the source is no longer needed, or if
         the first look takes too long. `now` is in seconds, of a clock that never goes back.
         """
+
+    @property
+    def joins(self) -> bool:
+        """Whether it looks again once the store of the cluster is connected, before the first request."""
+        return False
 
     def use(self, settings: S, context: SourceContext) -> None:
         """Takes new settings, if it is `lasting`."""

@@ -18,7 +18,7 @@ from pylae.config.builder import ConfigBuilder
 from pylae.config.document.nodes import Finding
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import has_authenticator, requires_users
-from pylae.engine import Engine, NativeSignals
+from pylae.engine import Engine, NativeRegistryStore, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
@@ -141,7 +141,7 @@ class Runtime:
                 self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
                 self.plan = plan
                 engine = Engine(json.dumps(self.registry.filled(plan)), self.builder.functions)
-                addresses = engine.start(lambda: privileges.drop(account))
+                addresses = engine.start(lambda: privileges.drop(account), self._joined)
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
@@ -149,6 +149,13 @@ class Runtime:
             self._stop_surroundings()
             raise
         return addresses
+
+    def _joined(self, store: NativeRegistryStore) -> str | None:
+        """Takes what other nodes of the cluster know. Returns the plan with it, if that is another."""
+        before = self.registry.filled(self.plan)
+        self.registry.join(store)
+        after = self.registry.filled(self.plan)
+        return None if before == after else json.dumps(after)
 
     def _prepared(self) -> privileges.Account | None:
         """The user that the gateway becomes; what is made from now on is that user's. Raises ConfigError."""

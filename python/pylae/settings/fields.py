@@ -525,6 +525,9 @@ class DnsDiscoveryFields(TypedDict, total=False):
     """Time between a failed look-up and the next one. The instances stay however often it fails."""
     gone_after: DurationLike
     """How long the name servers must answer that the name or its records do not exist before the instances leave."""
+    scope: Literal["node", "cluster"] | None
+    """Who looks it up. `cluster`, the default for a gateway that is a node of a cluster: one node asks the name
+    servers, and the others take its answer. `node`: each node asks, for name servers that do not answer all alike."""
 
 
 class FileDiscoveryFields(TypedDict, total=False):
@@ -535,6 +538,9 @@ class FileDiscoveryFields(TypedDict, total=False):
     interval: DurationLike
     """Time between two looks at the file. A replaced file is read at once. A file that is written in place is read once
     it no longer changes between two looks."""
+    scope: Literal["node", "cluster"]
+    """Whose file counts. `node`: each node has its own. `cluster`: of the files of all nodes, the one that was modified
+    last counts for all of them. By the clocks of the nodes, so keep these right."""
 
 
 class HeartbeatDiscoveryFields(TypedDict, total=False):

@@ -49,8 +49,8 @@ def test_registering_again_is_a_beat_and_no_change() -> None:
     assert not look(one, 10)
     assert one.register(Instance(url=A.url, weight=3), None, 11)[1]
     assert one.instances[0].weight == 3
-    assert one.remove("192.0.2.1:80")
-    assert not one.remove("192.0.2.1:80")
+    assert one.remove("192.0.2.1:80", 12)
+    assert not one.remove("192.0.2.1:80", 12)
 
 
 def test_there_is_room_for_so_many() -> None:

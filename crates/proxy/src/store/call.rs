@@ -1,12 +1,13 @@
 //! A call of a script, and what comes of it.
 //!
 //! The folder has the scripts of limits, and what they are asked and answer. Each does in the store what a pure
-//! function of `pylae_core::limit` does with a state.
+//! function of `pylae_core::limit` does with a state. [`registry`] has those of where instances come from.
 
 #[cfg(test)]
 mod fixture;
 pub(crate) mod ledger;
 pub(crate) mod places;
+pub(crate) mod registry;
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -40,10 +41,14 @@ pub(crate) enum ScriptArg {
 
 /// What a script returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoreValue {
+pub enum StoreValue {
+    /// Nothing, which is what Lua's `false` becomes too.
     Nil,
+    /// A whole number.
     Integer(i64),
+    /// A string.
     Bytes(Vec<u8>),
+    /// What a table becomes.
     Array(Vec<StoreValue>),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pylae.config.checks.limits import limits_of_clusters, shared_limits
+from pylae.config.checks.limits import limits_of_clusters, shared_limits, sources_of_clusters
 from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources, shown
@@ -63,6 +63,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _breakers(view)
     yield from shared_limits(view.routes(), view.config)
     yield from limits_of_clusters(view.routes(), view.config)
+    yield from sources_of_clusters(view.config)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)

@@ -1,4 +1,4 @@
-"""Checks of limits: those that count together, and those of a cluster."""
+"""Checks of what counts together: limits, and what a cluster shares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from pylae.config.models.config import Config
 from pylae.config.models.route import Route
 from pylae.config.plan import effective_policies
 from pylae.policies.rate_limit import RateLimits
+
+_NO_CLUSTER = "add `cluster`, or leave it out"
+
+
+def sources_of_clusters(config: Config) -> Iterator[Finding]:
+    """Finds sources that nodes should share where there is no cluster."""
+    for name, service in config.services.items():
+        discovery = service.discovery
+        if discovery and config.cluster is None and getattr(discovery.settings, "scope", None) == "cluster":
+            where = ("services", name, "discovery", discovery.kind, "scope")
+            yield Finding(where, "there are no other nodes: the gateway is no node of a cluster", _NO_CLUSTER)
 
 
 def shared_limits(routes: Iterable[tuple[int, Route]], config: Config) -> Iterator[Finding]:
@@ -41,7 +52,7 @@ def limits_of_clusters(routes: Iterable[tuple[int, Route]], config: Config) -> I
             for field, scope in written:
                 if scope == "cluster" and config.cluster is None:
                     message = "no cluster could count it: the gateway is no node of one"
-                    yield Finding((*where, *field, "scope"), message, "add `cluster`, or leave it out")
+                    yield Finding((*where, *field, "scope"), message, _NO_CLUSTER)
             for place, limit in enumerate(settings.limits):
                 if limit.scope == "node" and limit.mode == "exact":
                     message = "has no effect with `scope: node`: a node alone always counts exactly"
