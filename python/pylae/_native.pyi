@@ -25,6 +25,7 @@ __all__ = [
     "PlanError",
     "QueryParams",
     "Ready",
+    "RegistryStore",
     "Request",
     "Reservation",
     "Response",

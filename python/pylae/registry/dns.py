@@ -163,6 +163,8 @@ class DnsSource(Source[DnsDiscovery]):
 
     def _is_mine(self, found: Found) -> bool:
         """Whether this may be what the name servers have answered, according to what was asked."""
+        if not found.instances and found.gone is None:
+            return False
         port = self.settings.port
         urls = [urlsplit(instance.url) for instance in found.instances]
         return all(url.scheme == self.settings.scheme and port in (None, url.port) for url in urls)

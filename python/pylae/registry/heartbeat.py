@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from pylae.config.models.base import Positive
 from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.errors import RegistryError
-from pylae.registry.registrations import Operation, Registration, Registrations
+from pylae.registry.registrations import MOST_TOLD, Operation, Registration, Registrations
 from pylae.registry.sharing import AWAY, Answer, RegistryStore, why
 from pylae.registry.source import Source, SourceContext, SourceSettings, authority, in_order, log
 from pylae.units import Duration
@@ -60,10 +60,12 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         self.due = math.inf
         self.beaten = False
         """Whether anything has happened since this was last set to False."""
+        self.is_behind = False
+        """Whether there is more to tell other nodes than was told at once."""
         self._registrations = Registrations(shared=context.store is not None)
         self._lock = threading.Lock()
         self._answered: float | None = None
-        self._beaten_at = -math.inf
+        self._kept = -math.inf
         self._but: str | None = None
 
     def register(self, instance: Instance, ttl: float | None, now: float) -> tuple[Registration, bool]:
@@ -107,11 +109,6 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         """The registration of an instance."""
         return self._registrations.known.get(name)
 
-    @property
-    def has_untold(self) -> bool:
-        """Whether there is something to tell other nodes."""
-        return self._registrations.has_untold
-
     async def look(self, now: float) -> bool:
         """Lets those go whose time has run out. In a cluster the store decides that, of those that it knows."""
         with self._lock:
@@ -144,34 +141,53 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
             epoch, version, rows = _head(answer)
             listed, but = (None, None) if rows is None else self._taken(rows, epoch, now)
         except ValueError as error:
-            self._answered = now if self._answered is None else self._answered
+            self._answered, self.is_behind = now if self._answered is None else self._answered, False
             if now - self._answered >= AWAY:
                 self.failed(f"what other nodes know of registrations cannot be read: {error}")
             return False
         self._answered = now
         with self._lock:
-            before = {name: one.instance for name, one in self._registrations.known.items()}
-            self._registrations.merge(epoch, version, listed, told)
-            self.due = self._registrations.due
-            after = {name: one.instance for name, one in self._registrations.known.items()}
-            for name in before.keys() - after.keys():
-                log.info("%s: %s has left, or has stopped beating", self.context.service, before[name].url)
-            if before != after or now - self._beaten_at >= _KEEP:
-                # The file says how long they last.
-                self.beaten, self._beaten_at = True, now
-            self._list()
+            changed = self._merge(epoch, version, listed, told, now)
+            self.is_behind = self._registrations.untold_number > 0 and len(told) >= MOST_TOLD
         if listed is not None:
             self._but = but
         if self._but is None:
             self._over()
         else:
             self._say(self._but, "the others are used")
-        return before != after
+        return changed
+
+    def _merge(
+        self,
+        epoch: str,
+        version: int,
+        listed: Mapping[str, Registration] | None,
+        told: Sequence[Operation],
+        now: float,
+    ) -> bool:
+        before = dict(self._registrations.known)
+        self._registrations.merge(epoch, version, listed, told)
+        self.due = self._registrations.due
+        if now - self._kept >= _KEEP:
+            # The file says how long they last.
+            self.beaten, self._kept = True, now
+        if listed is None:
+            return False
+        after = self._registrations.known
+        for name in before.keys() - after.keys():
+            log.info("%s: %s has left, or has stopped beating", self.context.service, before[name].instance.url)
+        changed = {name: one.instance for name, one in before.items()} != {
+            name: one.instance for name, one in after.items()
+        }
+        if changed:
+            self.beaten = True
+            self._list()
+        return changed
 
     def _taken(self, rows: Sequence[Any], epoch: str, now: float) -> tuple[dict[str, Registration], str | None]:
         """The registrations of the store that this node takes, and why it does not take others."""
         longest, most = self.settings.max_ttl.total_seconds(), self.settings.max_instances
-        taken: dict[str, Registration] = {}
+        found: dict[str, Registration] = {}
         left_out: set[str] = set()
         for row in rows[: 2 * MOST_INSTANCES]:
             try:
@@ -181,14 +197,14 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                 continue
             if instance.url.startswith("https:") and not self.context.secure:
                 left_out.add("they have https://, which takes `tls: {}` on the service")
-            elif len(taken) >= most:
-                left_out.add(f"there are more than {most}")
             else:
                 lasts = min(ttl, longest)
-                taken[name] = Registration(instance, lasts, now + min(left, lasts), epoch)
-        if not left_out:
-            return taken, None
-        return taken, f"instances that other nodes know are left out: {'; '.join(sorted(left_out))}"
+                found[name] = Registration(instance, lasts, now + min(left, lasts), epoch)
+        if len(found) > most:
+            left_out.add(f"there are more than {most}")
+        taken = {name: found[name] for name in sorted(found)[:most]}
+        but = f"instances that other nodes know are left out: {'; '.join(sorted(left_out))}"
+        return taken, but if left_out else None
 
     def kept(self, now: float, wall: float) -> list[dict[str, Any]]:
         """What is written down of the registrations, for the next start."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pylae.config.models.instance import MOST_INSTANCES, Instance
 
-_MOST_TOLD = 1000
+MOST_TOLD = 1000
 """Operations that are told at once."""
 _MOST_UNTOLD = 2 * MOST_INSTANCES
 """Operations that are kept until they are told. Beyond that the oldest are forgotten."""
@@ -80,9 +80,9 @@ class Registrations:
         return min((one.until for one in self.known.values() if one.epoch is None), default=math.inf)
 
     @property
-    def has_untold(self) -> bool:
-        """Whether there are operations of which the store does not know."""
-        return bool(self._untold)
+    def untold_number(self) -> int:
+        """How many operations the store does not know of."""
+        return len(self._untold)
 
     def register(self, name: str, instance: Instance, ttl: float, at: float) -> Registration:
         """Registers an instance, or takes note of a beat and of what it says anew."""
@@ -132,7 +132,7 @@ class Registrations:
         """The operations to tell next. They are kept until `merge` says that the store knows them."""
         for name in [name for name, one in self._untold.items() if one.is_over(now)]:
             del self._untold[name]
-        return list(self._untold.values())[:_MOST_TOLD]
+        return list(self._untold.values())[:MOST_TOLD]
 
     def merge(
         self, epoch: str, version: int, listed: Mapping[str, Registration] | None, told: Sequence[Operation]

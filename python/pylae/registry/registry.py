@@ -258,6 +258,8 @@ class ServiceRegistry:
             try:
                 if await asyncio.get_running_loop().run_in_executor(self._store.threads(), self._share, beating):
                     self._tell()
+                if any(one.is_behind for one in beating):
+                    to_tell.set()
                 said = None
             except Exception as error:
                 if (text := f"{type(error).__name__}: {error}") != said:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pylae import RegistryError
 from pylae.config.models.instance import Instance
-from pylae.registry import SourceContext
+from pylae.registry import SourceContext, heartbeat, registrations
 from pylae.registry.heartbeat import HeartbeatDiscovery, HeartbeatSource, share
 from pylae.registry.sharing import RegistryStore
 from pylae.registry.source import authority
@@ -269,7 +269,7 @@ def test_an_answer_is_checked(server: Valkey, answer: Any) -> None:
     node.register(A)
     assert not node.source.answered(answer, [], 0)
     assert node.urls == [A.url]
-    assert node.source.has_untold
+    assert node.source.question(node.store, 0)[1] != []
 
 
 def test_a_registration_of_an_answer_is_checked(server: Valkey) -> None:
@@ -336,7 +336,7 @@ def _do(nodes: Nodes, step: tuple[Any, ...]) -> None:
             nodes.all[number].way.cut = what == "cut"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(STEP, STEP, STEP, FAULT), max_size=40))
 def test_whatever_happens_all_nodes_agree_in_the_end(server: Valkey, steps: list[tuple[Any, ...]]) -> None:
     nodes = Nodes(server, 3)
@@ -348,12 +348,12 @@ def test_whatever_happens_all_nodes_agree_in_the_end(server: Valkey, steps: list
     nodes.share()
     first, *others = nodes.urls
     assert others == [first, first]
-    assert not any(node.source.has_untold for node in nodes.all)
+    assert not any(node.source.question(node.store, nodes.time.now)[1] for node in nodes.all)
     nodes.wait(11)
     assert nodes.urls == [[]] * 3
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, max_size=40))
 def test_the_last_operation_counts_on_whichever_node_it_was(server: Valkey, steps: list[tuple[Any, ...]]) -> None:
     nodes = Nodes(server, 3)
@@ -375,3 +375,18 @@ def test_the_last_operation_counts_on_whichever_node_it_was(server: Valkey, step
         for urls in nodes.urls:
             assert sure <= set(urls) <= perhaps
         ends = {url: end for url, end in ends.items() if url in nodes.urls[0]}
+
+
+def test_many_beats_are_told_in_several_turns(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (heartbeat, registrations):
+        monkeypatch.setattr(module, "MOST_TOLD", 2)
+    nodes = Nodes(server)
+    one, two = nodes.all
+    for instance in (A, B, C):
+        one.register(instance)
+    one.share()
+    assert one.source.is_behind
+    one.share()
+    assert not one.source.is_behind
+    two.share()
+    assert two.urls == one.urls == [A.url, B.url, C.url]
