@@ -81,7 +81,7 @@ def test_what_another_node_has_looked_up_is_taken(names: NameServer, store: Regi
     assert look(source)
     assert urls(source) == [OWN], "it was its turn"
     assert script.asked[-1][0] == b"tell"
-    assert json.loads(script.asked[-1][3]) == {"instances": [{"url": OWN, "weight": 1}]}
+    assert json.loads(script.asked[-1][3]) == {"instances": [{"url": OWN}]}
 
 
 STRANGE = [
