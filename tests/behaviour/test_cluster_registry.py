@@ -21,6 +21,7 @@ from support.relay import Relay
 from support.running import Process, Running, configure
 from support.traffic import Traffic
 from support.valkey import Valkey
+from support.valkeys import StoreCluster
 
 Start = Callable[..., Running]
 StartAdmin = Callable[..., Admin]
@@ -86,6 +87,42 @@ def test_what_registers_at_one_node_all_route_to(
         assert third.remove("all", name(other))
         agree(all_nodes, echo)
         assert first.heartbeat("all", name(other)) is None, "it must register anew"
+
+
+@pytest.mark.long
+def test_what_registers_at_one_node_all_route_to_over_a_cluster_of_servers(
+    gateway: Start, echo: EchoInstance, names: NameServer, tmp_path: Path
+) -> None:
+    names.put("users.test", "A", "127.0.0.1", ttl=0)
+    dns = {"name": "users.test", "port": 1, "resolvers": [names.address], "family": "ipv4", "min_ttl": "50ms"}
+    services = {
+        "all": {"discovery": HEARTBEAT},
+        **{f"beating{number}": {"discovery": HEARTBEAT} for number in range(8)},
+        **{f"named{number}": {"discovery": {"dns": {**dns, "min_ttl": f"{50 + number}ms"}}} for number in range(2)},
+    }
+    with StoreCluster(tmp_path) as servers:
+        cluster = {"name": "shop", "store": servers.url, "timeout": "2s"}
+        all_nodes = [
+            gateway({"cluster": cluster, "services": services, "state": str(tmp_path / f"state {number}")})
+            for number in range(3)
+        ]
+        for number in range(8):
+            all_nodes[number % 3].gateway.registry.register(f"beating{number}", echo.url)
+        all_nodes[0].gateway.registry.register("all", echo.url)
+        agree(all_nodes, echo)
+        for number in range(8):
+            wait_until(
+                lambda n=number: all(  # type: ignore[misc]
+                    len(running.gateway.registry.instances(f"beating{n}")) == 1 for running in all_nodes
+                )
+            )
+        names.put("users.test", "A", "127.0.0.2", ttl=0)
+        for name_of in ("named0", "named1"):
+            wait_until(
+                lambda name=name_of: all(  # type: ignore[misc]
+                    running.gateway.registry.instances(name)[0].url == "http://127.0.0.2:1" for running in all_nodes
+                )
+            )
 
 
 class Beats:
