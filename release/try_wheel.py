@@ -53,6 +53,7 @@ ABOUT_THE_TREE = {
     "tests/contract/test_store_rights.py": "looks for commands in scripts among the sources",
     "tests/contract/test_structure.py": "keeps the shape of the sources",
     "tests/unit/registry/test_registrations.py": "runs a script among the sources",
+    "tests/unit/registry/test_scripts.py": "runs scripts among the sources",
 }
 """Tests that look at the sources, not at what they make, and what they look at."""
 

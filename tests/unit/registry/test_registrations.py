@@ -39,12 +39,14 @@ class Script:
     def __init__(self, server: Valkey, time: Time) -> None:
         self.server, self.time = server, time
         self.cut = False
+        self.offset = 0.0
+        """By how much the store's clock has been set."""
 
     def run(self, script: str, calls: list[tuple[bytes, list[bytes]]]) -> list[Any]:
         assert script == "registrations"
         if self.cut:
             return ["the store is not available"] * len(calls)
-        seconds, rest = divmod(BEGIN + self.time.now, 1)
+        seconds, rest = divmod(BEGIN + self.time.now + self.offset, 1)
         source = SCRIPT.replace("redis.call('TIME')", f"{{{seconds:.0f}, {rest * 1e6:.0f}}}")
         assert source != SCRIPT
         return [self.server.ask("EVAL", source, 1, key, *arguments) for key, arguments in calls]
@@ -336,7 +338,7 @@ def _do(nodes: Nodes, step: tuple[Any, ...]) -> None:
             nodes.all[number].way.cut = what == "cut"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(STEP, STEP, STEP, FAULT), max_size=40))
 def test_whatever_happens_all_nodes_agree_in_the_end(server: Valkey, steps: list[tuple[Any, ...]]) -> None:
     nodes = Nodes(server, 3)
@@ -353,7 +355,7 @@ def test_whatever_happens_all_nodes_agree_in_the_end(server: Valkey, steps: list
     assert nodes.urls == [[]] * 3
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, max_size=40))
 def test_the_last_operation_counts_on_whichever_node_it_was(server: Valkey, steps: list[tuple[Any, ...]]) -> None:
     nodes = Nodes(server, 3)
@@ -390,3 +392,23 @@ def test_many_beats_are_told_in_several_turns(server: Valkey, monkeypatch: pytes
     assert not one.source.is_behind
     two.share()
     assert two.urls == one.urls == [A.url, B.url, C.url]
+
+
+@pytest.mark.parametrize("step", [3600, 60, -60, -3600])
+def test_nobody_leaves_or_stays_for_a_clock_that_is_set(server: Valkey, step: float) -> None:
+    nodes = Nodes(server)
+    one, two = nodes.all
+    one.register(A)
+    one.register(B)
+    nodes.share()
+    nodes.wait(5)
+    for node in nodes.all:
+        node.way.offset = step
+    nodes.wait(3)
+    assert nodes.urls == [[A.url, B.url]] * 2
+    assert two.beat(A)
+    assert one.remove(B)
+    nodes.wait(9)
+    assert nodes.urls == [[A.url]] * 2
+    nodes.wait(3)
+    assert nodes.urls == [[]] * 2

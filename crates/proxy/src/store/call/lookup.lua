@@ -9,16 +9,16 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local asked, who, span = ARGV[1], ARGV[2], math.max(math.min(tonumber(ARGV[3]), DAY), 1)
 
-local kind, by, ends, found
+local kind, by, begin, ends, found
 local value = redis.pcall('GET', KEYS[1])
 if type(value) == 'string' then
-  kind, by, ends, found = string.match(value, '^(%a) (%S+) (%d+) (.*)$')
-  ends = tonumber(ends)
+  kind, by, begin, ends, found = string.match(value, '^(%a) (%S+) (%d+) (%d+) (.*)$')
 end
-local counts = kind and ends > now and ends <= now + DAY
+-- What comes from the future is of a clock that was ahead.
+local counts = kind and tonumber(begin) <= now and now < tonumber(ends)
 
 local function put(what, data)
-  redis.call('SET', KEYS[1], string.format('%s %s %.0f %s', what, who, now + span, data), 'PX', span)
+  redis.call('SET', KEYS[1], string.format('%s %s %.0f %.0f %s', what, who, now, now + span, data), 'PX', span)
 end
 
 if asked == 'tell' then

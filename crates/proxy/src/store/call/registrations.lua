@@ -32,8 +32,9 @@ local function read(value)
     return nil
   end
   at, ends, ttl = tonumber(at), tonumber(ends), tonumber(ttl)
-  -- Another server's clock may have been ahead: what it has seen is older than anything.
-  return {at = at > now and 0 or at, ends = min(ends, now + DAY), ttl = ttl, by = by, data = data}
+  -- The clock may have been ahead: what it said is older than anything, and nothing lasts longer than it may.
+  local latest = now + (ttl > 0 and max(ttl, PATIENCE) or DAY)
+  return {at = at > now and 0 or at, ends = min(ends, latest), ttl = ttl, by = by, data = data}
 end
 
 local function write(name, at, ends, ttl, by, data)
@@ -54,7 +55,7 @@ end
 -- While no node could ask, no beat could be passed on either: that time does not count.
 local gap = now - last
 local was_away = gap > PATIENCE
-if now >= due or was_away then
+if now >= due or was_away or gap < 0 then
   due, number = now + DAY, 0
   for _, item in ipairs(all()) do
     local name, one = item[1], item[2]
@@ -135,7 +136,7 @@ for place = 6, #ARGV, 6 do
 end
 
 head = string.format('%s %.0f %.0f %.0f %.0f', epoch, version, now, due, number)
-if #ARGV > 5 or not before or now - last >= 500 or was_away then
+if #ARGV > 5 or not before or gap >= 500 or gap < 0 then
   redis.call('HSET', KEYS[1], '', head)
   redis.call('PEXPIRE', KEYS[1], KEEP)
 else
