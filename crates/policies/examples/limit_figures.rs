@@ -131,7 +131,7 @@ fn token_bucket(keys: u64, names: &[&str], turns: u64) -> u128 {
 fn shared(keys: u64, mode: LimitMode, turns: u64) -> (u128, u128) {
     /// Requests between two flushes.
     const STEP: u64 = 20_000;
-    let store = SharedCounterStore::new(MAX_KEYS, Duration::from_millis(20), OnStoreError::Deny, || {});
+    let store = SharedCounterStore::new(MAX_KEYS, Duration::from_millis(20), OnStoreError::Deny, |_| {});
     store.set_nodes(3);
     let shape = LimitShape::new(LimitAlgorithm::TokenBucket, LIMIT, Duration::from_secs(60), None);
     let limit = shape.and_then(|shape| store.register("limit", shape, mode));

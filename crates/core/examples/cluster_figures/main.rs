@@ -245,7 +245,7 @@ fn memory(cost: StoreCost, [fast, exact]: [f64; 2]) {
 fn view_bytes(mode: LimitMode) -> f64 {
     const KEYS: u64 = MAX_KEYS / 2;
     let before = resident();
-    let store = SharedCounterStore::new(MAX_KEYS as usize, Duration::from_millis(20), OnStoreError::Deny, || {});
+    let store = SharedCounterStore::new(MAX_KEYS as usize, Duration::from_millis(20), OnStoreError::Deny, |_| {});
     let limit = store.register("limit", bucket(1000, Duration::from_secs(1), 1000), mode);
     let limit = limit.unwrap_or_else(|error| panic!("{error}"));
     let at = Clocks { now: Instant::from_nanos(SECOND), wall: Duration::from_secs(1_700_000_000) };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pylae_core::clock::Instant;
+use pylae_core::limit::shared::Due;
 use pylae_core::limit::{Clocks, Limit, SharedCounterStore};
 
 use crate::setup::{SECOND, Setup};
@@ -40,8 +41,8 @@ pub(crate) fn node(setup: &Setup, rate: f64, random: &mut fastrand::Rng) -> Simu
     let hurry = Arc::new(AtomicBool::new(false));
     let wake = Arc::clone(&hurry);
     let store =
-        SharedCounterStore::new(1_000_000, Duration::from_nanos(setup.flush), setup.on_store_error, move || {
-            wake.store(true, Ordering::Relaxed);
+        SharedCounterStore::new(1_000_000, Duration::from_nanos(setup.flush), setup.on_store_error, move |due| {
+            wake.fetch_or(due == Due::Urgent, Ordering::Relaxed);
         });
     store.set_nodes(setup.nodes());
     let limit = store.register_with("limit", setup.shape, setup.mode, setup.on_store_error);

@@ -40,10 +40,10 @@ use super::ledger::LedgerAnswer;
 use super::shape::{LimitError, LimitShape};
 use crate::clock::{Instant, nanos};
 
-pub use self::calls::{CallLoss, Due, StoreCall};
+pub use self::calls::{CallLoss, StoreCall};
 pub use self::name::StoreKey;
 pub use self::reach::StoreReach;
-pub use self::terms::OnStoreError;
+pub use self::terms::{Due, OnStoreError};
 
 /// Counters that several nodes share.
 ///
@@ -59,13 +59,14 @@ pub struct SharedCounterStore {
 
 impl SharedCounterStore {
     /// Creates a store of views of at most `max_keys` keys. `flush` is the time between two collections of
-    /// [`Due::All`]. `wake` is called when calls are due that cannot wait so long, by any thread; after it the driver
-    /// has to [`collect`](Self::collect). `on_store_error` is for limits that do not say it.
+    /// [`Due::All`]. `wake` is called by any thread: with [`Due::Urgent`] when calls are due that cannot wait so long,
+    /// with [`Due::All`] when there may be the first ones that can. After it the driver has to
+    /// [`collect`](Self::collect) them, at once or within `flush`. `on_store_error` is for limits that do not say it.
     pub fn new(
         max_keys: usize,
         flush: Duration,
         on_store_error: OnStoreError,
-        wake: impl Fn() + Send + Sync + 'static,
+        wake: impl Fn(Due) + Send + Sync + 'static,
     ) -> Self {
         Self { views: Arc::new(Views::new(max_keys, nanos(flush), Box::new(wake))), on_store_error }
     }
@@ -93,6 +94,16 @@ impl SharedCounterStore {
     /// present.
     pub fn answer(&self, call: StoreCall, sent: Instant, arrived: Clocks, result: Result<LedgerAnswer, CallLoss>) {
         self.views.answer(call, sent, arrived, result);
+    }
+
+    /// Returns true if there is something to look at with the next flush.
+    pub fn has_news(&self) -> bool {
+        (0..self.views.shards()).any(|index| !self.views.shard(index).listed.is_empty())
+    }
+
+    /// Has the next flush give back all leases, because this node ends. No more requests must come.
+    pub fn retire(&self) {
+        self.views.retire();
     }
 
     /// Says how many nodes there are.

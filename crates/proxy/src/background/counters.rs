@@ -8,9 +8,9 @@ use pylae_core::limit::shared::{CallLoss, Due, StoreCall};
 use pylae_core::limit::{
     Clocks, CounterStore, LedgerAnswer, PlaceCall, PlacesAnswer, SharedCounterStore, SharedInFlight,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::io::clock;
 use crate::store::{Store, StoreError, StoreResult, StoreValue, ledger, places};
@@ -19,6 +19,9 @@ use crate::telemetry::log::Refusals;
 /// Most calls that are sent together. What is left goes with the next ones.
 const MOST_CALLS: usize = 4096;
 
+/// How long a stop waits until the store knows everything.
+const FAREWELL: Duration = Duration::from_millis(250);
+
 /// The limits that this node shares with others.
 pub(crate) struct ClusterCounters {
     store: Arc<Store>,
@@ -26,7 +29,11 @@ pub(crate) struct ClusterCounters {
     places: SharedInFlight,
     /// Told of calls that cannot wait for the next flush.
     urgent: Arc<Notify>,
+    /// Told of the first call that can.
+    news: Arc<Notify>,
     flush: Duration,
+    /// Messages to the store that are on their way.
+    sending: watch::Sender<usize>,
     reports: Refusals,
 }
 
@@ -34,10 +41,13 @@ impl ClusterCounters {
     /// Prepares counters of at most `max_keys` keys over `store`.
     pub(crate) fn new(store: &Arc<Store>, max_keys: usize) -> Arc<Self> {
         let plan = store.plan();
-        let urgent = Arc::new(Notify::new());
+        let (urgent, news) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let wake = || {
-            let urgent = Arc::clone(&urgent);
-            move || urgent.notify_one()
+            let (urgent, news) = (Arc::clone(&urgent), Arc::clone(&news));
+            move |due| match due {
+                Due::Urgent => urgent.notify_one(),
+                Due::All => news.notify_one(),
+            }
         };
         let flush = plan.flush.0;
         let counters = SharedCounterStore::new(max_keys, flush, plan.on_store_error, wake());
@@ -47,7 +57,9 @@ impl ClusterCounters {
             counters: Arc::new(counters),
             places,
             urgent,
+            news,
             flush,
+            sending: watch::Sender::new(0),
             reports: Refusals::default(),
         })
     }
@@ -74,41 +86,86 @@ impl ClusterCounters {
 
     /// Runs for ever, within the `LocalSet` of the store's thread.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut availability = self.store.availability();
-        // What it is now counts as a change.
+        let (mut availability, mut nodes) = (self.store.availability(), self.store.follow_nodes());
+        // What they are now counts as a change.
         availability.mark_changed();
-        let mut flushes = interval(self.flush);
-        flushes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        nodes.mark_changed();
+        // It begins with the first call that waits for it, so that nobody is woken while there is nothing to tell.
+        let mut flush_at = None;
         loop {
             let due = tokio::select! {
                 biased;
-                // The store, which has the sender, is there as long as this.
-                _ = availability.changed() => {
-                    let available = *availability.borrow_and_update();
-                    self.tell_nodes();
-                    self.counters.set_reach(available.into(), clocks());
-                    self.places.set_reach(available.into(), clock::now());
+                // The store, which has the senders, is there as long as this.
+                _ = nodes.changed() => {
+                    // What each may do alone depends on it.
+                    let nodes = *nodes.borrow_and_update();
+                    self.counters.set_nodes(nodes);
+                    self.places.set_nodes(nodes);
                     continue;
                 }
+                _ = availability.changed() => {
+                    let available = *availability.borrow_and_update();
+                    self.counters.set_reach(available.into(), clocks());
+                    self.places.set_reach(available.into(), clock::now());
+                    flush_at = flush_at.or_else(|| self.next_flush());
+                    continue;
+                }
+                () = moment(flush_at) => Due::All,
                 () = self.urgent.notified() => Due::Urgent,
-                _ = flushes.tick() => Due::All,
+                () = self.news.notified(), if flush_at.is_none() => {
+                    // It may be from before the last flush.
+                    flush_at = self.next_flush();
+                    continue;
+                }
             };
-            self.tell_nodes();
-            let calls = self.counters.collect(due, clocks(), MOST_CALLS);
-            let places = self.places.collect(due, clock::now(), MOST_CALLS);
-            if !calls.is_empty() || !places.is_empty() {
-                spawn_local(Arc::clone(&self).send(calls, places));
+            if let Some(sending) = self.collect(due) {
+                spawn_local(sending);
+            }
+            if due == Due::All {
+                flush_at = self.next_flush();
             }
         }
     }
 
-    /// Says how many nodes there are: what each may do alone depends on it.
-    fn tell_nodes(&self) {
-        self.counters.set_nodes(self.store.nodes());
-        self.places.set_nodes(self.store.nodes());
+    /// When the next flush is due, or None if there is nothing to tell.
+    fn next_flush(&self) -> Option<Instant> {
+        let has_news = self.counters.has_news() || self.places.keys() > 0;
+        has_news.then(|| Instant::now() + self.flush)
     }
 
-    async fn send(self: Arc<Self>, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
+    /// Tells the store what it does not know, and gives back what this node holds, but not for long: the node ends.
+    pub(crate) async fn leave(self: Arc<Self>) {
+        self.counters.retire();
+        self.places.retire();
+        let mut sending = self.sending.subscribe();
+        let all = async {
+            // What is on its way may bring something to give back, or be lost. The sender is there as long as this.
+            while sending.wait_for(|number| *number == 0).await.is_ok()
+                && let Some(sending) = self.collect(Due::All)
+            {
+                sending.await;
+            }
+        };
+        // What is not told by then, the store counts as used once its time is over.
+        let _ = timeout(FAREWELL, all).await;
+    }
+
+    /// The message with the calls that are due, or None if there are none.
+    fn collect(self: &Arc<Self>, due: Due) -> Option<impl Future<Output = ()> + use<>> {
+        let calls = self.counters.collect(due, clocks(), MOST_CALLS);
+        let places = self.places.collect(due, clock::now(), MOST_CALLS);
+        if calls.is_empty() && places.is_empty() {
+            return None;
+        }
+        self.sending.send_modify(|number| *number += 1);
+        let this = Arc::clone(self);
+        Some(async move {
+            this.send(calls, places).await;
+            this.sending.send_modify(|number| *number -= 1);
+        })
+    }
+
+    async fn send(&self, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
         let sent = clock::now();
         let counted =
             calls.iter().map(|call| ledger::call(self.store.spread_key("limit", &call.key), &call.call, call.clear));
@@ -164,6 +221,14 @@ impl ClusterCounters {
 
     fn report(&self, what: impl FnOnce() -> String) {
         self.reports.report(self.store.log(), clock::coarse(), "store_answer", what);
+    }
+}
+
+/// Waits until a moment, or for ever.
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -74,8 +74,8 @@ fn run(
     attempted: &mpsc::SyncSender<()>,
 ) {
     LocalSet::new().block_on(runtime, async {
-        let counters = Arc::clone(counters);
-        supervise_task(Duty::Store, move || Arc::clone(&counters).run());
+        let counted = Arc::clone(counters);
+        supervise_task(Duty::Store, move || Arc::clone(&counted).run());
         let (waiting, attempted) = (Arc::clone(store), attempted.clone());
         let joining = Arc::clone(feed);
         tokio::task::spawn_local(async move {
@@ -91,7 +91,7 @@ fn run(
         let stopping = async {
             // It is never changed.
             let _ = stopped.changed().await;
-            feed.flush().await;
+            tokio::join!(feed.flush(), Arc::clone(counters).leave());
             drop(end);
         };
         tokio::join!(Arc::clone(store).drive(ended), stopping);

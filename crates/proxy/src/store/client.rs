@@ -114,6 +114,11 @@ impl Store {
         self.shared.nodes()
     }
 
+    /// Follows [`nodes`](Self::nodes).
+    pub(crate) fn follow_nodes(&self) -> watch::Receiver<usize> {
+        self.shared.follow_nodes()
+    }
+
     /// Sets by what the other nodes compare the configuration in force with theirs.
     pub(crate) fn set_configuration(&self, digest: String) {
         self.shared.node.set_configuration(digest);

@@ -1,7 +1,7 @@
 //! What the callers of the store and the thread that drives it both know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,7 +38,8 @@ pub(super) struct StoreShared {
     pub(super) attempted: watch::Sender<bool>,
     /// Why it is not available.
     problem: Mutex<Option<StoreProblem>>,
-    nodes: AtomicUsize,
+    /// How many live, this one included.
+    nodes: watch::Sender<usize>,
     pub(super) seen: Mutex<SeenNodes>,
     pub(super) log: Arc<Log>,
     reports: Refusals,
@@ -57,7 +58,7 @@ impl StoreShared {
             changes: watch::Sender::new(false),
             attempted: watch::Sender::new(false),
             problem: Mutex::new(Some(StoreProblem { what: NOT_YET.to_owned(), since: clock::now() })),
-            nodes: AtomicUsize::new(1),
+            nodes: watch::Sender::new(1),
             seen: Mutex::default(),
             log: Arc::clone(log),
             reports: Refusals::default(),
@@ -86,11 +87,16 @@ impl StoreShared {
 
     /// The number of live nodes, this one included.
     pub(super) fn nodes(&self) -> usize {
-        self.nodes.load(Ordering::Relaxed)
+        *self.nodes.borrow()
     }
 
     pub(super) fn set_nodes(&self, nodes: usize) {
-        self.nodes.store(nodes.max(1), Ordering::Relaxed);
+        let nodes = nodes.max(1);
+        self.nodes.send_if_modified(|before| std::mem::replace(before, nodes) != nodes);
+    }
+
+    pub(super) fn follow_nodes(&self) -> watch::Receiver<usize> {
+        self.nodes.subscribe()
     }
 
     /// Notes which nodes live, and says what they disagree about if that is new.

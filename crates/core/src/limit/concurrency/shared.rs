@@ -51,13 +51,14 @@ pub struct SharedInFlight {
 }
 
 impl SharedInFlight {
-    /// Creates the places of a node. `node` is unique in the cluster. `wake` is called when calls are due that cannot
-    /// wait for the next flush, by any thread; after it the driver has to [`collect`](Self::collect).
+    /// Creates the places of a node. `node` is unique in the cluster. `wake` is called by any thread: with
+    /// [`Due::Urgent`] when calls are due that cannot wait for the next flush, with [`Due::All`] when there is a key
+    /// more. While there are [`keys`](Self::keys), the driver has to [`collect`](Self::collect) with each flush.
     pub fn new(
         node: u64,
         max_keys: usize,
         on_store_error: OnStoreError,
-        wake: impl Fn() + Send + Sync + 'static,
+        wake: impl Fn(Due) + Send + Sync + 'static,
     ) -> Self {
         Self { table: Arc::new(PlaceTable::new(node, max_keys, on_store_error, Box::new(wake))) }
     }
@@ -90,6 +91,11 @@ impl SharedInFlight {
     /// is the present.
     pub fn answer(&self, call: PlaceCall, sent: Instant, now: Instant, answer: Option<&PlacesAnswer>) {
         self.table.answer(call, sent.as_nanos(), now.as_nanos(), answer);
+    }
+
+    /// Has the next flush give back all free places, because this node ends. No more requests must come.
+    pub fn retire(&self) {
+        self.table.retire();
     }
 
     /// Says how many nodes there are.

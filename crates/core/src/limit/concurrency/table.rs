@@ -66,7 +66,7 @@ pub(super) struct PlaceTable {
     hurries: AtomicU64,
     /// When all keys are looked at again.
     round_at: AtomicU64,
-    wake: Box<dyn Fn() + Send + Sync>,
+    wake: Box<dyn Fn(Due) + Send + Sync>,
 }
 
 impl std::fmt::Debug for PlaceTable {
@@ -97,7 +97,7 @@ impl PlaceTable {
         node: u64,
         max_keys: usize,
         on_store_error: OnStoreError,
-        wake: Box<dyn Fn() + Send + Sync>,
+        wake: Box<dyn Fn(Due) + Send + Sync>,
     ) -> Self {
         Self {
             tagger: Tagger::default(),
@@ -148,7 +148,7 @@ impl PlaceTable {
 
     fn hurry(&self, shard: usize) {
         if self.hurries.fetch_or(1 << shard, Ordering::AcqRel) == 0 {
-            (self.wake)();
+            (self.wake)(Due::Urgent);
         }
     }
 
@@ -167,7 +167,7 @@ impl PlaceTable {
     ) -> (CounterTag, Result<Option<u32>, Arc<PlaceTicket>>) {
         let tag = self.tagger.tag(of.salt, key);
         let (index, mut shard) = self.shard(tag);
-        let is_full = shard.views.len() >= self.most_keys;
+        let (before, is_full) = (shard.views.len(), shard.views.len() >= self.most_keys);
         let view = match shard.views.entry(tag) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(_) if is_full => return (tag, Ok(None)),
@@ -184,9 +184,13 @@ impl PlaceTable {
         };
         shard.list(tag);
         let is_pressing = decided.is_err() && shard.press(tag);
+        let is_more = shard.views.len() > before;
         drop(shard);
         if is_pressing {
             self.hurry(index);
+        }
+        if is_more {
+            (self.wake)(Due::All);
         }
         (tag, decided)
     }
@@ -299,6 +303,20 @@ impl PlaceTable {
             self.hurry(index);
         }
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives back all free places with the next flush.
+    pub(super) fn retire(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let tags: Vec<CounterTag> = shard.views.keys().copied().collect();
+            for tag in tags {
+                if let Some(view) = shard.views.get_mut(&tag) {
+                    view.retire();
+                }
+                shard.list(tag);
+            }
+        }
     }
 
     /// Decides without the store all that wait for keys for which it does not answer. Of these keys, those without

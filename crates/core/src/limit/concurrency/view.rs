@@ -147,6 +147,11 @@ impl PlaceView {
         self.recent = 0;
     }
 
+    /// Needs no free places any more.
+    pub(super) fn retire(&mut self) {
+        (self.recent, self.rate) = (0, 0);
+    }
+
     /// Free places that should be at hand: those of one flush, if the key is used often.
     fn target(&self) -> u32 {
         if self.rate > 1 { self.rate } else { 0 }

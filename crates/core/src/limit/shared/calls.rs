@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::name::StoreKey;
 use super::table::ViewShard;
-use super::terms::ClusterState;
+use super::terms::{ClusterState, Due};
 use super::ticket::{Grant, Waiter};
 use super::view::{KeyView, ViewStep};
 use super::views::{Views, WaiterOutcome};
@@ -13,15 +13,6 @@ use crate::limit::charge::LimitMode;
 use crate::limit::decision::Clocks;
 use crate::limit::ledger::{LedgerAnswer, LedgerCall, LedgerShape, LedgerTake};
 use crate::limit::tag::CounterTag;
-
-/// Which calls are collected.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Those that cannot wait for the next flush.
-    Urgent,
-    /// All that have something to tell the store: a flush.
-    All,
-}
 
 /// Why a call has no answer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -86,7 +77,7 @@ impl Views {
     ) {
         let moment = StateAt { at: arrived, nodes: self.nodes() };
         let index = self.shard_of(call.tag);
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut is_first) = (Vec::new(), false);
         let mut shard = self.shard(index);
         if let Some(place) = shard.find(call.tag) {
             let view = &mut shard.views[place];
@@ -102,6 +93,7 @@ impl Views {
             let pressing = view.clear || view.is_pressing(state.nodes, arrived.now.as_nanos());
             let urgent = view.is_awaited() || pressing && !is_lost;
             if urgent || view.has_news() {
+                is_first = shard.listed.is_empty();
                 let urgent = shard.list(place, urgent);
                 if urgent && state.available {
                     self.hurry(index);
@@ -109,8 +101,24 @@ impl Views {
             }
         }
         drop(shard);
+        if is_first {
+            self.begin_flush();
+        }
         for outcome in outcomes {
             self.deliver(outcome, arrived);
+        }
+    }
+
+    /// Gives back all leases with the next flush.
+    pub(super) fn retire(&self) {
+        for index in 0..self.shards() {
+            let mut shard = self.shard(index);
+            for place in 0..shard.views.len() {
+                if let Some(lending) = &mut shard.views[place].lending {
+                    lending.retire();
+                    shard.list(place, false);
+                }
+            }
         }
     }
 

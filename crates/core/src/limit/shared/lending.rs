@@ -176,6 +176,11 @@ impl Lending {
         self.recent > 0 || self.rate > 0 || self.leases.iter().any(|lease| lease.unused > 0 || lease.used > 0)
     }
 
+    /// Needs nothing any more, and gives up what it has.
+    pub(super) fn retire(&mut self) {
+        (self.cost, self.recent, self.rate) = (u32::MAX, 0, 0);
+    }
+
     /// Forgets all leases.
     pub(super) fn drop_leases(&mut self) {
         self.leases = Default::default();

@@ -16,6 +16,15 @@ pub enum OnStoreError {
     Deny,
 }
 
+/// Which calls are collected.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Those that cannot wait for the next flush.
+    Urgent,
+    /// All that have something to tell the store: a flush.
+    All,
+}
+
 /// How a limit is counted. [`Limit`] carries it as its id, of which the shared store has no other use.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Terms {

@@ -104,6 +104,47 @@ fn unused_leases_are_returned() {
 }
 
 #[test]
+fn a_node_that_ends_returns_its_leases_at_once() {
+    let mut world = world(2, 100_000, EXACT);
+    for milli in 0..100 {
+        (0..5).for_each(|_| _ = world.take(0, 1));
+        world.now += MILLI;
+        world.flush(0, if milli % 20 == 0 { Due::All } else { Due::Urgent });
+    }
+    assert_eq!(world.collect(0, Due::All), 1);
+    world.nodes[0].store.retire();
+    world.arrive(0);
+    assert!(world.nodes[0].store.has_news());
+    world.flush(0, Due::All);
+    world.flush(0, Due::All);
+    assert!(!world.nodes[0].store.has_news());
+    assert_eq!(world.take(1, 1), None);
+    assert_eq!(world.flush(1, Due::Urgent)[0].decisions[0].remaining, 99_499, "500 were used");
+}
+
+#[test]
+fn the_driver_is_woken_for_the_first_debit_that_waits() {
+    let woken = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&woken);
+    let wake = move |due| _ = count.fetch_add(if due == Due::All { 1 } else { 100 }, Ordering::Relaxed);
+    let store = SharedCounterStore::new(100, Duration::from_millis(20), OnStoreError::Deny, wake);
+    let limit = store.register_with("limit", bucket(1000, 1000), FAST, OnStoreError::Deny);
+    let at = Clocks { now: Instant::from_nanos(SECOND), wall: Duration::from_secs(1) };
+    for round in 1..3 {
+        assert!(!store.has_news());
+        for key in [b"a", b"b", b"a"] {
+            let _ = store.check_all(&mut [Charge::new(&limit, key, 1)], at);
+        }
+        assert!(store.has_news());
+        assert_eq!(woken.load(Ordering::Relaxed), round);
+        for call in store.collect(Due::All, at, 10) {
+            let answer = crate::limit::Ledger::default().apply(1_000_000, &call.call);
+            store.answer(call, at.now, at, Ok(answer));
+        }
+    }
+}
+
+#[test]
 fn limits_of_one_request_are_decided_together() {
     for mode in [FAST, EXACT] {
         let limits = [(bucket(10, 10), mode), (bucket(3, 3), mode)];
@@ -295,7 +336,7 @@ fn a_cheaper_request_is_not_refused_because_of_an_expensive_one() {
 fn the_table_is_bounded_and_keeps_what_is_not_told() {
     let woken = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&woken);
-    let wake = move || _ = count.fetch_add(1, Ordering::Relaxed);
+    let wake = move |due| _ = count.fetch_add(u32::from(due == Due::Urgent), Ordering::Relaxed);
     let store = SharedCounterStore::new(100, Duration::from_millis(20), OnStoreError::Deny, wake);
     let limit = store.register_with("limit", bucket(1000, 1000), FAST, OnStoreError::Deny);
     let at = |milli: u64| Clocks { now: Instant::from_nanos(SECOND + milli * MILLI), wall: Duration::from_secs(1) };

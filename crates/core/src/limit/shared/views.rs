@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::name::{StoreKey, store_key};
 use super::reach::KnownReach;
 use super::table::ViewShard;
-use super::terms::{ClusterState, Terms};
+use super::terms::{ClusterState, Due, Terms};
 use super::ticket::{Grant, Ticket, TicketPart, TicketPhase, TicketState, Waiter};
 use super::view::{KeyView, ViewStep};
 use crate::limit::charge::{Charge, ChargeVerdict, Limit, LimitMode};
@@ -18,7 +18,7 @@ use crate::limit::store::MAX_CHARGES;
 use crate::limit::tag::{CounterTag, Tagger};
 
 /// Wakes the driver.
-pub(super) type Wake = Box<dyn Fn() + Send + Sync>;
+pub(super) type Wake = Box<dyn Fn(Due) + Send + Sync>;
 
 /// Keeps the locks of different shards on different cache lines.
 #[repr(align(128))]
@@ -110,8 +110,13 @@ impl Views {
     /// Notes that a shard has urgent keys. The driver is woken once until it has looked.
     pub(super) fn hurry(&self, shard: usize) {
         if self.urgent.fetch_or(1 << shard, Ordering::AcqRel) == 0 {
-            (self.wake)();
+            (self.wake)(Due::Urgent);
         }
+    }
+
+    /// Notes that the next flush has something to tell.
+    pub(super) fn begin_flush(&self) {
+        (self.wake)(Due::All);
     }
 
     fn tag(&self, limit: &Limit, key: &[u8]) -> CounterTag {
@@ -140,10 +145,15 @@ impl Views {
                 None => Self::overflow(&mut shard, index, limit, now),
             }
         };
+        let was_quiet = shard.listed.is_empty();
         let (value, urgent) = then(&mut shard, at, tag);
+        let is_first = was_quiet && !shard.listed.is_empty();
         drop(shard);
         if urgent {
             self.hurry(index);
+        }
+        if is_first {
+            self.begin_flush();
         }
         value
     }
@@ -267,6 +277,9 @@ impl Views {
         view.give_back(grant, cost, since, nodes);
         let figures = view.figures(ViewStep::Admit(grant), at.now.as_nanos(), nodes);
         if view.credits > 0 {
+            if shard.listed.is_empty() {
+                self.begin_flush();
+            }
             shard.list(place, false);
         }
         Some(figures)

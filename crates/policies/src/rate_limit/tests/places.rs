@@ -17,7 +17,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let places = SharedInFlight::new(1, 1000, OnStoreError::Deny, || {});
+        let places = SharedInFlight::new(1, 1000, OnStoreError::Deny, |_| {});
         let shared = Arc::new(PolicyShared::new(1000).with_shared_in_flight(places.clone()));
         Self { places, store: Places::default(), shared }
     }

@@ -46,8 +46,8 @@ impl World {
         let node = |name| {
             let woken = Arc::new(AtomicUsize::new(0));
             let counts = Arc::clone(&woken);
-            let wake = move || {
-                counts.fetch_add(1, Ordering::Relaxed);
+            let wake = move |due| {
+                counts.fetch_add(usize::from(due == Due::Urgent), Ordering::Relaxed);
             };
             let flights = SharedInFlight::new(name, 128, on_store_error, wake);
             flights.set_nodes(nodes as usize);
@@ -205,6 +205,23 @@ fn a_key_that_is_used_often_has_free_places_at_hand() {
         world.flush(0);
     }
     assert!(world.store.values().all(|places| *places == Places::default()), "what is not used goes back");
+}
+
+#[test]
+fn a_node_that_ends_gives_its_free_places_back_at_once() {
+    let mut world = World::new(2, 100, OnStoreError::Deny);
+    for _ in 0..20 {
+        (0..40).for_each(|_| _ = world.ask(0));
+        world.exchange(0, Due::Urgent);
+        world.poll(0);
+        world.nodes[0].permits.clear();
+        world.flush(0);
+    }
+    world.nodes[0].flights.retire();
+    world.flush(0);
+    assert!(world.store.values().all(|places| *places == Places::default()));
+    world.flush(0);
+    assert_eq!(world.nodes[0].flights.keys(), 0);
 }
 
 #[test]

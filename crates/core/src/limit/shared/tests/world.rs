@@ -74,7 +74,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(nodes: usize, limits: &[(LimitShape, LimitMode)], on_store_error: OnStoreError) -> Self {
         let node = |index: usize| {
-            let store = SharedCounterStore::new(1024, Duration::from_millis(20), on_store_error, || {});
+            let store = SharedCounterStore::new(1024, Duration::from_millis(20), on_store_error, |_| {});
             store.set_nodes(nodes);
             let limit = |(number, &(shape, mode)): (usize, &(LimitShape, LimitMode))| {
                 store.register_with(&format!("limit {number}"), shape, mode, on_store_error)
