@@ -34,6 +34,10 @@ __all__ = [
     "NativeRouter",
     "NativeSignals",
     "NativeSlidingWindow",
+    "NativeStore",
+    "NativeStoreLimit",
+    "NativeStoreWait",
+    "NativeStoreWakes",
     "NativeTokenBucket",
     "NativeTokenVerifier",
     "PlanError",
@@ -48,6 +52,7 @@ __all__ = [
     "explain",
     "flush_stderr",
     "live_requests",
+    "pass_on_log",
     "purge_document",
     "refuse_on_worker",
     "shift_clock",
@@ -84,6 +89,10 @@ NativeReservation = _native.Reservation
 NativeRouter = _native.Router
 NativeSignals = _native.Signals
 NativeSlidingWindow = _native.SlidingWindow
+NativeStore = _native.Store
+NativeStoreLimit = _native.StoreLimit
+NativeStoreWait = _native.StoreWait
+NativeStoreWakes = _native.StoreWakes
 NativeTokenBucket = _native.TokenBucket
 NativeTokenVerifier = _native.TokenVerifier
 PlanError = _native.PlanError
@@ -131,7 +140,7 @@ class Engine:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.
         weakref.finalize(self, self._native.stop, False)
-        threading.Thread(target=_pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
+        threading.Thread(target=pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
         self._serve_hooks()
         return self._native.addresses()
 
@@ -381,7 +390,8 @@ def _failure(error: Exception) -> EngineError:
     return EngineError("; ".join(f"{item['path']}: {item['message']}".removeprefix(": ") for item in problems))
 
 
-def _pass_on_log(native: _native.Engine) -> None:
+def pass_on_log(native: _native.Engine | _native.Store) -> None:
+    """Passes records on to the logger `pylae` until the log is closed, on a thread of its own."""
     while (records := native.read_log(_PATIENCE)) is not None:
         for record in json.loads(records):
             log.log(_LEVELS[record["level"]], "%s", record["message"], extra={"event": record["event"]})

@@ -8,4 +8,5 @@ pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod jwks;
 pub(crate) mod overload;
+pub(crate) mod shared_limits;
 pub(crate) mod store;

@@ -138,7 +138,9 @@ impl Engine {
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
         tell_configuration(shared.store.as_ref(), &snapshot.plan);
-        let store = StoreThread::start(&shared, counters, feed.clone())
+        let store = shared.store.clone().zip(counters);
+        let store = store.map(|(store, counters)| StoreThread::start(store, counters, feed.clone())).transpose();
+        let store = store
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         if let Some(plan) = RegistryStore::of(&shared).map_or(Ok(None), joined)? {
             snapshot = Snapshot::build(plan, Some(&snapshot), &mut keys, &policies)?;

@@ -1,5 +1,6 @@
 //! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core` and the verification of tokens,
-//! for programs that use them without a gateway. Callers pass the time with each call, in nanoseconds.
+//! for programs that use them without a gateway. Callers pass the time with each call, in nanoseconds. Limits in a store
+//! have the time of the store.
 
 // Arguments from Python are converted to owned values.
 #![allow(clippy::needless_pass_by_value)]
@@ -10,6 +11,7 @@ mod cache;
 mod limit;
 mod message;
 mod router;
+mod store;
 mod time;
 mod token;
 
@@ -27,6 +29,10 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<limit::PyReservation>()?;
     module.add_class::<limit::PySlidingWindow>()?;
     module.add_class::<limit::PyTokenBucket>()?;
+    module.add_class::<store::PyStore>()?;
+    module.add_class::<store::PyStoreLimit>()?;
+    module.add_class::<store::PyStoreWait>()?;
+    module.add_class::<store::PyStoreWakes>()?;
     module.add_class::<token::PyTokenVerifier>()?;
     module.add_class::<router::PyRouter>()
 }

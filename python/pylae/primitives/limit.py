@@ -6,70 +6,56 @@ If the clock stands still or jumps back, they never admit more: time continues o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import Any
 
-from pylae.engine import NativeReservation, NativeSlidingWindow, NativeTokenBucket
-from pylae.primitives.given import MOST, Clock, count, nanoseconds, now
+from pylae.engine import NativeSlidingWindow, NativeTokenBucket
+from pylae.primitives.counter import Counter, LimitMode, OwnCounter, store_counter
+from pylae.primitives.decision import Decision, Reservation
+from pylae.primitives.given import Clock, count, nanoseconds
+from pylae.primitives.store import Store
 from pylae.units import DurationLike
 
-__all__ = ["Decision", "Reservation", "SlidingWindow", "TokenBucket"]
+__all__ = ["SlidingWindow", "TokenBucket"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The result of a limiter. It is true if the cost was taken."""
+class _Limiter:
+    """One limit, wherever it is counted."""
 
-    admitted: bool
-    remaining: int
-    """How much may still be taken now."""
-    retry_after_ns: int | None
-    """Nanoseconds until the same cost is admitted if nothing else is taken: 0 if it was admitted, None for never."""
-    reset_ns: int
-    """Nanoseconds until the whole limit is available again if nothing more is taken."""
+    _counter: Counter
+    _figures: tuple[Any, ...] = ()
 
-    def __bool__(self) -> bool:
-        return self.admitted
+    def take(self, cost: int = 1) -> Decision:
+        """Takes `cost`, or nothing if there is not enough. A cost of 0 only looks. Raises ValueError for a negative
+        cost.
 
-    @property
-    def retry_after(self) -> float | None:
-        """`retry_after_ns` in seconds."""
-        return None if self.retry_after_ns is None else self.retry_after_ns / 1e9
-
-    @property
-    def reset(self) -> float:
-        """`reset_ns` in seconds."""
-        return self.reset_ns / 1e9
-
-
-class Reservation:
-    """A cost that was only estimated. It is true if the estimate was taken; `settle` then corrects it."""
-
-    def __init__(self, decision: Decision, native: NativeReservation, clock: Clock) -> None:
-        self.decision = decision
-        """What the limiter has decided on the estimate."""
-        self._native, self._clock = native, clock
-
-    def __bool__(self) -> bool:
-        return self.decision.admitted
-
-    def settle(self, cost: int) -> None:
-        """Replaces the estimate by the true cost. A reservation that is dropped without it keeps its estimate.
-
-        If the estimate was too high, the rest comes back, as far as it still counts: not into a window that has passed,
-        and not what a bucket has refilled since. If it was too low, the rest is debt, at most one limit. Raises
-        ValueError for a negative cost, if the estimate was refused, and if the reservation is settled already.
+        With a store, it waits for an answer if the limit is near; `take_async` does not block an event loop meanwhile.
         """
-        if not self:
-            raise ValueError("nothing was reserved: the limiter has refused the estimate")
-        if not self._native.settle(now(self._clock), count(min(cost, MOST))):
-            raise ValueError("the reservation is settled already")
+        return self._counter.take(self._figures, cost)
+
+    async def take_async(self, cost: int = 1) -> Decision:
+        """The same as `take`, for asyncio."""
+        return await self._counter.take_async(self._figures, cost)
+
+    def reserve(self, cost: int) -> Reservation:
+        """Takes an estimated cost, as `take` does. The true cost is settled once it is known. Raises ValueError for a
+        negative cost.
+        """
+        return self._counter.reserve(self._figures, cost)
+
+    async def reserve_async(self, cost: int) -> Reservation:
+        """The same as `reserve`, for asyncio."""
+        return await self._counter.reserve_async(self._figures, cost)
 
 
-class TokenBucket:
+class TokenBucket(_Limiter):
     """A bucket of `burst` (or else `limit`) tokens, full at first, refilled continuously at `limit` per `per`.
 
     Decisions are exact, as if tokens were counted in fractions (generic cell rate algorithm, ITU-T I.371). `per` is
     seconds, a text such as "1m", or a `timedelta`. Raises ValueError for an invalid limit.
+
+    Args:
+        store: Counts the limit in a store, together with all processes whose limits have this `name`.
+        mode: How they count together: "fast" (the default) or "exact".
     """
 
     def __init__(
@@ -79,44 +65,42 @@ class TokenBucket:
         burst: int | None = None,
         *,
         clock: Clock = time.monotonic_ns,
+        store: Store | None = None,
+        name: str | None = None,
+        mode: LimitMode | None = None,
     ) -> None:
-        self._native = NativeTokenBucket(count(limit), nanoseconds(per), None if burst is None else count(burst))
-        self._clock = clock
-
-    def take(self, cost: int = 1) -> Decision:
-        """Takes `cost` tokens, or none if there are not enough. A cost of 0 only looks. Raises ValueError for a
-        negative cost.
-        """
-        return Decision(*self._native.check(now(self._clock), count(cost)))
-
-    def reserve(self, cost: int) -> Reservation:
-        """Takes an estimated cost, as `take` does. The true cost is settled once it is known. Raises ValueError for a
-        negative cost.
-        """
-        decision, reserved = self._native.reserve(now(self._clock), count(cost))
-        return Reservation(Decision(*decision), reserved, self._clock)
+        figures = count(limit), nanoseconds(per), None if burst is None else count(burst)
+        own = NativeTokenBucket(*figures)
+        shared = store_counter("token_bucket", store, name, mode, clock)
+        self._counter = shared or OwnCounter(own, clock)
+        if shared:
+            self._figures = b"", figures
 
 
-class SlidingWindow:
+class SlidingWindow(_Limiter):
     """Allows at most `limit` in any span of length `per`.
 
     Exact for up to 4096 admissions at different times in a span; beyond that it may admit up to `per / 2048` late.
     `per` is seconds, a text such as "1m", or a `timedelta`. Raises ValueError for an invalid limit.
+
+    Args:
+        store: Counts the limit in a store, together with all processes whose limits have this `name`.
+        mode: How they count together: "fast" (the default) or "exact".
     """
 
-    def __init__(self, limit: int, per: DurationLike, *, clock: Clock = time.monotonic_ns) -> None:
-        self._native = NativeSlidingWindow(count(limit), nanoseconds(per))
-        self._clock = clock
-
-    def take(self, cost: int = 1) -> Decision:
-        """Takes `cost`, or nothing if there is not enough. A cost of 0 only looks. Raises ValueError for a negative
-        cost.
-        """
-        return Decision(*self._native.check(now(self._clock), count(cost)))
-
-    def reserve(self, cost: int) -> Reservation:
-        """Takes an estimated cost, as `take` does. The true cost is settled once it is known. Raises ValueError for a
-        negative cost.
-        """
-        decision, reserved = self._native.reserve(now(self._clock), count(cost))
-        return Reservation(Decision(*decision), reserved, self._clock)
+    def __init__(
+        self,
+        limit: int,
+        per: DurationLike,
+        *,
+        clock: Clock = time.monotonic_ns,
+        store: Store | None = None,
+        name: str | None = None,
+        mode: LimitMode | None = None,
+    ) -> None:
+        figures = count(limit), nanoseconds(per)
+        own = NativeSlidingWindow(*figures)
+        shared = store_counter("sliding_window", store, name, mode, clock)
+        self._counter = shared or OwnCounter(own, clock)
+        if shared:
+            self._figures = b"", (*figures, None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pylae.engine import NativeKeyedLimiter
-from pylae.primitives.given import Clock, count, now
-from pylae.primitives.limit import Decision, Reservation
+from pylae.primitives.counter import LimitMode, OwnCounter, store_counter
+from pylae.primitives.decision import Decision, Reservation
+from pylae.primitives.given import Clock, count
+from pylae.primitives.store import Store
 
 __all__ = ["RateLimiter", "SlidingWindowRateLimiter"]
 
+_MANY = 100_000
+"""How many clients a limiter knows."""
 _MINUTE = 60_000_000_000
 
 
@@ -25,35 +29,57 @@ class RateLimiter:
         limiter = RateLimiter(100)
         if not await limiter.is_allowed("user:7"):
             raise HTTPError(429)
+
+    With `store` and a `name`, the limiter counts in a store, together with those of this name in other processes.
+    `mode` is how: "fast" (the default) or "exact".
     """
 
     _sliding: ClassVar[bool] = False
 
     def __init__(
-        self, requests_per_minute: int = 60, *, max_clients: int = 100_000, clock: Clock = time.monotonic_ns
+        self,
+        requests_per_minute: int = 60,
+        *,
+        max_clients: int = _MANY,
+        clock: Clock = time.monotonic_ns,
+        store: Store | None = None,
+        name: str | None = None,
+        mode: LimitMode | None = None,
     ) -> None:
         if max_clients < 1:
             raise ValueError("max_clients must be at least 1")
-        self._native = NativeKeyedLimiter(self._sliding, count(max_clients))
-        self._clock, self._usual = clock, requests_per_minute
         # Report an invalid limit here and not at the first request.
-        self.take("", cost=0)
+        NativeKeyedLimiter(self._sliding, 1).check(b"", count(requests_per_minute), _MINUTE, 0, 0)
+        kind = "sliding_window_rate_limiter" if self._sliding else "rate_limiter"
+        self._shared = store_counter(kind, store, name, mode, clock)
+        if self._shared and max_clients != _MANY:
+            raise ValueError(
+                "`max_clients` has no effect on a limit in a store: `max_keys` of the store bounds the keys"
+            )
+        self._native = NativeKeyedLimiter(self._sliding, 1 if self._shared else count(max_clients))
+        self._counter = self._shared or OwnCounter(self._native, clock)
+        self._store, self._usual = store, requests_per_minute
 
     async def is_allowed(self, client_id: str, requests_per_minute: int | None = None) -> bool:
         """Returns whether a client may make another request, and counts it if so.
 
-        Each client has one allowance. If a later call gives a different limit, the used share stays the same. It never
-        waits; `take` is the same for code that is not async. Raises ValueError for an invalid limit.
+        Each client has one allowance. If a later call gives a different limit, the used share stays the same. It waits
+        only for a store, without blocking the event loop; `take` is the same for code that is not async. Raises
+        ValueError for an invalid limit.
         """
-        return self.take(client_id, requests_per_minute).admitted
+        return (await self.take_async(client_id, requests_per_minute)).admitted
 
     def take(self, client_id: str, requests_per_minute: int | None = None, cost: int = 1) -> Decision:
         """The same as `is_allowed`, but returns a `Decision`, which also says when to try again. A cost of 0 only
         looks.
+
+        With a store, it waits for an answer if the limit is near; `take_async` does not block an event loop meanwhile.
         """
-        limit = self._usual if requests_per_minute is None else requests_per_minute
-        key = client_id.encode("utf-8", "surrogatepass")
-        return Decision(*self._native.check(key, count(limit), _MINUTE, now(self._clock), count(cost)))
+        return self._counter.take(self._figures(client_id, requests_per_minute), cost)
+
+    async def take_async(self, client_id: str, requests_per_minute: int | None = None, cost: int = 1) -> Decision:
+        """The same as `take`, for asyncio."""
+        return await self._counter.take_async(self._figures(client_id, requests_per_minute), cost)
 
     def reserve(self, client_id: str, requests_per_minute: int | None = None, *, cost: int) -> Reservation:
         """Takes an estimated cost, as `take` does. The true cost is settled once it is known:
@@ -66,14 +92,22 @@ class RateLimiter:
         From the first call on, each client takes 40 bytes more. Raises ValueError for an invalid limit and a negative
         cost.
         """
-        limit = self._usual if requests_per_minute is None else requests_per_minute
+        return self._counter.reserve(self._figures(client_id, requests_per_minute), cost)
+
+    async def reserve_async(self, client_id: str, requests_per_minute: int | None = None, *, cost: int) -> Reservation:
+        """The same as `reserve`, for asyncio."""
+        return await self._counter.reserve_async(self._figures(client_id, requests_per_minute), cost)
+
+    def _figures(self, client_id: str, requests_per_minute: int | None) -> tuple[Any, ...]:
         key = client_id.encode("utf-8", "surrogatepass")
-        decision, reserved = self._native.reserve(key, count(limit), _MINUTE, now(self._clock), count(cost))
-        return Reservation(Decision(*decision), reserved, self._clock)
+        limit = count(self._usual if requests_per_minute is None else requests_per_minute)
+        return (key, (limit, _MINUTE, None)) if self._shared else (key, limit, _MINUTE)
 
     def __len__(self) -> int:
-        """Number of clients in memory, including those that have been idle for a minute."""
-        return self._native.keys()
+        """Number of clients in memory, including those that have been idle for a minute. With a store, number of keys
+        of all its limits that this process knows.
+        """
+        return self._store.started().keys() if self._store else self._native.keys()
 
 
 class SlidingWindowRateLimiter(RateLimiter):

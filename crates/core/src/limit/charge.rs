@@ -109,7 +109,7 @@ pub enum ChargeOutcome {
 }
 
 /// Charges that wait for a store. Dropping them gives back what the store may have charged.
-pub type PendingCharges = Pin<Box<dyn Future<Output = ChargeDecisions>>>;
+pub type PendingCharges = Pin<Box<dyn Future<Output = ChargeDecisions> + Send>>;
 
 /// The decisions on charges that were awaited.
 #[derive(Clone, Debug, PartialEq, Eq)]

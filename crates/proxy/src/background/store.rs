@@ -16,7 +16,6 @@ use crate::store::Store;
 use crate::telemetry::metrics::StoreStats;
 use crate::telemetry::panics::{Duty, supervise, supervise_task};
 use crate::thread::{rebuild_runtime, runtime};
-use crate::worker::WorkerShared;
 
 /// How long a start waits for the store, and then for what it says. A gateway starts without it as well.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,29 +31,29 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread, if there is a store, and waits until it is connected or cannot be for now.
+    /// Starts the thread, and waits until the store is connected or cannot be for now. Only nodes that are gateways have
+    /// a feed.
     pub(crate) fn start(
-        shared: &Arc<WorkerShared>,
-        counters: Option<Arc<ClusterCounters>>,
+        store: Arc<Store>,
+        counters: Arc<ClusterCounters>,
         feed: Option<Arc<ClusterFeed>>,
-    ) -> io::Result<Option<Self>> {
-        let (Some(store), Some(counters), Some(feed)) = (shared.store.clone(), counters, feed) else { return Ok(None) };
+    ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(());
         let (attempted, first_attempt) = mpsc::sync_channel(1);
-        let log = Arc::clone(&shared.log);
+        let log = Arc::clone(store.log());
         let (driven, counted) = (Arc::clone(&store), Arc::clone(&counters));
         let mut first = Some(runtime()?);
         let thread = std::thread::Builder::new().name("pylae-store".to_owned()).spawn(move || {
             supervise(Some(&log), Duty::Store, || {
                 let is_stopped = || stopped.has_changed().is_err();
                 let Some(runtime) = first.take().or_else(|| rebuild_runtime(&log, is_stopped)) else { return };
-                run(&runtime, &driven, (&counted, &feed), stopped.clone(), &attempted);
+                run(&runtime, &driven, (&counted, feed.as_ref()), stopped.clone(), &attempted);
                 runtime.shutdown_background();
             });
         })?;
         // If it ends early, it has said why.
         let _ = first_attempt.recv_timeout(2 * PATIENCE);
-        Ok(Some(Self { store, counters, stop: Some(stop), thread: Some(thread) }))
+        Ok(Self { store, counters, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Counters and states.
@@ -69,7 +68,7 @@ impl StoreThread {
 fn run(
     runtime: &Runtime,
     store: &Arc<Store>,
-    (counters, feed): (&Arc<ClusterCounters>, &Arc<ClusterFeed>),
+    (counters, feed): (&Arc<ClusterCounters>, Option<&Arc<ClusterFeed>>),
     mut stopped: watch::Receiver<()>,
     attempted: &mpsc::SyncSender<()>,
 ) {
@@ -77,21 +76,28 @@ fn run(
         let counted = Arc::clone(counters);
         supervise_task(Duty::Store, move || Arc::clone(&counted).run());
         let (waiting, attempted) = (Arc::clone(store), attempted.clone());
-        let joining = Arc::clone(feed);
+        let joining = feed.cloned();
         tokio::task::spawn_local(async move {
             waiting.attempted(PATIENCE).await;
-            if waiting.is_available() {
+            if let (true, Some(joining)) = (waiting.is_available(), joining) {
                 joining.joined(PATIENCE).await;
             }
             // After a panic nobody waits any more.
             let _ = attempted.try_send(());
         });
-        for_feed(feed);
+        if let Some(feed) = feed {
+            for_feed(feed);
+        }
         let (end, ended) = watch::channel(());
         let stopping = async {
             // It is never changed.
             let _ = stopped.changed().await;
-            tokio::join!(feed.flush(), Arc::clone(counters).leave());
+            let told = async {
+                if let Some(feed) = feed {
+                    feed.flush().await;
+                }
+            };
+            tokio::join!(told, Arc::clone(counters).leave());
             drop(end);
         };
         tokio::join!(Arc::clone(store).drive(ended), stopping);

@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Where what is strange about answers is reported.
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Arc<Log> {
         &self.shared.log
     }
 

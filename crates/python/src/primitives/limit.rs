@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 /// Whether the cost was admitted, what is left, nanoseconds until the same cost is admitted (None: never), and
 /// nanoseconds until the whole limit is available.
-type CheckResult = (bool, u32, Option<u64>, u64);
+pub(super) type CheckResult = (bool, u32, Option<u64>, u64);
 
 /// What was charged by an estimate, and what settles it.
 #[pyclass(name = "Reservation", frozen)]
@@ -21,12 +21,23 @@ pub(super) struct PyReservation {
 }
 
 /// Settles a reservation at a time by the true cost.
-type SettleCall = Box<dyn FnOnce(u64, u32) + Send>;
+type SettleCall = Box<dyn FnOnce(u64, u32) -> PyResult<()> + Send>;
 
 impl PyReservation {
     fn new(
         reservation: limit::Reservation,
         settle: impl FnOnce(u64, &limit::Reservation, u32) + Send + 'static,
+    ) -> Self {
+        Self::fallible(reservation, move |now, reservation, cost| {
+            settle(now, reservation, cost);
+            Ok(())
+        })
+    }
+
+    /// A reservation that perhaps cannot be settled.
+    pub(super) fn fallible(
+        reservation: limit::Reservation,
+        settle: impl FnOnce(u64, &limit::Reservation, u32) -> PyResult<()> + Send + 'static,
     ) -> Self {
         let estimate = reservation.cost();
         let settle: SettleCall = Box::new(move |now, cost| settle(now, &reservation, cost));
@@ -41,8 +52,8 @@ impl PyReservation {
 #[pymethods]
 impl PyReservation {
     /// Replaces the estimate by the true cost. Returns False if it was settled before.
-    fn settle(&self, now: u64, cost: u32) -> bool {
-        self.take().map(|settle| settle(now, cost)).is_some()
+    fn settle(&self, now: u64, cost: u32) -> PyResult<bool> {
+        self.take().map(|settle| settle(now, cost)).transpose().map(|settled| settled.is_some())
     }
 }
 
@@ -50,8 +61,8 @@ impl Drop for PyReservation {
     /// A reservation that nobody settles is settled by its estimate.
     fn drop(&mut self) {
         if let Some(settle) = self.take() {
-            // The limiter's clock does not go back.
-            settle(0, self.estimate);
+            // The limiter's clock does not go back. An estimate can be settled anywhere.
+            let _ = settle(0, self.estimate);
         }
     }
 }
@@ -188,7 +199,7 @@ fn at(now: u64) -> Clocks {
     Clocks { now: Instant::from_nanos(now), wall: Duration::ZERO }
 }
 
-fn invalid(error: limit::LimitError) -> PyErr {
+pub(super) fn invalid(error: limit::LimitError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
@@ -200,7 +211,7 @@ fn wrap<T>(result: Result<T, limit::LimitError>) -> PyResult<Arc<Mutex<T>>> {
     result.map(|limiter| Arc::new(Mutex::new(limiter))).map_err(invalid)
 }
 
-fn to_result(decision: limit::Decision) -> CheckResult {
+pub(super) fn to_result(decision: limit::Decision) -> CheckResult {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).ok();
     let reset = nanos(decision.reset).unwrap_or(u64::MAX);
     (decision.admitted, decision.remaining, nanos(decision.retry_after), reset)
