@@ -1,6 +1,6 @@
 //! Python classes for the limiters, breaker, balancer, cache and router of `pylae-core` and the verification of tokens,
-//! for programs that use them without a gateway. Callers pass the time with each call, in nanoseconds. Limits in a store
-//! have the time of the store.
+//! for programs that use them without a gateway. Callers pass the time with each call, in nanoseconds, but to limits in
+//! a store.
 
 // Arguments from Python are converted to owned values.
 #![allow(clippy::needless_pass_by_value)]

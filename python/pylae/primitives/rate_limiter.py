@@ -53,9 +53,7 @@ class RateLimiter:
         kind = "sliding_window_rate_limiter" if self._sliding else "rate_limiter"
         self._shared = store_counter(kind, store, name, mode, clock)
         if self._shared and max_clients != _MANY:
-            raise ValueError(
-                "`max_clients` has no effect on a limit in a store: `max_keys` of the store bounds the keys"
-            )
+            raise ValueError("`max_clients` has no effect on a limit in a store: write `max_keys` at the store")
         self._native = NativeKeyedLimiter(self._sliding, 1 if self._shared else count(max_clients))
         self._counter = self._shared or OwnCounter(self._native, clock)
         self._store, self._usual = store, requests_per_minute
@@ -107,7 +105,7 @@ class RateLimiter:
         """Number of clients in memory, including those that have been idle for a minute. With a store, number of keys
         of all its limits that this process knows.
         """
-        return self._store.started().keys() if self._store else self._native.keys()
+        return self._store.keys() if self._store else self._native.keys()
 
 
 class SlidingWindowRateLimiter(RateLimiter):

@@ -117,6 +117,10 @@ class Store:
         """Number of processes that use the store by this name, this one included. Others are known after a second."""
         return self.started().nodes
 
+    def keys(self) -> int:
+        """Number of keys of all limits that this process knows, including idle ones."""
+        return 0 if (native := self._native) is None else native.keys()
+
     def close(self) -> None:
         """Tells the store what it does not know yet, and closes the connection. Limits cannot be used any more.
 

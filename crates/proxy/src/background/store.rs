@@ -31,8 +31,7 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread, and waits until the store is connected or cannot be for now. Only nodes that are gateways have
-    /// a feed.
+    /// Starts the thread, and waits until the store is connected or cannot be for now. Only gateways have a feed.
     pub(crate) fn start(
         store: Arc<Store>,
         counters: Arc<ClusterCounters>,

@@ -1,25 +1,24 @@
 //! Limits in a store that several processes share.
 
+mod charge;
 mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::limit::{
-    Charge, ChargeOutcome, Clocks, Decision, Limit, LimitAlgorithm, LimitMode, LimitShape, Reservation,
-};
+use pylae_core::limit::{Charge, ChargeOutcome, Decision, LimitAlgorithm, LimitMode, LimitShape};
 use pylae_core::plan::ClusterPlan;
 use pylae_proxy::SharedLimits;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use self::charge::StoreCharge;
 pub(super) use self::wait::{PyStoreWait, PyStoreWakes};
-use super::limit::{CheckResult, PyReservation, invalid, to_result};
+use super::limit::{invalid, to_result};
 use crate::errors::plan_error;
 use crate::{gil, plan};
 
 /// The limit, the nanoseconds in which it is used up, and the burst of a token bucket.
-type Figures = (u32, u64, Option<u32>);
+type LimitFigures = (u32, u64, Option<u32>);
 
 /// A store, and the thread that drives it.
 #[pyclass(name = "Store", frozen)]
@@ -102,7 +101,7 @@ impl PyStoreLimit {
         &self,
         py: Python<'py>,
         key: Vec<u8>,
-        figures: Figures,
+        figures: LimitFigures,
         cost: u32,
     ) -> PyResult<Bound<'py, PyAny>> {
         match self.charge(key, figures, cost)? {
@@ -116,7 +115,7 @@ impl PyStoreLimit {
         &self,
         py: Python<'py>,
         key: Vec<u8>,
-        figures: Figures,
+        figures: LimitFigures,
         cost: u32,
     ) -> PyResult<Bound<'py, PyAny>> {
         match self.charge(key, figures, cost)? {
@@ -130,7 +129,7 @@ impl PyStoreLimit {
     fn charge(
         &self,
         key: Vec<u8>,
-        (limit, per, burst): Figures,
+        (limit, per, burst): LimitFigures,
         cost: u32,
     ) -> PyResult<Result<(StoreCharge, Decision), PyStoreWait>> {
         let shape = LimitShape::new(self.algorithm, limit, Duration::from_nanos(per), burst).map_err(invalid)?;
@@ -145,37 +144,5 @@ impl PyStoreLimit {
             }
             ChargeOutcome::Pending(pending) => Ok(Err(PyStoreWait::new(charged, pending))),
         }
-    }
-}
-
-/// A cost that was charged, or is about to be.
-struct StoreCharge {
-    limits: Arc<SharedLimits>,
-    limit: Limit,
-    key: Vec<u8>,
-    cost: u32,
-    at: Clocks,
-}
-
-impl StoreCharge {
-    /// What Python gets.
-    fn decided(self, decision: Decision) -> (CheckResult, PyReservation) {
-        let mut charge = Charge::new(&self.limit, &self.key, self.cost);
-        charge.decision = decision;
-        let reservation = charge.reservation(self.at);
-        let settled = PyReservation::fallible(reservation, move |_, reservation, cost| self.settle(reservation, cost));
-        (to_result(decision), settled)
-    }
-
-    fn settle(&self, reservation: &Reservation, cost: u32) -> PyResult<()> {
-        if cost == reservation.cost() {
-            // As it was charged.
-            return Ok(());
-        }
-        if self.limits.is_inherited() {
-            return Err(PyValueError::new_err("it belongs to the process that has reserved it, which has forked this one"));
-        }
-        self.limits.counters().settle(&self.limit, &self.key, reservation, cost, self.limits.clocks());
-        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use pylae_core::limit::{ChargeDecisions, Decision, PendingCharges};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::StoreCharge;
+use super::charge::StoreCharge;
 use crate::gil;
 use crate::primitives::limit::{CheckResult, PyReservation};
 
