@@ -60,7 +60,7 @@ impl Store {
         let page = members.iter().rev().skip(rank).take(most);
         let revocations: Vec<_> =
             page.map(|(until, member)| Revocation::read(member.as_bytes(), *until).unwrap()).collect();
-        LivePage { head, members: revocations.len(), revocations }
+        LivePage { head, members: revocations.len(), revocations, strange: 0 }
     }
 
     fn publish(&mut self, another: &[u8], origin: &[u8], publication: &Publication, now: u64) -> Published {

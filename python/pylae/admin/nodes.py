@@ -46,6 +46,8 @@ class Nodes(Body):
     """Name of the cluster."""
     available: bool
     """Whether this node is connected to the store. If it is not, what it says of others is old."""
+    problem: str | None
+    """Why it is not."""
     nodes: list[Node]
     """The nodes, sorted by name."""
     disagreements: list[str]
@@ -66,6 +68,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Nodes(
             cluster=store["cluster"],
             available=store["available"],
+            problem=store["problem"],
             nodes=[_node(one, this=one["id"] == store["id"]) for one in members],
             disagreements=store["disagreements"],
         )

@@ -18,6 +18,8 @@ def nodes(gateway: Remote) -> None:
     found = gateway.get("/nodes")
     away = "" if found["available"] else ", the store is not available: what follows is old"
     click.echo(f"cluster {found['cluster']}{away}")
+    if found["problem"]:
+        click.secho(found["problem"], fg="yellow")
     rows = []
     for one in found["nodes"]:
         up = datetime.now(UTC) - datetime.fromisoformat(one["started"])

@@ -83,6 +83,8 @@ pub struct Publication {
 pub struct Learned {
     /// Revocations in force.
     pub revocations: Vec<Revocation>,
+    /// How many more there are that only a later version understands.
+    pub strange_revocations: usize,
     /// What other nodes have changed, in order.
     pub changes: Vec<CacheChange>,
     /// True if there may have been changes that this node never learns of. All stored responses may be stale.
@@ -98,6 +100,8 @@ pub struct LivePage {
     pub members: usize,
     /// Those that this version understands.
     pub revocations: Vec<Revocation>,
+    /// How many only a later version understands.
+    pub strange: usize,
 }
 
 /// What the store says of something that this node has published.
@@ -186,7 +190,7 @@ impl Follower {
     /// Takes the answer to [`Query::Page`] number `reading`. `set` is what this node knows, including the answer.
     pub fn on_page(&mut self, reading: u64, page: LivePage, set: &RevocationSet) -> Learned {
         let step = self.place.meet(page.head);
-        let learned = self.learn(step);
+        let learned = Learned { strange_revocations: page.strange, ..self.learn(step) };
         let LiveSet::Reading { rank, seen } = &mut self.live else { return learned };
         // An answer from before this node lost its place may be of a set that is gone.
         if reading != self.reading {
@@ -252,6 +256,7 @@ impl Follower {
                 break;
             }
             learned.revocations.extend(message.revocations);
+            learned.strange_revocations += message.strange;
             if message.origin != self.origin {
                 learned.changes.extend(message.changes);
                 learned.missed_changes |= !message.understood;

@@ -30,6 +30,8 @@ pub(super) struct Message {
     /// The node that has written the entry; empty for the first entry of an epoch.
     pub(super) origin: Box<[u8]>,
     pub(super) revocations: Vec<Revocation>,
+    /// Revocations that only a later version understands.
+    pub(super) strange: usize,
     pub(super) changes: Vec<CacheChange>,
     /// False if there is a change that only a later version understands.
     pub(super) understood: bool,
@@ -67,7 +69,7 @@ impl Message {
     /// Reads an entry. Returns None if it is none of ours.
     pub(super) fn read<Bytes: AsRef<[u8]>>(entry: &StreamEntry<Bytes>) -> Option<Self> {
         let (mut epoch, mut number, mut after, mut origin) = (None, None, StreamId::default(), Box::default());
-        let (mut revocations, mut changes, mut understood) = (Vec::new(), Vec::new(), true);
+        let (mut revocations, mut strange, mut changes, mut understood) = (Vec::new(), 0, Vec::new(), true);
         for (name, value) in &entry.fields {
             let value = value.as_ref();
             match name.as_ref() {
@@ -76,7 +78,10 @@ impl Message {
                 b"after" => after = parse(value)?,
                 b"origin" => origin = value.into(),
                 // Something of a later version would be no token and no user.
-                b"revoked" => revocations.extend(read_revoked(value)),
+                b"revoked" => match read_revoked(value) {
+                    Some(revocation) => revocations.push(revocation),
+                    None => strange += 1,
+                },
                 b"purge" => match serde_json::from_slice(value) {
                     Ok(purge) => changes.push(CacheChange::Purge(purge)),
                     Err(_) => understood = false,
@@ -89,7 +94,7 @@ impl Message {
             }
         }
         let head = StreamHead { epoch: epoch?, number: number?, id: entry.id };
-        Some(Self { head, after, origin, revocations, changes, understood })
+        Some(Self { head, after, origin, revocations, strange, changes, understood })
     }
 }
 

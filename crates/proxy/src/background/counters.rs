@@ -214,7 +214,8 @@ impl ClusterCounters {
 
     fn report_replaced(&self, replaced: bool) {
         if replaced {
-            let what = "the store had something else where a limit is counted; the limit counts as used up";
+            let what = "the store had something else where a limit is counted, perhaps of another version of Pylae; \
+                        the limit counts as used up";
             self.report(|| what.to_owned());
         }
     }

@@ -137,7 +137,15 @@ impl ClusterFeed {
 
     /// Puts in force what was learned.
     fn apply(&self, learned: Learned) {
-        let Learned { revocations, changes, missed_changes } = learned;
+        let Learned { revocations, strange_revocations, changes, missed_changes } = learned;
+        if strange_revocations > 0 {
+            self.reports.report(&self.log, clock::now(), "revocations_strange", || {
+                let what = "a later version of Pylae has made it, or something else than Pylae";
+                format!(
+                    "{strange_revocations} revocations are not in force here, this version cannot read them: {what}"
+                )
+            });
+        }
         if !revocations.is_empty() {
             let refused = self.policies.identity.learn(&revocations, clock::wall());
             if refused > 0 {

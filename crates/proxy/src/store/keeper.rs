@@ -70,7 +70,8 @@ async fn refresh(links: &Rc<Links>) -> Option<String> {
     if problem.is_some() {
         return problem;
     }
-    if links.refusal().is_some() {
+    if links.refusal().is_some() || !links.store.is_available() {
+        // While this node was away, nobody has seen it.
         links.set_refusal(nodes::refusal(links).await);
     }
     let refusal = links.refusal();

@@ -15,6 +15,9 @@ use crate::telemetry::metrics::NodeStats;
 /// together, others refuse.
 pub(super) const PROTOCOL: u32 = 1;
 
+/// The protocol of nodes whose words cannot be read.
+const UNREADABLE: u32 = u32::MAX;
+
 /// Most words of this node that may still be in the store. Older ones have expired there.
 const MAX_SAID: usize = 8;
 /// Most names that one sentence has.
@@ -58,6 +61,14 @@ pub(super) struct NodeRecord {
     /// Time until the answer to its last word but one, in microseconds.
     #[serde(default)]
     round_trip: Option<u64>,
+}
+
+/// What a word of a node says whom this version cannot read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StrangeRecord {
+    name: String,
+    version: String,
 }
 
 /// A node that lives, with the milliseconds since its last word.
@@ -126,6 +137,33 @@ impl ThisNode {
     /// What the store may have of this node.
     pub(super) fn said(&self) -> Vec<Vec<u8>> {
         self.words.lock().said.clone()
+    }
+}
+
+impl NodeRecord {
+    /// Reads what a node says of itself. What cannot be read is of a version further away than the next one.
+    pub(super) fn read(word: &[u8]) -> Self {
+        serde_json::from_slice(word).unwrap_or_else(|_| {
+            let StrangeRecord { name, version } = serde_json::from_slice(word).unwrap_or_default();
+            let known = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+            let (name, version) = (known(name, "without a name"), known(version, "unknown"));
+            Self { name, version, protocol: UNREADABLE, ..Self::default() }
+        })
+    }
+
+    /// Why a node of this version must not work together with it, or None.
+    pub(super) fn mismatch(&self) -> Option<String> {
+        let Self { name, version, protocol, .. } = self;
+        if protocol.abs_diff(PROTOCOL) <= 1 {
+            return None;
+        }
+        let why = if *protocol == UNREADABLE {
+            "what it says of itself cannot be read".to_owned()
+        } else {
+            format!("their protocols are {protocol} and {PROTOCOL}")
+        };
+        let own = env!("CARGO_PKG_VERSION");
+        Some(format!("node {name} has version {version} of Pylae, which does not work together with {own}: {why}"))
     }
 }
 
@@ -226,6 +264,28 @@ mod tests {
                 "the nodes have different versions of Pylae: 1 (n1, n2, n3, n4, n5 and 2 more), 2 (a, a)"
             ]
         );
+    }
+
+    #[test]
+    fn nodes_of_the_neighbouring_versions_work_together() {
+        let mismatch = |word: &str| NodeRecord::read(word.as_bytes()).mismatch();
+        let word = |protocol: u32| {
+            format!(r#"{{"id":"1","name":"b","protocol":{protocol},"version":"9","since":7,"later":[1]}}"#)
+        };
+        for protocol in [PROTOCOL - 1, PROTOCOL, PROTOCOL + 1] {
+            assert_eq!(mismatch(&word(protocol)), None);
+        }
+        let far = mismatch(&word(PROTOCOL + 2)).unwrap();
+        assert!(far.starts_with("node b has version 9 of Pylae, which does not work together with "), "{far}");
+        assert!(far.ends_with("their protocols are 3 and 1"), "{far}");
+        for (word, named) in [
+            (r#"{"name":"b","version":"9","since":"today"}"#, "node b has version 9 "),
+            (r#"{"name":5}"#, "node without a name has version unknown "),
+            ("\u{1}", "node without a name "),
+        ] {
+            let strange = mismatch(word).unwrap();
+            assert!(strange.starts_with(named) && strange.ends_with("cannot be read"), "{strange}");
+        }
     }
 
     #[test]

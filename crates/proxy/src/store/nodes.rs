@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::call::{Script, ScriptArg, ScriptCall, StoreValue};
 use super::links::Links;
-use super::node::{LiveNode, PROTOCOL};
+use super::node::{LiveNode, NodeRecord};
 use crate::io::clock;
 
 /// How often a node says that it lives.
@@ -81,17 +81,7 @@ pub(super) async fn leave(links: &Links) {
 /// Why this node must not work together with those that live, or None.
 pub(super) async fn refusal(links: &Links) -> Option<String> {
     match listed(links).await {
-        Ok(nodes) => {
-            let (other, _) = nodes.iter().find(|(node, _)| node.protocol.abs_diff(PROTOCOL) > 1)?;
-            Some(format!(
-                "node {} has version {} of Pylae, which does not work together with {}: their protocols are {} and \
-                 {PROTOCOL}",
-                other.name,
-                other.version,
-                env!("CARGO_PKG_VERSION"),
-                other.protocol,
-            ))
-        }
+        Ok(nodes) => nodes.iter().find_map(|(node, _)| node.mismatch()),
         Err(what) => Some(what),
     }
 }
@@ -111,11 +101,11 @@ fn list(key: Vec<u8>) -> ScriptCall {
     ScriptCall { script: &LIST, key, args: vec![lifetime(), ScriptArg::Integer(MAX_LISTED)] }
 }
 
-/// Reads the answer of [`LIST`]. What cannot be read is no node of this or the next version.
+/// Reads the answer of [`LIST`].
 fn read(answer: &StoreValue) -> Vec<LiveNode> {
     let nodes = answer.as_array().unwrap_or_default().chunks_exact(2);
     let read = nodes.filter_map(|pair| {
-        let node = serde_json::from_slice(pair[0].as_bytes()?).ok()?;
+        let node = NodeRecord::read(pair[0].as_bytes()?);
         Some((node, u64::try_from(pair[1].as_integer()?).unwrap_or(0)))
     });
     read.collect()

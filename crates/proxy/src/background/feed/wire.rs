@@ -64,13 +64,13 @@ pub(super) fn read(query: &Query, answer: &StoreValue) -> Option<FeedAnswer> {
         }
         Query::Page { .. } => {
             let members = answer.get(3)?.as_array()?;
-            let pairs = members.chunks_exact(2);
-            let revocations = pairs.filter_map(|pair| {
-                let until = text(&pair[1])?.parse().ok()?;
-                Revocation::read(pair[0].as_bytes()?, until)
-            });
-            let revocations = revocations.collect();
-            FeedAnswer::Page(LivePage { head: read_head(answer)?, members: members.len() / 2, revocations })
+            // The epoch, which never ends, is no revocation.
+            let ending = members.chunks_exact(2).filter(|pair| text(&pair[1]) != Some("inf"));
+            let read: Vec<Option<Revocation>> =
+                ending.map(|pair| Revocation::read(pair[0].as_bytes()?, text(&pair[1])?.parse().ok()?)).collect();
+            let strange = read.iter().filter(|revocation| revocation.is_none()).count();
+            let revocations = read.into_iter().flatten().collect();
+            FeedAnswer::Page(LivePage { head: read_head(answer)?, members: members.len() / 2, revocations, strange })
         }
         Query::Publish(_) => {
             let made = answer.get(3)?.as_array()?;
