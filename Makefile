@@ -18,12 +18,18 @@ TARGET ?= $(shell uname -m)-unknown-linux-$(if $(findstring musllinux,$(PLATFORM
 UNWINDER = $(if $(findstring musllinux,$(PLATFORM)),,-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
+# In how many processes `make test-python` runs all tests: one more than cores, as many tests wait.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+PARALLEL = --numprocesses=$(WORKERS) --dist=worksteal
 # With how many seeds `make test-long` tries each test of the simulated cluster.
 SEEDS ?= 20000
 CARGO_DENY := 0.20.2
 DENY ?= licenses bans sources
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
+
+# Tests start interpreters by the hundred, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo cluster build test test-rust test-python test-long test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
 
@@ -43,8 +49,8 @@ test: test-rust test-python ## All tests (development build)
 test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuzz targets included
 	cargo test --quiet --workspace --exclude pylae-python
 
-test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters (WORKERS=… or PYTEST_ARGS=…)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(PARALLEL))
 
 # pytest ends with 5 if no test has the mark.
 test-long: $(VENV)/.dev ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
@@ -56,7 +62,7 @@ test-install: $(VENV)/.dependencies ## A development wheel in an empty environme
 	$(PYTHON) release/try_wheel.py $$(ls -t target/wheels/dev/*.whl | head -1)
 
 test-wheel: wheel ## The wheel in an empty environment, and all tests of Python against it (PYTHON=python3.13 …)
-	$(PYTHON) release/try_wheel.py $$(ls dist/*$(PLATFORM)*.whl) --tests $(PYTEST_ARGS)
+	$(PYTHON) release/try_wheel.py $$(ls dist/*$(PLATFORM)*.whl) --tests $(or $(PYTEST_ARGS),$(PARALLEL))
 
 lint: $(VENV)/.dev ## Formatting, clippy, ruff, mypy, stubs against the native module
 	cargo fmt --check

@@ -49,7 +49,7 @@ class Transforming:
         return transform(response, request)
 
 
-@pytest.mark.parametrize("function", [transform, driven, suspended, Transforming()], ids=str)
+@pytest.mark.parametrize("function", [transform, driven, suspended, pytest.param(Transforming(), id="object")])
 @pytest.mark.parametrize("way", ["add_middleware", "middleware", "on_response"])
 def test_its_arguments_are_told_by_their_names(service: FakeService, function: Any, way: str) -> None:
     gateway = hooked(service.url)
@@ -154,7 +154,7 @@ def test_bodies_of_errors_are_not_looked_at_if_that_is_said(service: FakeService
 
 
 @pytest.mark.parametrize("options", [{}, {"body": True}])
-@pytest.mark.parametrize("function", [transform, driven, suspended], ids=str)
+@pytest.mark.parametrize("function", [transform, driven, suspended])
 def test_what_the_gateway_compresses_is_no_coded_body(service: FakeService, function: Any, options: Any) -> None:
     service.on("GET", "/gone", Reply(410, PLAIN, "it is gone " * 200))
     gateway = Gateway(listeners=["127.0.0.1:0"], workers=1, policies={"compression": True})
