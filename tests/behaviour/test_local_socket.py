@@ -39,12 +39,13 @@ VERBS = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The state of a user of its own, who says nothing of an admin API."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state of a user of its own, who says nothing of an admin API. The paths of sockets in it are short ones."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     for name in ("PYLAE_ADMIN", "PYLAE_ADMIN_TOKEN", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path / "home" / "pylae"
+    return folder / "pylae"
 
 
 Start = Callable[..., Process]
@@ -142,15 +143,13 @@ def test_a_reload_says_what_is_wrong_with_the_file(start: Start, tmp_path: Path)
     works(folder, process=running)
 
 
-def test_two_gateways_are_told_apart(start: Start, tmp_path: Path) -> None:
+def test_two_gateways_are_told_apart(start: Start, tmp_path: Path, home: Path) -> None:
     """By their folders, by their files and by their state folders."""
     one, two = (start(tmp_path / name) for name in ("one", "two"))
     for name, running in (("one", one), ("two", two)):
         works(tmp_path / name, process=running)
         works(tmp_path, "-c", f"{name}/pylae.yaml", process=running)
-        (state,) = {path.parent for path in (tmp_path / "home" / "pylae").glob("*/admin.sock")} & set(
-            _state_folders(running)
-        )
+        (state,) = {path.parent for path in home.glob("*/admin.sock")} & set(_state_folders(running))
         works(tmp_path, "--state", str(state), process=running)
     told = pylae(tmp_path, "status")
     assert told.returncode == 3
@@ -228,12 +227,12 @@ def test_a_program_over_a_file_is_found_by_either(start: Start, tmp_path: Path, 
     works(tmp_path, "-c", "place/pylae.yaml", process=running)
 
 
-def test_killed_and_started_again(start: Start, tmp_path: Path) -> None:
+def test_killed_and_started_again(start: Start, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "place"
     running = start(folder)
     running.signal(signal.SIGKILL)
     running.wait()
-    (left,) = (tmp_path / "home" / "pylae").glob("*/admin.sock")
+    (left,) = home.glob("*/admin.sock")
     told = pylae(folder, "status")
     assert (told.returncode, told.stdout) == (3, "")
     message, hint = told.stderr.splitlines()

@@ -162,7 +162,7 @@ class ApiClient:
                 return await asyncio.open_connection(found, port, **secure)
             except OSError as error:
                 failure = error
-        raise failure or OSError(f"{host} has no address")
+        raise failure or OSError(0, f"{host} has no address")
 
     def _tls(self) -> ssl.SSLContext:
         # Anew for each connection, so that replaced files take effect.
@@ -192,14 +192,16 @@ class ApiClient:
                 answer = list(dict.fromkeys(str(info[4][0]) for info in infos))
             except OSError as error:
                 answer = error
+            # Whoever gets the answer may ask again before this thread has ended.
+            self._asking = None
             # The loop may have ended meanwhile.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, answer)
 
         if self._asking is not None and self._asking.is_alive():
             raise OSError(0, "its name is still being looked up")
-        self._asking = threading.Thread(target=look_up, name="pylae-registry-name", daemon=True)
-        self._asking.start()
+        self._asking = asking = threading.Thread(target=look_up, name="pylae-registry-name", daemon=True)
+        asking.start()
         return await found
 
 

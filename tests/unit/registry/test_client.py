@@ -49,6 +49,38 @@ def test_a_name_that_is_looked_up_for_long_is_looked_up_once(monkeypatch: pytest
         goes_on.set()
 
 
+def test_a_name_is_looked_up_again_as_soon_as_there_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that has answered may be there for a while yet, on a machine that has much to do."""
+    asked, goes_on = [], threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        asked.append(threading.current_thread())
+        return []
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        hand_over = loop.call_soon_threadsafe
+
+        def linger(*answer: Any) -> None:
+            hand_over(*answer)
+            assert goes_on.wait(30)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", linger)
+        for _ in range(2):
+            with pytest.raises(ApiError, match=r"quick\.test has no address"):
+                await one.get("/", patience=10.0)
+
+    monkeypatch.setattr(client, "socket", SimpleNamespace(getaddrinfo=look_up, SOCK_STREAM=socket.SOCK_STREAM))
+    one = ApiClient("http://quick.test:1")
+    try:
+        asyncio.run(ask())
+    finally:
+        goes_on.set()
+        for thread in asked:
+            thread.join()
+    assert len(asked) == 2
+
+
 def test_a_name_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     def look_up(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
