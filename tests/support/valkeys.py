@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,14 @@ class Group:
         """A server that has keys."""
         raise NotImplementedError
 
+    def serves(self) -> bool:
+        """True if there is a primary for all keys."""
+        raise NotImplementedError
+
+    def restart(self, server: Valkey) -> None:
+        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
+        raise NotImplementedError
+
     def add(self, *options: str) -> Valkey:
         """Starts one more server."""
         folder = self.folder / f"server-{len(self.servers)}"
@@ -55,7 +64,7 @@ class Sentinels(Group):
         primary = self.add("--repl-diskless-sync-delay", "0")
         for _ in range(2):
             self.add("--replicaof", f"127.0.0.1 {primary.port}", "--repl-diskless-sync-delay", "0")
-        wait_until(lambda: all(self._is_in_sync(replica) for replica in self.servers[1:]))
+        wait_until(lambda: all(_is_in_sync(replica) for replica in self.servers[1:]))
         for number in range(3):
             self._sentinels.append(self._sentinel(number, primary.port))
         wait_until(lambda: all(self._knows_all(sentinel) for sentinel in self._sentinels))
@@ -71,6 +80,21 @@ class Sentinels(Group):
         assert isinstance(found, list)
         return next(server for server in self.servers if server.port == int(found[1]))
 
+    def serves(self) -> bool:
+        """True if the server that the Sentinels name is a primary."""
+        with contextlib.suppress(OSError):
+            role = self.primary().ask("ROLE")
+            return isinstance(role, list) and role[0] == b"master"
+        return False
+
+    def restart(self, server: Valkey) -> None:
+        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
+        assert server.start()
+        # The Sentinels would say so too, some seconds later.
+        server.ask("REPLICAOF", "127.0.0.1", self.primary().port)
+        wait_until(lambda: _is_in_sync(server))
+        wait_until(lambda: all(self._knows_all(sentinel) for sentinel in self._sentinels))
+
     def _sentinel(self, number: int, port: int) -> Valkey:
         folder = self.folder / f"sentinel-{number}"
         folder.mkdir()
@@ -78,14 +102,10 @@ class Sentinels(Group):
         lines = [
             f"monitor main 127.0.0.1 {port} 2",
             f"down-after-milliseconds main {SOON}",
-            "failover-timeout main 3000",
+            "failover-timeout main 2000",
         ]
         file.write_text("".join(f"sentinel {line}\n" for line in lines), encoding="utf-8")
         return self._stack.enter_context(Sentinel(folder, str(file), "--sentinel"))
-
-    @staticmethod
-    def _is_in_sync(replica: Valkey) -> bool:
-        return b"master_link_status:up" in _bytes(replica.ask("INFO", "replication"))
 
     @staticmethod
     def _knows_all(sentinel: Valkey) -> bool:
@@ -106,11 +126,13 @@ class Sentinel(Valkey):
 
 
 class StoreCluster(Group):
-    """A Cluster of three primaries, each with a replica."""
+    """A Cluster of three primaries, each with a replica. If one fails, the others go on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node_timeout: int = SOON) -> None:
         super().__init__(folder)
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(SOON), "--repl-diskless-sync-delay", "0")
+        self._turn = -1
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout))
+        options += ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
         for _ in range(6):
             self.add(*options)
         first, slots = self.servers[0], (0, 5461, 10923, 16384)
@@ -131,8 +153,27 @@ class StoreCluster(Group):
         return f"valkey+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.servers[:2])}"
 
     def primary(self) -> Valkey:
-        """One of the primaries."""
-        return self.servers[0]
+        """One of the primaries, not always the same one."""
+        primaries = self._primaries()
+        self._turn += 1
+        return primaries[self._turn % len(primaries)]
+
+    def _primaries(self) -> list[Valkey]:
+        return [one for one in self.servers if one.is_running and b"myself,master" in _nodes(one)]
+
+    def serves(self) -> bool:
+        """True if three of the servers that are there are primaries."""
+        return len(self._primaries()) == 3
+
+    def restart(self, server: Valkey) -> None:
+        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
+        assert server.start()
+        wait_until(lambda: all(_is_whole(one) for one in self.servers))
+        wait_until(lambda: _is_in_sync(server))
+
+
+def _is_in_sync(replica: Valkey) -> bool:
+    return b"master_link_status:up" in _bytes(replica.ask("INFO", "replication"))
 
 
 def _nodes(server: Valkey) -> bytes:

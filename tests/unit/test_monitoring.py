@@ -111,11 +111,11 @@ def test_what_the_gateway_lacks_is_told() -> None:
 def test_a_store_that_is_not_available_is_told() -> None:
     store = {"cluster": "shop", "problem": None}
     assert judge({**summary(10, 0), "store": store}, Thresholds()).status == "healthy"
-    health = judge(
-        {**summary(10, 0), "store": {**store, "problem": "no answer in time", "unavailable_for": 7.4}}, Thresholds()
-    )
-    assert health.status == "degraded"
-    assert health.reasons == ("the store of cluster shop has not been available for 7 s: no answer in time",)
+    store |= {"problem": "no answer in time", "unavailable_for": 7.4, "servers": 3}
+    for connected, what in ((0, "the store"), (2, "a part of the store"), (3, "the store")):
+        health = judge({**summary(10, 0), "store": {**store, "connected": connected}}, Thresholds())
+        assert health.status == "degraded"
+        assert health.reasons == (f"{what} of cluster shop has not been available for 7 s: no answer in time",)
 
 
 def test_thresholds_can_be_moved() -> None:

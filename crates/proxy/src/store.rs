@@ -24,3 +24,4 @@ pub use self::call::StoreValue;
 pub(crate) use self::call::{Script, ScriptArg, ScriptCall, StoreError, StoreResult};
 pub(crate) use self::call::{ledger, places, registry};
 pub(crate) use self::client::Store;
+pub(crate) use self::slots::Reach;

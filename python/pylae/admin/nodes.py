@@ -45,9 +45,10 @@ class Nodes(Body):
     cluster: str
     """Name of the cluster."""
     available: bool
-    """Whether this node is connected to the store. If it is not, what it says of others is old."""
+    """Whether this node is connected to the server of the store that knows the nodes. If it is not, what it says of
+    others is old."""
     problem: str | None
-    """Why it is not."""
+    """Why the store, or a part of it, is not available."""
     nodes: list[Node]
     """The nodes, sorted by name."""
     disagreements: list[str]
@@ -61,13 +62,14 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.get("")
     def listed() -> Nodes:
         """Lists the nodes of the cluster that live, and what they disagree about."""
-        store = runtime.engine.stats()["store"]
-        if store is None:
+        stats = runtime.engine.stats()
+        store, feed = stats["store"], stats["feed"]
+        if store is None or feed is None:
             raise HTTPException(404, "this gateway is not a node of a cluster")
         members = sorted(store["members"], key=lambda one: (one["name"], one["id"]))
         return Nodes(
             cluster=store["cluster"],
-            available=store["available"],
+            available=feed["available"],
             problem=store["problem"],
             nodes=[_node(one, this=one["id"] == store["id"]) for one in members],
             disagreements=store["disagreements"],

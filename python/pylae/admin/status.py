@@ -28,8 +28,12 @@ class ClusterStatus(Body):
     """Number of live nodes, including this one."""
     available: bool
     """Whether all servers of the store are connected."""
+    servers: int
+    """Number of servers of the store that have keys."""
+    connected: int
+    """How many of them are connected."""
     problem: str | None
-    """Why the store is not available."""
+    """Why not all are."""
 
 
 class Status(Body):
@@ -94,5 +98,7 @@ def _cluster(store: dict[str, Any] | None) -> ClusterStatus | None:
         node=store["node"],
         nodes=store["nodes"],
         available=store["available"],
+        servers=store["servers"],
+        connected=store["connected"],
         problem=store["problem"],
     )

@@ -27,8 +27,10 @@ def status(gateway: Remote) -> None:
     click.echo(f"configuration: {source}, revision {found['revision']}")
     if cluster := found["cluster"]:
         others = {1: "alone", 2: "with one other"}.get(cluster["nodes"], f"with {cluster['nodes'] - 1} others")
-        store = "connected" if cluster["available"] else "not available"
-        click.echo(f"cluster: {cluster['name']}, node {cluster['node']} {others}, store {store}")
+        store = "store connected" if cluster["available"] else "store not available"
+        if 0 < cluster["connected"] < cluster["servers"]:
+            store = f"{cluster['connected']} of {cluster['servers']} servers of the store connected"
+        click.echo(f"cluster: {cluster['name']}, node {cluster['node']} {others}, {store}")
     breakers = {(one["service"], one["instance"]): one["state"] for one in gateway.get("/breakers")}
     rows = []
     for service in gateway.get("/services"):

@@ -1,10 +1,12 @@
 //! Counts the limits that nodes share: has the store execute what the counters of this node ask, and hands the answers
 //! back. The same for the places of exchanges in flight.
 
+mod window;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use pylae_core::limit::shared::{CallLoss, Due, StoreCall};
+use pylae_core::limit::shared::{CallLoss, Due, StoreCall, StoreReach};
 use pylae_core::limit::{
     Clocks, CounterStore, LedgerAnswer, PlaceCall, PlacesAnswer, SharedCounterStore, SharedInFlight,
 };
@@ -12,12 +14,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::window::CallWindow;
 use crate::io::clock;
-use crate::store::{Store, StoreError, StoreResult, StoreValue, ledger, places};
+use crate::store::{Reach, Store, StoreError, StoreResult, StoreValue, ledger, places};
 use crate::telemetry::log::Refusals;
 
 /// Most calls that are sent together. What is left goes with the next ones.
 const MOST_CALLS: usize = 4096;
+/// The kinds of keys in the store.
+const LIMITS: &str = "limit";
+const PLACES: &str = "places";
 
 /// How long a stop waits until the store knows everything.
 const FAREWELL: Duration = Duration::from_millis(250);
@@ -34,6 +40,7 @@ pub(crate) struct ClusterCounters {
     flush: Duration,
     /// Messages to the store that are on their way.
     sending: watch::Sender<usize>,
+    window: CallWindow,
     reports: Refusals,
 }
 
@@ -60,6 +67,7 @@ impl ClusterCounters {
             news,
             flush,
             sending: watch::Sender::new(0),
+            window: CallWindow::new(plan.timeout.0, MOST_CALLS),
             reports: Refusals::default(),
         })
     }
@@ -86,9 +94,9 @@ impl ClusterCounters {
 
     /// Runs for ever, within the `LocalSet` of the store's thread.
     pub(crate) async fn run(self: Arc<Self>) {
-        let (mut availability, mut nodes) = (self.store.availability(), self.store.follow_nodes());
+        let (mut reach, mut nodes) = (self.store.reach(), self.store.follow_nodes());
         // What they are now counts as a change.
-        availability.mark_changed();
+        reach.mark_changed();
         nodes.mark_changed();
         // It begins with the first call that waits for it, so that nobody is woken while there is nothing to tell.
         let mut flush_at = None;
@@ -103,10 +111,11 @@ impl ClusterCounters {
                     self.places.set_nodes(nodes);
                     continue;
                 }
-                _ = availability.changed() => {
-                    let available = *availability.borrow_and_update();
-                    self.counters.set_reach(available.into(), clocks());
-                    self.places.set_reach(available.into(), clock::now());
+                _ = reach.changed() => {
+                    let reach = reach.borrow_and_update().clone();
+                    self.window.reset();
+                    self.counters.set_reach(self.reach(&reach, LIMITS), clocks());
+                    self.places.set_reach(self.reach(&reach, PLACES), clock::now());
                     flush_at = flush_at.or_else(|| self.next_flush());
                     continue;
                 }
@@ -133,6 +142,18 @@ impl ClusterCounters {
         has_news.then(|| Instant::now() + self.flush)
     }
 
+    /// Which keys of this kind the store answers for.
+    fn reach(&self, reach: &Reach, kind: &'static str) -> StoreReach {
+        match reach {
+            Reach::All => StoreReach::All,
+            Reach::Nothing => StoreReach::Nothing,
+            Reach::Some(_) => {
+                let (store, reach) = (Arc::clone(&self.store), reach.clone());
+                StoreReach::Some(Arc::new(move |key| reach.covers(&store.spread_key(kind, key))))
+            }
+        }
+    }
+
     /// Tells the store what it does not know, and gives back what this node holds, but not for long: the node ends.
     pub(crate) async fn leave(self: Arc<Self>) {
         self.counters.retire();
@@ -152,8 +173,10 @@ impl ClusterCounters {
 
     /// The message with the calls that are due, or None if there are none.
     fn collect(self: &Arc<Self>, due: Due) -> Option<impl Future<Output = ()> + use<>> {
-        let calls = self.counters.collect(due, clocks(), MOST_CALLS);
-        let places = self.places.collect(due, clock::now(), MOST_CALLS);
+        // What somebody waits for goes at once.
+        let most = if due == Due::All { self.window.room() } else { MOST_CALLS };
+        let calls = self.counters.collect(due, clocks(), most);
+        let places = self.places.collect(due, clock::now(), most);
         if calls.is_empty() && places.is_empty() {
             return None;
         }
@@ -167,18 +190,26 @@ impl ClusterCounters {
 
     async fn send(&self, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
         let sent = clock::now();
+        let under_way = self.window.send(calls.len() + places.len());
         let counted =
-            calls.iter().map(|call| ledger::call(self.store.spread_key("limit", &call.key), &call.call, call.clear));
-        let placed = places.iter().map(|call| places::call(self.store.spread_key("places", &call.key), &call.call));
-        let mut results = self.store.run_replicated(counted.chain(placed).collect()).await.into_iter();
-        let arrived = clocks();
-        for (call, result) in calls.into_iter().zip(results.by_ref()) {
-            let answer = self.read(&call, result);
-            self.counters.answer(call, sent, arrived, answer);
-        }
-        for (call, result) in places.into_iter().zip(results) {
-            let answer = self.read_places(&call, result);
-            self.places.answer(call, sent, arrived.now, answer.as_ref());
+            calls.iter().map(|call| ledger::call(self.store.spread_key(LIMITS, &call.key), &call.call, call.clear));
+        let placed = places.iter().map(|call| places::call(self.store.spread_key(PLACES, &call.key), &call.call));
+        let mut answers = self.store.ask_replicated(counted.chain(placed).collect());
+        let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
+        let mut places: Vec<_> = places.into_iter().map(Some).collect();
+        while let Some(results) = answers.next().await {
+            let arrived = clocks();
+            under_way.learn(results.iter().map(|(_, result)| result), arrived.now.since(sent));
+            for (place, result) in results {
+                if let Some(call) = calls.get_mut(place) {
+                    let Some(call) = call.take() else { continue };
+                    let answer = self.read(&call, result);
+                    self.counters.answer(call, sent, arrived, answer);
+                } else if let Some(call) = places.get_mut(place - calls.len()).and_then(Option::take) {
+                    let answer = self.read_places(&call, result);
+                    self.places.answer(call, sent, arrived.now, answer.as_ref());
+                }
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The store as other threads see it.
 
+mod answers;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +11,11 @@ use pylae_core::cluster::{StreamEntry, StreamId};
 use pylae_core::plan::ClusterPlan;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::answers::StoreAnswers;
 use super::call::{ScriptCall, StoreError, StoreResult};
-use super::driver::{self, StoreQueues, StoreRequest};
-use super::shared::{StoreShared, connector};
+use super::driver::{self, PlacedResult, StoreQueues, StoreRequest};
+use super::shared::{StoreShared, StoreState, connector};
+use super::slots::Reach;
 use super::stream::ReadRequest;
 use crate::io::clock;
 use crate::telemetry::log::Log;
@@ -56,33 +60,26 @@ impl Store {
     /// Runs scripts. Those whose keys are on one server go there in one pipeline. Returns their results in the order of
     /// the calls, after the time-out at the latest.
     pub(crate) async fn run(&self, calls: Vec<ScriptCall>) -> Vec<StoreResult> {
-        self.run_with(calls, false).await
+        self.ask(calls, false).all().await
     }
 
-    /// Runs scripts as [`run`](Self::run) does, and fails unless as many replicas as configured have acknowledged what
-    /// they wrote.
-    pub(crate) async fn run_replicated(&self, calls: Vec<ScriptCall>) -> Vec<StoreResult> {
-        self.run_with(calls, self.shared.plan.wait_replicas > 0).await
+    /// Runs scripts as [`run`](Self::run) does, and has them fail unless as many replicas as configured have
+    /// acknowledged what they wrote. Yields the results of each server when it has answered.
+    pub(crate) fn ask_replicated(&self, calls: Vec<ScriptCall>) -> StoreAnswers {
+        self.ask(calls, self.shared.plan.wait_replicas > 0)
     }
 
-    async fn run_with(&self, calls: Vec<ScriptCall>, replicated: bool) -> Vec<StoreResult> {
+    fn ask(&self, calls: Vec<ScriptCall>, replicated: bool) -> StoreAnswers {
         let number = calls.len();
-        let results = self.request(calls, replicated).await.unwrap_or_else(|error| vec![Err(error); number]);
-        self.shared.figures.called(&results);
-        results
+        StoreAnswers::new(&self.shared, number, self.send(calls, replicated))
     }
 
-    async fn request(&self, calls: Vec<ScriptCall>, replicated: bool) -> Result<Vec<StoreResult>, StoreError> {
+    fn send(&self, calls: Vec<ScriptCall>, replicated: bool) -> Result<mpsc::Receiver<PlacedResult>, StoreError> {
         let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let (answer, answered) = oneshot::channel();
+        let (answer, answered) = mpsc::channel(calls.len().max(1));
         let request = StoreRequest { calls, replicated, answer, permit, since: clock::now() };
         self.requests.try_send(request).map_err(|_| StoreError::Busy)?;
-        // The thread that drives the store may be stuck.
-        match tokio::time::timeout(self.timeout(), answered).await {
-            Ok(Ok(results)) => Ok(results),
-            Ok(Err(_)) => Err(StoreError::Unavailable),
-            Err(_) => Err(StoreError::TimedOut),
-        }
+        Ok(answered)
     }
 
     /// Returns up to `count` entries of a stream after `after`, once there are some. Reads over a connection of its
@@ -99,14 +96,14 @@ impl Store {
         answered.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
-    /// Returns true while all servers that have keys are connected.
+    /// Returns true while the server is connected that has what the whole cluster has.
     pub(crate) fn is_available(&self) -> bool {
-        self.shared.is_available()
+        self.shared.reaches(&self.key(""))
     }
 
-    /// Follows [`is_available`](Self::is_available): `changed` of the receiver waits for the next change.
-    pub(crate) fn availability(&self) -> watch::Receiver<bool> {
-        self.shared.changes.subscribe()
+    /// Which keys the store answers for: `changed` of the receiver waits for the next change.
+    pub(crate) fn reach(&self) -> watch::Receiver<Reach> {
+        self.shared.reach.subscribe()
     }
 
     /// The number of live nodes, this one included.
@@ -127,14 +124,18 @@ impl Store {
     /// Counters and states, without those of what limits know of it.
     pub(crate) fn stats(&self) -> StoreStats {
         let StoreShared { figures, node, plan, .. } = &*self.shared;
-        let (problem, seen) = (self.shared.problem(), self.shared.seen.lock());
+        let (state, seen) = (self.shared.state(), self.shared.seen.lock());
+        let since = state.problem_since;
+        let StoreState { servers, connected, problem, .. } = state.now;
         StoreStats {
             cluster: plan.name.clone(),
             node: node.name().to_owned(),
             id: node.id().to_owned(),
             available: problem.is_none(),
-            unavailable_for: problem.as_ref().map(|problem| clock::now().since(problem.since).as_secs_f64()),
-            problem: problem.map(|problem| problem.what),
+            unavailable_for: problem.as_ref().map(|_| clock::now().since(since).as_secs_f64()),
+            problem,
+            servers,
+            connected,
             nodes: self.nodes(),
             members: seen.stats(),
             disagreements: seen.disagreements.clone(),

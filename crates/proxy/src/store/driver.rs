@@ -9,7 +9,7 @@ use foldhash::{HashMap, HashMapExt};
 use pylae_core::Instant;
 use pylae_core::plan::StoreServer;
 use redis::{ServerError, Value};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::call::{ScriptCall, StoreError, StoreResult, StoreValue, error_text};
@@ -34,20 +34,25 @@ pub(super) struct StoreQueues {
     pub(super) readers: mpsc::Receiver<ReadRequest>,
 }
 
+/// A result with the place of its call among those of its request.
+pub(crate) type PlacedResult = (usize, StoreResult);
+
 /// A request of another thread.
 pub(super) struct StoreRequest {
     pub(super) calls: Vec<ScriptCall>,
     pub(super) replicated: bool,
-    pub(super) answer: oneshot::Sender<Vec<StoreResult>>,
+    /// Has room for all results.
+    pub(super) answer: mpsc::Sender<PlacedResult>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) since: Instant,
 }
 
 /// A request, of which some results are there.
 struct OpenRequest {
-    results: Vec<Option<StoreResult>>,
     missing: usize,
-    answer: Option<oneshot::Sender<Vec<StoreResult>>>,
+    /// Set once a server has answered.
+    answered: bool,
+    answer: mpsc::Sender<PlacedResult>,
     store: Arc<StoreShared>,
     since: Instant,
     _permit: OwnedSemaphorePermit,
@@ -108,9 +113,9 @@ fn open(store: &Arc<StoreShared>, batch: &mut Vec<StoreRequest>) -> Vec<OpenCall
     let mut calls = Vec::new();
     for StoreRequest { calls: asked, replicated, answer, permit, since } in batch.drain(..) {
         let request = Rc::new(RefCell::new(OpenRequest {
-            results: vec![None; asked.len()],
             missing: asked.len(),
-            answer: Some(answer),
+            answered: false,
+            answer,
             store: Arc::clone(store),
             since,
             _permit: permit,
@@ -132,7 +137,7 @@ fn open(store: &Arc<StoreShared>, batch: &mut Vec<StoreRequest>) -> Vec<OpenCall
 fn send(links: &Rc<Links>, calls: Vec<OpenCall>) {
     let mut ways: HashMap<Way, Vec<OpenCall>> = HashMap::new();
     for mut call in calls {
-        if call.request.borrow().answer.as_ref().is_none_or(oneshot::Sender::is_closed) {
+        if call.request.borrow().answer.is_closed() {
             // Nobody waits any more.
             call.finish(Err(StoreError::TimedOut));
             continue;
@@ -262,20 +267,14 @@ impl OpenCall {
 
 impl OpenRequest {
     fn set(&mut self, place: usize, result: StoreResult) {
-        self.missing -= usize::from(self.results[place].is_none());
-        self.results[place] = Some(result);
-        if self.missing > 0 {
-            return;
-        }
-        let results: Vec<StoreResult> = std::mem::take(&mut self.results).into_iter().flatten().collect();
+        self.missing = self.missing.saturating_sub(1);
         // What was not sent has not been answered.
-        if results.iter().any(Result::is_ok) {
+        self.answered |= result.is_ok();
+        if self.missing == 0 && self.answered {
             self.store.figures.answered(clock::now().since(self.since));
         }
-        if let Some(answer) = self.answer.take() {
-            // Nobody may wait any more.
-            let _ = answer.send(results);
-        }
+        // Nobody may wait any more.
+        let _ = self.answer.try_send((place, result));
     }
 }
 

@@ -20,12 +20,16 @@ pub(super) struct StoreFigures {
 
 impl StoreFigures {
     /// Counts calls with what their caller gets, each once.
-    pub(super) fn called(&self, results: &[StoreResult]) {
-        self.calls.fetch_add(results.len() as u64, Ordering::Relaxed);
-        for error in results.iter().filter_map(|result| result.as_ref().err()) {
-            let place = StoreError::KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(0);
-            self.errors[place].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn called<'a>(&self, results: impl Iterator<Item = &'a StoreResult>) {
+        let mut calls = 0;
+        for result in results {
+            calls += 1;
+            if let Err(error) = result {
+                let place = StoreError::KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(0);
+                self.errors[place].fetch_add(1, Ordering::Relaxed);
+            }
         }
+        self.calls.fetch_add(calls, Ordering::Relaxed);
     }
 
     pub(super) fn answered(&self, after: Duration) {

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt};
 use pylae_core::plan::{StoreKind, StoreServer};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::task::{self, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::call::Script;
 use super::link::{Link, Purpose};
@@ -20,16 +21,33 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 /// Connections that lasted for this long are tried again at once.
 const SOUND: Duration = Duration::from_secs(1);
+/// When the first attempt counts as ended, even if servers do not answer.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
+/// An errand that takes longer is begun once more. What was lost on its way would be waited for too long; but a server
+/// that is merely busy may take long, so that the first one goes on.
+const OVERDUE: Duration = Duration::from_millis(250);
+/// How often an errand can be under way.
+const MOST_AT_ONCE: usize = 4;
 
 /// Keeps the connections, for ever.
 pub(super) async fn keep(links: Rc<Links>) {
-    let mut pause = FIRST_PAUSE;
+    let mut errands = Errands::new(Rc::clone(&links));
+    let (mut pause, begin) = (FIRST_PAUSE, Instant::now());
     loop {
-        let problem = refresh(&links).await;
-        let complete = problem.is_none();
-        links.store.set_problem(problem);
-        if complete {
-            let since = Instant::now();
+        let since = Instant::now();
+        let next = since + pause / 2 + pause.mul_f64(fastrand::f64() / 2.0);
+        errands.begin(Errand::Search);
+        errands.begin_connecting();
+        // A server that does not answer holds up nothing but itself.
+        if timeout_at(next, errands.ended()).await.is_ok() || begin.elapsed() >= FIRST_ATTEMPT {
+            links.store.set_attempted();
+        }
+        if let (Some(_), Some(link)) = (links.refusal(), links.any_link(&nodes::key(&links))) {
+            let _ = nodes::join(&links, &link).await.inspect_err(|what| links.lose(&link, what));
+        }
+        links.publish();
+        if links.problem().is_none() {
+            links.store.set_attempted();
             tokio::select! {
                 () = links.changed() => {}
                 () = sleep(REFRESH) => {}
@@ -39,71 +57,103 @@ pub(super) async fn keep(links: Rc<Links>) {
                 continue;
             }
         }
-        sleep(pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)).await;
+        sleep_until(next).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Looks for the servers, and connects those that are not. Returns why not all are, or None.
-async fn refresh(links: &Rc<Links>) -> Option<String> {
-    let failed = match servers::find(links).await {
-        Ok((map, members)) => {
-            links.set_servers(map, members);
-            None
+/// Something that the keeper has to do, and that may take long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Errand {
+    /// Find out which servers have keys.
+    Search,
+    /// Connect a server, or look whether it is still well.
+    Connect(StoreServer, Purpose),
+}
+
+/// What is under way.
+struct Errands {
+    links: Rc<Links>,
+    running: JoinSet<()>,
+    begun: HashMap<task::Id, (Errand, Instant)>,
+}
+
+impl Errands {
+    fn new(links: Rc<Links>) -> Self {
+        Self { links, running: JoinSet::new(), begun: HashMap::new() }
+    }
+
+    /// Begins an errand, unless it is under way and may still succeed soon.
+    fn begin(&mut self, errand: Errand) {
+        let same = self.begun.values().filter(|(begun, _)| *begun == errand);
+        let (count, recent) =
+            same.fold((0, false), |(count, recent), (_, since)| (count + 1, recent || since.elapsed() < OVERDUE));
+        if recent || count >= MOST_AT_ONCE {
+            return;
         }
-        Err(what) => Some(what),
-    };
-    let Some(wanted) = links.wanted() else { return failed };
-    let mut working = JoinSet::new();
-    for server in wanted {
-        working.spawn_local(ensure(Rc::clone(links), server.clone(), Purpose::Calls));
-        if links.store.plan.wait_replicas > 0 {
-            working.spawn_local(ensure(Rc::clone(links), server, Purpose::Replicated));
+        let task = self.running.spawn_local(run(Rc::clone(&self.links), errand.clone()));
+        self.begun.insert(task.id(), (errand, Instant::now()));
+    }
+
+    fn begin_connecting(&mut self) {
+        for server in self.links.wanted() {
+            if self.links.store.plan.wait_replicas > 0 {
+                self.begin(Errand::Connect(server.clone(), Purpose::Replicated));
+            }
+            self.begin(Errand::Connect(server, Purpose::Calls));
         }
     }
-    let mut problem = None;
-    while let Some(done) = working.join_next().await {
-        problem = problem.or(done.map_err(|error| error.to_string()).and_then(|done| done).err());
+
+    /// Waits until nothing is under way. Connects the servers that a search has found.
+    async fn ended(&mut self) {
+        while let Some(ended) = self.running.join_next_with_id().await {
+            // What has panicked is begun again by the next round.
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            if let Some((Errand::Search, _)) = self.begun.remove(&id) {
+                self.begin_connecting();
+            }
+        }
     }
-    // Who cannot be asked for servers is not missed while all are connected.
-    let problem = problem.map(|problem| failed.unwrap_or(problem)).or_else(|| links.gap());
-    if problem.is_some() {
-        return problem;
+}
+
+async fn run(links: Rc<Links>, errand: Errand) {
+    match errand {
+        Errand::Search => {
+            let since = Instant::now();
+            match servers::find(&links).await {
+                Ok((map, members)) => links.set_servers(since, map, members),
+                Err(what) => links.fail_search(what),
+            }
+        }
+        Errand::Connect(server, purpose) => match ensure(&links, &server, purpose).await {
+            Ok(()) => links.publish(),
+            Err(what) => links.fail(&server, what),
+        },
     }
-    if links.refusal().is_some() || !links.store.is_available() {
-        // While this node was away, nobody has seen it.
-        links.set_refusal(nodes::refusal(links).await);
-    }
-    let refusal = links.refusal();
-    if refusal.is_none() && !links.store.is_available() {
-        // Whoever then asks the store knows how many nodes there are.
-        nodes::beat(links).await;
-    }
-    refusal
 }
 
 /// Connects a server, or looks whether it is still well.
-async fn ensure(links: Rc<Links>, server: StoreServer, purpose: Purpose) -> Result<(), String> {
-    let wrong = |what: String| format!("{server}: {what}");
-    if let Some(link) = links.link_to(&server, purpose == Purpose::Replicated) {
+async fn ensure(links: &Rc<Links>, server: &StoreServer, purpose: Purpose) -> Result<(), String> {
+    if let Some(link) = links.link_to(server, purpose == Purpose::Replicated) {
         if link.replicated {
             // It may wait for replicas at the moment.
             return Ok(());
         }
-        return greet(&links, &link, &[]).await.map_err(|what| {
-            links.lose(&link, &what);
-            wrong(what)
-        });
+        return greet(links, &link, &[]).await.inspect_err(|what| links.lose(&link, what));
     }
-    let for_loss = Rc::downgrade(&links);
+    let for_loss = Rc::downgrade(links);
     let on_loss = move || {
         if let Some(links) = for_loss.upgrade() {
+            links.publish();
             links.notify();
         }
     };
-    let link = Link::open(&links.store, &server, purpose, on_loss).await.map_err(wrong)?;
-    greet(&links, &link, &links.scripts()).await.map_err(wrong)?;
-    links.store.figures.connected();
+    let link = Link::open(&links.store, server, purpose, on_loss).await?;
+    greet(links, &link, &links.scripts()).await?;
+    if purpose == Purpose::Calls && links.server(&nodes::key(links)).as_ref() == Some(server) {
+        // While this node was away, nobody has seen it. Whoever then asks the store knows how many nodes there are.
+        nodes::join(links, &link).await?;
+    }
     links.insert(link);
     Ok(())
 }

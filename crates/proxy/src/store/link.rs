@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::call::{Script, error_text};
 use super::shared::StoreShared;
-use super::socket::StoreSocket;
+use super::socket::{SocketFailure, StoreSocket};
 
 /// Time to connect. A lost SYN is sent again after a second only, a new connection is tried sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -30,6 +30,7 @@ pub(super) struct Link {
     /// Moves bytes, until the connection ends.
     task: AbortHandle,
     lost: Rc<Cell<bool>>,
+    failure: SocketFailure,
 }
 
 /// What a connection is for.
@@ -64,13 +65,14 @@ impl Link {
         let patience = if store.tls.is_some() { HANDSHAKE_TIMEOUT } else { CONNECT_TIMEOUT };
         let socket = timeout(patience, connecting).await.map_err(|_| "no connection in time".to_owned())?;
         let socket = socket.map_err(|error| error.to_string())?;
+        let failure = SocketFailure::clone(&socket.failure);
         let info = credentials(&store.plan, purpose == Purpose::Sentinel);
         // Each pipeline has its own time-out.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opening = MultiplexedConnection::new_with_config(&info, socket, config);
         let opening = timeout(HANDSHAKE_TIMEOUT, opening).await;
         let (connection, driver) =
-            opening.map_err(|_| "no answer in time".to_owned())?.map_err(|error| said(&error))?;
+            opening.map_err(|_| "no answer in time".to_owned())?.map_err(|error| said(&error, &failure))?;
         let lost = Rc::new(Cell::new(false));
         let ended = Rc::clone(&lost);
         let task = tokio::task::spawn_local(async move {
@@ -79,7 +81,7 @@ impl Link {
             on_loss();
         });
         let replicated = purpose == Purpose::Replicated;
-        Ok(Rc::new(Self { server: server.clone(), replicated, connection, task: task.abort_handle(), lost }))
+        Ok(Rc::new(Self { server: server.clone(), replicated, connection, task: task.abort_handle(), lost, failure }))
     }
 
     /// Returns true once the connection has ended.
@@ -92,7 +94,7 @@ impl Link {
         let mut connection = self.connection.clone();
         match timeout(patience, connection.req_packed_commands(pipeline, 0, pipeline.len())).await {
             Ok(Ok(values)) => Ok(values),
-            Ok(Err(error)) => Err(Broken::Lost(said(&error))),
+            Ok(Err(error)) => Err(Broken::Lost(said(&error, &self.failure))),
             Err(_) => Err(Broken::TimedOut),
         }
     }
@@ -183,11 +185,11 @@ fn credentials(plan: &ClusterPlan, sentinel: bool) -> RedisConnectionInfo {
     if sentinel { info } else { info.set_db(i64::from(plan.database)) }
 }
 
-/// An error in the server's words, if it has said something.
-fn said(error: &RedisError) -> String {
+/// An error in the server's words, if it has said something, or in those of the socket.
+fn said(error: &RedisError, failure: &SocketFailure) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
-        _ => error.to_string(),
+        _ => failure.get().cloned().unwrap_or_else(|| error.to_string()),
     }
 }
 

@@ -7,6 +7,7 @@ use redis::{Pipeline, Value};
 use tokio::time::sleep;
 
 use super::call::{Script, ScriptArg, ScriptCall, StoreValue};
+use super::link::Link;
 use super::links::Links;
 use super::node::{LiveNode, NodeRecord};
 use crate::io::clock;
@@ -29,17 +30,33 @@ static LIST: Script = Script::new("nodes", include_str!("nodes.lua"));
 /// Says once a second that this node lives, for ever.
 pub(super) async fn announce(links: Rc<Links>) {
     loop {
-        if links.store.is_available() {
-            beat(&links).await;
+        if let Some(link) = links.link(&key(&links)) {
+            beat(&links, &link).await;
         }
         sleep(BEAT).await;
     }
 }
 
+/// Where the nodes are.
+pub(super) fn key(links: &Links) -> Vec<u8> {
+    links.store.key("nodes")
+}
+
+/// Looks whether this node may work with those that live, and says that it lives. `link` leads to the server that knows
+/// them.
+pub(super) async fn join(links: &Links, link: &Link) -> Result<(), String> {
+    let refusal = listed(links, link).await?.iter().find_map(|(node, _)| node.mismatch());
+    let may_work = refusal.is_none();
+    links.set_refusal(refusal);
+    if may_work {
+        beat(links, link).await;
+    }
+    Ok(())
+}
+
 /// Says that this node lives, and learns who else does.
-pub(super) async fn beat(links: &Links) {
-    let (store, key) = (&links.store, links.store.key("nodes"));
-    let Some(link) = links.link(&key) else { return };
+async fn beat(links: &Links, link: &Link) {
+    let (store, key) = (&links.store, key(links));
     let (word, before) = store.node.speak();
     let mut args = vec![lifetime(), word.into()];
     args.extend(before.iter().cloned().map(ScriptArg::from));
@@ -67,7 +84,7 @@ fn lifetime() -> ScriptArg {
 
 /// Takes this node from those that live, as far as the store can be asked.
 pub(super) async fn leave(links: &Links) {
-    let key = links.store.key("nodes");
+    let key = key(links);
     let Some(link) = links.link(&key) else { return };
     let mut pipeline = redis::pipe();
     pipeline.cmd("ZREM").arg(&key[..]);
@@ -78,20 +95,10 @@ pub(super) async fn leave(links: &Links) {
     let _ = link.send(&pipeline, PATIENCE).await;
 }
 
-/// Why this node must not work together with those that live, or None.
-pub(super) async fn refusal(links: &Links) -> Option<String> {
-    match listed(links).await {
-        Ok(nodes) => nodes.iter().find_map(|(node, _)| node.mismatch()),
-        Err(what) => Some(what),
-    }
-}
-
 /// The nodes that live.
-async fn listed(links: &Links) -> Result<Vec<LiveNode>, String> {
-    let key = links.store.key("nodes");
-    let link = links.any_link(&key).ok_or("the server that knows the nodes is not connected")?;
+async fn listed(links: &Links, link: &Link) -> Result<Vec<LiveNode>, String> {
     let mut pipeline = Pipeline::new();
-    list(key).add_to(&mut pipeline, true);
+    list(key(links)).add_to(&mut pipeline, true);
     let answers = link.send(&pipeline, PATIENCE).await.map_err(|broken| broken.to_string())?;
     let answer = answers.into_iter().next().unwrap_or(Value::Nil);
     Ok(read(&StoreValue::read(answer)?))

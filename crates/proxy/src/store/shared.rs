@@ -11,18 +11,34 @@ use tokio::sync::watch;
 
 use super::figures::StoreFigures;
 use super::node::{LiveNode, SeenNodes, ThisNode};
+use super::slots::Reach;
 use crate::io::clock;
 use crate::io::tls::Connector;
 use crate::telemetry::log::{Log, Refusals};
 
-/// Why the store is not available before the first attempt to connect has ended.
-const NOT_YET: &str = "not connected yet";
+/// Why a server is not connected before the first attempt has ended.
+pub(super) const NOT_YET: &str = "not connected yet";
 
-/// Why the store is not available.
+/// Which servers of the store are connected.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoreState {
+    /// Servers that have keys.
+    pub(super) servers: usize,
+    /// Those of them that are connected.
+    pub(super) connected: usize,
+    /// Which keys they have.
+    pub(super) reach: Reach,
+    /// Why not all keys can be reached.
+    pub(super) problem: Option<String>,
+}
+
+/// The same, and since when not all keys can be reached.
 #[derive(Clone)]
-pub(super) struct StoreProblem {
-    pub(super) what: String,
-    pub(super) since: Instant,
+pub(super) struct StoreStateSince {
+    pub(super) now: StoreState,
+    pub(super) problem_since: Instant,
+    /// What the log was last told of the problem.
+    told: Option<String>,
 }
 
 /// The settings and the state of a store.
@@ -31,13 +47,10 @@ pub(super) struct StoreShared {
     pub(super) tls: Option<Arc<Connector>>,
     pub(super) node: ThisNode,
     pub(super) figures: StoreFigures,
-    /// Set while all servers that have keys are connected.
-    available: AtomicBool,
-    pub(super) changes: watch::Sender<bool>,
+    pub(super) reach: watch::Sender<Reach>,
     /// Set once the first attempt to connect has ended.
     pub(super) attempted: watch::Sender<bool>,
-    /// Why it is not available.
-    problem: Mutex<Option<StoreProblem>>,
+    state: Mutex<StoreStateSince>,
     /// How many live, this one included.
     nodes: watch::Sender<usize>,
     pub(super) seen: Mutex<SeenNodes>,
@@ -54,10 +67,13 @@ impl StoreShared {
             plan: plan.clone(),
             node: ThisNode::new(plan),
             figures: StoreFigures::default(),
-            available: AtomicBool::new(false),
-            changes: watch::Sender::new(false),
+            reach: watch::Sender::new(Reach::Nothing),
             attempted: watch::Sender::new(false),
-            problem: Mutex::new(Some(StoreProblem { what: NOT_YET.to_owned(), since: clock::now() })),
+            state: Mutex::new(StoreStateSince {
+                now: StoreState { problem: Some(NOT_YET.to_owned()), ..StoreState::default() },
+                problem_since: clock::now(),
+                told: None,
+            }),
             nodes: watch::Sender::new(1),
             seen: Mutex::default(),
             log: Arc::clone(log),
@@ -66,13 +82,14 @@ impl StoreShared {
         })
     }
 
-    pub(super) fn is_available(&self) -> bool {
-        self.available.load(Ordering::Acquire)
+    /// Returns true if the server is connected that has `key`.
+    pub(super) fn reaches(&self, key: &[u8]) -> bool {
+        self.reach.borrow().covers(key)
     }
 
-    /// Why it is not available, or None if it is.
-    pub(super) fn problem(&self) -> Option<StoreProblem> {
-        self.problem.lock().clone()
+    /// Which servers are connected.
+    pub(super) fn state(&self) -> StoreStateSince {
+        self.state.lock().clone()
     }
 
     /// How long a call may take.
@@ -109,25 +126,38 @@ impl StoreShared {
         }
     }
 
-    /// Records whether all servers are connected, and if not, why.
-    pub(super) fn set_problem(&self, problem: Option<String>) {
-        let available = problem.is_none();
+    /// Says that the first attempt to connect has ended.
+    pub(super) fn set_attempted(&self) {
+        self.attempted.send_if_modified(|attempted| !std::mem::replace(attempted, true));
+    }
+
+    /// Records which servers are connected, and reports it if not all keys can be reached.
+    pub(super) fn set_state(&self, state: StoreState) {
         let now = clock::now();
-        let before = {
-            let mut current = self.problem.lock();
-            let since = current.as_ref().map_or(now, |before| before.since);
-            std::mem::replace(&mut *current, problem.clone().map(|what| StoreProblem { what, since }))
+        let StoreState { reach, problem, .. } = state.clone();
+        // What is not connected yet is no news.
+        let tell = *self.attempted.borrow();
+        let told = {
+            let mut current = self.state.lock();
+            if current.now.problem.is_none() {
+                current.problem_since = now;
+            }
+            current.now = state;
+            let next = problem.clone().filter(|_| tell);
+            std::mem::replace(&mut current.told, next)
         };
-        let before = before.map(|before| before.what);
-        self.available.store(available, Ordering::Release);
-        self.changes.send_if_modified(|now| std::mem::replace(now, available) != available);
-        self.attempted.send_replace(true);
+        let what = if matches!(reach, Reach::Some(_)) { "a part of the store" } else { "the store" };
+        self.reach.send_if_modified(|now| {
+            let is_other = *now != reach;
+            *now = reach;
+            is_other
+        });
         let cluster = &self.plan.name;
         match problem {
-            Some(problem) if before.as_ref() != Some(&problem) => {
+            Some(problem) if tell && told.as_ref() != Some(&problem) => {
                 self.reports.report(&self.log, now, "store_unavailable", || {
                     self.reported.store(true, Ordering::Relaxed);
-                    format!("the store of cluster {cluster} is not available: {problem}")
+                    format!("{what} of cluster {cluster} is not available: {problem}")
                 });
             }
             None if self.reported.swap(false, Ordering::Relaxed) => {

@@ -1,6 +1,7 @@
 //! Slots of keys, and which server of a Cluster has them.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use pylae_core::plan::StoreServer;
 
@@ -18,10 +19,50 @@ pub(super) fn slot(key: &[u8]) -> usize {
 
 /// CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| {
-        (0..8)
-            .fold(crc ^ (u16::from(byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 })
-    })
+    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRCS[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// Those of single bytes.
+static CRCS: [u16; 256] = {
+    let mut crcs = [0; 256];
+    let mut byte = 0_u16;
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        crcs[byte as usize] = crc;
+        byte += 1;
+    }
+    crcs
+};
+
+/// Which keys the store answers for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    All,
+    #[default]
+    Nothing,
+    /// Those in these slots.
+    Some(Arc<StoreSlots>),
+}
+
+/// A bit for each slot.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StoreSlots([u64; SLOTS / 64]);
+
+impl Reach {
+    pub(crate) fn covers(&self, key: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Nothing => false,
+            Self::Some(slots) => {
+                let slot = slot(key);
+                slots.0[slot / 64] & 1 << (slot % 64) != 0
+            }
+        }
+    }
 }
 
 /// Which server has each slot.
@@ -119,6 +160,26 @@ impl SlotMap {
         let index = self.index(server);
         if let Some(owners) = &mut self.owners {
             owners[slot(key)] = index;
+        }
+    }
+
+    /// Which keys are on servers for which `is_connected` returns true.
+    pub(super) fn reach(&self, is_connected: impl Fn(&StoreServer) -> bool) -> Reach {
+        let connected: Vec<bool> = self.servers.iter().map(is_connected).collect();
+        let Some(owners) = &self.owners else {
+            return if connected.first() == Some(&true) { Reach::All } else { Reach::Nothing };
+        };
+        let (mut slots, mut count) = ([0; SLOTS / 64], 0);
+        for (slot, owner) in owners.iter().enumerate() {
+            if connected.get(usize::from(*owner)) == Some(&true) {
+                slots[slot / 64] |= 1 << (slot % 64);
+                count += 1;
+            }
+        }
+        match count {
+            0 => Reach::Nothing,
+            SLOTS => Reach::All,
+            _ => Reach::Some(Arc::new(StoreSlots(slots))),
         }
     }
 
@@ -235,6 +296,23 @@ e7d1eec :7001@17001,one.example,shard-id=2 myself,master - 0 0 1 connected 0-545
         let primaries = vec![Primary { server: server(1), epoch: 1, slots }];
         let map = SlotMap::newest(&[ClusterView { primaries, members: Vec::new() }]);
         assert_eq!(map.gap().as_deref(), Some("no server has 100 of the 16384 slots"));
+    }
+
+    #[test]
+    fn keys_are_reached_on_servers_that_are_connected() {
+        let primary = |port, slots| Primary { server: server(port), epoch: 1, slots: vec![slots] };
+        let primaries = vec![primary(1, 0..=8191), primary(2, 8192..=SLOTS - 1)];
+        let map = SlotMap::newest(&[ClusterView { primaries, members: Vec::new() }]);
+        assert_eq!(map.reach(|_| true), Reach::All);
+        assert_eq!(map.reach(|_| false), Reach::Nothing);
+        // `a` has slot 15495, `b` 3300.
+        let first = map.reach(|connected| *connected == server(1));
+        assert_eq!((first.covers(b"a"), first.covers(b"b")), (false, true));
+        assert_eq!(SlotMap::one(server(1)).reach(|_| true), Reach::All);
+        assert_eq!(SlotMap::one(server(1)).reach(|_| false), Reach::Nothing);
+        let primaries = vec![primary(1, 0..=8191)];
+        let gap = SlotMap::newest(&[ClusterView { primaries, members: Vec::new() }]).reach(|_| true);
+        assert_eq!((gap.covers(b"a"), gap.covers(b"b")), (false, true), "a slot that nobody has");
     }
 
     #[test]

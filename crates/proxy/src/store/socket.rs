@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,7 +21,13 @@ pub(super) struct StoreSocket {
     stream: Transport,
     /// Bytes read since the last write.
     read: usize,
+    /// Why nothing can be written any more.
+    failed: Option<io::Error>,
+    pub(super) failure: SocketFailure,
 }
+
+/// Why a socket has failed, once it has. Whoever writes later than that learns only that it has.
+pub(super) type SocketFailure = Arc<OnceLock<String>>;
 
 enum Transport {
     Tcp(TcpStream),
@@ -40,12 +47,17 @@ impl StoreSocket {
                 Transport::Tls(tls)
             }
         };
-        Ok(Self { stream, read: 0 })
+        Ok(Self { stream, read: 0, failed: None, failure: SocketFailure::default() })
     }
 }
 
-impl AsyncRead for StoreSocket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl StoreSocket {
+    /// Notes why the socket has failed.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| drop(self.failure.set(error.to_string())))
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         match &mut self.stream {
             Transport::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, into))?,
@@ -62,15 +74,40 @@ impl AsyncRead for StoreSocket {
         }
         Poll::Ready(Ok(()))
     }
+
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, read, failed, .. } = self;
+        *read = 0;
+        match stream {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => {
+                if failed.is_none() {
+                    match ready!(stream.poll_write(cx, bytes)) {
+                        Err(error) => *failed = Some(error),
+                        written => return Poll::Ready(written),
+                    }
+                }
+                // A server looks at the client's certificate after the handshake. It has said what is wrong before it
+                // closed the connection.
+                let said = ready!(stream.poll_read(cx, &mut Vec::new(), 1)).err();
+                let error = said.filter(|said| said.kind() == io::ErrorKind::InvalidData).or_else(|| failed.take());
+                Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
+            }
+        }
+    }
+}
+
+impl AsyncRead for StoreSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = ready!(self.read(cx, into));
+        Poll::Ready(self.note(result))
+    }
 }
 
 impl AsyncWrite for StoreSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.read = 0;
-        match &mut self.stream {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Tls(stream) => stream.poll_write(cx, bytes),
-        }
+        let result = ready!(self.write(cx, bytes));
+        Poll::Ready(self.note(result))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ClusterFeed;
 use super::wire::{self, FeedAnswer};
 use crate::io::clock;
-use crate::store::StoreError;
+use crate::store::{Reach, StoreError};
 
 /// How often the store is asked where the stream is, while nothing happens.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ struct Following {
     names: u64,
     asking: PendingCall<Answered>,
     reading: PendingCall<Entries>,
-    available: watch::Receiver<bool>,
+    reach: watch::Receiver<Reach>,
     next_head: Instant,
     next_tidy: Instant,
     /// Nothing is asked or read before, because of a failure.
@@ -49,7 +49,7 @@ struct Following {
 enum FeedEvent {
     Answered(Query, Result<FeedAnswer, StoreError>),
     Read(Entries),
-    Availability,
+    Reach,
     Wake,
 }
 
@@ -68,7 +68,7 @@ impl ClusterFeed {
             let event = tokio::select! {
                 (query, answer) = next(&mut following.asking) => FeedEvent::Answered(query, answer),
                 entries = next(&mut following.reading) => FeedEvent::Read(entries),
-                Ok(()) = following.available.changed() => FeedEvent::Availability,
+                Ok(()) = following.reach.changed() => FeedEvent::Reach,
                 () = work.notified() => FeedEvent::Wake,
                 () = sleep_until(wake_at) => FeedEvent::Wake,
             };
@@ -79,14 +79,14 @@ impl ClusterFeed {
 
 impl Following {
     fn new(feed: Arc<ClusterFeed>) -> Self {
-        let (now, available) = (Instant::now(), feed.store.availability());
+        let (now, reach) = (Instant::now(), feed.store.reach());
         Self {
             follower: Follower::new(&origin()),
             feed,
             names: 0,
             asking: None,
             reading: None,
-            available,
+            reach,
             next_head: now,
             next_tidy: now + TIDY,
             ask_after: now,
@@ -169,7 +169,7 @@ impl Following {
                 self.read_after = self.after_pause();
                 Learned::default()
             }
-            FeedEvent::Availability => {
+            FeedEvent::Reach => {
                 // Another server may have taken over.
                 self.reading = None;
                 (self.ask_after, self.read_after, self.next_head) = (Instant::now(), Instant::now(), Instant::now());

@@ -315,6 +315,8 @@ impl Tls {
     fn try_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_flush(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
+            // Why the peer has closed the connection says more than that it does not read.
+            Poll::Ready(_) if self.end.is_some() => Poll::Ready(Ok(())),
             Poll::Ready(flushed) => Poll::Ready(flushed),
         }
     }

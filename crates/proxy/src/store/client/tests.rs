@@ -47,8 +47,8 @@ impl Driven {
     }
 
     async fn becomes(&self, available: bool) {
-        let mut changes = self.store.availability();
-        let met = timeout(PATIENCE, changes.wait_for(|now| *now == available)).await;
+        let mut reach = self.store.reach();
+        let met = timeout(PATIENCE, reach.wait_for(|now| (*now == Reach::All) == available)).await;
         assert!(met.is_ok(), "{:?}", self.records());
     }
 
@@ -260,13 +260,13 @@ fn what_too_few_replicas_have_is_said() {
         plan.timeout = Seconds(Duration::from_millis(500));
         let driven = Driven::available(&plan).await;
         let call = || vec![count(driven.store.key("a"), 1)];
-        let result = driven.store.run_replicated(call()).await.remove(0);
+        let result = driven.store.ask_replicated(call()).all().await.remove(0);
         assert!(matches!(result, Err(StoreError::NotReplicated | StoreError::TimedOut)), "{result:?}");
         assert!(driven.store.is_available(), "the server itself answers");
         assert_eq!(driven.store.run(call()).await, [Ok(StoreValue::Integer(2))], "it was counted all the same");
         let option = ["--replicaof", &format!("127.0.0.1 {}", server.port)];
         let _replica = Valkey::start(&option).await;
-        let replicated = async { while driven.store.run_replicated(call()).await.remove(0).is_err() {} };
+        let replicated = async { while driven.store.ask_replicated(call()).all().await.remove(0).is_err() {} };
         timeout(PATIENCE, replicated).await.unwrap();
     });
 }
@@ -443,5 +443,38 @@ fn keys_of_a_lost_server_of_a_cluster_fail_at_once_and_others_do_not() {
         // `b` has slot 3300, of the first server.
         let results = driven.store.run(both).await;
         assert_eq!(results, [Err(StoreError::Unavailable), Ok(StoreValue::Integer(1))]);
+        let reach = driven.store.reach().borrow().clone();
+        assert_eq!((reach.covers(b"a"), reach.covers(b"b")), (false, true));
+        let stats = driven.store.stats();
+        assert_eq!((stats.available, stats.servers, stats.connected), (false, 2, 1));
+        let problem = stats.problem.unwrap();
+        let told = format!("only 1 of 2 servers answers: 127.0.0.1:{}: ", servers[1].port);
+        assert!(problem.starts_with(&told), "{problem}");
+        driven.says("store_unavailable a part of the store of cluster test is not available: only 1 of 2").await;
+        // The slot of the cluster's own keys is 6918, of the first server.
+        assert!(driven.store.is_available());
+    });
+}
+
+#[test]
+fn a_server_that_does_not_answer_holds_up_its_own_calls_only() {
+    run(async {
+        let servers = cluster_of_two().await;
+        let mut plan = servers[0].plan(StoreKind::Cluster);
+        plan.timeout = Seconds(Duration::from_millis(500));
+        let driven = Driven::available(&plan).await;
+        servers[1].freeze(true);
+        let mut answers = driven.store.ask_replicated(vec![count(b"a".to_vec(), 1), count(b"b".to_vec(), 1)]);
+        assert_eq!(
+            answers.next().await,
+            Some(vec![(1, Ok(StoreValue::Integer(1)))]),
+            "it has come before the time-out"
+        );
+        assert_eq!(answers.next().await, Some(vec![(0, Err(StoreError::TimedOut))]));
+        assert_eq!(answers.next().await, None);
+        let errors = driven.store.stats().errors;
+        assert_eq!((errors["timeout"], errors["unavailable"]), (1, 0));
+        servers[1].freeze(false);
+        driven.becomes(true).await;
     });
 }

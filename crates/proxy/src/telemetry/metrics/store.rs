@@ -22,6 +22,10 @@ pub struct StoreStats {
     pub problem: Option<String>,
     /// For how many seconds it has not been available.
     pub unavailable_for: Option<f64>,
+    /// Its servers that have keys.
+    pub servers: usize,
+    /// Those of them that are connected.
+    pub connected: usize,
     /// Live nodes, this one included.
     pub nodes: usize,
     /// The live nodes as they were last seen.
@@ -79,6 +83,12 @@ impl Page {
         };
         let help = "1 while all servers of the store are connected, else 0.";
         single(self, "pylae_store_up", GAUGE, help, &|stats| stats.available.into());
+        let name = "pylae_store_servers";
+        self.family(name, GAUGE, "Servers of the store that have keys, by whether they are connected.");
+        if let Some(StoreStats { servers, connected, .. }) = stats {
+            self.sample(name, &[("state", "connected")], connected);
+            self.sample(name, &[("state", "lost")], servers.saturating_sub(*connected));
+        }
         let help = "Calls of scripts in the store.";
         single(self, "pylae_store_calls_total", COUNTER, help, &|stats| stats.calls);
         let name = "pylae_store_errors_total";

@@ -1,0 +1,171 @@
+"""Gateways under load while servers of their store die, one after the other, and are replaced."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import statistics
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.instance import RawInstance
+from support.peer import wait_until
+from support.running import Running
+from support.valkeys import Group, Sentinels, StoreCluster
+
+Start = Callable[..., Running]
+KEYS = 30
+KILLS = 10
+
+
+class Seen(NamedTuple):
+    """An answer."""
+
+    node: int
+    key: int
+    began: float
+    ended: float
+    status: int
+
+
+@dataclass
+class Load:
+    """Requests to gateways without a pause, by keys in turn, and the answers."""
+
+    seen: list[Seen] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def goes_on(self) -> None:
+        """Waits until each key had further answers."""
+        before = len(self.seen)
+        wait_until(lambda: len(self.seen) > before + 20 * KEYS)
+
+
+@pytest.fixture(params=[Sentinels, StoreCluster], ids=["sentinel", "cluster"])
+def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
+    with request.param(tmp_path) as servers:
+        yield servers
+
+
+def start(
+    gateway: Start, instance: RawInstance, url: str, on_store_error: str, limit: object, **cluster: object
+) -> list[Running]:
+    """Two nodes."""
+    name = str(uuid.uuid4())
+    config = {
+        "cluster": {"name": name, "store": url, "on_store_error": on_store_error, **cluster},
+        "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit}],
+    }
+    started = [gateway(config, all=instance) for _ in range(2)]
+    wait_until(lambda: all(node.gateway.stats()["store"]["nodes"] == 2 for node in started))
+    return started
+
+
+@contextmanager
+def load(started: Sequence[Running]) -> Iterator[Load]:
+    """Asks each gateway without a pause, a client each."""
+    load, stop = Load(), threading.Event()
+
+    def ask(number: int, node: Running) -> None:
+        try:
+            with node.connect() as peer:
+                for key in itertools.cycle(range(KEYS)):
+                    if stop.is_set():
+                        return
+                    began = time.perf_counter()
+                    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Key: %d\r\n\r\n" % key)
+                    status = peer.read_answer().status
+                    load.seen.append(Seen(number, key, began, time.perf_counter(), status))
+        except BaseException as error:
+            load.failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in enumerate(started)]
+    # A collection of so many objects takes half a second, in which all clients wait.
+    gc.disable()
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        gc.enable()
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("on_store_error", ["deny", "share", "allow"])
+def test_primaries_die_under_load(gateway: Start, instance: RawInstance, group: Group, on_store_error: str) -> None:
+    limit = {"limit": 100000, "per": "365d", "key": "header:x-key", "mode": "exact"}
+    started = start(gateway, instance, group.url, on_store_error, limit)
+    quiet, longest, gone, late = [], [], [], []
+    with load(started) as seen:
+        for _ in range(KILLS):
+            before = len(seen.seen)
+            seen.goes_on()
+            quiet.append(max(answer.ended - answer.began for answer in seen.seen[before:]))
+            first, primary = len(seen.seen), group.primary()
+            killed = time.perf_counter()
+            primary.kill()
+            wait_until(group.serves)
+            served = time.perf_counter()
+            wait_until(lambda: all(node.gateway.stats()["store"]["available"] for node in started))
+            seen.goes_on()
+            told = seen.seen[first:]
+            longest.append(max(answer.ended - answer.began for answer in told))
+            last_refused = max((answer.began for answer in told if answer.status == 429), default=killed)
+            gone.append(last_refused - killed)
+            late.append(last_refused - served)
+            group.restart(primary)
+    print(f"{type(group).__name__}, {on_store_error}: {len(seen.seen)} answers", file=sys.stderr)
+    for what, times in (
+        ("longest answer before", quiet),
+        ("longest answer", longest),
+        ("refused for", gone),
+        ("after the new primary", late),
+    ):
+        figures = f"at most {max(times):.3f} s, median {statistics.median(times):.3f} s"
+        print(f"  {what}: {figures}: {[round(one, 3) for one in times]}", file=sys.stderr)
+    assert not seen.failures
+    found = Counter(answer.status for answer in seen.seen)
+    assert set(found) == ({200, 429} if on_store_error == "deny" else {200}), found
+    strict = {"limit": 60, "per": "365d", "key": "global", "mode": "exact"}
+    started = start(gateway, instance, group.url, "deny", strict, timeout="2s")
+    assert Counter(node.get("/").status for _ in range(60) for node in started) == {200: 60, 429: 60}
+
+
+@pytest.mark.long
+def test_a_server_that_is_lost_concerns_its_keys_only(gateway: Start, instance: RawInstance, tmp_path: Path) -> None:
+    # Nobody takes over while the test runs.
+    with StoreCluster(tmp_path, node_timeout=60_000) as group:
+        limit = {"limit": 8, "per": "365d", "key": "header:x-key", "mode": "exact"}
+        started = start(gateway, instance, group.url, "deny", limit, timeout="2s")
+
+        def ask() -> list[set[int]]:
+            """What comes of a request to each node, by key."""
+            return [{node.get("/", f"X-Key: {key}").status for node in started} for key in range(KEYS)]
+
+        assert ask() == [{200}] * KEYS
+        lost = group.primary()
+        lost.kill()
+        wait_until(lambda: not any(node.gateway.stats()["store"]["available"] for node in started))
+        found = ask()
+        assert found.count({429}) + found.count({200}) == KEYS
+        assert 0 < found.count({429}) < KEYS * 2 / 3
+        store = started[0].gateway.stats()["store"]
+        assert (store["servers"], store["connected"]) == (3, 2)
+        assert store["problem"].startswith(f"only 2 of 3 servers answer: 127.0.0.1:{lost.port}: "), store["problem"]
+        assert [ask() for _ in range(2)] == [found] * 2
+        exhausted = [statuses - {429} for statuses in ask()]
+        assert exhausted == [set()] * KEYS, "each of the others had 2 for each node, and 2 before"
