@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from support.instance import RawInstance
-from support.peer import wait_until
 from support.running import Running
 from support.tls import Authority
 from support.valkey import SecureRedis
