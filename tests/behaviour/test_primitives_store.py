@@ -350,6 +350,25 @@ def test_a_closed_store_is_used_no_more(opened: Callable[..., Store]) -> None:
         asyncio.run(limiter.take_async())
 
 
+def test_a_store_is_told_everything_at_the_end(server: Valkey, opened: Callable[..., Store]) -> None:
+    store = opened()
+    limiter = TokenBucket(100, "365d", store=store, name="all")
+    assert all(limiter.take() for _ in range(5))
+    store.close()
+    # So is it by a program that just ends.
+    source = """
+import sys
+from pylae.primitives import *
+
+limiter = TokenBucket(100, "365d", store=Store(sys.argv[1], name="test", timeout="2s"), name="all")
+print(all(limiter.take() for _ in range(5)))
+"""
+    assert run_python(source, server.url).stdout == "True\n"
+    other = TokenBucket(100, "365d", store=opened(), name="all", mode="exact")
+    assert other.take(90)
+    assert not other.take()
+
+
 def orders(listener: socket.socket) -> int:
     """The status of a request to the service, over a connection of its own."""
     address = f"127.0.0.1:{listener.getsockname()[1]}"
