@@ -22,6 +22,7 @@ from support.peer import raw, wait_until
 from support.programs import run_python
 from support.relay import Relay
 from support.valkey import Valkey
+from support.valkeys import Group, Sentinels, StoreCluster
 
 PROCESSES = 4
 PATIENT = {"timeout": "2s"}
@@ -216,6 +217,29 @@ def test_a_password_that_is_wrong_is_said(server: Valkey, opened: Callable[..., 
     server.ask("CONFIG", "SET", "requirepass", "right")
     assert "authentication failed" in (opened(password="wrong").problem or "")
     assert opened(password="right").available
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [Sentinels, StoreCluster])
+def test_a_primary_that_is_lost_is_no_error(kind: type[Group], tmp_path: Path, opened: Callable[..., Store]) -> None:
+    folder = tmp_path / "group"
+    folder.mkdir()
+    with kind(folder) as group:
+        stores = [opened(url=group.url, timeout="200ms") for _ in range(2)]
+        for store in stores:
+            wait_until(lambda store=store: store.available and store.nodes == 2)  # type: ignore[misc]
+        limiters = [RateLimiter(100, store=store, name="all", mode="exact") for store in stores]
+
+        def take(clients: int) -> int:
+            names = [f"client {number}" for number in range(clients)]
+            return sum(bool(limiter.take(name)) for name in names for limiter in limiters for _ in range(100))
+
+        assert 900 <= take(10) <= 1100
+        group.primary().kill()
+        wait_until(lambda: take(1) >= 0 and not all(store.available for store in stores))
+        wait_until(lambda: take(1) >= 0 and all(store.available for store in stores))
+        # A share was admitted meanwhile, and a token comes back every 0.6 s.
+        assert take(10) <= 400
 
 
 def test_names_and_kinds_count_apart(server: Valkey, opened: Callable[..., Store]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from pylae.engine import NativeReservation, NativeStore, NativeStoreLimit
 from pylae.primitives.decision import Decision, Reservation
 from pylae.primitives.given import Clock, count, now
-from pylae.primitives.store import Store
+from pylae.primitives.store import Store, client_of
 
 CheckResult = tuple[bool, int, int | None, int]
 """The figures of a `Decision`, as the engine returns them."""
@@ -61,24 +61,28 @@ class StoreCounter:
     """Counts in a store."""
 
     def __init__(self, store: Store, identity: str, mode: LimitMode, *, sliding: bool) -> None:
-        self._store, self._limit = store, (identity, sliding, mode == "exact")
+        self._client, self._limit = client_of(store), (identity, sliding, mode == "exact")
         self._bound: tuple[NativeStore, NativeStoreLimit] | None = None
 
     def take(self, figures: tuple[Any, ...], cost: int) -> Decision:
-        asked = self._of(self._store.started()).check(figures[0], figures[1], count(cost))
-        return Decision(*(asked if isinstance(asked, tuple) else self._store.wait(asked)[0]))
+        asked = self._of(self._client.started()).check(figures[0], figures[1], count(cost))
+        return Decision(*(asked if isinstance(asked, tuple) else self._client.wait(asked)[0]))
 
     async def take_async(self, figures: tuple[Any, ...], cost: int) -> Decision:
-        asked = self._of(await self._store.started_async()).check(figures[0], figures[1], count(cost))
-        return Decision(*(asked if isinstance(asked, tuple) else (await self._store.wait_async(asked))[0]))
+        asked = self._of(await self._client.started_async()).check(figures[0], figures[1], count(cost))
+        return Decision(*(asked if isinstance(asked, tuple) else (await self._client.wait_async(asked))[0]))
 
     def reserve(self, figures: tuple[Any, ...], cost: int) -> Reservation:
-        asked = self._of(self._store.started()).reserve(figures[0], figures[1], count(cost))
-        return _reservation(*(asked if isinstance(asked, tuple) else self._store.wait(asked)))
+        asked = self._of(self._client.started()).reserve(figures[0], figures[1], count(cost))
+        return _reservation(*(asked if isinstance(asked, tuple) else self._client.wait(asked)))
 
     async def reserve_async(self, figures: tuple[Any, ...], cost: int) -> Reservation:
-        asked = self._of(await self._store.started_async()).reserve(figures[0], figures[1], count(cost))
-        return _reservation(*(asked if isinstance(asked, tuple) else await self._store.wait_async(asked)))
+        asked = self._of(await self._client.started_async()).reserve(figures[0], figures[1], count(cost))
+        return _reservation(*(asked if isinstance(asked, tuple) else await self._client.wait_async(asked)))
+
+    def keys(self) -> int:
+        """Number of keys of all limits of the store that this process knows."""
+        return self._client.keys()
 
     def _of(self, started: NativeStore) -> NativeStoreLimit:
         # A forked process has another one than that of its parent.

@@ -56,7 +56,7 @@ class RateLimiter:
             raise ValueError("`max_clients` has no effect on a limit in a store: write `max_keys` at the store")
         self._native = NativeKeyedLimiter(self._sliding, 1 if self._shared else count(max_clients))
         self._counter = self._shared or OwnCounter(self._native, clock)
-        self._store, self._usual = store, requests_per_minute
+        self._usual = requests_per_minute
 
     async def is_allowed(self, client_id: str, requests_per_minute: int | None = None) -> bool:
         """Returns whether a client may make another request, and counts it if so.
@@ -105,7 +105,7 @@ class RateLimiter:
         """Number of clients in memory, including those that have been idle for a minute. With a store, number of keys
         of all its limits that this process knows.
         """
-        return self._store.keys() if self._store else self._native.keys()
+        return self._shared.keys() if self._shared else self._native.keys()
 
 
 class SlidingWindowRateLimiter(RateLimiter):

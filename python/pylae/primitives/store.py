@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
-import os
-import threading
-import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,17 +12,16 @@ from pylae.cluster.settings import Cluster
 from pylae.config.document.nodes import show_path
 from pylae.config.document.sources import calling
 from pylae.config.models.tls import ServiceTls, Texts
-from pylae.engine import NativeReservation, NativeStore, NativeStoreWait, NativeStoreWakes, PlanError, pass_on_log
-from pylae.errors import ConfigError, EngineError, Problem
+from pylae.engine import NativeStore, PlanError
+from pylae.errors import ConfigError, Problem
 from pylae.primitives.given import count, settings_of
+from pylae.primitives.store_client import StoreClient
 from pylae.units import DurationLike
 
 if TYPE_CHECKING:
     from pylae.settings.fields import ServiceTlsFields
 
 __all__ = ["Store"]
-
-_Decided = tuple[tuple[bool, int, int | None, int], NativeReservation]
 
 
 class Store:
@@ -97,42 +91,32 @@ class Store:
         settings = settings_of(Cluster, {setting: value for setting, value in given.items() if value is not None})
         if max_keys < 1:
             raise ValueError("max_keys must be at least 1")
-        self._plan, self._max_keys = _plan(settings), count(max_keys)
-        self._native: NativeStore | None = None
-        self._closed, self._lock = False, threading.Lock()
-        _STORES.add(self)
+        self._client = StoreClient(_plan(settings), count(max_keys))
 
     @property
     def available(self) -> bool:
         """Whether the store answers."""
-        return self.started().available
+        return self._client.started().available
 
     @property
     def problem(self) -> str | None:
         """Why it does not answer, or None."""
-        return self.started().problem
+        return self._client.started().problem
 
     @property
     def nodes(self) -> int:
         """Number of processes that use the store by this name, this one included. Others are known after a second."""
-        return self.started().nodes
-
-    def keys(self) -> int:
-        """Number of keys of all limits that this process knows, including idle ones."""
-        return 0 if (native := self._native) is None else native.keys()
+        return self._client.started().nodes
 
     def close(self) -> None:
         """Tells the store what it does not know yet, and closes the connection. Limits cannot be used any more.
 
         It happens by itself when the interpreter ends.
         """
-        with self._lock:
-            self._closed, native, self._native = True, self._native, None
-        if native is not None:
-            self._finalizer()
+        self._client.close()
 
     def __enter__(self) -> Self:
-        self.started()
+        self._client.started()
         return self
 
     def __exit__(
@@ -140,64 +124,10 @@ class Store:
     ) -> None:
         self.close()
 
-    def started(self) -> NativeStore:
-        """Returns the engine's side, and starts it if necessary."""
-        if (native := self._native) is not None:
-            return native
-        with self._lock:
-            if self._closed:
-                raise ValueError("the store is closed")
-            if self._native is None:
-                native = NativeStore(self._plan, self._max_keys)
-                threading.Thread(target=pass_on_log, args=(native,), name="pylae-store-log", daemon=True).start()
-                self._finalizer = weakref.finalize(self, native.close)
-                self._native = native
-            return self._native
 
-    async def started_async(self) -> NativeStore:
-        """The same for asyncio."""
-        if (native := self._native) is not None:
-            return native
-        return await asyncio.get_running_loop().run_in_executor(None, self.started)
-
-    def wait(self, asked: NativeStoreWait) -> _Decided:
-        """Waits for a decision."""
-        decided = asked.wait()
-        if decided is None:
-            raise EngineError(_STUCK)
-        return decided
-
-    async def wait_async(self, asked: NativeStoreWait) -> _Decided:
-        """Waits for a decision without blocking the event loop."""
-        try:
-            async with asyncio.timeout(asked.patience):
-                return await _wakes().wait(asked)
-        except TimeoutError:
-            raise EngineError(_STUCK) from None
-        finally:
-            # What a task that was cancelled has got comes back, even if something keeps its frame.
-            asked.abandon()
-
-    def forget(self) -> None:
-        """Has a forked process begin anew: it does not have the threads of its parent."""
-        self._lock = threading.Lock()
-        if self._native is not None:
-            self._finalizer.detach()
-            self._native = None
-
-
-_STUCK = "the store was closed meanwhile, or the thread that drives it does not go on"
-
-_STORES: weakref.WeakSet[Store] = weakref.WeakSet()
-"""Those of this process."""
-
-
-def _forget_all() -> None:
-    for store in tuple(_STORES):
-        store.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
+def client_of(store: Store) -> StoreClient:
+    """Returns what limiters use of a store."""
+    return store._client
 
 
 def _plan(settings: Cluster) -> str:
@@ -221,46 +151,3 @@ def _plan(settings: Cluster) -> str:
     if problems:
         raise ConfigError(problems)
     return compiled
-
-
-class _Wakes:
-    """The tasks of one event loop that wait for a store."""
-
-    def __init__(self) -> None:
-        self._native, self._tokens = NativeStoreWakes(), itertools.count()
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-
-    async def wait(self, asked: NativeStoreWait) -> _Decided:
-        token = next(self._tokens)
-        while (decided := asked.poll(self._native, token)) is None:
-            await self._woken(token)
-        return decided
-
-    async def _woken(self, token: int) -> None:
-        loop = asyncio.get_running_loop()
-        # The loop has the descriptor only while a task waits, so it may be closed at any other time.
-        if not self._waiting:
-            loop.add_reader(self._native.fileno(), self._wake)
-        self._waiting[token] = future = loop.create_future()
-        try:
-            await future
-        finally:
-            del self._waiting[token]
-            if not self._waiting:
-                loop.remove_reader(self._native.fileno())
-
-    def _wake(self) -> None:
-        for token in self._native.take():
-            future = self._waiting.get(token)
-            if future is not None and not future.done():
-                future.set_result(None)
-
-
-_WAKES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Wakes] = weakref.WeakKeyDictionary()
-
-
-def _wakes() -> _Wakes:
-    loop = asyncio.get_running_loop()
-    if (wakes := _WAKES.get(loop)) is None:
-        wakes = _WAKES[loop] = _Wakes()
-    return wakes
