@@ -175,6 +175,9 @@ def test_a_node_that_starts_knows_who_is_registered_from_the_first_request_on(
         assert second.get("/").status == 200
         with pytest.raises(RegistryError, match="1 registered instances"):
             second.gateway.registry.register("all", "http://127.0.0.1:1")
+        third = gateway({**node(store, {}, tmp_path / "third"), "services": {"all": {"instances": [echo.url]}}})
+        third.apply(node(store, HEARTBEAT, tmp_path / "third"))
+        assert third.get("/").status == 200, "also after a change of its configuration"
 
 
 @pytest.mark.long
