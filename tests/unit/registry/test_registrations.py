@@ -207,6 +207,26 @@ def test_a_node_that_was_cut_off_does_not_bring_back_what_was_removed(server: Va
     assert nodes.urls == [[B.url]] * 2
 
 
+def test_a_beat_does_not_bring_back_what_was_removed(server: Valkey) -> None:
+    nodes = Nodes(server)
+    one, two = nodes.all
+    one.register(A)
+    nodes.share()
+    two.way.cut = True
+    two.register(A)
+    nodes.time.now += 0.5
+    assert one.remove(A)
+    one.share()
+    nodes.time.now += 0.5
+    assert two.beat(A), "it has not heard of that"
+    two.way.cut = False
+    nodes.share()
+    assert nodes.urls == [[], []]
+    two.register(A)
+    nodes.share()
+    assert nodes.urls == [[A.url]] * 2
+
+
 def test_what_the_store_forgets_nodes_tell_it_again(server: Valkey) -> None:
     nodes = Nodes(server, 3)
     one, two, three = nodes.all
