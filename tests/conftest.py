@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ os.environ["PYLAE_ADMIN"] = "off"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected files with what came out")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end. Whoever collects garbage need not look at them, which takes 0.25 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
