@@ -21,6 +21,8 @@ FUZZ_SECONDS ?= 60
 # In how many processes `make test-python` runs all tests: one more than cores, as many tests wait.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 PARALLEL = --numprocesses=$(WORKERS) --dist=worksteal
+# Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
+LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
 SEEDS ?= 20000
 CARGO_DENY := 0.20.2
@@ -47,18 +49,18 @@ build: $(VENV)/.$(PROFILE) ## The native module in .venv (PROFILE=release, relea
 test: test-rust test-python ## All tests (development build)
 
 test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuzz targets included
-	cargo test --quiet --workspace --exclude pylae-python
+	cargo test --quiet --workspace
 
 test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters (WORKERS=… or PYTEST_ARGS=…)
 	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(PARALLEL))
 
 # pytest ends with 5 if no test has the mark.
 test-long: $(VENV)/.dev ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
-	PYLAE_CLUSTER_SEEDS=$(SEEDS) cargo test --quiet --package pylae-core --test cluster_simulation -- --include-ignored
+	PYLAE_CLUSTER_SEEDS=$(SEEDS) cargo test --quiet --workspace --test cluster_simulation -- --include-ignored
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS) || test $$? -eq 5
 
 test-install: $(VENV)/.dependencies ## A development wheel in an empty environment: install, check, demo
-	. $(BIN)/activate && maturin build --quiet --locked --profile dev --compatibility linux --out target/wheels/dev
+	. $(BIN)/activate && maturin build --quiet --locked --profile dev $(LIKE_TESTS) --compatibility linux --out target/wheels/dev
 	$(PYTHON) release/try_wheel.py $$(ls -t target/wheels/dev/*.whl | head -1)
 
 test-wheel: wheel ## The wheel in an empty environment, and all tests of Python against it (PYTHON=python3.13 …)
@@ -139,5 +141,5 @@ $(PACKAGING)/.dependencies: release/requirements.lock
 BUILDS := $(addprefix $(VENV)/.,dev release release-dev)
 $(BUILDS): $(VENV)/.%: $(VENV)/.dependencies $(NATIVE_SOURCES) pyproject.toml
 	@echo 'building the native module (profile $*; some minutes the first time)'
-	. $(BIN)/activate && maturin develop --quiet --locked --profile $*
+	. $(BIN)/activate && maturin develop --quiet --locked --profile $* $(if $(filter dev,$*),$(LIKE_TESTS))
 	rm -f $(BUILDS) && touch $@

@@ -190,3 +190,19 @@ def test_types_are_found(tmp_path: Path) -> None:
         tmp_path, lib="pub struct A<'a> { b: B }\nenum C { D }\nimpl E for F { type G = u8; }\npub(crate) type H = u8;"
     )
     assert crates.modules[("pylae_a",)].types == {"A": True, "C": False, "H": True}
+
+
+def test_the_crates_of_the_development_build_are_those_that_cargo_test_builds() -> None:
+    """Were a feature of one crate another, cargo would build it twice, and all that use it: minutes for everybody."""
+    features = re.findall(r"^LIKE_TESTS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    module = _resolved("--edges=normal,build", "--package=pylae-python", *features.split())
+    other = module - _resolved("--edges=normal,build,dev", "--workspace")
+    assert [line for line in sorted(other) if not line.startswith("pylae-python ")] == []
+
+
+def _resolved(*selection: str) -> set[str]:
+    """The crates of a selection, each with its version and the features that cargo resolves for it."""
+    command = ["cargo", "tree", "--quiet", "--locked", "--prefix=none", "--no-dedupe", "--format={p} {f}", *selection]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines())
