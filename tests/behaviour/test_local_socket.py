@@ -246,17 +246,18 @@ def test_killed_and_started_again(start: Start, tmp_path: Path, home: Path) -> N
     assert pylae(folder, "status").returncode == 3
 
 
-def test_where_no_gateway_runs_it_is_said_in_one_line(tmp_path: Path) -> None:
+def test_where_no_gateway_runs_it_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = pylae(tmp_path, "status")
     assert (told.returncode, told.stderr.splitlines()[0]) == (3, "pylae: no gateway of this directory is running")
     (tmp_path / "pylae.yaml").write_text("routes: [")
     (tmp_path / "gateway.py").write_text("raise SystemExit('executed')\n")
+    monkeypatch.chdir(tmp_path)
     for arguments in ([], ["-c", "gateway.py"], ["-c", "nowhere.yaml"]):
         for verb in (["status"], ["top"], ["tail"], ["drain", "a", "b:1"], ["purge", "--all"], ["reload"]):
-            told = pylae(tmp_path, *verb, *arguments)
+            said = CliRunner().invoke(main, [*verb, *arguments], catch_exceptions=False)
             file = arguments[-1] if arguments else "pylae.yaml"
-            assert told.returncode == 3, told.stderr
-            message, hint = told.stderr.splitlines()
+            assert (said.exit_code, said.stdout) == (3, ""), said.output
+            message, hint = said.stderr.splitlines()
             assert message == f"pylae: no gateway is running with {file}"
             assert f"pylae run {file}" in hint
     told = pylae(tmp_path, "status", "--state", "nothing")
