@@ -105,6 +105,15 @@ impl Lending {
     /// Notes what the store has leased: `wanted` was asked for. It may hold more of that generation, for takes.
     pub(super) fn add(&mut self, generation: u64, leased: u32, until: u64, wanted: u32) {
         self.plenty = leased >= wanted;
+        for lease in &mut self.leases {
+            if generation == 0 || lease.generation + 1 < generation {
+                // The store does not hold it any more: it was emptied, or has written it off.
+                lease.unused = 0;
+            }
+        }
+        if generation == 0 {
+            return;
+        }
         if let Some(lease) = self.of(generation) {
             lease.unused = lease.unused.saturating_add(leased);
             lease.until = lease.until.max(until);
@@ -184,5 +193,25 @@ impl Lending {
     /// Forgets all leases.
     pub(super) fn drop_leases(&mut self) {
         self.leases = Default::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTIL: u64 = 2_000_000_000;
+
+    #[test]
+    fn what_the_store_does_not_hold_any_more_is_not_used() {
+        for (generation, unused) in [(0, 0), (9, 45), (10, 45), (11, 45), (12, 0)] {
+            let mut lending = Lending::default();
+            lending.add(10, 50, UNTIL, 50);
+            assert_eq!(lending.take(5, 0), Some(10));
+            lending.spend(10, 5);
+            lending.add(generation, 0, UNTIL, 0);
+            assert_eq!(lending.unused(0), unused, "{generation}");
+            assert_eq!(lending.report(0), [LeaseReport { generation: 10, count: 5 }], "what was used is told");
+        }
     }
 }

@@ -1,0 +1,1 @@
+"""Commands that measure several gateways with one store."""
