@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", re.ASCII)
@@ -86,6 +86,19 @@ def _positive_duration(value: object) -> timedelta:
     return span
 
 
+def between(least: timedelta, most: timedelta = _LONGEST) -> AfterValidator:
+    """Returns the bounds of a duration, for its annotation. Both may be reached."""
+
+    def check(span: timedelta) -> timedelta:
+        if span < least:
+            raise ValueError(f"must be at least {duration(least)}")
+        if span > most:
+            raise ValueError(f"must be at most {duration(most)}")
+        return span
+
+    return AfterValidator(check)
+
+
 def parse_size(value: object) -> int:
     """Returns a number of bytes from a whole number or a text such as "10MB".
 
@@ -108,6 +121,12 @@ def size(number: int) -> str:
     """Returns a number of bytes as people write it: in the largest unit that gives a whole number, such as `10MB`."""
     unit = next((unit for unit in ("T", "G", "M", "K") if number and number % 1024 ** _POWER[unit] == 0), "")
     return f"{number // 1024 ** _POWER[unit]}{unit}B" if unit else str(number)
+
+
+def duration(span: timedelta) -> str:
+    """Returns a duration as people write it: in seconds, or below one in milliseconds, such as `5ms`."""
+    seconds = span.total_seconds()
+    return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
 def counted(number: int, things: str) -> str:

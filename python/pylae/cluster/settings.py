@@ -13,7 +13,7 @@ from pylae.config.document.nodes import Step
 from pylae.config.models.base import Settings, refusal
 from pylae.config.models.tls import ServiceTls, Texts
 from pylae.config.origin import Origin, PlanPart
-from pylae.units import Duration
+from pylae.units import Duration, between
 
 if TYPE_CHECKING:
     from pylae.settings.fields import ClusterFields
@@ -136,14 +136,10 @@ class Cluster(Settings):
     """Password of the Sentinels, if they have one."""
     tls: ServiceTls | None = None
     """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `valkeys`."""
-    timeout: Annotated[Duration, Field(ge=timedelta(milliseconds=5), le=timedelta(seconds=10))] = timedelta(
-        milliseconds=50
-    )
+    timeout: Annotated[Duration, between(timedelta(milliseconds=5), timedelta(seconds=10))] = timedelta(milliseconds=50)
     """How long a node waits for an answer of the store. After that, and as long as the store does not answer, each
     limit does what `on_store_error` says."""
-    flush: Annotated[Duration, Field(ge=timedelta(milliseconds=1), le=timedelta(seconds=1))] = timedelta(
-        milliseconds=20
-    )
+    flush: Annotated[Duration, between(timedelta(milliseconds=1), timedelta(seconds=1))] = timedelta(milliseconds=20)
     """How often a node tells the store what limits with `mode: fast` have admitted. More often means fewer requests
     beyond a limit, and more work for the store."""
     on_store_error: Literal["share", "allow", "deny"] = "share"

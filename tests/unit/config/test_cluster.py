@@ -63,7 +63,8 @@ def test_what_is_no_store_is_said(store: str, message: str, hint: str) -> None:
         ({"user": "a"}, "`user` needs `password`"),
         ({"name": "a b"}, "name"),
         ({"node": "a b"}, "node"),
-        ({"timeout": "1ms"}, "timeout"),
+        ({"timeout": "1ms"}, "timeout: must be at least 5ms"),
+        ({"flush": "2s"}, "flush: must be at most 1s"),
         ({"password": ""}, "must have 1 to 512 characters"),
     ],
 )

@@ -21,7 +21,7 @@ from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
-from pylae.units import ByteSize, Duration, Wait
+from pylae.units import ByteSize, Duration, Wait, between
 
 if TYPE_CHECKING:
     from pylae.settings.fields import ConfigFields, Http2LimitsFields, LimitsFields, ListenerFields
@@ -118,7 +118,7 @@ class Limits(Settings):
     (503), at 95 % it accepts no connections. The default is the limit of the control group, if there is one."""
     drain_timeout: Wait = timedelta(seconds=30)
     """How long requests in progress may take to finish after a stop."""
-    stuck_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=10)
+    stuck_timeout: Annotated[Duration, between(timedelta(seconds=1))] = timedelta(seconds=10)
     """How long a hook may block a worker. After that, the gateway resets the worker's connections and starts another
     thread in its place."""
     http2: Http2Limits = Http2Limits()
