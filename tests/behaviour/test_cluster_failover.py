@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import gc
-import itertools
 import statistics
 import sys
-import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from support.instance import RawInstance
+from support.outage import KEYS, Start, is_available, load, start_nodes
 from support.peer import wait_until
-from support.running import Running
 from support.valkeys import Group, Sentinels, StoreCluster
 
-Start = Callable[..., Running]
-KEYS = 30
 KILLS = 10
-
-
-class Seen(NamedTuple):
-    """An answer."""
-
-    node: int
-    key: int
-    began: float
-    ended: float
-    status: int
-
-
-@dataclass
-class Load:
-    """Requests to gateways without a pause, by keys in turn, and the answers."""
-
-    seen: list[Seen] = field(default_factory=list)
-    failures: list[BaseException] = field(default_factory=list)
-
-    def goes_on(self) -> None:
-        """Waits until each key had further answers."""
-        before = len(self.seen)
-        wait_until(lambda: len(self.seen) > before + 20 * KEYS)
 
 
 @pytest.fixture(params=[Sentinels, StoreCluster], ids=["sentinel", "cluster"])
@@ -57,58 +25,11 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
         yield servers
 
 
-def start(
-    gateway: Start, instance: RawInstance, url: str, on_store_error: str, limit: object, **cluster: object
-) -> list[Running]:
-    """Two nodes."""
-    name = str(uuid.uuid4())
-    config = {
-        "cluster": {"name": name, "store": url, "on_store_error": on_store_error, **cluster},
-        "routes": [{"name": "all", "prefix": "/", "service": "all", "rate_limit": limit}],
-    }
-    started = [gateway(config, all=instance) for _ in range(2)]
-    wait_until(lambda: all(node.gateway.stats()["store"]["nodes"] == 2 for node in started))
-    return started
-
-
-@contextmanager
-def load(started: Sequence[Running]) -> Iterator[Load]:
-    """Asks each gateway without a pause, a client each."""
-    load, stop = Load(), threading.Event()
-
-    def ask(number: int, node: Running) -> None:
-        try:
-            with node.connect() as peer:
-                for key in itertools.cycle(range(KEYS)):
-                    if stop.is_set():
-                        return
-                    began = time.perf_counter()
-                    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Key: %d\r\n\r\n" % key)
-                    status = peer.read_answer().status
-                    load.seen.append(Seen(number, key, began, time.perf_counter(), status))
-        except BaseException as error:
-            load.failures.append(error)
-            raise
-
-    threads = [threading.Thread(target=ask, args=pair) for pair in enumerate(started)]
-    # A collection of so many objects takes half a second, in which all clients wait.
-    gc.disable()
-    for thread in threads:
-        thread.start()
-    try:
-        yield load
-    finally:
-        gc.enable()
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("on_store_error", ["deny", "share", "allow"])
 def test_primaries_die_under_load(gateway: Start, instance: RawInstance, group: Group, on_store_error: str) -> None:
     limit = {"limit": 100000, "per": "365d", "key": "header:x-key", "mode": "exact"}
-    started = start(gateway, instance, group.url, on_store_error, limit)
+    started = start_nodes(gateway, instance, [group.url] * 2, limit, on_store_error=on_store_error)
     quiet, longest, gone, late = [], [], [], []
     with load(started) as seen:
         for _ in range(KILLS):
@@ -120,7 +41,7 @@ def test_primaries_die_under_load(gateway: Start, instance: RawInstance, group: 
             primary.kill()
             wait_until(group.serves)
             served = time.perf_counter()
-            wait_until(lambda: all(node.gateway.stats()["store"]["available"] for node in started))
+            wait_until(lambda: all(map(is_available, started)))
             seen.goes_on()
             told = seen.seen[first:]
             longest.append(max(answer.ended - answer.began for answer in told))
@@ -141,7 +62,7 @@ def test_primaries_die_under_load(gateway: Start, instance: RawInstance, group: 
     found = Counter(answer.status for answer in seen.seen)
     assert set(found) == ({200, 429} if on_store_error == "deny" else {200}), found
     strict = {"limit": 60, "per": "365d", "key": "global", "mode": "exact"}
-    started = start(gateway, instance, group.url, "deny", strict, timeout="2s")
+    started = start_nodes(gateway, instance, [group.url] * 2, strict, timeout="2s")
     assert Counter(node.get("/").status for _ in range(60) for node in started) == {200: 60, 429: 60}
 
 
@@ -150,7 +71,7 @@ def test_a_server_that_is_lost_concerns_its_keys_only(gateway: Start, instance: 
     # Nobody takes over while the test runs.
     with StoreCluster(tmp_path, node_timeout=60_000) as group:
         limit = {"limit": 8, "per": "365d", "key": "header:x-key", "mode": "exact"}
-        started = start(gateway, instance, group.url, "deny", limit, timeout="2s")
+        started = start_nodes(gateway, instance, [group.url] * 2, limit, on_store_error="deny", timeout="2s")
 
         def ask() -> list[set[int]]:
             """What comes of a request to each node, by key."""
@@ -159,7 +80,7 @@ def test_a_server_that_is_lost_concerns_its_keys_only(gateway: Start, instance: 
         assert ask() == [{200}] * KEYS
         lost = group.primary()
         lost.kill()
-        wait_until(lambda: not any(node.gateway.stats()["store"]["available"] for node in started))
+        wait_until(lambda: not any(map(is_available, started)))
         found = ask()
         assert found.count({429}) + found.count({200}) == KEYS
         assert 0 < found.count({429}) < KEYS * 2 / 3

@@ -131,7 +131,7 @@ class StoreCluster(Group):
     def __init__(self, folder: Path, node_timeout: int = SOON) -> None:
         super().__init__(folder)
         self._turn = -1
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout))
+        options: tuple[str, ...] = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout))
         options += ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
         for _ in range(6):
             self.add(*options)
