@@ -1,4 +1,4 @@
-"""Gateways under load while servers of their store die, one after the other, and are replaced."""
+"""Gateways under load while servers of their store are lost, one after the other, and replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,28 @@ import pytest
 from support.instance import RawInstance
 from support.outage import KEYS, Start, is_available, load, start_nodes
 from support.peer import wait_until
+from support.valkey import Valkey
 from support.valkeys import Group, Sentinels, StoreCluster
 
-KILLS = 10
+LOSSES = 10
+ERRORS = ["deny", "share", "allow"]
+Loss = Callable[[Valkey], AbstractContextManager[None]]
+
+
+@contextmanager
+def kill(server: Valkey) -> Iterator[None]:
+    """It dies, and is started again later."""
+    server.kill()
+    yield
+    assert server.start()
+
+
+@contextmanager
+def freeze(server: Valkey) -> Iterator[None]:
+    """It does not answer, and does not know later that it was replaced."""
+    server.freeze()
+    yield
+    server.thaw()
 
 
 @pytest.fixture(params=[Sentinels, StoreCluster], ids=["sentinel", "cluster"])
@@ -25,39 +45,44 @@ def group(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Group]:
         yield servers
 
 
+def tell(what: str, times: list[float]) -> None:
+    """Prints the figures of all rounds."""
+    figures = f"at most {max(times):.3f} s, median {statistics.median(times):.3f} s"
+    print(f"  {what}: {figures}: {[round(one, 3) for one in times]}", file=sys.stderr)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("on_store_error", ["deny", "share", "allow"])
-def test_primaries_die_under_load(gateway: Start, instance: RawInstance, group: Group, on_store_error: str) -> None:
+@pytest.mark.parametrize(("how", "on_store_error"), [*((kill, one) for one in ERRORS), (freeze, "deny")])
+def test_primaries_are_lost_under_load(
+    gateway: Start, instance: RawInstance, group: Group, how: Loss, on_store_error: str
+) -> None:
     limit = {"limit": 100000, "per": "365d", "key": "header:x-key", "mode": "exact"}
     started = start_nodes(gateway, instance, [group.url] * 2, limit, on_store_error=on_store_error)
-    quiet, longest, gone, late = [], [], [], []
+    quiet, longest, refused, late = [], [], [], []
     with load(started) as seen:
-        for _ in range(KILLS):
+        for _ in range(LOSSES):
             before = len(seen.seen)
             seen.goes_on()
-            quiet.append(max(answer.ended - answer.began for answer in seen.seen[before:]))
             first, primary = len(seen.seen), group.primary()
-            killed = time.perf_counter()
-            primary.kill()
-            wait_until(group.serves)
-            served = time.perf_counter()
-            wait_until(lambda: all(map(is_available, started)))
-            seen.goes_on()
+            began = time.perf_counter()
+            with how(primary):
+                wait_until(group.serves)
+                served = time.perf_counter()
+                wait_until(lambda: all(map(is_available, started)))
+                seen.goes_on()
             told = seen.seen[first:]
+            quiet.append(max(answer.ended - answer.began for answer in seen.seen[before:first]))
             longest.append(max(answer.ended - answer.began for answer in told))
-            last_refused = max((answer.began for answer in told if answer.status == 429), default=killed)
-            gone.append(last_refused - killed)
-            late.append(last_refused - served)
-            group.restart(primary)
-    print(f"{type(group).__name__}, {on_store_error}: {len(seen.seen)} answers", file=sys.stderr)
-    for what, times in (
-        ("longest answer before", quiet),
-        ("longest answer", longest),
-        ("refused for", gone),
-        ("after the new primary", late),
-    ):
-        figures = f"at most {max(times):.3f} s, median {statistics.median(times):.3f} s"
-        print(f"  {what}: {figures}: {[round(one, 3) for one in times]}", file=sys.stderr)
+            if last := [answer.began for answer in told if answer.status == 429]:
+                refused.append(last[-1] - began)
+                late.append(max(0.0, last[-1] - served))
+            group.take_back(primary)
+    print(f"{type(group).__name__}, {how.__name__}, {on_store_error}: {len(seen.seen)} answers", file=sys.stderr)
+    tell("longest answer before", quiet)
+    tell("longest answer", longest)
+    if refused:
+        tell("refused for", refused)
+        tell("after the new primary", late)
     assert not seen.failures
     found = Counter(answer.status for answer in seen.seen)
     assert set(found) == ({200, 429} if on_store_error == "deny" else {200}), found

@@ -23,6 +23,7 @@ class Valkey:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self._options = options
+        self._is_frozen = False
         # Another process may take the port meanwhile.
         for _ in range(10):
             with socket.create_server(("127.0.0.1", 0)) as free:
@@ -58,9 +59,9 @@ class Valkey:
         return [*plain, "--save", "", *self._options]
 
     @property
-    def is_running(self) -> bool:
-        """True unless it was killed."""
-        return self._process.poll() is None
+    def answers(self) -> bool:
+        """True unless it was killed or frozen."""
+        return self._process.poll() is None and not self._is_frozen
 
     def ask(self, *words: str | bytes | int) -> object:
         """Sends a command over a connection of its own and returns what the server answers; an error is raised."""
@@ -75,10 +76,12 @@ class Valkey:
     def freeze(self) -> None:
         """Stops it in the middle of what it does; connections stay open."""
         self._process.send_signal(signal.SIGSTOP)
+        self._is_frozen = True
 
     def thaw(self) -> None:
         """Lets it go on."""
         self._process.send_signal(signal.SIGCONT)
+        self._is_frozen = False
 
     def kill(self) -> None:
         """Ends it with SIGKILL: whatever it was doing breaks off, and all is lost."""

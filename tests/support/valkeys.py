@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,8 +35,8 @@ class Group:
         """True if there is a primary for all keys."""
         raise NotImplementedError
 
-    def restart(self, server: Valkey) -> None:
-        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
+    def take_back(self, server: Valkey) -> None:
+        """Makes a server a replica that was replaced and answers again, and waits until nothing is missing."""
         raise NotImplementedError
 
     def add(self, *options: str) -> Valkey:
@@ -82,14 +81,12 @@ class Sentinels(Group):
 
     def serves(self) -> bool:
         """True if the server that the Sentinels name is a primary."""
-        with contextlib.suppress(OSError):
-            role = self.primary().ask("ROLE")
-            return isinstance(role, list) and role[0] == b"master"
-        return False
+        primary = self.primary()
+        role = primary.ask("ROLE") if primary.answers else []
+        return isinstance(role, list) and b"master" in role
 
-    def restart(self, server: Valkey) -> None:
-        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
-        assert server.start()
+    def take_back(self, server: Valkey) -> None:
+        """Makes a server a replica that was replaced and answers again, and waits until nothing is missing."""
         # The Sentinels would say so too, some seconds later.
         server.ask("REPLICAOF", "127.0.0.1", self.primary().port)
         wait_until(lambda: _is_in_sync(server))
@@ -159,15 +156,14 @@ class StoreCluster(Group):
         return primaries[self._turn % len(primaries)]
 
     def _primaries(self) -> list[Valkey]:
-        return [one for one in self.servers if one.is_running and b"myself,master" in _nodes(one)]
+        return [one for one in self.servers if one.answers and b"myself,master" in _nodes(one)]
 
     def serves(self) -> bool:
         """True if three of the servers that are there are primaries."""
         return len(self._primaries()) == 3
 
-    def restart(self, server: Valkey) -> None:
-        """Starts a server again that was killed, and waits until it is a replica and nothing is missing."""
-        assert server.start()
+    def take_back(self, server: Valkey) -> None:
+        """Makes a server a replica that was replaced and answers again, and waits until nothing is missing."""
         wait_until(lambda: all(_is_whole(one) for one in self.servers))
         wait_until(lambda: _is_in_sync(server))
 
