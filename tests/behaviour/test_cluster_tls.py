@@ -13,7 +13,7 @@ import pytest
 from support.instance import RawInstance
 from support.running import Running
 from support.tls import Authority
-from support.valkey import SecureRedis
+from support.valkey import SecureRedis, SecureSentinel
 
 Start = Callable[..., Running]
 LIMIT = {"limit": 60, "per": "365d", "key": "global", "mode": "exact"}
@@ -63,6 +63,18 @@ def test_nodes_share_a_limit_over_tls(node: Callable[..., Running], store: Secur
     started = [node(store.url, tls) for _ in range(2)]
     assert [problem(one) for one in started] == ["None", "None"]
     assert Counter(one.get("/").status for _ in range(60) for one in started) == {200: 60, 429: 60}
+
+
+@pytest.mark.long
+def test_nodes_find_a_primary_over_tls(
+    node: Callable[..., Running], store: SecureRedis, files: Files, tmp_path: Path
+) -> None:
+    (tmp_path / "sentinel").mkdir()
+    with SecureSentinel(tmp_path / "sentinel", store, files.authority, files.server) as sentinel:
+        tls = {"ca": str(files.authority.file), **files.node}
+        started = [node(sentinel.url, tls) for _ in range(2)]
+        assert [problem(one) for one in started] == ["None", "None"]
+        assert Counter(one.get("/").status for _ in range(60) for one in started) == {200: 60, 429: 60}
 
 
 WRONG = {

@@ -127,6 +127,25 @@ class SecureRedis(Valkey):
         return [*plain, *secure, *self._options]
 
 
+class SecureSentinel(SecureRedis):
+    """A Sentinel that knows a Redis as `main`, and speaks TLS as that does."""
+
+    _ready = "+monitor master"
+
+    def __init__(self, folder: Path, primary: SecureRedis, authority: Authority, certificate: dict[str, str]) -> None:
+        self._file = folder / "sentinel.conf"
+        self._file.write_text(f"sentinel monitor main 127.0.0.1 {primary.port} 1\n", encoding="utf-8")
+        super().__init__(folder, authority, certificate, "--sentinel", "--tls-replication", "yes")
+
+    @property
+    def url(self) -> str:
+        """What `cluster.store` says."""
+        return f"valkeys+sentinel://127.0.0.1:{self.port}/main"
+
+    def _arguments(self) -> list[str]:
+        return [str(self._file), *super()._arguments()]
+
+
 def _value(answer: BinaryIO) -> object:
     line = answer.readline()
     kind, text = line[:1], line[1:-2]
