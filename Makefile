@@ -18,9 +18,10 @@ TARGET ?= $(shell uname -m)-unknown-linux-$(if $(findstring musllinux,$(PLATFORM
 UNWINDER = $(if $(findstring musllinux,$(PLATFORM)),,-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
-# In how many processes `make test-python` runs all tests: one more than cores, as many tests wait.
+# In how many processes `make test-python` runs all tests: one more than cores, as many tests wait. Those of a module
+# share what it has set up, such as the findings of a type checker.
 WORKERS ?= $(shell expr $$(nproc) + 1)
-PARALLEL = --numprocesses=$(WORKERS) --dist=worksteal
+PARALLEL = --numprocesses=$(WORKERS) --dist=loadscope
 # Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
 LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
@@ -48,6 +49,8 @@ build: $(VENV)/.$(PROFILE) ## The native module in .venv (PROFILE=release, relea
 
 test: test-rust test-python ## All tests (development build)
 
+# Those of the proxy wait more than they work.
+test-rust: export RUST_TEST_THREADS ?= $(shell expr 4 \* $$(nproc))
 test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuzz targets included
 	cargo test --quiet --workspace
 
