@@ -7,6 +7,10 @@ PylaeError
 ├── HookError     a hook or plugin is not usable
 ├── HTTPError     raised by a hook to answer its request
 ├── RegistryError an instance cannot be registered
+├── StoreError    the store cannot be used as it is
+│   ├── CompactedError          a watch begins before what the store still knows
+│   ├── LeaseExpiredError       a lease is over
+│   └── StoreUnavailableError   the store does not answer
 └── UnavailableError   a circuit breaker or load balancer lets nothing through
     └── CircuitBreakerOpenError   a circuit breaker is open
 """
@@ -80,6 +84,26 @@ class ConflictError(PylaeError):
 
 class RegistryError(PylaeError):
     """An instance cannot be registered."""
+
+
+class StoreError(PylaeError):
+    """The store cannot be used as it is, or was called wrongly. `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+class CompactedError(StoreError):
+    """The store has forgotten events that a watch still needs: read everything again, and watch from there."""
+
+
+class LeaseExpiredError(StoreError):
+    """A lease is over, and with it the keys that were put with it."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer, or not in time. What was to be changed may have been changed: read it again."""
 
 
 class EngineError(PylaeError):

@@ -29,6 +29,7 @@ VERBS = (
     "run",
     "schema",
     "status",
+    "store",
     "tail",
     "token",
     "top",

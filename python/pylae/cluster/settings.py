@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Unpack
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Unpack
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from pylae.config.document.nodes import Step
+from pylae.config.models.address import server_of
 from pylae.config.models.base import Settings, refusal
 from pylae.config.models.tls import ServiceTls, Texts
 from pylae.config.origin import Origin, PlanPart
@@ -23,7 +23,6 @@ _HINT = (
     "with valkeys in place of valkey for TLS"
 )
 _SCHEME = re.compile(r"(?:valkey|redis)(?P<tls>s?)(?:\+(?P<kind>sentinel|cluster))?")
-_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _MOST_SERVERS = 16
 
@@ -52,7 +51,7 @@ def store_url(text: str) -> StoreUrl:
     kind = found["kind"] or "single"
     authority, _, path = rest.partition("/")
     names = authority.split(",")
-    servers = tuple(_server(name, _PORTS[kind]) for name in names)
+    servers = tuple(server_of(name, _PORTS[kind], _HINT) for name in names)
     if kind == "single" and len(servers) > 1:
         raise refusal(
             "has several servers", "several are Sentinels, valkey+sentinel://, or a Cluster, valkey+cluster://"
@@ -72,19 +71,6 @@ def store_url(text: str) -> StoreUrl:
     if kind == "cluster" and database:
         raise refusal("a Cluster has no databases but 0", "leave out the number")
     return StoreUrl(kind, bool(found["tls"]), servers, primary, database)
-
-
-def _server(text: str, port: int) -> tuple[str, int]:
-    found = _SERVER.fullmatch(text.strip())
-    if not found or int(found["port"] or port) not in range(1, 65536):
-        raise refusal("has a server that is not HOST or HOST:PORT", _HINT)
-    host = found["host"]
-    if host.startswith("["):
-        try:
-            host = str(ipaddress.IPv6Address(host.strip("[]")))
-        except ValueError:
-            raise refusal("has a server that is not HOST or HOST:PORT", _HINT) from None
-    return host.lower(), int(found["port"] or port)
 
 
 def _url(text: str) -> str:

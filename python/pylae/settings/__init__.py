@@ -51,6 +51,7 @@ from pylae.policies.validation import JsonBody, Validation
 from pylae.registry.kinds import Discovery
 from pylae.settings import sources
 from pylae.settings.sources import *  # noqa: F403 (one for each kind that there is)
+from pylae.store.settings import StoreSettings
 
 __all__ = [
     "AccessLog",
@@ -113,6 +114,7 @@ __all__ = [
     "SplitSticky",
     "StaticResponse",
     "Sticky",
+    "StoreSettings",
     "Thresholds",
     "Transform",
     "Validation",

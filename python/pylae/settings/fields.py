@@ -58,6 +58,7 @@ from pylae.registry.docker import DockerDiscovery
 from pylae.registry.file import FileDiscovery
 from pylae.registry.heartbeat import HeartbeatDiscovery
 from pylae.registry.kinds import Discovery
+from pylae.store.settings import StoreSettings
 from pylae.units import DurationLike, RateLike, SizeLike
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -1524,6 +1525,23 @@ class AdminFields(TypedDict, total=False):
     may use, besides those that the current configuration has already."""
 
 
+class StoreSettingsFields(TypedDict, total=False):
+    """Fields of `StoreSettings`."""
+
+    url: str
+    """`sqlite` for a file in the state folder. `postgresql://host:port/database` for a schema `pylae` in a database, or
+    `…/database/schema`. `etcd://host:port,host:port` for the servers of etcd, where all keys begin with `/pylae/`, or
+    `…/word`. `postgresql+tls` and `etcd+tls` mean TLS."""
+    user: str | None
+    """User of PostgreSQL or etcd."""
+    password: str | SecretStr | None
+    """Password of the user."""
+    tls: ServiceTlsLike | None
+    """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `+tls`."""
+    timeout: DurationLike
+    """How long the store may take for an answer."""
+
+
 class ConfigFields(TypedDict, total=False):
     """Fields of `Config`."""
 
@@ -1577,6 +1595,9 @@ class ConfigFields(TypedDict, total=False):
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
     the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The
     default is a folder for this gateway in the user's state directory."""
+    store: StoreSettingsLike
+    """Where the gateway keeps what people change: SQLite in the state folder, or PostgreSQL or etcd for several
+    gateways. Like `user`, this setting belongs to the node, and a change needs a restart."""
 
 
 class CallOptionsFields(TypedDict, total=False):
@@ -1794,6 +1815,8 @@ ThresholdsLike: TypeAlias = Thresholds | ThresholdsFields
 """What stands for `Thresholds`, and that itself."""
 AdminLike: TypeAlias = Admin | AdminFields | str
 """What stands for `Admin`, and that itself."""
+StoreSettingsLike: TypeAlias = StoreSettings | StoreSettingsFields | str
+"""What stands for `StoreSettings`, and that itself."""
 ConfigLike: TypeAlias = Config | ConfigFields
 """What stands for `Config`, and that itself."""
 CallOptionsLike: TypeAlias = CallOptions | CallOptionsFields

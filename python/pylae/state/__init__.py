@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pylae.errors import ConfigError, Problem
@@ -44,7 +44,7 @@ def folder_of(configuration: str | Path, setting: str | None) -> Path:
 
 
 @contextlib.contextmanager
-def _beside(file: Path) -> Iterator[tuple[Path, int]]:
+def temporary(file: Path) -> Iterator[tuple[Path, int]]:
     """Yields a temporary file next to the one that it will replace, and its descriptor. Removes it if it is not used.
 
     It is locked meanwhile, so that `sweep` sees that a process still works on it. The lock ends with the process.
@@ -103,22 +103,22 @@ def _is_left(file: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(file: Path, data: bytes, *, durable: bool = True) -> Iterator[Callable[[], None]]:
+def replacing(file: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> Iterator[Callable[[], None]]:
     """Yields a function that replaces a file. Everything is on the disk before, so that little can fail.
 
     Readers see the old or the new content, now and after a crash. Without `durable`, this does not hold for a power
     loss. Raises OSError.
     """
-    with _beside(file) as (beside, descriptor):
+    with temporary(file) as (beside, descriptor):
         with open(descriptor, "wb", closefd=False) as opened:
-            opened.write(data)
+            opened.writelines([data] if isinstance(data, bytes) else data)
         if durable:
             os.fsync(descriptor)
 
         def replace() -> None:
             beside.replace(file)
             if durable:
-                _settle(file.parent)
+                settle(file.parent)
 
         yield replace
 
@@ -133,10 +133,10 @@ def remove(file: Path) -> None:
     """Removes a file if it exists. Raises OSError."""
     with acting(), contextlib.suppress(FileNotFoundError):
         file.unlink()
-        _settle(file.parent)
+        settle(file.parent)
 
 
-def _settle(folder: Path) -> None:
+def settle(folder: Path) -> None:
     """Makes the names in a folder outlive a power loss. A failure is only logged, because the names have changed
     already.
     """
@@ -173,7 +173,7 @@ def keep_secret(file: Path, secret: str, what: str) -> str:
 
     Raises OSError, and ConfigError as `kept_secret`.
     """
-    with _beside(file) as (beside, descriptor):
+    with temporary(file) as (beside, descriptor):
         with open(descriptor, "w", encoding="ascii", closefd=False) as opened:
             opened.write(secret + "\n")
         try:

@@ -24,7 +24,8 @@ from pylae.registry.kinds import Discovery, is_loaded, kind
 At = tuple[Step, ...]
 Audience = Literal["instances", "clients", "plugin", "admin", "store"]
 """Who sees a setting: `instances` (services, mirrors, and code that handles requests), `clients`, `plugin` (whatever
-the plugin's settings make it talk to), `admin` (users of the admin API), `store` (the store of the cluster)."""
+the plugin's settings make it talk to), `admin` (users of the admin API), `store` (the store of the cluster, or the
+gateway's own)."""
 ANY = "*"
 """The last word of a destination that is open: any Host, or any client."""
 End = tuple[str, ...]
@@ -90,6 +91,8 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("admin",): frozenset({"admin"}),
     ("cluster",): frozenset({"store"}),
     ("cluster", "tls", "ca"): _NOBODY,
+    ("store",): frozenset({"store"}),
+    ("store", "tls", "ca"): _NOBODY,
     ("services",): _INSTANCES,
     # An instance, or a list of them, is short for the service.
     ("services", "*", ""): _NOBODY,
@@ -259,9 +262,12 @@ class Audiences:
         if self._config.admin:
             yield ("admin", self._config.admin.address, str(self._config.admin.remote))
 
-    def _store(self, _path: At) -> Iterator[End]:
-        if cluster := self._config.cluster:
-            yield ("store", cluster.store, _said(cluster.tls or ServiceTls(), ("cert", "key", "min_version")))
+    def _store(self, path: At) -> Iterator[End]:
+        own, cluster = self._config.store, self._config.cluster
+        if path[0] == "store":
+            yield ("store", own.url, _said(own.transport, ("cert", "key", "min_version")))
+        elif cluster:
+            yield ("cluster", cluster.store, _said(cluster.tls or ServiceTls(), ("cert", "key", "min_version")))
 
 
 _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {

@@ -32,6 +32,9 @@ FILES: tuple[At, ...] = (
     ("cluster", "tls", "ca"),
     ("cluster", "tls", "cert"),
     ("cluster", "tls", "key"),
+    ("store", "tls", "ca"),
+    ("store", "tls", "cert"),
+    ("store", "tls", "key"),
     ("services", "*", "tls", "ca"),
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
@@ -54,7 +57,7 @@ _VOID: Mapping[Audience, str] = {
     "clients": "who can read it (listeners, authentication, access lists)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
     "admin": "who can see it (address of the admin API)",
-    "store": "which store it is sent to (store, tls)",
+    "store": "which store it is sent to (store, url, tls)",
 }
 
 

@@ -1,4 +1,4 @@
-"""Addresses to listen on."""
+"""Addresses to listen on, and those of servers to connect to."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _PORT_ALONE = (
     "is a port without an address",
     'write "127.0.0.1:{found}" for this machine alone, or "0.0.0.0:{found}" for all addresses',
 )
+_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))(?::(?P<port>[0-9]{1,5}))?")
 _ADDRESS_HINT = 'write it like "127.0.0.1:8080", "[::1]:8080", or ":8080" for all addresses'
 
 
@@ -38,6 +39,23 @@ def listen_address(text: str) -> str:
     except ValueError:
         raise refusal("a listener needs an IP address, not a name", _ADDRESS_HINT) from None
     return f"[{ip}]:{int(match['port'])}" if ip.version == 6 else f"{ip}:{int(match['port'])}"
+
+
+def server_of(text: str, port: int, hint: str) -> tuple[str, int]:
+    """Returns the host, without brackets, and the port of `host` or `host:port`; `port` is the default.
+
+    Raises what `refusal` makes, with this hint, if the text is neither.
+    """
+    found = _SERVER.fullmatch(text.strip())
+    if not found or int(found["port"] or port) not in range(1, 65536):
+        raise refusal("has a server that is not HOST or HOST:PORT", hint)
+    host = found["host"]
+    if host.startswith("["):
+        try:
+            host = str(ipaddress.IPv6Address(host.strip("[]")))
+        except ValueError:
+            raise refusal("has a server that is not HOST or HOST:PORT", hint) from None
+    return host.lower(), int(found["port"] or port)
 
 
 def is_loopback(address: str) -> bool:

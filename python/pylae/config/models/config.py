@@ -21,6 +21,7 @@ from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
+from pylae.store.settings import StoreSettings
 from pylae.units import ByteSize, Duration, Wait, between
 
 if TYPE_CHECKING:
@@ -203,6 +204,9 @@ class Config(Settings):
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
     the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The
     default is a folder for this gateway in the user's state directory."""
+    store: StoreSettings = StoreSettings()
+    """Where the gateway keeps what people change: SQLite in the state folder, or PostgreSQL or etcd for several
+    gateways. Like `user`, this setting belongs to the node, and a change needs a restart."""
 
     if TYPE_CHECKING:
 
