@@ -76,7 +76,8 @@ class Server(ABC):
 
     def start(self) -> bool:
         """Starts it, or starts it again with the same port. Returns False if it ends at once."""
-        with (self.folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab", buffering=0) as log:
+            log.write(b"--- start ---\n")
             self._process = process = subprocess.Popen(
                 self._command(), stdout=log, stderr=log, start_new_session=True, cwd=self.folder
             )
@@ -155,6 +156,17 @@ class Postgresql(Server):
         data = str(self.folder / "data")
         return [*self._as, str(self._bin / "postgres"), "-D", data, "-p", str(self.port), *said]
 
+    def secure(self, cert: bytes, key: bytes) -> None:
+        """From the next start on, it speaks TLS too."""
+        for name, content in (("server.crt", cert), ("server.key", key)):
+            file = self.folder / "data" / name
+            file.write_bytes(content)
+            file.chmod(0o600)
+            if self._as:
+                shutil.chown(file, "nobody", "nogroup")
+        with (self.folder / "data/postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")
+
     def _answers(self) -> bool:
         import psycopg
 
@@ -187,9 +199,14 @@ class Etcd(Server):
         self._program = program("etcd", "etcd-server")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._peers = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self._pair: tuple[Path, Path] | None = None
+
+    def secure(self, cert: Path, key: Path) -> None:
+        """From the next start on, it speaks nothing but TLS."""
+        self._pair = cert, key
 
     def _command(self) -> Sequence[str]:
-        mine = f"http://127.0.0.1:{self.port}"
+        mine = f"http{'s' * (self._pair is not None)}://127.0.0.1:{self.port}"
         options = {
             "data-dir": str(self.folder / "data"),
             "listen-client-urls": mine,
@@ -199,10 +216,15 @@ class Etcd(Server):
             "initial-cluster": f"default={self._peers}",
             "unsafe-no-fsync": "",
         }
+        if self._pair:
+            options |= {"cert-file": str(self._pair[0]), "key-file": str(self._pair[1])}
         # A member keeps its first address; a retry with another port begins anew.
         return [self._program, *(f"--{name}={value}" if value else f"--{name}" for name, value in options.items())]
 
     def _answers(self) -> bool:
+        if self._pair:
+            # Who asks must be known by then.
+            return "ready to serve client requests" in (self.folder / "log").read_text().rpartition("--- start ---")[2]
         try:
             self.ask("/v3/kv/range", {"key": "AA=="})
         except OSError:

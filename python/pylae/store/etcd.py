@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from pylae.errors import LeaseExpiredError, StoreError
-from pylae.store.etcd_client import EtcdClient, Stream, TooLongError, decoded, encoded
+from pylae.store.etcd_client import EtcdClient, Stream, TooLongError, decoded, encoded, understood
 from pylae.store.settings import StoreSettings, StoreUrl
 from pylae.store.store import (
     MOST_BYTES,
@@ -53,8 +53,11 @@ class EtcdStore(Store):
     def get(self, key: str) -> KeyValue | None:
         """As `Store.get`."""
         check_key(key)
-        found = self.client.call("/v3/kv/range", {"key": self.name_of(key)}).get("kvs")
-        return self._pair(found[0]) if found else None
+        found = self.client.call("/v3/kv/range", {"key": self.name_of(key)})
+        with understood(self.where):
+            _revision(found)
+            pairs = found.get("kvs")
+            return self._pair(pairs[0]) if pairs else None
 
     def range(self, prefix: str, *, after: str | None = None, limit: int = MOST_PAIRS) -> Page:
         """As `Store.range`."""
@@ -84,10 +87,14 @@ class EtcdStore(Store):
             try:
                 found = self.client.call("/v3/kv/range", {**wanted, "limit": limit})
             except TooLongError:
+                if limit == 1:
+                    raise
                 limit = max(1, limit // 8)
             else:
                 break
-        pairs = [self._pair(one) for one in found.get("kvs", ())]
+        with understood(self.where):
+            pairs = [self._pair(one) for one in found.get("kvs", ())]
+            revision = revision or _revision(found)
         total, fitting = 0, 0
         for one in pairs:
             total += len(one.value)
@@ -95,7 +102,7 @@ class EtcdStore(Store):
                 break
             fitting += 1
         more = bool(found.get("more")) or fitting < len(pairs)
-        return Page(tuple(pairs[:fitting]), revision or _revision(found), more)
+        return Page(tuple(pairs[:fitting]), revision, more)
 
     def _commit(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> int | None:
         body = {
@@ -116,7 +123,9 @@ class EtcdStore(Store):
             if _NO_LEASE in str(error):
                 raise LeaseExpiredError(f"a lease in {self.where} is over", "make another one") from None
             raise
-        return _revision(found) if found.get("succeeded") else None
+        with understood(self.where):
+            revision = _revision(found)
+            return revision if found.get("succeeded") else None
 
     def _operation(self, one: Operation) -> dict[str, Any]:
         if not isinstance(one, Put):
@@ -131,12 +140,14 @@ class EtcdStore(Store):
 
     def _grant(self, ttl: int) -> Lease:
         found = self.client.call("/v3/lease/grant", {"TTL": ttl})
-        return Lease(int(found["ID"]), int(found["TTL"]))
+        with understood(self.where):
+            return Lease(int(found["ID"]), int(found["TTL"]))
 
     def keep_alive(self, lease: Lease) -> bool:
         """As `Store.keep_alive`."""
         found = self.client.call("/v3/lease/keepalive", {"ID": str(lease.id)})
-        return int(found["result"].get("TTL", 0)) > 0
+        with understood(self.where):
+            return int(found["result"].get("TTL", 0)) > 0
 
     def revoke(self, lease: Lease) -> None:
         """As `Store.revoke`."""
@@ -148,8 +159,11 @@ class EtcdStore(Store):
 
     def schema(self) -> str | None:
         """As `Store.schema`."""
-        found = self.client.call("/v3/kv/range", {"key": encoded(f"{self._root}schema".encode())}).get("kvs")
-        return decoded(found[0]["value"]).decode("utf-8", "replace") if found else None
+        found = self.client.call("/v3/kv/range", {"key": encoded(f"{self._root}schema".encode())})
+        with understood(self.where):
+            _revision(found)
+            pairs = found.get("kvs")
+            return decoded(pairs[0]["value"]).decode("utf-8", "replace") if pairs else None
 
     def migrate(self) -> Migration:
         """As `Store.migrate`."""
@@ -204,7 +218,9 @@ class _EtcdWatch(Watch):
                 if found is None:
                     self._hang_up()
                     return []
-                if events := self._events(found):
+                with understood(self._store.where):
+                    events = self._events(found)
+                if events:
                     return events
         except BaseException:
             self._hang_up()
@@ -223,7 +239,9 @@ class _EtcdWatch(Watch):
         found = stream.next(monotonic() + self._store.client.timeout)
         if found is None:
             raise self._store.client.lost("the server does not begin a watch in time")
-        if _revision(found) < self.after:
+        with understood(self._store.where):
+            revision = _revision(found)
+        if revision < self.after:
             # It has lost what this watch has seen, as after the restore of a backup.
             raise compacted(self._store.where, self.after)
         return stream

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -43,7 +43,7 @@ class RefusedError(Exception):
         super().__init__(message)
 
 
-class TooLongError(Exception):
+class TooLongError(StoreUnavailableError):
     """An answer is too long."""
 
 
@@ -145,10 +145,10 @@ class EtcdClient:
                 if link:
                     self._keep(link)
                 raise
-            except TooLongError:
+            except OverflowError:
                 if link:
                     link.close()
-                raise
+                raise TooLongError(f"{self.where}: an answer of {server[0]}:{server[1]} is too long") from None
             else:
                 self._keep(link)
                 self._first += attempt
@@ -278,7 +278,7 @@ class _Link:
         while piece := answer.read1(_PIECE):
             data += piece
             if len(data) > LONGEST:
-                raise TooLongError
+                raise OverflowError
             self.wait_until(end)
         self.may_be_kept = not answer.will_close
         answer.close()
@@ -336,6 +336,15 @@ class Stream:
         self._link.close()
 
 
+@contextlib.contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Turns what goes wrong while an answer is read into StoreUnavailableError."""
+    try:
+        yield
+    except _NO_HTTP as error:
+        raise StoreUnavailableError(f"{where}: an answer is not that of a server of etcd ({error!r:.100})") from None
+
+
 def encoded(data: bytes) -> str:
     """Returns bytes as they are in JSON."""
     return b64encode(data).decode("ascii")
@@ -343,7 +352,7 @@ def encoded(data: bytes) -> str:
 
 def decoded(text: str) -> bytes:
     """Returns the bytes that a text in JSON stands for."""
-    return b64decode(text)
+    return b64decode(text, validate=True)
 
 
 def _refused(found: Any) -> RefusedError:

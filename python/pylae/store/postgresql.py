@@ -33,6 +33,14 @@ _HINTS: Mapping[str, str] = {
     "42703": "make or repair the schema: pylae store migrate",
 }
 """What to do, by SQLSTATE (PostgreSQL manual, appendix A)."""
+_TEXTS = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("pg_hba.conf", "28000"),
+    ("does not exist", "3D000"),
+    ("permission denied", "42501"),
+)
+"""What servers say, in English, when they let nobody in: libpq does not tell the SQLSTATE then."""
 _AWAY = ("08", "40", "53", "55P03", "57", "58", "25006")
 """Beginnings of the SQLSTATE of what goes away by itself, or by an operator: connections, deadlocks, shortages, locks,
 time-outs and stops, and a server that is a replica."""
@@ -104,7 +112,7 @@ class PostgresqlStore(SqlStore):
 
     def told(self, error: BaseException | None) -> StoreError:
         """Returns what an error of psycopg means."""
-        state = getattr(error, "sqlstate", None)
+        state = getattr(error, "sqlstate", None) or next((one for text, one in _TEXTS if text in str(error)), None)
         lines = str(error).strip().splitlines()
         text = f"{self.where}: {lines[0] if lines else type(error).__name__}"
         if state is None or state.startswith(_AWAY):
