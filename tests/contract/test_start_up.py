@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("asyncio", "dns", "fastapi", "multiprocessing", "pydantic", "uvicorn", "yaml")
+HEAVY = ("alembic", "asyncio", "dns", "fastapi", "multiprocessing", "pydantic", "sqlalchemy", "uvicorn", "yaml")
 
 
 def imported(program: str) -> set[str]:

@@ -56,6 +56,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
     `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
     """
     texts = texts or Texts()
+    config.store.look(texts, ("store",))
     config = _asked_as(config, calls)
     names = route_names(config)
     early = _early(config, calls)

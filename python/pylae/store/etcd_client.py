@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pylae.errors import StoreError, StoreUnavailableError
+from pylae.errors import CompactedError, StoreError, StoreUnavailableError
 from pylae.store.settings import StoreSettings, StoreUrl
 
 CONNECTIONS = 8
@@ -96,6 +96,10 @@ class EtcdClient:
         return StoreUnavailableError(f"{self.where}: {reason}", "does the server run, and does it let this machine in?")
 
     def _told(self, error: RefusedError) -> StoreError:
+        if "has been compacted" in str(error):
+            return CompactedError(
+                f"{self.where} has forgotten the revision that was being read", "read everything again"
+            )
         if error.code in _AWAY or _NO_SPACE in str(error):
             hint = (
                 "compact, defragment and disarm the alarm (etcd manual, Maintenance)"

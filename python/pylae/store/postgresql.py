@@ -91,6 +91,12 @@ class PostgresqlStore(SqlStore):
 
     def _begin_migration(self, connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS)))
+        # It may take as long as it takes. Nobody uses this connection afterwards.
+        opened = connection.connection.driver_connection
+        connection.detach()
+        if isinstance(opened, _Connection):
+            opened.patience = 0.0
+        connection.exec_driver_sql("set local statement_timeout = 0")
         found = select(func.to_regnamespace(self.name).is_(None))
         if connection.execute(found).scalar_one():
             connection.exec_driver_sql(f"create schema {self.name}")

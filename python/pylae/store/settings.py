@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
 from pydantic import AfterValidator, Field, model_validator
 
 from pylae.cluster.settings import Password, User
+from pylae.config.document.nodes import Step
 from pylae.config.models.address import server_of
 from pylae.config.models.base import Settings, refusal
-from pylae.config.models.tls import ServiceTls
+from pylae.config.models.tls import ServiceTls, Texts
 from pylae.units import Duration
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ class StoreSettings(Settings):
         if url.kind == "etcd" and (self.user is None) != (self.password is None):
             raise refusal("`user` and `password` belong together")
         return self
+
+    def look(self, texts: Texts, path: tuple[Step, ...]) -> None:
+        """Reads the files that it names, so that `texts` knows of those that cannot be read."""
+        if self.tls is not None:
+            self.tls.plan(texts, (*path, "tls"))
 
     @property
     def transport(self) -> ServiceTls:

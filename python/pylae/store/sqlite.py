@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,7 +73,8 @@ class SqliteStore(SqlStore):
         """The transaction itself locks out all others that write."""
 
     def _copy(self, version: str) -> str | None:
-        copy = self.file.with_name(f"{FILE}.{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        copy = self.file.with_name(f"{FILE}.{version}-{now}")
         older = sorted(self.file.parent.glob(f"{FILE}.[0-9]*Z"), key=lambda file: file.stat().st_mtime)
         try:
             with contextlib.closing(self._connect()) as source:

@@ -260,6 +260,8 @@ class Store(ABC):
     def watch(self, prefix: str, after: int) -> Watch:
         """Watches all keys with a prefix. The first event is the first one after the revision `after`."""
         check_prefix(prefix)
+        if after < 0:
+            raise StoreError(f"{after} is not a revision", "the first one is 0: before everything")
         return self._watch(prefix, after)
 
     def grant(self, ttl: int) -> Lease:

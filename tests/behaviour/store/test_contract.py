@@ -254,6 +254,8 @@ def test_a_watch_that_was_away_for_too_long_is_told(store: Store, engine: Engine
 
 def test_a_watch_from_the_future_is_told(store: Store) -> None:
     """The store was restored from a copy, and has lost what the watch has seen."""
+    with pytest.raises(StoreError, match="-1 is not a revision"):
+        store.watch("", -1)
     revision = store.put("a", b"")
     assert revision
     with store.watch("", revision + 100) as watch, pytest.raises(CompactedError):

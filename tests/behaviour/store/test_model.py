@@ -176,10 +176,10 @@ def _run(engine: Engine | None, examples: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_sqlite_does_what_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(None, 8, monkeypatch)
+    _run(None, 6, monkeypatch)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_each_engine_does_what_the_model_does(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(engine, 60, monkeypatch)
+    _run(engine, 30, monkeypatch)

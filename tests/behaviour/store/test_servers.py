@@ -3,6 +3,7 @@ and several processes."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ import trustme
 
 from pylae.errors import StoreError, StoreUnavailableError
 from pylae.settings import StoreSettings
+from pylae.store import sql
 from pylae.store.engines import connected
 from pylae.store.etcd_client import encoded
+from pylae.store.sql import MIGRATIONS, SqlStore
 from pylae.store.store import Store
 from support.peer import wait_until
 from support.programs import run_python
@@ -29,6 +32,18 @@ pytestmark = pytest.mark.long
 
 SHOP = {"permType": "READWRITE", "key": encoded(b"/shop/"), "range_end": encoded(b"/shop0")}
 """The right to all keys that begin with `/shop/`, as etcd has it."""
+
+
+SLOW = """
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.execute("select pg_sleep(1)")
+"""
 
 
 def _store(settings: StoreSettings, folder: Path = Path()) -> Store:
@@ -93,6 +108,22 @@ def test_a_lock_that_somebody_has_is_waited_for_no_longer_than_the_time_out(post
         assert store.get("a")
         other.execute("rollback")
         assert store.put("a", b"")
+
+
+def test_a_migration_may_take_longer_than_the_time_out(
+    postgresql: Postgresql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = postgresql.settings(timeout="200ms")
+    shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    (tmp_path / "migrations/versions/0002_slow.py").write_text(SLOW)
+    with _store(settings) as store:
+        store.migrate()
+        store.put("a", b"1")
+        monkeypatch.setattr(sql, "MIGRATIONS", tmp_path / "migrations")
+        monkeypatch.setattr(SqlStore, "newest", "0002")
+        assert store.migrate().before == "0001"
+        store.check()
+        assert store.put("a", b"2")
 
 
 def test_psycopg_is_not_there() -> None:

@@ -72,6 +72,15 @@ def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> 
         StoreSettings(**settings)  # type: ignore[arg-type]
 
 
+def test_a_file_that_is_not_there_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("store:\n  url: etcd+tls://a\n  tls: {ca: ca.pem}\nroutes: []\n")
+    with pytest.raises(ConfigError) as caught:
+        Gateway.from_file(file).check()
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == ("store.tls.ca", 3)
+
+
 def test_it_is_sqlite_unless_it_says_otherwise(tmp_path: Path) -> None:
     assert Config().store.url == "sqlite"
     file = tmp_path / "gateway.yaml"
