@@ -25,13 +25,17 @@ USER, PASSWORD = "PYLAE_STORE_USER", "PYLAE_STORE_PASSWORD"
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-@click.group(short_help="Look at the store, and keep it in order.")
-def store() -> None:
+@click.group(short_help="Look at the store, and keep it in order.", invoke_without_command=True)
+@click.pass_context
+def store(ctx: click.Context) -> None:
     """Look at the store, where a gateway keeps what people change, and keep it in order.
 
     The store is the one of the configuration FILE, by default pylae.yaml or else gateway.py in this directory. With
     --store URL it is another one.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(USAGE)
 
 
 def _options(verb: C) -> C:

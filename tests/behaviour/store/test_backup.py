@@ -199,6 +199,8 @@ def test_a_file_that_is_no_backup_changes_nothing(tmp_path: Path, change: object
 def test_the_store_is_that_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke
+    alone = run(main, ["store"])
+    assert (alone.exit_code, "Make the schema, or bring it up to date." in alone.output) == (2, True)
     nothing = run(main, ["store", "check"])
     assert (nothing.exit_code, "neither pylae.yaml nor gateway.py" in nothing.output) == (2, True)
     Path("pylae.yaml").write_text("state: kept\n")
