@@ -197,7 +197,7 @@ class EtcdStore(Store):
 
 
 class _EtcdWatch(Watch):
-    """Each call that finds nothing ends the stream, so that a server that has gone silent is left soon."""
+    """A stream of answers, and another one from where it is once that has ended."""
 
     def __init__(self, store: EtcdStore, prefix: str, after: int, places: threading.BoundedSemaphore) -> None:
         super().__init__(prefix, after)
@@ -216,7 +216,6 @@ class _EtcdWatch(Watch):
                     self._stream = self._open()
                 found = self._stream.next(end)
                 if found is None:
-                    self._hang_up()
                     return []
                 with understood(self._store.where):
                     events = self._events(found)

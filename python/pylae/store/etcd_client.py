@@ -22,6 +22,10 @@ CONNECTIONS = 8
 LONGEST = 24 * 1024 * 1024
 """Bytes of an answer: those of a page are a third more in Base64."""
 _PIECE = 256 * 1024
+_LONGEST_SIZE = 64
+"""Bytes of the line before a chunk."""
+_SILENCE = 30.0
+"""Seconds without a word after which a watch asks another server."""
 _UNAUTHENTICATED = 16
 _AWAY = (4, 8, 13, 14)
 """Codes of gRPC for what goes away by itself, or by an operator: time-outs, shortages, faults and lost leaders."""
@@ -72,7 +76,7 @@ class EtcdClient:
         try:
             return self._authenticated(path, body, repeatable)
         except RefusedError as error:
-            raise self._told(error) from None
+            raise self.told(error) from None
         finally:
             self._free.release()
 
@@ -81,7 +85,7 @@ class EtcdClient:
         try:
             return Stream(self, self._authenticated(path, body, repeatable=True, is_stream=True))
         except RefusedError as error:
-            raise self._told(error) from None
+            raise self.told(error) from None
 
     def close(self) -> None:
         """Closes all connections that are not in use."""
@@ -95,7 +99,8 @@ class EtcdClient:
         self._first += 1
         return StoreUnavailableError(f"{self.where}: {reason}", "does the server run, and does it let this machine in?")
 
-    def _told(self, error: RefusedError) -> StoreError:
+    def told(self, error: RefusedError) -> StoreError:
+        """Returns what an error of a server means."""
         if "has been compacted" in str(error):
             return CompactedError(
                 f"{self.where} has forgotten the revision that was being read", "read everything again"
@@ -260,17 +265,6 @@ class _Link:
             raise ValueError
         return found
 
-    def line(self, end: float) -> Any:
-        """Returns the next of many answers, or None if there are no more."""
-        self.wait_until(end)
-        line = self.response().readline(LONGEST)
-        if not line:
-            return None
-        found = json.loads(line)
-        if "error" in found:
-            raise _refused(found["error"])
-        return found["result"]
-
     def response(self) -> http.client.HTTPResponse:
         """Returns the answer whose head has been read."""
         if self._answer is None:
@@ -297,6 +291,22 @@ class _Link:
                 return RefusedError(12, "the server has no JSON gateway (--enable-grpc-gateway)")
             return http.client.HTTPException()
 
+    def unread(self) -> tuple[bytearray, bool]:
+        """Returns what has been received after the head of the answer, and whether it is in chunks."""
+        answer = self.response()
+        self._socket.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            return bytearray(answer.fp.read1(_PIECE) or b""), bool(answer.chunked)
+        return bytearray(), bool(answer.chunked)
+
+    def receive(self, end: float) -> bytes | None:
+        """Returns what is received next, b"" at the end, or None if nothing is until then."""
+        try:
+            self.wait_until(end)
+            return self._socket.recv(_PIECE)
+        except TimeoutError:
+            return None
+
     def wait_until(self, end: float) -> None:
         """Lets what follows wait until then."""
         left = end - monotonic()
@@ -314,26 +324,65 @@ class _Link:
 
 
 class Stream:
-    """The answers of a call that has many."""
+    """The answers of a call that has many. Each is a line of JSON.
+
+    `http.client` cannot go on after a time-out in the middle of an answer, so this reads chunks by itself (RFC 9112
+    section 7.1).
+    """
 
     def __init__(self, client: EtcdClient, link: _Link) -> None:
         self._client, self._link = client, link
+        self._raw, self._is_chunked = link.unread()
+        self._lines = bytearray()
+        self._heard = monotonic()
 
     def next(self, end: float) -> Any:
-        """Returns the next answer, or None if there is none until then: then the stream is over. Raises StoreError."""
+        """Returns the next answer, or None if there is none until then. Raises StoreError."""
         try:
-            found = self._link.line(end)
-        except TimeoutError:
-            return None
-        except RefusedError as error:
-            raise self._client._told(error) from None
+            while b"\n" not in self._lines:
+                self._decode()
+                if b"\n" in self._lines:
+                    break
+                piece = self._link.receive(end)
+                if piece is None:
+                    return self._silent()
+                if not piece:
+                    raise self._client.lost("the server has ended its answer")
+                self._heard = monotonic()
+                self._raw += piece
+                if len(self._raw) + len(self._lines) > LONGEST:
+                    raise self._client.lost("an answer of the server is too long")
+            line, _, self._lines = self._lines.partition(b"\n")
+            found = json.loads(line)
+            if "error" in found:
+                raise self._client.told(_refused(found["error"]))
+            return found["result"]
         except OSError as error:
             raise self._client.lost(_reason(self._link.server, error)) from None
         except _NO_HTTP:
-            raise self._client.lost("the answer of the server is not whole") from None
-        if found is None:
-            raise self._client.lost("the server has ended its answer")
-        return found
+            raise self._client.lost("the server does not answer as one of etcd does") from None
+
+    def _silent(self) -> None:
+        """A server may have gone without a word, so that one that is silent is left for another one."""
+        if monotonic() - self._heard > _SILENCE:
+            raise self._client.lost("the server has been silent")
+
+    def _decode(self) -> None:
+        """Moves what is whole to the lines."""
+        if not self._is_chunked:
+            self._lines += self._raw
+            self._raw.clear()
+        while (ending := self._raw.find(b"\r\n", 0, _LONGEST_SIZE)) >= 0:
+            length = int(self._raw[:ending].partition(b";")[0], 16)
+            if length == 0:
+                raise self._client.lost("the server has ended its answer")
+            begin = ending + 2
+            if len(self._raw) < begin + length + 2:
+                return
+            self._lines += self._raw[begin : begin + length]
+            del self._raw[: begin + length + 2]
+        if len(self._raw) >= _LONGEST_SIZE:
+            raise ValueError
 
     def close(self) -> None:
         """Closes the connection."""

