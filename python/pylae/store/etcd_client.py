@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,7 @@ CONNECTIONS = 8
 LONGEST = 24 * 1024 * 1024
 """Bytes of an answer: those of a page are a third more in Base64."""
 _PIECE = 256 * 1024
+_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _LONGEST_SIZE = 64
 """Bytes of the line before a chunk."""
 _SILENCE = 30.0
@@ -373,7 +375,9 @@ class Stream:
             self._lines += self._raw
             self._raw.clear()
         while (ending := self._raw.find(b"\r\n", 0, _LONGEST_SIZE)) >= 0:
-            length = int(self._raw[:ending].partition(b";")[0], 16)
+            if not (size := _SIZE.match(self._raw, 0, ending)):
+                raise ValueError
+            length = int(size[0], 16)
             if length == 0:
                 raise self._client.lost("the server has ended its answer")
             begin = ending + 2

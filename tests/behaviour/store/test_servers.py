@@ -3,7 +3,9 @@ and several processes."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +24,7 @@ from pylae.store import sql
 from pylae.store.engines import connected
 from pylae.store.etcd_client import encoded
 from pylae.store.sql import MIGRATIONS, SqlStore
-from pylae.store.store import Store
+from pylae.store.store import Event, Store
 from support.peer import wait_until
 from support.programs import run_python
 from support.stores import Engine, Etcd, Postgresql
@@ -186,6 +188,77 @@ def test_a_server_that_is_no_etcd(status: int, body: bytes, message: str) -> Non
                 call()
         with pytest.raises(StoreError, match=message):
             store.schema()
+
+
+CREATED = b'{"result": {"header": {"revision": "9"}, "created": true}}\n'
+EVENT = b'{"result": {"header": {"revision": "9"}, "events": [{"kv": {"key": "%s", "mod_revision": "8"}}]}}\n'
+EVENT %= encoded(b"/pylae/keys/a").encode()
+
+
+def _chunked(data: bytes, *sizes: int) -> bytes:
+    """Chunks of these sizes, and one with the rest."""
+    done = b""
+    for size in (*sizes, len(data)):
+        if piece := data[:size]:
+            done += b"%x\r\n%s\r\n" % (len(piece), piece)
+        data = data[size:]
+    return done
+
+
+@contextmanager
+def _streaming(pieces: list[bytes]) -> Iterator[StoreSettings]:
+    """A server that answers a watch with pieces of bytes, and then ends the connection."""
+    told = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        # Who does not understand the answer hangs up.
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            for piece in [told, *pieces]:
+                connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield StoreSettings(url=f"etcd://127.0.0.1:{listener.getsockname()[1]}", timeout="5s")
+        thread.join()
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 2, 3), (len(CREATED),), (len(CREATED) + 10, 1)])
+@pytest.mark.parametrize("by_byte", [False, True])
+def test_an_answer_in_pieces(sizes: tuple[int, ...], by_byte: bool) -> None:
+    data = _chunked(CREATED + EVENT, *sizes)
+    pieces = [data[at : at + 1] for at in range(len(data))] if by_byte else [data]
+    with _streaming(pieces) as settings, _store(settings) as store, store.watch("", 7) as watch:
+        assert watch.wait(10) == [Event("a", b"", 8)]
+        assert watch.after == 8
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_chunked(CREATED), "has ended its answer"),
+        (_chunked(CREATED) + b"0\r\n\r\n", "has ended its answer"),
+        (_chunked(CREATED) + b"zz\r\n", "does not answer as one of etcd"),
+        (_chunked(CREATED) + b"-1\r\n", "does not answer as one of etcd"),
+        (_chunked(CREATED) + b"1" * 100, "does not answer as one of etcd"),
+        (_chunked(CREATED + b"[]\n"), "does not answer as one of etcd"),
+        (_chunked(CREATED + b"no\n"), "does not answer as one of etcd"),
+        (_chunked(CREATED + b'{"result": 1}\n'), "is not that of a server of etcd"),
+        (_chunked(CREATED + b'{"result": {"events": [{"kv": {"key": "?"}}]}}\n'), "is not that of a server of etcd"),
+        (_chunked(CREATED + b'{"error": {"grpc_code": 14, "message": "no leader"}}\n'), "no leader"),
+        (_chunked(CREATED + b'{"result": {"canceled": true, "cancel_reason": "why"}}\n'), "ends the watch: why"),
+        (_chunked(CREATED + b"x" * 30_000_000), "is too long"),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_an_answer_that_breaks_off_or_is_none(data: bytes, message: str) -> None:
+    with _streaming([data]) as settings, _store(settings) as store, store.watch("", 7) as watch:
+        with pytest.raises(StoreUnavailableError, match=message):
+            while True:
+                assert watch.wait(10) == []
+        assert watch.after == 7
 
 
 def test_etcd_with_users_and_tls(tmp_path: Path) -> None:
