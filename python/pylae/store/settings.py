@@ -6,14 +6,14 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
 from pylae.cluster.settings import Password, User
 from pylae.config.document.nodes import Step
 from pylae.config.models.address import server_of
 from pylae.config.models.base import Settings, refusal
 from pylae.config.models.tls import ServiceTls, Texts
-from pylae.units import Duration
+from pylae.units import Duration, between
 
 if TYPE_CHECKING:
     from pylae.settings.fields import StoreSettingsFields
@@ -106,7 +106,7 @@ class StoreSettings(Settings):
     """Password of the user."""
     tls: ServiceTls | None = None
     """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `+tls`."""
-    timeout: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(minutes=1))] = timedelta(seconds=5)
+    timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=5)
     """How long the store may take for an answer."""
 
     if TYPE_CHECKING:
