@@ -180,37 +180,7 @@ impl ClusterCounters {
         if calls.is_empty() && places.is_empty() {
             return None;
         }
-        self.sending.send_modify(|number| *number += 1);
-        let this = Arc::clone(self);
-        Some(async move {
-            this.send(calls, places).await;
-            this.sending.send_modify(|number| *number -= 1);
-        })
-    }
-
-    async fn send(&self, calls: Vec<StoreCall>, places: Vec<PlaceCall>) {
-        let sent = clock::now();
-        let under_way = self.window.send(calls.len() + places.len());
-        let counted =
-            calls.iter().map(|call| ledger::call(self.store.spread_key(LIMITS, &call.key), &call.call, call.clear));
-        let placed = places.iter().map(|call| places::call(self.store.spread_key(PLACES, &call.key), &call.call));
-        let mut answers = self.store.ask_replicated(counted.chain(placed).collect());
-        let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
-        let mut places: Vec<_> = places.into_iter().map(Some).collect();
-        while let Some(results) = answers.next().await {
-            let arrived = clocks();
-            under_way.learn(results.iter().map(|(_, result)| result), arrived.now.since(sent));
-            for (place, result) in results {
-                if let Some(call) = calls.get_mut(place) {
-                    let Some(call) = call.take() else { continue };
-                    let answer = self.read(&call, result);
-                    self.counters.answer(call, sent, arrived, answer);
-                } else if let Some(call) = places.get_mut(place - calls.len()).and_then(Option::take) {
-                    let answer = self.read_places(&call, result);
-                    self.places.answer(call, sent, arrived.now, answer.as_ref());
-                }
-            }
-        }
+        Some(CountersMessage::new(Arc::clone(self), calls, places).send())
     }
 
     /// Returns the answer, or what is known of a call without one.
@@ -256,6 +226,61 @@ impl ClusterCounters {
     }
 }
 
+/// Calls on their way to the store. Those that have no answer when this is dropped are lost: the store's thread has
+/// panicked, and has dropped its tasks. Nobody must wait for them for ever.
+struct CountersMessage {
+    counters: Arc<ClusterCounters>,
+    sent: pylae_core::Instant,
+    calls: Vec<Option<StoreCall>>,
+    places: Vec<Option<PlaceCall>>,
+}
+
+impl CountersMessage {
+    fn new(counters: Arc<ClusterCounters>, calls: Vec<StoreCall>, places: Vec<PlaceCall>) -> Self {
+        counters.sending.send_modify(|number| *number += 1);
+        let (calls, places) = (calls.into_iter().map(Some).collect(), places.into_iter().map(Some).collect());
+        Self { counters, sent: clock::now(), calls, places }
+    }
+
+    async fn send(mut self) {
+        let ClusterCounters { store, window, .. } = &*Arc::clone(&self.counters);
+        let under_way = window.send(self.calls.len() + self.places.len());
+        let calls = self.calls.iter().flatten();
+        let counted = calls.map(|call| ledger::call(store.spread_key(LIMITS, &call.key), &call.call, call.clear));
+        let calls = self.places.iter().flatten();
+        let placed = calls.map(|call| places::call(store.spread_key(PLACES, &call.key), &call.call));
+        let mut answers = store.ask_replicated(counted.chain(placed).collect());
+        while let Some(results) = answers.next().await {
+            let arrived = clocks();
+            under_way.learn(results.iter().map(|(_, result)| result), arrived.now.since(self.sent));
+            for (place, result) in results {
+                self.answer(place, arrived, result);
+            }
+        }
+    }
+
+    fn answer(&mut self, place: usize, arrived: Clocks, result: StoreResult) {
+        let Self { counters, sent, calls, places } = self;
+        if let Some(call) = calls.get_mut(place) {
+            let Some(call) = call.take() else { return };
+            let answer = counters.read(&call, result);
+            counters.counters.answer(call, *sent, arrived, answer);
+        } else if let Some(call) = places.get_mut(place - calls.len()).and_then(Option::take) {
+            let answer = counters.read_places(&call, result);
+            counters.places.answer(call, *sent, arrived.now, answer.as_ref());
+        }
+    }
+}
+
+impl Drop for CountersMessage {
+    fn drop(&mut self) {
+        for place in 0..self.calls.len() + self.places.len() {
+            self.answer(place, clocks(), Err(StoreError::Unavailable));
+        }
+        self.counters.sending.send_modify(|number| *number -= 1);
+    }
+}
+
 /// Waits until a moment, or for ever.
 async fn moment(at: Option<Instant>) {
     match at {
@@ -267,3 +292,6 @@ async fn moment(at: Option<Instant>) {
 fn clocks() -> Clocks {
     Clocks { now: clock::now(), wall: clock::wall() }
 }
+
+#[cfg(test)]
+mod tests;

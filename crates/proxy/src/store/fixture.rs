@@ -93,23 +93,28 @@ impl Valkey {
 
     /// A plan with this server. Its time-out is long enough for a machine with much else to do.
     pub(crate) fn plan(&self, kind: StoreKind) -> ClusterPlan {
-        ClusterPlan {
-            name: "test".to_owned(),
-            node: None,
-            kind,
-            servers: vec![self.server()],
-            primary: None,
-            user: None,
-            password: None,
-            sentinel_user: None,
-            sentinel_password: None,
-            database: 0,
-            tls: None,
-            timeout: Seconds(Duration::from_secs(2)),
-            flush: Seconds(Duration::from_millis(20)),
-            on_store_error: OnStoreError::Share,
-            wait_replicas: 0,
-        }
+        plan(kind, self.server())
+    }
+}
+
+/// The plan of a cluster with such a store.
+pub(crate) fn plan(kind: StoreKind, server: StoreServer) -> ClusterPlan {
+    ClusterPlan {
+        name: "test".to_owned(),
+        node: None,
+        kind,
+        servers: vec![server],
+        primary: None,
+        user: None,
+        password: None,
+        sentinel_user: None,
+        sentinel_password: None,
+        database: 0,
+        tls: None,
+        timeout: Seconds(Duration::from_secs(2)),
+        flush: Seconds(Duration::from_millis(20)),
+        on_store_error: OnStoreError::Share,
+        wait_replicas: 0,
     }
 }
 
