@@ -1,4 +1,5 @@
 -- pylae registrations 1: who is registered with a service, as all nodes have heard. Times are milliseconds.
+-- A version that writes something else takes another name for the script, and so for its keys.
 -- KEYS[1]: a hash with a registration for each name; the field '' has what is true of all.
 -- ARGV: 1 a name for another epoch, 2 epoch and 3 version that the node has, 4 the node, 5 the most registrations; then
 -- of each operation: name, age (-1: the node repeats what it was told), age of the registration in it (-1: it is only a
