@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := $(VENV)/packaging
-NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+NATIVE_SOURCES := $(shell find crates -name '*.rs' -o -name '*.lua' -o -name Cargo.toml) Cargo.toml Cargo.lock
 # Their table declares these files, which cargo fmt does not follow.
 BALANCERS := $(wildcard crates/core/src/service/balance/*.rs)
 PEERS ?= floor,pylae,haproxy,nginx,envoy
