@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from pylae.primitives import RateLimiter, SlidingWindow, SlidingWindowRateLimiter, Store, TokenBucket
+from pylae.primitives import CounterStore, RateLimiter, SlidingWindow, SlidingWindowRateLimiter, TokenBucket
 from support.pages.blocks import ROOT, blocks
 from support.peer import raw, wait_until
 from support.programs import run_python
@@ -36,11 +36,11 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def opened(server: Valkey) -> Iterator[Callable[..., Store]]:
+def opened(server: Valkey) -> Iterator[Callable[..., CounterStore]]:
     """Opens stores: each is a node, as if it were in a process of its own."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(
-            Store(settings.pop("url", server.url), **{"name": "test", **PATIENT, **settings})
+            CounterStore(settings.pop("url", server.url), **{"name": "test", **PATIENT, **settings})
         )
 
 
@@ -48,7 +48,7 @@ PROGRAM = """
 import asyncio, json, random, sys, threading
 from pylae.primitives import *
 
-store = Store(sys.argv[1], name="test", timeout="2s")
+store = CounterStore(sys.argv[1], name="test", timeout="2s")
 
 def take(limiter, count):
     admitted = []
@@ -164,7 +164,7 @@ def until(limiter: TokenBucket, admitted: bool) -> None:
     wait_until(lambda: limiter.take().admitted is admitted)
 
 
-def test_without_the_store_a_process_has_its_share(server: Valkey, opened: Callable[..., Store]) -> None:
+def test_without_the_store_a_process_has_its_share(server: Valkey, opened: Callable[..., CounterStore]) -> None:
     stores = [opened(timeout="200ms") for _ in range(2)]
     for store in stores:
         wait_until(lambda store=store: store.nodes == 2)  # type: ignore[misc]
@@ -184,7 +184,7 @@ def test_without_the_store_a_process_has_its_share(server: Valkey, opened: Calla
 
 @pytest.mark.parametrize("then", ["allow", "deny"])
 def test_without_the_store_everything_or_nothing_passes(
-    server: Valkey, opened: Callable[..., Store], then: str
+    server: Valkey, opened: Callable[..., CounterStore], then: str
 ) -> None:
     store = opened(timeout="200ms", on_store_error=then)
     limiter = TokenBucket(3, "365d", store=store, name="all", mode="exact")
@@ -200,7 +200,7 @@ def test_without_the_store_everything_or_nothing_passes(
 
 
 def test_a_store_that_is_not_there_is_no_error(
-    server: Valkey, opened: Callable[..., Store], caplog: pytest.LogCaptureFixture
+    server: Valkey, opened: Callable[..., CounterStore], caplog: pytest.LogCaptureFixture
 ) -> None:
     server.kill()
     with caplog.at_level(logging.WARNING, "pylae"):
@@ -213,7 +213,7 @@ def test_a_store_that_is_not_there_is_no_error(
     wait_until(lambda: other.take(0).remaining == 0 or not other.take(3))
 
 
-def test_a_password_that_is_wrong_is_said(server: Valkey, opened: Callable[..., Store]) -> None:
+def test_a_password_that_is_wrong_is_said(server: Valkey, opened: Callable[..., CounterStore]) -> None:
     server.ask("CONFIG", "SET", "requirepass", "right")
     assert "authentication failed" in (opened(password="wrong").problem or "")
     assert opened(password="right").available
@@ -221,7 +221,9 @@ def test_a_password_that_is_wrong_is_said(server: Valkey, opened: Callable[..., 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", [Sentinels, StoreCluster])
-def test_a_primary_that_is_lost_is_no_error(kind: type[Group], tmp_path: Path, opened: Callable[..., Store]) -> None:
+def test_a_primary_that_is_lost_is_no_error(
+    kind: type[Group], tmp_path: Path, opened: Callable[..., CounterStore]
+) -> None:
     folder = tmp_path / "group"
     folder.mkdir()
     with kind(folder) as group:
@@ -242,7 +244,7 @@ def test_a_primary_that_is_lost_is_no_error(kind: type[Group], tmp_path: Path, o
         assert take(10) <= 400
 
 
-def test_names_and_kinds_count_apart(server: Valkey, opened: Callable[..., Store]) -> None:
+def test_names_and_kinds_count_apart(server: Valkey, opened: Callable[..., CounterStore]) -> None:
     store, other = opened(), opened(name="other")
     limits: list[dict[str, Any]] = [
         {"store": store, "name": "a"},
@@ -262,7 +264,7 @@ def test_names_and_kinds_count_apart(server: Valkey, opened: Callable[..., Store
     assert len(RateLimiter(2, store=store, name="a")) == 12
 
 
-def test_the_same_name_is_the_same_limit_also_with_other_figures(opened: Callable[..., Store]) -> None:
+def test_the_same_name_is_the_same_limit_also_with_other_figures(opened: Callable[..., CounterStore]) -> None:
     first, second = opened(), opened()
     limits = [SlidingWindowRateLimiter(10, store=store, name="all", mode="exact") for store in (first, second)]
     for place in range(10):
@@ -279,7 +281,7 @@ def slow(server: Valkey) -> Iterator[Relay]:
         yield relay
 
 
-def test_tasks_that_wait_do_not_block_the_loop(slow: Relay, opened: Callable[..., Store]) -> None:
+def test_tasks_that_wait_do_not_block_the_loop(slow: Relay, opened: Callable[..., CounterStore]) -> None:
     # Nothing comes back within a minute.
     limiter = SlidingWindowRateLimiter(
         150, store=opened(url=f"valkey://127.0.0.1:{slow.port}"), name="all", mode="exact"
@@ -305,7 +307,7 @@ def test_tasks_that_wait_do_not_block_the_loop(slow: Relay, opened: Callable[...
     assert ticks > 20
 
 
-def test_a_task_that_is_cancelled_gives_back_what_it_took(slow: Relay, opened: Callable[..., Store]) -> None:
+def test_a_task_that_is_cancelled_gives_back_what_it_took(slow: Relay, opened: Callable[..., CounterStore]) -> None:
     limiter = TokenBucket(10, "365d", store=opened(url=f"valkey://127.0.0.1:{slow.port}"), name="all")
     other = TokenBucket(10, "365d", store=opened(), name="all")
 
@@ -330,7 +332,7 @@ import os, sys, time, warnings
 warnings.simplefilter("ignore")
 from pylae.primitives import *
 
-store = Store(sys.argv[1], name="test", timeout="2s")
+store = CounterStore(sys.argv[1], name="test", timeout="2s")
 limiter = TokenBucket(10, "365d", store=store, name="all", mode="exact")
 reserved = limiter.reserve(2)
 assert sum(bool(limiter.take()) for _ in range(3)) == 3
@@ -364,7 +366,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert (found.stdout, found.stderr, found.returncode) == ("False\n[7, 7]\n", "", 0)
 
 
-def test_a_closed_store_is_used_no_more(opened: Callable[..., Store]) -> None:
+def test_a_closed_store_is_used_no_more(opened: Callable[..., CounterStore]) -> None:
     store = opened()
     limiter = TokenBucket(100, "365d", store=store, name="all")
     assert limiter.take()
@@ -376,7 +378,7 @@ def test_a_closed_store_is_used_no_more(opened: Callable[..., Store]) -> None:
         asyncio.run(limiter.take_async())
 
 
-def test_a_store_is_told_everything_at_the_end(server: Valkey, opened: Callable[..., Store]) -> None:
+def test_a_store_is_told_everything_at_the_end(server: Valkey, opened: Callable[..., CounterStore]) -> None:
     store = opened()
     limiter = TokenBucket(100, "365d", store=store, name="all")
     assert all(limiter.take() for _ in range(5))
@@ -386,7 +388,7 @@ def test_a_store_is_told_everything_at_the_end(server: Valkey, opened: Callable[
 import sys
 from pylae.primitives import *
 
-limiter = TokenBucket(100, "365d", store=Store(sys.argv[1], name="test", timeout="2s"), name="all")
+limiter = TokenBucket(100, "365d", store=CounterStore(sys.argv[1], name="test", timeout="2s"), name="all")
 print(all(limiter.take() for _ in range(5)))
 """
     assert run_python(source, server.url).stdout == "True\n"
@@ -418,7 +420,7 @@ def test_a_service_limits_over_all_its_workers(server: Valkey, tmp_path: Path) -
             stderr=subprocess.PIPE,
             text=True,
         )
-        with workers, Store(server.url, name="shop") as store:
+        with workers, CounterStore(server.url, name="shop") as store:
             try:
                 assert workers.stderr
                 for _ in range(2):

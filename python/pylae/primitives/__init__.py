@@ -1,8 +1,8 @@
 """The engine's own limiters, breaker, balancers, cache and router, for use without a gateway.
 
-They are the code of the data plane with a Python interface. Only a `HealthChecker` without a gateway and a `Store` open
-sockets. They read no clock: the caller provides one, as any function that returns nanoseconds; limits in a store follow
-the clock of the store. All of them are thread-safe.
+They are the code of the data plane with a Python interface. Only a `HealthChecker` without a gateway and a
+`CounterStore` open sockets. They read no clock: the caller provides one, as any function that returns nanoseconds;
+limits in a store follow the clock of the store. All of them are thread-safe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pylae.primitives.health import HealthChecker
 from pylae.primitives.limit import SlidingWindow, TokenBucket
 from pylae.primitives.rate_limiter import RateLimiter, SlidingWindowRateLimiter
 from pylae.primitives.router import Found, Router
-from pylae.primitives.store import Store
+from pylae.primitives.store import CounterStore
 
 __all__ = [
     "Attempt",
@@ -27,6 +27,7 @@ __all__ = [
     "CacheResponse",
     "CircuitBreaker",
     "Clock",
+    "CounterStore",
     "Decision",
     "Found",
     "HealthChecker",
@@ -37,6 +38,5 @@ __all__ = [
     "Router",
     "SlidingWindow",
     "SlidingWindowRateLimiter",
-    "Store",
     "TokenBucket",
 ]

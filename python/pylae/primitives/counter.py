@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 from pylae.engine import NativeReservation, NativeStore, NativeStoreLimit
 from pylae.primitives.decision import Decision, Reservation
 from pylae.primitives.given import Clock, count, now
-from pylae.primitives.store import Store, client_of
+from pylae.primitives.store import CounterStore, client_of
 
 CheckResult = tuple[bool, int, int | None, int]
 """The figures of a `Decision`, as the engine returns them."""
@@ -60,7 +60,7 @@ class OwnCounter:
 class StoreCounter:
     """Counts in a store."""
 
-    def __init__(self, store: Store, identity: str, mode: LimitMode, *, sliding: bool) -> None:
+    def __init__(self, store: CounterStore, identity: str, mode: LimitMode, *, sliding: bool) -> None:
         self._client, self._limit = client_of(store), (identity, sliding, mode == "exact")
         self._bound: tuple[NativeStore, NativeStoreLimit] | None = None
 
@@ -98,7 +98,7 @@ def _reservation(decision: CheckResult, reserved: NativeReservation) -> Reservat
 
 
 def store_counter(
-    kind: str, store: Store | None, name: str | None, mode: LimitMode | None, clock: Clock
+    kind: str, store: CounterStore | None, name: str | None, mode: LimitMode | None, clock: Clock
 ) -> StoreCounter | None:
     """Returns what counts a limit in a store, or None without one. Raises ValueError if the arguments do not fit.
 

@@ -12,7 +12,7 @@ from pylae.engine import NativeSlidingWindow, NativeTokenBucket
 from pylae.primitives.counter import Counter, LimitMode, OwnCounter, store_counter
 from pylae.primitives.decision import Decision, Reservation
 from pylae.primitives.given import Clock, count, nanoseconds
-from pylae.primitives.store import Store
+from pylae.primitives.store import CounterStore
 from pylae.units import DurationLike
 
 __all__ = ["SlidingWindow", "TokenBucket"]
@@ -65,7 +65,7 @@ class TokenBucket(_Limiter):
         burst: int | None = None,
         *,
         clock: Clock = time.monotonic_ns,
-        store: Store | None = None,
+        store: CounterStore | None = None,
         name: str | None = None,
         mode: LimitMode | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class SlidingWindow(_Limiter):
         per: DurationLike,
         *,
         clock: Clock = time.monotonic_ns,
-        store: Store | None = None,
+        store: CounterStore | None = None,
         name: str | None = None,
         mode: LimitMode | None = None,
     ) -> None:

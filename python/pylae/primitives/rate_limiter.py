@@ -9,7 +9,7 @@ from pylae.engine import NativeKeyedLimiter
 from pylae.primitives.counter import LimitMode, OwnCounter, store_counter
 from pylae.primitives.decision import Decision, Reservation
 from pylae.primitives.given import Clock, count
-from pylae.primitives.store import Store
+from pylae.primitives.store import CounterStore
 
 __all__ = ["RateLimiter", "SlidingWindowRateLimiter"]
 
@@ -42,7 +42,7 @@ class RateLimiter:
         *,
         max_clients: int = _MANY,
         clock: Clock = time.monotonic_ns,
-        store: Store | None = None,
+        store: CounterStore | None = None,
         name: str | None = None,
         mode: LimitMode | None = None,
     ) -> None:

@@ -1,4 +1,4 @@
-"""A store that several processes share: `Store`."""
+"""A store that several processes share: `CounterStore`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from pylae.units import DurationLike
 if TYPE_CHECKING:
     from pylae.settings.fields import ServiceTlsFields
 
-__all__ = ["Store"]
+__all__ = ["CounterStore"]
 
 
-class Store:
+class CounterStore:
     """A Valkey or Redis server, several behind Sentinels, or a Cluster, in which processes count limits together.
 
     They share limits of the same name in stores of the same name. Nothing is connected before the first use or a `with`
@@ -33,7 +33,7 @@ class Store:
 
     A program and a gateway never share limits, even if the store and the cluster have the same name.
 
-        store = Store("valkey://10.0.0.5:6379", name="shop")
+        store = CounterStore("valkey://10.0.0.5:6379", name="shop")
         limiter = RateLimiter(100, store=store, name="api")
 
     Raises ConfigError, with the line of the call, for settings that are wrong. If the store does not answer, limits do
@@ -125,7 +125,7 @@ class Store:
         self.close()
 
 
-def client_of(store: Store) -> StoreClient:
+def client_of(store: CounterStore) -> StoreClient:
     """Returns what limiters use of a store."""
     return store._client
 

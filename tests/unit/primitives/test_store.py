@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pylae import ConfigError
-from pylae.primitives import RateLimiter, SlidingWindow, SlidingWindowRateLimiter, Store, TokenBucket
+from pylae.primitives import CounterStore, RateLimiter, SlidingWindow, SlidingWindowRateLimiter, TokenBucket
 from pylae.testing import FakeClock
 
 URL = "valkey://127.0.0.1:1"
@@ -34,7 +34,7 @@ KINDS = [(TokenBucket, (5, "1m")), (SlidingWindow, (5, "1m")), (RateLimiter, (5,
 )
 def test_settings_that_are_wrong_are_said_with_their_place(url: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Store(url, **{"name": "shop", **settings})
+        CounterStore(url, **{"name": "shop", **settings})
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
     (problem,) = caught.value.problems
@@ -45,13 +45,13 @@ def test_settings_that_are_wrong_are_said_with_their_place(url: str, settings: d
 def test_certificates_that_are_none_are_said_with_their_place(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"test_store.py:\d+: tls.ca: ") as caught:
-        Store("valkeys://a", name="shop", tls={"ca": str(tmp_path / "ca.pem")})
+        CounterStore("valkeys://a", name="shop", tls={"ca": str(tmp_path / "ca.pem")})
     assert caught.value.problems[0].in_code
 
 
 @pytest.mark.parametrize(("kind", "figures"), KINDS)
 def test_limits_in_a_store_need_a_name_and_no_clock(kind: Any, figures: tuple[Any, ...]) -> None:
-    store = Store(URL, name="shop")
+    store = CounterStore(URL, name="shop")
     for arguments, message in [
         ({"store": store}, "needs a name, by which other processes find it"),
         ({"store": store, "name": ""}, "needs a name, by which other processes find it"),
@@ -71,7 +71,7 @@ def test_limits_in_a_store_need_a_name_and_no_clock(kind: Any, figures: tuple[An
 
 def test_keys_are_bounded_by_the_store() -> None:
     with pytest.raises(ValueError, match="write `max_keys` at the store"):
-        RateLimiter(5, store=Store(URL, name="shop"), name="a", max_clients=10)
-    assert len(RateLimiter(5, store=Store(URL, name="shop"), name="a")) == 0
+        RateLimiter(5, store=CounterStore(URL, name="shop"), name="a", max_clients=10)
+    assert len(RateLimiter(5, store=CounterStore(URL, name="shop"), name="a")) == 0
     with pytest.raises(ValueError, match="max_keys must be at least 1"):
-        Store(URL, name="shop", max_keys=0)
+        CounterStore(URL, name="shop", max_keys=0)
