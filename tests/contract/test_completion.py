@@ -11,6 +11,8 @@ from support.editor import Editor
 
 FOLDER = Path(__file__).parent / "programs"
 
+pytestmark = pytest.mark.timeout(300)  # the first one waits for the language server, which reads the whole package
+
 
 @pytest.fixture(scope="module")
 def editor() -> Iterator[Editor]:

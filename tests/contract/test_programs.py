@@ -34,6 +34,8 @@ RUN = sorted((FOLDER / "run").glob("*.py"))
 LINES = sorted((FOLDER / "lines").glob("*.py"))
 RIGHT = sorted((FOLDER / "right").glob("*.py"))
 
+pytestmark = pytest.mark.timeout(300)  # the first one waits for the type checkers, which read the whole package
+
 Found = Mapping[Path, list[tuple[int, str]]]
 """Lines and messages of errors by file."""
 

@@ -51,7 +51,7 @@ class Editor:
             if said.get("id") == number and "method" not in said:
                 assert "error" not in said, said
                 return said["result"]
-            if "id" in said:
+            if "id" in said and "method" in said:
                 # What it wants of the editor: settings, of which there are none, or to be told of changes.
                 wanted = said["params"].get("items", ()) if said["method"] == "workspace/configuration" else ()
                 self._write({"id": said["id"], "result": [self._settings(item) for item in wanted] or None})
