@@ -286,6 +286,31 @@ def test_what_a_source_is_sent_counts_only_for_whom_it_is_asked_from(change: dic
     assert (refused(document, CONSUL) if expected else hand_in(document, CONSUL) and []) == expected
 
 
+STORE = """
+listeners: [{address: "127.0.0.1:1"}]
+store: {url: "etcd+tls://127.0.0.1:2", user: me, password: "${A}", tls: {ca: ca.pem}}
+cluster: {name: shop, store: "valkey://127.0.0.1:3", password: "${B}"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "places"),
+    [
+        ({"timeout": "2s"}, []),
+        ({"url": "etcd+tls://127.0.0.1:4"}, ["password"]),
+        ({"tls": {"ca": "ca.pem", "verify": True, "server_name": "other"}}, ["password"]),
+        ({"tls": {"ca": "other.pem"}}, ["tls.ca"]),
+        ({"password": "${B}"}, ["password"]),
+        ({"user": "${A}"}, ["user"]),
+    ],
+)
+def test_what_the_store_is_sent_counts_only_for_this_store(change: dict[str, Any], places: list[str]) -> None:
+    document, _ = written(STORE)
+    document["store"] |= change
+    expected = {f"store.{place}" for place in places}
+    assert set(refused(document, STORE) if expected else hand_in(document, STORE) and []) == expected
+
+
 def test_what_only_looks_like_a_reference_is_a_text() -> None:
     document, _ = written()
     document["routes"][1]["static_response"] = "$${A} $A"
