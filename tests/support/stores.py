@@ -40,6 +40,7 @@ class Server(ABC):
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self._names = 0
+        self._has_run = False
         try:
             self._prepare()
             # Another process may take the port meanwhile.
@@ -75,7 +76,15 @@ class Server(ABC):
         return f"store_{self._names}"
 
     def start(self) -> bool:
-        """Starts it, or starts it again with the same port. Returns False if it ends at once."""
+        """Starts it, or starts it again with the same port. Returns False if it ends at once, the first time."""
+        if not self._has_run:
+            self._has_run = self._launch()
+            return self._has_run
+        # Children of PostgreSQL that are not quite dead yet keep it from starting.
+        wait_until(self._launch)
+        return True
+
+    def _launch(self) -> bool:
         with (self.folder / "log").open("ab", buffering=0) as log:
             log.write(b"--- start ---\n")
             self._process = process = subprocess.Popen(
