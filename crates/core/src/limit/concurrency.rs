@@ -16,4 +16,5 @@ pub use self::in_flight::InFlightTable;
 pub use self::permit::ConcurrencyPermit;
 pub use self::places::{MOST_HOLDERS, PLACES_LIFETIME, Places, PlacesAnswer, PlacesCall};
 pub use self::shared::{PendingPlace, PlaceOutcome, PlaceVerdict, SharedInFlight};
-pub use self::table::{ConcurrencyIdentity, PlaceCall};
+pub use self::table::ConcurrencyIdentity;
+pub use self::view::PlaceCall;

@@ -20,8 +20,8 @@ mod calls;
 mod lending;
 pub(super) mod name;
 mod pending;
-pub(super) mod reach;
-mod table;
+mod reach;
+pub(super) mod table;
 mod terms;
 mod ticket;
 mod view;
@@ -80,14 +80,14 @@ impl SharedCounterStore {
         on_store_error: OnStoreError,
     ) -> Limit {
         let id = Terms { mode, on_store_error }.id();
-        let salt = self.views.tagger.salt(identity);
+        let salt = self.views.keys.tagger.salt(identity);
         Limit { identity: identity.into(), shape, salt, id, _held: Arc::default() }
     }
 
     /// Returns the calls that are due, at most `most`. Each has to be handed back to [`answer`](Self::answer) within
     /// the time that requests may wait.
     pub fn collect(&self, due: Due, at: Clocks, most: usize) -> Vec<StoreCall> {
-        self.views.collect(due, at, most)
+        self.views.keys.collect(due, at, most, |outcome| self.views.deliver(outcome, at))
     }
 
     /// Takes over the answer of a call, or its loss. `sent` is when it was sent, or a little earlier; `arrived` is the
@@ -98,29 +98,28 @@ impl SharedCounterStore {
 
     /// Returns true if there is something to look at with the next flush.
     pub fn has_news(&self) -> bool {
-        (0..self.views.shards()).any(|index| !self.views.shard(index).listed.is_empty())
+        self.views.keys.has_news()
     }
 
     /// Has the next flush give back all leases, because this node ends. No more requests must come.
     pub fn retire(&self) {
-        self.views.retire();
+        self.views.keys.retire();
     }
 
     /// Says how many nodes there are.
     pub fn set_nodes(&self, nodes: usize) {
-        self.views.set_nodes(u32::try_from(nodes).unwrap_or(u32::MAX));
+        self.views.keys.set_nodes(nodes);
     }
 
     /// Says which keys the store answers for. All who wait for others are decided at once, except those whose call is
     /// on its way.
     pub fn set_reach(&self, reach: StoreReach, at: Clocks) {
-        self.views.reach.set(reach);
-        self.views.decide_alone(at);
+        self.views.keys.set_reach(reach, at, |outcome| self.views.deliver(outcome, at));
     }
 
     /// Returns the number of keys, including idle ones.
     pub fn keys(&self) -> usize {
-        (0..self.views.shards()).map(|index| self.views.shard(index).views.len()).sum()
+        self.views.keys.keys()
     }
 
     /// Returns the number of requests that had to wait for the store.
@@ -130,7 +129,7 @@ impl SharedCounterStore {
 
     /// Returns the memory of the tables, in bytes.
     pub fn bytes(&self) -> usize {
-        (0..self.views.shards()).map(|index| self.views.shard(index).bytes()).sum()
+        self.views.keys.bytes()
     }
 }
 

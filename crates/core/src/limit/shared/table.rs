@@ -1,157 +1,229 @@
-//! One shard of the views: a bounded table, with the lists of keys that have something to tell the store.
+//! The keys that a node shares with others, whatever the nodes count of them: who waits, which calls are due, what
+//! happens without the store. What is counted, and how, a [`View`] knows.
 
-use super::view::KeyView;
-use crate::limit::tag::CounterTag;
+mod entry;
+mod shard;
 
-/// Slots of a new index.
-const FEW: usize = 64;
-/// How many views are looked at for one that can be replaced.
-const PROBES: usize = 16;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Finds views by tag: an open table of positions in `views`, plus one. At most half of it is used.
-#[derive(Debug)]
-struct TagIndex {
-    slots: Vec<u32>,
+use parking_lot::{Mutex, MutexGuard};
+
+use super::name::StoreKey;
+use super::reach::{KnownReach, StoreReach};
+use super::terms::Due;
+use crate::limit::decision::Clocks;
+use crate::limit::tag::{CounterTag, Tagger};
+
+pub(in crate::limit) use self::entry::{Asker, KeyEntry, StateAt, View};
+pub(in crate::limit) use self::shard::KeyShard;
+
+/// Wakes the driver.
+pub(in crate::limit) type Wake = Box<dyn Fn(Due) + Send + Sync>;
+
+/// Keeps the locks of different shards on different cache lines.
+#[repr(align(128))]
+struct PaddedKeyShard<V: View>(Mutex<KeyShard<V>>);
+
+/// All keys of a node. A lock of one shard is held at a time.
+pub(in crate::limit) struct KeyTable<V: View> {
+    pub(in crate::limit) tagger: Tagger,
+    pub(in crate::limit) common: V::Common,
+    shards: Box<[PaddedKeyShard<V>]>,
+    nodes: AtomicU32,
+    reach: KnownReach,
+    /// Bit by shard, which has urgent keys.
+    urgent: AtomicU64,
+    /// The shard that the last collection began with.
+    first: AtomicUsize,
+    wake: Wake,
 }
 
-impl TagIndex {
-    fn home(&self, tag: CounterTag) -> usize {
-        // The upper bits of the tag have chosen the shard.
-        tag[1] as usize & (self.slots.len() - 1)
-    }
-
-    fn find(&self, tag: CounterTag, views: &[KeyView]) -> Option<usize> {
-        let mut slot = self.home(tag);
-        loop {
-            let at = self.slots[slot].checked_sub(1)? as usize;
-            if views[at].tag == tag {
-                return Some(at);
-            }
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-    }
-
-    fn insert(&mut self, tag: CounterTag, at: usize) {
-        let mut slot = self.home(tag);
-        while self.slots[slot] != 0 {
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        self.slots[slot] = at as u32 + 1;
-    }
-
-    /// Takes out the view at `at`, and moves up those that it was in the way of.
-    fn remove(&mut self, at: usize, views: &[KeyView]) {
-        let mask = self.slots.len() - 1;
-        let mut hole = self.home(views[at].tag);
-        while self.slots[hole] != at as u32 + 1 {
-            hole = (hole + 1) & mask;
-        }
-        let mut next = (hole + 1) & mask;
-        while let Some(other) = self.slots[next].checked_sub(1) {
-            let home = self.home(views[other as usize].tag);
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
-                self.slots[hole] = self.slots[next];
-                hole = next;
-            }
-            next = (next + 1) & mask;
-        }
-        self.slots[hole] = 0;
-    }
-
-    fn grow(&mut self, views: &[KeyView]) {
-        self.slots = vec![0; self.slots.len() * 2];
-        views.iter().enumerate().for_each(|(at, view)| self.insert(view.tag, at));
+impl<V: View> std::fmt::Debug for KeyTable<V> {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("KeyTable").field("shards", &self.shards.len()).finish_non_exhaustive()
     }
 }
 
-/// One shard.
-#[derive(Debug)]
-pub(super) struct ViewShard {
-    index: TagIndex,
-    pub(super) views: Vec<KeyView>,
-    max_keys: usize,
-    /// Where the search for a view to replace goes on.
-    hand: usize,
-    /// Keys with something to tell at the next flush.
-    pub(super) listed: Vec<u32>,
-    /// Keys that cannot wait for it.
-    pub(super) urgent: Vec<u32>,
-}
-
-impl ViewShard {
-    pub(super) fn new(max_keys: usize) -> Self {
+impl<V: View> KeyTable<V> {
+    pub(in crate::limit) fn new(max_keys: usize, common: V::Common, wake: Wake) -> Self {
+        let shards = (max_keys / 1024).max(1).next_power_of_two().min(64);
+        let shard = || PaddedKeyShard(Mutex::new(KeyShard::new(max_keys / shards)));
         Self {
-            index: TagIndex { slots: vec![0; FEW] },
-            views: Vec::new(),
-            max_keys: max_keys.max(1),
-            hand: 0,
-            listed: Vec::new(),
-            urgent: Vec::new(),
+            tagger: Tagger::default(),
+            common,
+            shards: (0..shards).map(|_| shard()).collect(),
+            nodes: AtomicU32::new(1),
+            reach: KnownReach::default(),
+            urgent: AtomicU64::new(0),
+            first: AtomicUsize::new(0),
+            wake,
         }
     }
 
-    pub(super) fn find(&self, tag: CounterTag) -> Option<usize> {
-        self.index.find(tag, &self.views)
+    pub(in crate::limit) fn nodes(&self) -> u32 {
+        self.nodes.load(Ordering::Relaxed)
     }
 
-    /// Adds a view and returns its position; None if the shard is full of keys that cannot be replaced. `always` adds
-    /// it nevertheless.
-    pub(super) fn add(&mut self, view: KeyView, now: u64, always: bool) -> Option<usize> {
-        if self.views.len() >= self.max_keys {
-            if let Some(at) = self.replaceable(now) {
-                self.index.remove(at, &self.views);
-                self.index.insert(view.tag, at);
-                self.views[at] = view;
-                return Some(at);
+    /// Returns true if the store answers for the key.
+    pub(in crate::limit) fn reaches(&self, key: &StoreKey) -> bool {
+        self.reach.covers(key)
+    }
+
+    pub(in crate::limit) fn state_at(&self, at: Clocks) -> StateAt<'_, V> {
+        StateAt { at, nodes: self.nodes(), reach: &self.reach, common: &self.common }
+    }
+
+    pub(in crate::limit) fn set_nodes(&self, nodes: usize) {
+        self.nodes.store(u32::try_from(nodes).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// Says which keys the store answers for.
+    pub(in crate::limit) fn set_reach(&self, reach: StoreReach, at: Clocks, tell: impl Fn(V::Outcome)) {
+        self.reach.set(reach);
+        self.decide_alone(at, tell);
+    }
+
+    fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, KeyShard<V>>> {
+        self.shards.iter().map(|shard| shard.0.lock())
+    }
+
+    /// Returns the shard of a key.
+    pub(in crate::limit) fn shard_of(&self, tag: CounterTag) -> MutexGuard<'_, KeyShard<V>> {
+        self.shards[self.index(tag)].0.lock()
+    }
+
+    fn index(&self, tag: CounterTag) -> usize {
+        // Their number is a power of two.
+        (tag[0] >> 56) as usize & (self.shards.len() - 1)
+    }
+
+    /// Notes that a shard has urgent keys. The driver is woken once until it has looked.
+    fn hurry(&self, shard: usize) {
+        if self.urgent.fetch_or(1 << shard, Ordering::AcqRel) == 0 {
+            (self.wake)(Due::Urgent);
+        }
+    }
+
+    /// Calls `then` with the shard of a key and its number. What it returns besides says whether there is something
+    /// that cannot wait. The driver is woken too if there may be the first news for the next flush.
+    pub(in crate::limit) fn change<T>(
+        &self,
+        tag: CounterTag,
+        then: impl FnOnce(&mut KeyShard<V>, usize) -> (T, bool),
+    ) -> T {
+        let index = self.index(tag);
+        let mut shard = self.shards[index].0.lock();
+        let was_quiet = shard.is_quiet();
+        let (value, urgent) = then(&mut shard, index);
+        let is_first = was_quiet && !shard.is_quiet();
+        drop(shard);
+        if urgent {
+            self.hurry(index);
+        }
+        if is_first {
+            (self.wake)(Due::All);
+        }
+        value
+    }
+
+    /// Has the next flush look at all keys for which the store answers.
+    pub(in crate::limit) fn list_all(&self) {
+        self.shards().for_each(|mut shard| shard.list_where(|entry| self.reach.covers(&entry.key)));
+    }
+
+    /// Has the next flush give back all that is kept for requests to come.
+    pub(in crate::limit) fn retire(&self) {
+        self.shards().for_each(|mut shard| shard.list_where(|entry| entry.view.retire()));
+    }
+
+    /// Returns true if there is something to look at with the next flush.
+    pub(in crate::limit) fn has_news(&self) -> bool {
+        self.shards().any(|shard| !shard.is_quiet())
+    }
+
+    /// Returns the calls that are due, at most `most`; what is left comes with the next ones. Outcomes are told when no
+    /// shard is locked.
+    pub(in crate::limit) fn collect(
+        &self,
+        due: Due,
+        at: Clocks,
+        most: usize,
+        tell: impl Fn(V::Outcome),
+    ) -> Vec<V::Call> {
+        let urgent = self.urgent.swap(0, Ordering::AcqRel);
+        let mut calls = Vec::new();
+        self.decide_alone(at, tell);
+        if self.reach.is_empty() {
+            return calls;
+        }
+        let state = self.state_at(at);
+        // Beginning with another one each time.
+        let (first, count) = (self.first.fetch_add(1, Ordering::Relaxed), self.shards.len());
+        let all = (0..count).map(|index| first.wrapping_add(index) & (count - 1));
+        for index in all.filter(|index| due == Due::All || urgent & 1 << index != 0) {
+            let mut shard = self.shards[index].0.lock();
+            if shard.collect_urgent(&state, most, &mut calls) {
+                self.hurry(index);
             }
-            if !always {
-                return None;
+            if due == Due::All {
+                shard.flush(&state, most, &mut calls);
             }
         }
-        if (self.views.len() + 1) * 2 > self.index.slots.len() {
-            self.index.grow(&self.views);
-        }
-        self.index.insert(view.tag, self.views.len());
-        self.views.push(view);
-        Some(self.views.len() - 1)
+        calls
     }
 
-    /// Finds an idle key, or else one that can be asked for again.
-    fn replaceable(&mut self, now: u64) -> Option<usize> {
-        let mut found = None;
-        for _ in 0..PROBES.min(self.views.len()) {
-            self.hand = (self.hand + 1) % self.views.len();
-            let view = &self.views[self.hand];
-            if view.is_replaceable() {
-                if view.is_idle(now) {
-                    return Some(self.hand);
-                }
-                found = found.or(Some(self.hand));
-            }
-        }
-        found
+    /// Takes over the answer of a call, or its loss: `learn` does it.
+    pub(in crate::limit) fn answer(
+        &self,
+        asker: Asker<V::Waiter>,
+        at: Clocks,
+        is_lost: bool,
+        tell: impl Fn(V::Outcome),
+        learn: impl FnOnce(&mut KeyEntry<V>, VecDeque<V::Waiter>, &StateAt<'_, V>, &mut Vec<V::Outcome>),
+    ) {
+        let state = self.state_at(at);
+        let mut outcomes = Vec::new();
+        self.change(asker.tag, |shard, _| {
+            let Some(place) = shard.find(asker.tag) else { return ((), false) };
+            let entry = &mut shard.entries[place];
+            entry.called = false;
+            learn(entry, asker.waiters, &state, &mut outcomes);
+            let news = entry.view.news(state.nodes, at.now.as_nanos());
+            // What was refused at once would be refused again. Nobody waits for it any more.
+            let urgent = entry.is_awaited() || !is_lost && news == Some(true);
+            let told = (urgent || news.is_some()) && shard.list(place, urgent);
+            ((), told && self.reaches(&asker.key))
+        });
+        outcomes.into_iter().for_each(tell);
     }
 
-    /// Notes that the key has something to tell. Returns true if that cannot wait and was not known.
-    pub(super) fn list(&mut self, at: usize, urgent: bool) -> bool {
-        let view = &mut self.views[at];
-        if !view.lists.flush {
-            view.lists.flush = true;
-            self.listed.push(at as u32);
+    /// Decides without the store all that wait for keys for which it does not answer.
+    fn decide_alone(&self, at: Clocks, tell: impl Fn(V::Outcome)) {
+        if self.reach.is_whole() {
+            return;
         }
-        // While a call is on its way, its answer decides when the next one goes.
-        if urgent && !view.lists.urgent && !view.in_flight {
-            view.lists.urgent = true;
-            self.urgent.push(at as u32);
-            return true;
+        for index in 0..self.shards.len() {
+            let mut outcomes = Vec::new();
+            self.shards[index].0.lock().decide_alone(&self.state_at(at), &mut outcomes);
+            outcomes.into_iter().for_each(&tell);
         }
-        false
     }
 
-    /// Bytes of the tables.
-    pub(super) fn bytes(&self) -> usize {
-        self.index.slots.capacity() * size_of::<u32>()
-            + self.views.capacity() * size_of::<KeyView>()
-            + (self.listed.capacity() + self.urgent.capacity()) * size_of::<u32>()
+    /// Of the keys for which the store does not answer and of which it should be told something, forgets those of which
+    /// `is_over` returns true.
+    pub(in crate::limit) fn forget(&self, is_over: impl Fn(&mut V) -> bool) {
+        if !self.reach.is_whole() {
+            self.shards().for_each(|mut shard| shard.forget_listed(&self.reach, &is_over));
+        }
+    }
+
+    pub(in crate::limit) fn keys(&self) -> usize {
+        self.shards().map(|shard| shard.keys()).sum()
+    }
+
+    /// Returns the memory of the tables, in bytes.
+    pub(in crate::limit) fn bytes(&self) -> usize {
+        self.shards().map(|shard| shard.bytes()).sum()
     }
 }

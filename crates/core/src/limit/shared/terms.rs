@@ -1,4 +1,4 @@
-//! What a shared limit says about its counting, and what a node knows of its cluster.
+//! What a shared limit says about its counting, and what its figures mean for a node.
 
 use crate::limit::charge::{Limit, LimitMode};
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
@@ -51,17 +51,6 @@ impl Terms {
         };
         Self { mode, on_store_error }
     }
-}
-
-/// What a node knows of its cluster at the moment of a decision.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct ClusterState {
-    /// Live nodes, at least 1.
-    pub(super) nodes: u32,
-    /// Whether the store answers.
-    pub(super) available: bool,
-    /// Nanoseconds between two flushes.
-    pub(super) flush: u64,
 }
 
 impl LimitShape {

@@ -284,6 +284,21 @@ fn what_the_store_has_refused_waits_for_the_next_flush() {
 }
 
 #[test]
+fn a_clearing_that_is_lost_comes_with_the_next_flush() {
+    for loss in [CallLoss::Unsent, CallLoss::Unanswered] {
+        let mut world = world(1, 100, FAST);
+        assert_eq!(world.take(0, 5), Some(true));
+        world.flush(0, Due::All);
+        let limit = world.nodes[0].limits[0].clone();
+        assert!(world.nodes[0].store.reset(&limit, &[0]));
+        assert_eq!(world.collect(0, Due::All), 1);
+        world.lose(0, loss);
+        assert_eq!(world.collect(0, Due::Urgent), 0);
+        assert_eq!(world.collect(0, Due::All), 1, "{loss:?}");
+    }
+}
+
+#[test]
 fn what_was_reserved_is_settled() {
     for mode in [FAST, EXACT] {
         let mut world = World::new(1, &[(bucket(1000, 1_000_000), mode)], OnStoreError::Deny);

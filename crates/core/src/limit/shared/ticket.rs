@@ -91,3 +91,11 @@ impl Waiter {
         self.ticket.gone.load(Ordering::Acquire)
     }
 }
+
+/// What is to be told to a ticket, once no shard is locked.
+#[derive(Debug)]
+pub(super) struct WaiterOutcome {
+    pub(super) waiter: Waiter,
+    pub(super) decision: Decision,
+    pub(super) grant: Option<Grant>,
+}

@@ -1,21 +1,16 @@
 //! What a node knows of one key, and how it decides by that.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::lending::Lending;
-use super::name::StoreKey;
-use super::terms::{ClusterState, OnStoreError, Terms};
-use super::ticket::{Grant, Waiter};
+use super::table::KeyEntry;
+use super::terms::{OnStoreError, Terms};
+use super::ticket::Grant;
 use crate::clock::nanos;
 use crate::limit::charge::{Limit, LimitMode};
 use crate::limit::decision::{Clocks, Decision, wall_nanos};
 use crate::limit::ledger::LedgerAnswer;
 use crate::limit::shape::{LimitAlgorithm, LimitShape};
-use crate::limit::tag::CounterTag;
-
-/// Largest number of requests that wait for one key.
-pub(super) const MAX_WAITERS: usize = 1024;
 
 /// For how long a node refuses by an earlier refusal, in nanoseconds. What other nodes hold or have estimated may come
 /// back long before the next token is due.
@@ -44,30 +39,12 @@ pub(super) enum ViewStep {
     Ask,
 }
 
-/// The lists of its shard that a key is in.
-#[derive(Copy, Clone, Debug, Default)]
-pub(super) struct ListedIn {
-    /// Keys with something to tell at the next flush.
-    pub(super) flush: bool,
-    /// Keys that cannot wait for it.
-    pub(super) urgent: bool,
-}
-
-/// Those who wait for a key. Few keys have some, so that they are not stored with it.
-#[derive(Debug, Default)]
-pub(super) struct KeyQueue(pub(super) VecDeque<Waiter>);
-
 /// What a node knows of one key.
 #[derive(Debug)]
 pub(super) struct KeyView {
-    pub(super) tag: CounterTag,
-    pub(super) key: StoreKey,
     pub(super) shape: LimitShape,
     pub(super) terms: Terms,
     known: Known,
-    /// A call is on its way.
-    pub(super) in_flight: bool,
-    pub(super) lists: ListedIn,
     /// The count is to be cleared in the store.
     pub(super) clear: bool,
     /// When a bucket is full, or a window over, by the clock of this node.
@@ -88,19 +65,14 @@ pub(super) struct KeyView {
     ask_again: u64,
     /// Of exact limits.
     pub(super) lending: Option<Box<Lending>>,
-    pub(super) waiters: Option<Box<KeyQueue>>,
 }
 
 impl KeyView {
-    pub(super) fn new(tag: CounterTag, key: StoreKey, limit: &Limit) -> Self {
+    pub(super) fn new(limit: &Limit) -> Self {
         Self {
-            tag,
-            key,
             shape: limit.shape,
             terms: Terms::of(limit),
             known: Known::Nothing,
-            in_flight: false,
-            lists: ListedIn::default(),
             clear: false,
             until: 0,
             left: 0,
@@ -112,7 +84,6 @@ impl KeyView {
             refused_until: 0,
             ask_again: 0,
             lending: None,
-            waiters: None,
         }
     }
 
@@ -134,19 +105,9 @@ impl KeyView {
         }
     }
 
-    /// Returns true if nothing but knowledge is lost with it.
-    pub(super) fn is_replaceable(&self) -> bool {
-        let told = self.pending == 0 && self.credits == 0;
-        told && !self.in_flight && !self.lists.flush && !self.lists.urgent && !self.is_awaited()
-    }
-
     /// Returns true if the key is not used at all as far as is known.
-    pub(super) fn is_idle(&self, now: u64) -> bool {
+    pub(super) fn is_unused(&self, now: u64) -> bool {
         self.known != Known::Store || self.until <= now
-    }
-
-    pub(super) fn is_awaited(&self) -> bool {
-        self.waiters.as_ref().is_some_and(|queue| !queue.0.is_empty())
     }
 
     fn debits(&self) -> u32 {
@@ -171,52 +132,6 @@ impl KeyView {
         } else {
             shape.capacity
         }
-    }
-
-    /// Decides on `cost` by what is known here.
-    pub(super) fn decide(&mut self, cost: u32, at: Clocks, state: ClusterState) -> ViewStep {
-        if cost == 0 {
-            return ViewStep::Admit(Grant::Spent);
-        }
-        if cost > self.shape.capacity {
-            return ViewStep::Refuse(u64::MAX);
-        }
-        if !state.available {
-            return self.decide_alone(cost, at, state.nodes);
-        }
-        let now = at.now.as_nanos();
-        match self.terms.mode {
-            LimitMode::Fast => {
-                let debits = self.debits().saturating_add(cost);
-                // A view within the margin may be wrong by what other nodes have not told yet.
-                let near = || {
-                    let enough = debits.saturating_add(self.shape.margin(state.nodes));
-                    self.known == Known::Store && self.left_of(&self.shape, now) < enough
-                };
-                if debits <= self.shape.most_debits(state.nodes) && !near() {
-                    self.pending += cost;
-                    return ViewStep::Admit(Grant::Debit);
-                }
-            }
-            LimitMode::Exact => {
-                let lending = self.lending.get_or_insert_default();
-                if let Some(generation) = lending.take(cost, now) {
-                    lending.asked(cost);
-                    return ViewStep::Admit(Grant::Leased(generation));
-                }
-            }
-        }
-        if self.known == Known::Store && now < self.refused_until.min(self.ask_again) && cost >= self.refused {
-            let more = if self.shape.is_bucket() { self.shape.time_for(cost - self.refused) } else { 0 };
-            return ViewStep::Refuse((self.refused_until - now).saturating_add(more));
-        }
-        if self.waiters.as_ref().is_some_and(|queue| queue.0.len() >= MAX_WAITERS) {
-            return ViewStep::Refuse(state.flush);
-        }
-        if let Some(lending) = &mut self.lending {
-            lending.asked(cost);
-        }
-        ViewStep::Ask
     }
 
     /// Decides on `cost` without the store.
@@ -328,11 +243,6 @@ impl KeyView {
         }
     }
 
-    /// Returns true if there is something to tell the store.
-    pub(super) fn has_news(&self) -> bool {
-        self.pending > 0 || self.credits > 0 || self.lending.as_ref().is_some_and(|lending| lending.is_live())
-    }
-
     /// Takes over what the store has answered; `arrived` is the time of this node.
     pub(super) fn learn(&mut self, answer: &LedgerAnswer, arrived: u64) {
         self.known = Known::Store;
@@ -385,5 +295,54 @@ impl KeyView {
             retry_after,
             reset: Duration::from_nanos(reset),
         }
+    }
+}
+
+impl KeyEntry<KeyView> {
+    /// Decides on `cost` by what is known here.
+    pub(super) fn decide(&mut self, cost: u32, at: Clocks, nodes: u32, available: bool, flush: u64) -> ViewStep {
+        let view = &mut self.view;
+        if cost == 0 {
+            return ViewStep::Admit(Grant::Spent);
+        }
+        if cost > view.shape.capacity {
+            return ViewStep::Refuse(u64::MAX);
+        }
+        if !available {
+            return view.decide_alone(cost, at, nodes);
+        }
+        let now = at.now.as_nanos();
+        match view.terms.mode {
+            LimitMode::Fast => {
+                let debits = view.debits().saturating_add(cost);
+                // A view within the margin may be wrong by what other nodes have not told yet.
+                let near = || {
+                    let enough = debits.saturating_add(view.shape.margin(nodes));
+                    view.known == Known::Store && view.left_of(&view.shape, now) < enough
+                };
+                if debits <= view.shape.most_debits(nodes) && !near() {
+                    view.pending += cost;
+                    return ViewStep::Admit(Grant::Debit);
+                }
+            }
+            LimitMode::Exact => {
+                let lending = view.lending.get_or_insert_default();
+                if let Some(generation) = lending.take(cost, now) {
+                    lending.asked(cost);
+                    return ViewStep::Admit(Grant::Leased(generation));
+                }
+            }
+        }
+        if view.known == Known::Store && now < view.refused_until.min(view.ask_again) && cost >= view.refused {
+            let more = if view.shape.is_bucket() { view.shape.time_for(cost - view.refused) } else { 0 };
+            return ViewStep::Refuse((view.refused_until - now).saturating_add(more));
+        }
+        if self.is_crowded() {
+            return ViewStep::Refuse(flush);
+        }
+        if let Some(lending) = &mut self.view.lending {
+            lending.asked(cost);
+        }
+        ViewStep::Ask
     }
 }

@@ -1,126 +1,37 @@
-//! All views of a node, and the decisions on them. A lock of one shard is held at a time.
+//! All views of a node, and the decisions on them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use super::name::{StoreKey, store_key};
-use super::reach::KnownReach;
-use super::table::ViewShard;
-use super::terms::{ClusterState, Due, Terms};
-use super::ticket::{Grant, Ticket, TicketPart, TicketPhase, TicketState, Waiter};
+use super::name::store_key;
+use super::table::{KeyEntry, KeyShard, KeyTable, Wake};
+use super::terms::Terms;
+use super::ticket::{Grant, Ticket, TicketPart, TicketPhase, TicketState, Waiter, WaiterOutcome};
 use super::view::{KeyView, ViewStep};
 use crate::limit::charge::{Charge, ChargeVerdict, Limit, LimitMode};
 use crate::limit::decision::{Clocks, Decision, Reservation};
 use crate::limit::store::MAX_CHARGES;
-use crate::limit::tag::{CounterTag, Tagger};
-
-/// Wakes the driver.
-pub(super) type Wake = Box<dyn Fn(Due) + Send + Sync>;
-
-/// Keeps the locks of different shards on different cache lines.
-#[repr(align(128))]
-struct PaddedViewShard(Mutex<ViewShard>);
-
-/// What is to be told to a ticket, once no shard is locked.
-pub(super) struct WaiterOutcome {
-    pub(super) waiter: Waiter,
-    pub(super) decision: Decision,
-    pub(super) grant: Option<Grant>,
-}
+use crate::limit::tag::CounterTag;
 
 /// All views of a node.
+#[derive(Debug)]
 pub(super) struct Views {
-    pub(super) tagger: Tagger,
-    shards: Box<[PaddedViewShard]>,
-    nodes: AtomicU32,
-    pub(super) reach: KnownReach,
-    flush: u64,
+    pub(super) keys: KeyTable<KeyView>,
     /// Requests that had to wait for the store.
     pub(super) waits: AtomicU64,
-    /// Bit by shard, which has urgent keys.
-    urgent: AtomicU64,
-    /// The shard that the last collection began with.
-    first: AtomicUsize,
-    wake: Wake,
-}
-
-impl std::fmt::Debug for Views {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.debug_struct("Views").field("shards", &self.shards.len()).finish_non_exhaustive()
-    }
 }
 
 impl Views {
+    /// `flush` is the time between two flushes, in nanoseconds.
     pub(super) fn new(max_keys: usize, flush: u64, wake: Wake) -> Self {
-        let shards = (max_keys / 1024).max(1).next_power_of_two().min(64);
-        let shard = || PaddedViewShard(Mutex::new(ViewShard::new(max_keys / shards)));
-        Self {
-            tagger: Tagger::default(),
-            shards: (0..shards).map(|_| shard()).collect(),
-            nodes: AtomicU32::new(1),
-            reach: KnownReach::default(),
-            flush,
-            waits: AtomicU64::new(0),
-            urgent: AtomicU64::new(0),
-            first: AtomicUsize::new(0),
-            wake,
-        }
-    }
-
-    pub(super) fn nodes(&self) -> u32 {
-        self.nodes.load(Ordering::Relaxed)
-    }
-
-    /// What is known of the cluster, and of the store as far as it has this key.
-    pub(super) fn state(&self, key: &StoreKey) -> ClusterState {
-        ClusterState { nodes: self.nodes(), available: self.reach.covers(key), flush: self.flush }
-    }
-
-    pub(super) fn set_nodes(&self, nodes: u32) {
-        self.nodes.store(nodes.max(1), Ordering::Relaxed);
-    }
-
-    pub(super) fn shards(&self) -> usize {
-        self.shards.len()
-    }
-
-    /// Returns all shards, beginning with another one each time.
-    pub(super) fn shards_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
-        let (first, count) = (self.first.fetch_add(1, Ordering::Relaxed), self.shards.len());
-        (0..count).map(move |index| first.wrapping_add(index) & (count - 1))
-    }
-
-    pub(super) fn shard(&self, index: usize) -> MutexGuard<'_, ViewShard> {
-        self.shards[index].0.lock()
-    }
-
-    pub(super) fn shard_of(&self, tag: CounterTag) -> usize {
-        // Their number is a power of two.
-        (tag[0] >> 56) as usize & (self.shards.len() - 1)
-    }
-
-    /// Takes the bits of the shards that have urgent keys.
-    pub(super) fn take_urgent(&self) -> u64 {
-        self.urgent.swap(0, Ordering::AcqRel)
-    }
-
-    /// Notes that a shard has urgent keys. The driver is woken once until it has looked.
-    pub(super) fn hurry(&self, shard: usize) {
-        if self.urgent.fetch_or(1 << shard, Ordering::AcqRel) == 0 {
-            (self.wake)(Due::Urgent);
-        }
-    }
-
-    /// Notes that the next flush has something to tell.
-    pub(super) fn begin_flush(&self) {
-        (self.wake)(Due::All);
+        Self { keys: KeyTable::new(max_keys, flush, wake), waits: AtomicU64::new(0) }
     }
 
     fn tag(&self, limit: &Limit, key: &[u8]) -> CounterTag {
-        self.tagger.tag(limit.salt, key)
+        self.keys.tagger.tag(limit.salt, key)
     }
 
     /// Calls `then` with the view of a key. A key for which there is no place shares a view with the others of its
@@ -130,43 +41,33 @@ impl Views {
         limit: &Limit,
         key: &[u8],
         now: u64,
-        then: impl FnOnce(&mut ViewShard, usize, CounterTag) -> (T, bool),
+        then: impl FnOnce(&mut KeyShard<KeyView>, usize, CounterTag) -> (T, bool),
     ) -> T {
         let tag = self.tag(limit, key);
-        let index = self.shard_of(tag);
-        let mut shard = self.shard(index);
-        let (at, tag) = if let Some(at) = shard.find(tag) {
-            shard.views[at].adapt(limit);
-            (at, tag)
-        } else {
-            let view = KeyView::new(tag, store_key(limit, key, None), limit);
-            match shard.add(view, now, false) {
-                Some(at) => (at, tag),
-                None => Self::overflow(&mut shard, index, limit, now),
-            }
-        };
-        let was_quiet = shard.listed.is_empty();
-        let (value, urgent) = then(&mut shard, at, tag);
-        let is_first = was_quiet && !shard.listed.is_empty();
-        drop(shard);
-        if urgent {
-            self.hurry(index);
-        }
-        if is_first {
-            self.begin_flush();
-        }
-        value
+        self.keys.change(tag, |shard, index| {
+            let (at, tag) = if let Some(at) = shard.find(tag) {
+                shard.entries[at].view.adapt(limit);
+                (at, tag)
+            } else {
+                let entry = KeyEntry::new(tag, store_key(limit, key, None), KeyView::new(limit));
+                match shard.add(entry, now, false) {
+                    Some(at) => (at, tag),
+                    None => Self::overflow(shard, index, limit, now),
+                }
+            };
+            then(shard, at, tag)
+        })
     }
 
-    fn overflow(shard: &mut ViewShard, index: usize, limit: &Limit, now: u64) -> (usize, CounterTag) {
+    fn overflow(shard: &mut KeyShard<KeyView>, index: usize, limit: &Limit, now: u64) -> (usize, CounterTag) {
         // The upper bits choose the shard.
         let tag = [(index as u64) << 56 | (limit.salt >> 8), !limit.salt];
         if let Some(at) = shard.find(tag) {
-            shard.views[at].adapt(limit);
+            shard.entries[at].view.adapt(limit);
             return (at, tag);
         }
-        let view = KeyView::new(tag, store_key(limit, b"", Some(index)), limit);
-        let at = shard.add(view, now, true);
+        let entry = KeyEntry::new(tag, store_key(limit, b"", Some(index)), KeyView::new(limit));
+        let at = shard.add(entry, now, true);
         (at.unwrap_or_default(), tag)
     }
 
@@ -174,18 +75,18 @@ impl Views {
     fn check(&self, charge: &mut Charge<'_>, at: Clocks, alone: bool) -> (ViewStep, CounterTag) {
         let now = at.now.as_nanos();
         self.with(charge.limit, charge.key, now, |shard, place, tag| {
-            let view = &mut shard.views[place];
-            let state = self.state(&view.key);
-            let step = view.decide(charge.cost, at, state);
-            let mut step = step;
+            let entry = &mut shard.entries[place];
+            let (nodes, available) = (self.keys.nodes(), self.keys.reaches(&entry.key));
+            let mut step = entry.decide(charge.cost, at, nodes, available, self.keys.common);
             if let (true, ViewStep::Admit(grant @ Grant::Leased(_))) = (alone, step) {
-                view.spend(grant, charge.cost);
+                entry.view.spend(grant, charge.cost);
                 step = ViewStep::Admit(Grant::Spent);
             }
-            charge.decision = view.figures(step, now, state.nodes);
+            let view = &entry.view;
+            charge.decision = view.figures(step, now, nodes);
             let told = view.pending > 0 || view.lending.is_some();
             let urgent = told && {
-                let pressing = state.available && view.is_pressing(state.nodes, now);
+                let pressing = available && view.is_pressing(nodes, now);
                 shard.list(place, pressing)
             };
             ((step, tag), urgent)
@@ -195,7 +96,7 @@ impl Views {
     /// Puts a request in the queue of a key.
     fn enqueue(&self, charge: &Charge<'_>, waiter: Waiter, now: u64) {
         self.with(charge.limit, charge.key, now, |shard, place, _| {
-            shard.views[place].waiters.get_or_insert_default().0.push_back(waiter);
+            shard.entries[place].push_waiter(waiter);
             ((), shard.list(place, true))
         });
     }
@@ -256,33 +157,31 @@ impl Views {
     }
 
     fn holds(&self, tag: CounterTag, generation: u64, at: Clocks) -> bool {
-        let mut shard = self.shard(self.shard_of(tag));
-        let lending = shard.find(tag).and_then(|place| shard.views[place].lending.as_mut());
+        let mut shard = self.keys.shard_of(tag);
+        let lending = shard.find(tag).and_then(|place| shard.entries[place].view.lending.as_mut());
         lending.is_some_and(|lending| lending.holds(generation, at.now.as_nanos()))
     }
 
     fn spend(&self, tag: CounterTag, grant: Grant, cost: u32) {
-        let mut shard = self.shard(self.shard_of(tag));
+        let mut shard = self.keys.shard_of(tag);
         if let Some(place) = shard.find(tag) {
-            shard.views[place].spend(grant, cost);
+            shard.entries[place].view.spend(grant, cost);
         }
     }
 
     /// Gives back what was admitted at `since` and is not used; returns the figures then.
     fn give_back(&self, tag: CounterTag, grant: Grant, cost: u32, since: u64, at: Clocks) -> Option<Decision> {
-        let nodes = self.nodes();
-        let mut shard = self.shard(self.shard_of(tag));
-        let place = shard.find(tag)?;
-        let view = &mut shard.views[place];
-        view.give_back(grant, cost, since, nodes);
-        let figures = view.figures(ViewStep::Admit(grant), at.now.as_nanos(), nodes);
-        if view.credits > 0 {
-            if shard.listed.is_empty() {
-                self.begin_flush();
+        let nodes = self.keys.nodes();
+        self.keys.change(tag, |shard, _| {
+            let Some(place) = shard.find(tag) else { return (None, false) };
+            let view = &mut shard.entries[place].view;
+            view.give_back(grant, cost, since, nodes);
+            let figures = view.figures(ViewStep::Admit(grant), at.now.as_nanos(), nodes);
+            if view.credits > 0 {
+                shard.list(place, false);
             }
-            shard.list(place, false);
-        }
-        Some(figures)
+            (Some(figures), false)
+        })
     }
 
     /// Tells a ticket what became of one of its charges; no shard may be locked.
@@ -311,7 +210,7 @@ impl Views {
             {
                 // The others have come too late.
                 part.grant = None;
-                part.decision.retry_after = Duration::from_nanos(self.flush);
+                part.decision.retry_after = Duration::from_nanos(self.keys.common);
                 part.decision.admitted = false;
             }
         }
@@ -352,15 +251,15 @@ impl Views {
     pub(super) fn settle(&self, limit: &Limit, key: &[u8], reservation: &Reservation, cost: u32, at: Clocks) {
         let now = at.now.as_nanos();
         self.with(limit, key, now, |shard, place, _| {
-            let view = &mut shard.views[place];
-            let state = self.state(&view.key);
+            let entry = &mut shard.entries[place];
+            let view = &mut entry.view;
             let charged = reservation.cost();
             if cost >= charged {
                 view.pending = view.pending.saturating_add(cost - charged);
             } else {
                 view.credit(charged - cost, reservation.since.as_nanos());
             }
-            let pressing = state.available && view.is_pressing(state.nodes, now);
+            let pressing = self.keys.reaches(&entry.key) && view.is_pressing(self.keys.nodes(), now);
             ((), shard.list(place, pressing))
         });
     }
@@ -368,19 +267,19 @@ impl Views {
     /// Returns the figures of a key that is known here.
     pub(super) fn peek(&self, limit: &Limit, key: &[u8], at: Clocks) -> Option<Decision> {
         let tag = self.tag(limit, key);
-        let shard = self.shard(self.shard_of(tag));
-        let view = &shard.views[shard.find(tag)?];
-        Some(view.figures(ViewStep::Admit(Grant::Spent), at.now.as_nanos(), self.nodes()))
+        let shard = self.keys.shard_of(tag);
+        let view = &shard.entries[shard.find(tag)?].view;
+        Some(view.figures(ViewStep::Admit(Grant::Spent), at.now.as_nanos(), self.keys.nodes()))
     }
 
     /// Clears a key here, and in the store with the next call. Returns true if it was known here.
     pub(super) fn reset(&self, limit: &Limit, key: &[u8]) -> bool {
         let known = {
             let tag = self.tag(limit, key);
-            self.shard(self.shard_of(tag)).find(tag).is_some()
+            self.keys.shard_of(tag).find(tag).is_some()
         };
         self.with(limit, key, 0, |shard, place, _| {
-            let view = &mut shard.views[place];
+            let view = &mut shard.entries[place].view;
             view.distrust();
             (view.pending, view.credits, view.clear) = (0, 0, true);
             ((), shard.list(place, true))
