@@ -19,9 +19,9 @@ UNWINDER = $(if $(findstring musllinux,$(PLATFORM)),,-C link-arg=$(shell cc -pri
 SOAK_SECONDS ?= 3600
 FUZZ_SECONDS ?= 60
 # In how many processes `make test-python` runs all tests: one more than cores, as many tests wait. Those of a module
-# share what it has set up, such as the findings of a type checker.
+# share what it has set up, such as the findings of a type checker. If one of the processes dies, the run ends.
 WORKERS ?= $(shell expr $$(nproc) + 1)
-PARALLEL = --numprocesses=$(WORKERS) --dist=loadscope
+PARALLEL = --numprocesses=$(WORKERS) --dist=loadscope --max-worker-restart=0
 # Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
 LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
