@@ -132,17 +132,17 @@ impl RateLimit {
         let mut policies = Vec::new();
         let mut limits = Vec::with_capacity(config.limits.len());
         let in_cluster = parts.shared.shared_counters.is_some();
-        let is_shared = in_cluster && config.limits.iter().any(|limit| limit.scope != Some(Scope::Node));
+        let is_shared = in_cluster && config.limits.iter().any(|limit| Scope::is_shared(limit.scope));
         let mut settled = Vec::new();
         for (index, limit) in config.limits.into_iter().enumerate() {
             let identity = identity(limit.per_route, policy, &limit.name, parts.route);
-            let shared = in_cluster && limit.scope != Some(Scope::Node);
+            let shared = in_cluster && Scope::is_shared(limit.scope);
             let counters = if shared { parts.shared.cluster_counters() } else { &parts.shared.counters };
             let built = LimitShape::new(limit.algorithm, limit.limit, limit.per.0, limit.burst)
                 // What this node has charged comes back if the cluster refuses.
                 .map(|shape| {
-                    let settled = limit.settle.is_some() || (is_shared && !shared);
-                    if settled { shape.with_settlement() } else { shape }
+                    let comes_back = limit.settle.is_some() || (is_shared && !shared);
+                    if comes_back { shape.with_settlement() } else { shape }
                 })
                 .and_then(|shape| counters.register(&identity, shape, limit.mode));
             match built {

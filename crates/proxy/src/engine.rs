@@ -23,7 +23,7 @@ use tracing::debug;
 use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
 use self::configuration::tell_configuration;
-use self::listeners::{bind_added, listed};
+use self::listeners::{bind_added, listed, shut_out};
 pub use self::registry::RegistryStore;
 pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
@@ -212,6 +212,7 @@ impl Engine {
             .partition::<Vec<_>, _>(|(address, _)| wanted.contains(address));
         in_force.listeners.extend(kept);
         drop(in_force);
+        shut_out(removed.iter().map(|(_, socket)| socket));
         self.workers.apply(&snapshot, &listed(&added), removed);
         self.capacity.apply(&self.shared, &snapshot.plan);
         tell_configuration(self.shared.store.as_ref(), &snapshot.plan);
@@ -251,6 +252,7 @@ impl Engine {
             };
             (drain_timeout, std::mem::take(&mut in_force.listeners).into_iter().collect::<Vec<_>>())
         };
+        shut_out(listeners.iter().map(|(_, socket)| socket));
         // Exchanges in flight have an instance already, so nothing depends on health checks any more.
         drop(self.auxiliary.lock().take());
         let all_ended = self.workers.stop(drain_timeout, listeners);

@@ -41,7 +41,7 @@ impl Concurrency {
             headers::write_concurrency_policy(policies, &name, limit);
         }
         let identity = identity(per_route, policy, &name, parts.route);
-        let shared = parts.shared.shared_in_flight.as_ref().filter(|_| scope != Some(Scope::Node));
+        let shared = parts.shared.shared_in_flight.as_ref().filter(|_| Scope::is_shared(scope));
         let counted = shared.map_or_else(
             || ConcurrencyCounter::Node(parts.shared.in_flight.salt(&identity)),
             |shared| ConcurrencyCounter::Cluster(shared.register(&identity)),

@@ -12,6 +12,13 @@ pub(super) enum Scope {
     Cluster,
 }
 
+impl Scope {
+    /// Returns true if the nodes of a cluster share the counts. None is the default.
+    pub(super) fn is_shared(scope: Option<Self>) -> bool {
+        scope != Some(Self::Node)
+    }
+}
+
 /// The identity of a counter. `per_route`: each route has its own, or else all routes with a limit of this name share
 /// it.
 pub(super) fn identity(per_route: bool, policy: &str, name: &str, route: &str) -> String {
