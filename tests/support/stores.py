@@ -30,6 +30,14 @@ SERVERS = ("postgresql", "etcd")
 """The engines that are servers."""
 
 
+def _is_stopped(process: int) -> bool:
+    """Whether all threads of a process are stopped, or it has ended."""
+    with contextlib.suppress(OSError):
+        stats = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/stat")]
+        return all(one.rpartition(")")[2].split()[0] in "TZ" for one in stats)
+    return False
+
+
 class Server(ABC):
     """A server with data in a folder of its own, which it keeps when it is killed and started again."""
 
@@ -115,6 +123,8 @@ class Server(ABC):
         """Stops all its processes in the middle of what they do; connections stay open."""
         for group in self._groups():
             os.killpg(group, signal.SIGSTOP)
+        # A thread that runs meanwhile may still answer.
+        wait_until(lambda: all(_is_stopped(group) for group in self._groups()))
 
     def thaw(self) -> None:
         """Lets it go on."""
