@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ SOON = 1000
 """Milliseconds without an answer after which the servers replace one."""
 
 
-class Group:
+class Group(ABC):
     """Servers that replace one of theirs that fails."""
 
     def __init__(self, folder: Path) -> None:
@@ -23,21 +24,21 @@ class Group:
         self._stack = ExitStack()
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """What `cluster.store` says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def primary(self) -> Valkey:
         """A server that has keys."""
-        raise NotImplementedError
 
+    @abstractmethod
     def serves(self) -> bool:
         """True if there is a primary for all keys."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_back(self, server: Valkey) -> None:
         """Makes a server a replica that was replaced and answers again, and waits until nothing is missing."""
-        raise NotImplementedError
 
     def add(self, *options: str) -> Valkey:
         """Starts one more server."""

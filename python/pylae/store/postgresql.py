@@ -11,11 +11,10 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from sqlalchemy import ColumnElement, Connection, Double, cast, create_engine, func, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from pylae.errors import StoreError, StoreUnavailableError
 from pylae.store.settings import StoreSettings, StoreUrl
-from pylae.store.sql import CONNECTIONS, SqlStore, SqlWatch
+from pylae.store.sql import POOL, SqlStore, SqlWatch
 from pylae.store.store import Watch
 
 RV = TypeVar("RV")
@@ -72,13 +71,7 @@ class PostgresqlStore(SqlStore):
         self.name = url.name
         self.channel = f"pylae_{url.name}"
         engine = create_engine(
-            "postgresql+psycopg://",
-            creator=self.connect,
-            poolclass=QueuePool,
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=self._timeout,
-            pool_pre_ping=True,
+            "postgresql+psycopg://", creator=self.connect, pool_timeout=self._timeout, pool_pre_ping=True, **POOL
         )
         super().__init__(f"the store {url}", engine, reads={"isolation_level": "REPEATABLE READ"}, writes={})
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, insert, inspect, or_, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
 
 from pylae.errors import LeaseExpiredError, StoreError, StoreUnavailableError
 from pylae.store.store import (
@@ -44,6 +45,8 @@ VERSIONS = "alembic_version"
 """The table in which Alembic keeps the version of the schema."""
 CONNECTIONS = 4
 """Connections of a pool."""
+POOL: Mapping[str, Any] = {"poolclass": QueuePool, "pool_size": CONNECTIONS, "max_overflow": 0}
+"""What the engines of SQLAlchemy have in common."""
 
 _KEPT = 16 * 1024 * 1024
 """Bytes of the latest events that are kept for watches that are late."""

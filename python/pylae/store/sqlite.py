@@ -13,12 +13,11 @@ from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, Connection, create_engine, event, literal
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from pylae import state
 from pylae.errors import StoreError, StoreUnavailableError
 from pylae.state.owner import acting
-from pylae.store.sql import CONNECTIONS, SqlStore, SqlWatch
+from pylae.store.sql import POOL, SqlStore, SqlWatch
 from pylae.store.store import Migration, Watch
 
 FILE = "store.db"
@@ -41,14 +40,7 @@ class SqliteStore(SqlStore):
     def __init__(self, folder: Path, timeout: float) -> None:
         self.file = folder / FILE
         self._timeout = timeout
-        engine = create_engine(
-            "sqlite+pysqlite://",
-            creator=self._connect,
-            poolclass=QueuePool,
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=timeout,
-        )
+        engine = create_engine("sqlite+pysqlite://", creator=self._connect, pool_timeout=timeout, **POOL)
         event.listen(engine, "begin", _begin)
         # A transaction that reads first could not wait for others before it writes: it would have to begin again.
         super().__init__(f"the store {self.file}", engine, reads={}, writes={"pylae_begin": "BEGIN IMMEDIATE"})

@@ -132,6 +132,18 @@ def test_a_full_disk_breaks_nothing(tmp_path: Path) -> None:
         assert whole(store) == 1000
 
 
+def _changes(store: Store, through: Store, number: int) -> bool:
+    """Whether a change of all keys is told to be done. `store` sees what there is of it."""
+    before = whole(store)
+    try:
+        done = through.txn([], [Put(key, str(number).encode()) for key in KEYS]) is not None
+    except StoreUnavailableError:
+        done = False
+    # It may have been done although nobody was told. It is never half, and what was told is true.
+    assert whole(store) in ({number} if done else {before, number})
+    return done
+
+
 def _cut_everywhere(relay: Cutting, step: int, call: Callable[[], bool]) -> int:
     """Cuts after 0 bytes, `step` bytes, and so on, until a call comes through. Returns how many did not."""
     count = 0
@@ -157,16 +169,9 @@ def test_a_connection_is_cut_at_each_step_of_a_transaction(shared: Engine) -> No
 
         def change() -> bool:
             nonlocal number
-            before = whole(store)
             number += 1
             with shared.connect(port=relay.port) as through:
-                try:
-                    done = through.txn([], [Put(key, str(number).encode()) for key in KEYS]) is not None
-                except StoreUnavailableError:
-                    done = False
-            # It may have been done although nobody was told. It is never half, and what was told is true.
-            assert whole(store) in ({number} if done else {before, number})
-            return done
+                return _changes(store, through, number)
 
         assert _cut_everywhere(relay, 40, change) > 10
 
@@ -183,14 +188,8 @@ def test_a_kept_connection_is_cut_at_each_step_of_a_transaction(shared: Engine) 
             left, relay.left = relay.left, None
             through.get("a")
             relay.left = left
-            before = whole(store)
             number += 1
-            try:
-                done = through.txn([], [Put(key, str(number).encode()) for key in KEYS]) is not None
-            except StoreUnavailableError:
-                done = False
-            assert whole(store) in ({number} if done else {before, number})
-            return done
+            return _changes(store, through, number)
 
         assert _cut_everywhere(relay, 20, change) > 10
 

@@ -217,6 +217,10 @@ def _streaming(pieces: list[bytes]) -> Iterator[StoreSettings]:
             connection.recv(65536)
             for piece in [told, *pieces]:
                 connection.sendall(piece)
+            # Closed with a part of the request unread, it would be reset.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                continue
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)

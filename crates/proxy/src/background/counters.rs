@@ -28,6 +28,9 @@ const PLACES: &str = "places";
 /// How long a stop waits until the store knows everything.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+const REPLACED: &str = "the store had something else where a limit is counted, perhaps of another version of Pylae; \
+                        the limit counts as used up";
+
 /// The limits that this node shares with others.
 pub(crate) struct ClusterCounters {
     store: Arc<Store>,
@@ -190,10 +193,7 @@ impl ClusterCounters {
             StoreError::Unavailable | StoreError::TimedOut | StoreError::NotReplicated => CallLoss::Unanswered,
         })?;
         let answer = ledger::answer(&call.call, &value);
-        match &answer {
-            None => self.report_strange(&value),
-            Some(answer) => self.report_replaced(answer.replaced),
-        }
+        self.report_odd(&value, answer.as_ref().map(|answer| answer.replaced));
         answer.ok_or(CallLoss::Unanswered)
     }
 
@@ -202,22 +202,16 @@ impl ClusterCounters {
         // Failed calls are counted and reported by the store.
         let value = result.ok()?;
         let answer = places::answer(&call.call, &value);
-        match &answer {
-            None => self.report_strange(&value),
-            Some(answer) => self.report_replaced(answer.replaced),
-        }
+        self.report_odd(&value, answer.as_ref().map(|answer| answer.replaced));
         answer
     }
 
-    fn report_strange(&self, value: &StoreValue) {
-        self.report(|| format!("the store gave an answer that is none: {value:?}"));
-    }
-
-    fn report_replaced(&self, replaced: bool) {
-        if replaced {
-            let what = "the store had something else where a limit is counted, perhaps of another version of Pylae; \
-                        the limit counts as used up";
-            self.report(|| what.to_owned());
+    /// Reports an answer that is none, or that has replaced what the store had.
+    fn report_odd(&self, value: &StoreValue, replaced: Option<bool>) {
+        match replaced {
+            None => self.report(|| format!("the store gave an answer that is none: {value:?}")),
+            Some(true) => self.report(|| REPLACED.to_owned()),
+            Some(false) => {}
         }
     }
 
