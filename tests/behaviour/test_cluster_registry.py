@@ -170,6 +170,8 @@ def test_a_node_that_starts_knows_who_is_registered_from_the_first_request_on(
     with admin(node(store, {"heartbeat": {"max_instances": 1}}, tmp_path / "first")) as first:
         first.post("/services/all/instances", url=echo.url)
         wait_until(lambda: store.ask("EXISTS", "pylae:shop:registrations:all") == 1)
+        # The engine gets it a little later.
+        wait_until(lambda: first.get("/services/all")["instances"] != [])
         assert 0 < first.get("/services/all")["instances"][0]["expires_in"] <= 30
         second = gateway(node(store, {"heartbeat": {"max_instances": 1}}, tmp_path / "second"))
         assert second.get("/").status == 200
