@@ -20,6 +20,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from pylae.admin import problems
+from pylae.admin.caller import Caller, note
 
 log = logging.getLogger("pylae")
 
@@ -82,6 +83,9 @@ class Guard:
         except Refused as refused:
             await _refuse(send, refused)
             return
+        # Whoever can open a socket without a token is the user of the gateway.
+        name = "local" if self._token is None else "admin"
+        note(scope, Caller(name, (scope.get("client") or (None,))[0]))
         await self._app(scope, _bounded(receive), _hardened(send))
 
     def _check(self, scope: Scope) -> None:
