@@ -27,8 +27,10 @@ def files(model: type[BaseModel]) -> Iterator[str]:
 
 @KIND
 def test_a_kind_is_a_file_of_its_name(name: str) -> None:
-    assert KINDS[name].startswith(f"pylae.registry.{name}:")
-    assert kind(name) is getattr(importlib.import_module(f"pylae.registry.{name}"), KINDS[name].partition(":")[2])
+    assert KINDS[name].startswith(f"pylae.registry.sources.{name}:")
+    assert kind(name) is getattr(
+        importlib.import_module(f"pylae.registry.sources.{name}"), KINDS[name].partition(":")[2]
+    )
 
 
 @KIND

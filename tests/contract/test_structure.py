@@ -26,6 +26,7 @@ TABLES = {
     "python/pylae/admin": "a file per topic",
     "python/pylae/cli": "a file per verb",
     "python/pylae/policies": "a file per policy",
+    "python/pylae/registry/sources": "a file per kind",
 }
 """Folders that are a table: they may have more files."""
 

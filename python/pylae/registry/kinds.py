@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pylae.settings.fields import DiscoveryFields
 
 KINDS = {
-    "dns": "pylae.registry.dns:DnsSource",
-    "file": "pylae.registry.file:FileSource",
-    "heartbeat": "pylae.registry.heartbeat:HeartbeatSource",
-    "consul": "pylae.registry.consul:ConsulSource",
-    "docker": "pylae.registry.docker:DockerSource",
+    "dns": "pylae.registry.sources.dns:DnsSource",
+    "file": "pylae.registry.sources.file:FileSource",
+    "heartbeat": "pylae.registry.sources.heartbeat:HeartbeatSource",
+    "consul": "pylae.registry.sources.consul:ConsulSource",
+    "docker": "pylae.registry.sources.docker:DockerSource",
 }
 """Pylae's own kinds: their names in a configuration, and their classes."""
 

@@ -26,11 +26,11 @@ from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.config.models.service import Service
 from pylae.config.plan import with_instances
 from pylae.errors import EngineError, PylaeError, RegistryError
-from pylae.registry.application import ApplicationSource
-from pylae.registry.heartbeat import HeartbeatSource, share
 from pylae.registry.registrations import Registration
 from pylae.registry.sharing import Calls, RegistryStore
 from pylae.registry.source import Source, SourceContext, authority, in_order
+from pylae.registry.sources.application import ApplicationSource
+from pylae.registry.sources.heartbeat import HeartbeatSource, share
 
 log = logging.getLogger("pylae")
 

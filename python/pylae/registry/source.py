@@ -1,6 +1,6 @@
 """The base classes of a kind of source: its settings, and the class that finds the instances of one service.
 
-Each kind is one file here, or a package of its own (docs/adding-a-registry-source.md).
+Each kind is one file in sources/, or a package of its own (docs/adding-a-registry-source.md).
 """
 
 from __future__ import annotations

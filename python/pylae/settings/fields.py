@@ -52,12 +52,12 @@ from pylae.policies.security_headers import Hsts, SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Changes, Transform
 from pylae.policies.validation import JsonBody, Validation
-from pylae.registry.consul import ConsulDiscovery
-from pylae.registry.dns import DnsDiscovery
-from pylae.registry.docker import DockerDiscovery
-from pylae.registry.file import FileDiscovery
-from pylae.registry.heartbeat import HeartbeatDiscovery
 from pylae.registry.kinds import Discovery
+from pylae.registry.sources.consul import ConsulDiscovery
+from pylae.registry.sources.dns import DnsDiscovery
+from pylae.registry.sources.docker import DockerDiscovery
+from pylae.registry.sources.file import FileDiscovery
+from pylae.registry.sources.heartbeat import HeartbeatDiscovery
 from pylae.store.settings import StoreSettings
 from pylae.units import DurationLike, RateLike, SizeLike
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pylae.registry.consul import ConsulDiscovery
-from pylae.registry.dns import DnsDiscovery
-from pylae.registry.docker import DockerDiscovery
-from pylae.registry.file import FileDiscovery
-from pylae.registry.heartbeat import HeartbeatDiscovery
+from pylae.registry.sources.consul import ConsulDiscovery
+from pylae.registry.sources.dns import DnsDiscovery
+from pylae.registry.sources.docker import DockerDiscovery
+from pylae.registry.sources.file import FileDiscovery
+from pylae.registry.sources.heartbeat import HeartbeatDiscovery
 
 __all__ = ["ConsulDiscovery", "DnsDiscovery", "DockerDiscovery", "FileDiscovery", "HeartbeatDiscovery"]

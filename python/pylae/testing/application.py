@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NoReturn, Self
 
 from pylae.config.models.application import why_not_asgi
-from pylae.registry.application import ApplicationServer
+from pylae.registry.sources.application import ApplicationServer
 from pylae.testing.headers import Headers
 from pylae.testing.service import Answer, FakeService, Received
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pylae import ConfigError
 from pylae.registry import client
 from pylae.registry.client import ApiClient, ApiError, RefusedError
-from pylae.registry.consul import ConsulDiscovery
+from pylae.registry.sources.consul import ConsulDiscovery
 
 
 def trouble(one: ApiClient, **more: Any) -> str:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pylae import RegistryError
 from pylae.config.models.instance import Instance
-from pylae.registry import SourceContext, heartbeat, registrations
-from pylae.registry.heartbeat import HeartbeatDiscovery, HeartbeatSource, share
+from pylae.registry import SourceContext, registrations
 from pylae.registry.sharing import RegistryStore
 from pylae.registry.source import authority
+from pylae.registry.sources import heartbeat
+from pylae.registry.sources.heartbeat import HeartbeatDiscovery, HeartbeatSource, share
 from support.valkey import Valkey
 
 SCRIPT = (Path(__file__).parents[3] / "crates/proxy/src/store/call/registrations.lua").read_text()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pylae.registry import Source, SourceContext
-from pylae.registry.dns import DnsDiscovery, DnsSource
-from pylae.registry.file import FileDiscovery, FileSource
 from pylae.registry.sharing import RegistryStore
+from pylae.registry.sources.dns import DnsDiscovery, DnsSource
+from pylae.registry.sources.file import FileDiscovery, FileSource
 from support.names import NameServer
 
 OWN = "http://192.0.2.1:8000"

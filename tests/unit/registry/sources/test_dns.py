@@ -12,7 +12,7 @@ import pytest
 
 from pylae import ConfigError, Gateway
 from pylae.registry import SourceContext
-from pylae.registry.dns import DnsDiscovery, DnsSource
+from pylae.registry.sources.dns import DnsDiscovery, DnsSource
 from support.names import NameServer
 
 

@@ -9,7 +9,7 @@ import pytest
 from pylae import RegistryError
 from pylae.config.models.instance import Instance
 from pylae.registry import SourceContext
-from pylae.registry.heartbeat import HeartbeatDiscovery, HeartbeatSource
+from pylae.registry.sources.heartbeat import HeartbeatDiscovery, HeartbeatSource
 
 
 def source(**settings: Any) -> HeartbeatSource:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pylae.registry import SourceContext
-from pylae.registry.file import FileDiscovery, FileSource
+from pylae.registry.sources.file import FileDiscovery, FileSource
 
 
 def look(source: FileSource, now: float = 0) -> bool:
