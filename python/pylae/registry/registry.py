@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from pylae import state
 from pylae.config.checks.explain import problems_of
 from pylae.config.document.sources import CallSources
 from pylae.config.models.admin import is_at
@@ -25,36 +23,23 @@ from pylae.config.models.config import Config
 from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.config.models.service import Service
 from pylae.config.plan import with_instances
-from pylae.errors import EngineError, PylaeError, RegistryError
+from pylae.errors import EngineError, RegistryError
+from pylae.registry.changes import Changes
+from pylae.registry.heartbeats import Heartbeats, Sources
 from pylae.registry.registrations import Registration
 from pylae.registry.sharing import Calls, RegistryStore
 from pylae.registry.source import Source, SourceContext, authority, in_order
 from pylae.registry.sources.application import ApplicationSource
-from pylae.registry.sources.heartbeat import HeartbeatSource, share
+from pylae.registry.sources.heartbeat import HeartbeatSource
 
 log = logging.getLogger("pylae")
 
-_NAME = "registered.json"
-_SELDOM = 0.25
-"""Least seconds between two times that changes are handed over."""
-_SHARE = 10
-"""How many times as long as handing over took nothing is handed over after it, so that it never takes all of a core."""
-_AGAIN = 1.0
-"""Seconds after which changes that could not be handed over are tried again."""
-_KEEP = 1.0
-"""Least seconds between two times that registrations are written down."""
 _FAILED = 5.0
 """Seconds until a source that raised an error looks again."""
 _LAST = 5.0
 """Seconds that the end waits for the thread."""
-_ASK = 1.0
-"""Seconds between two times that the store of the cluster is asked what other nodes know of registrations."""
-_ASK_AGAIN = 0.1
-"""Least seconds between them, if there is something to tell."""
 _PATIENCE = 3.0
 """Seconds that a new source may take before the gateway goes on without its instances."""
-
-Sources = Mapping[str, tuple[Service, Source[Any]]]
 
 
 class ServiceRegistry:
@@ -74,18 +59,16 @@ class ServiceRegistry:
         plan: Callable[[], Mapping[str, Any]] = dict,
         states: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
-        state.sweep(folder, _NAME)
-        self._folder, self._base, self._hand_over = folder, base, hand_over
-        self._now, self._wall, self._plan, self._states = now, wall, plan, states
+        self._base, self._changes = base, Changes(hand_over)
+        self._now, self._plan, self._states = now, plan, states
         self.admin: str | None = None
         """Address of the admin API, which is never an instance."""
         self._sources: dict[str, tuple[Service, Source[Any]]] = {}
         self._tasks: dict[Source[Any], asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._changed: asyncio.Event | None = None
-        self._to_tell: asyncio.Event | None = None
         self._store = RegistryStore()
+        self._heartbeats = Heartbeats(folder, self._store, lambda: self._sources, self._tell, now, wall)
         self._ending = threading.Lock()
 
     def prepared(self, config: Config, applications: Mapping[str, Any] | None = None) -> Sources:
@@ -116,23 +99,18 @@ class ServiceRegistry:
             with contextlib.suppress(TimeoutError):
                 looks.result(_PATIENCE * 2)
             if self._store.attached:
-                self._share(fresh)
+                self._heartbeats.share(fresh)
         return sources
 
     def join(self, store: Calls) -> None:
         """Takes the store of the cluster, and from it what other nodes know. The first requests wait for that."""
         self._store.attach(store)
         sources = [source for _, source in self._sources.values()]
-        self._share(sources)
+        self._heartbeats.share(sources)
         if joining := [source for source in sources if source.joins]:
             looks = asyncio.run_coroutine_threadsafe(self._look_at_all(joining), self._running())
             with contextlib.suppress(TimeoutError):
                 looks.result(_PATIENCE * 2)
-
-    def _share(self, sources: Iterable[Source[Any]]) -> bool:
-        """Shares registrations with other nodes. Returns whether there are others now. Blocks."""
-        beating = [source for source in sources if isinstance(source, HeartbeatSource) and source.context.store]
-        return bool(beating) and share(self._store, beating, self._now)
 
     def discard(self, sources: Sources) -> None:
         """Ends what was prepared and will not be followed."""
@@ -163,7 +141,9 @@ class ServiceRegistry:
         except Exception as error:
             # The code of a package may raise anything.
             raise EngineError(f"the source `{discovery.kind}` of the service {name} cannot be made: {error}") from error
-        return self._restored(name, made) if isinstance(made, HeartbeatSource) else made
+        if isinstance(made, HeartbeatSource):
+            self._heartbeats.restore(made)
+        return made
 
     def _context(self, name: str, service: Service, store: RegistryStore | None) -> SourceContext:
         return SourceContext(name, self._base, service.secure, store)
@@ -215,57 +195,8 @@ class ServiceRegistry:
 
     def _tell(self) -> None:
         """Has the changes handed over soon. From any thread."""
-        if self._loop is not None and self._changed is not None:
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def _hand_over_changes(self, changed: asyncio.Event, thread: Executor) -> None:
-        said: str | None = None
-        while True:
-            await changed.wait()
-            changed.clear()
-            began, pause = time.monotonic(), _SELDOM
-            try:
-                await asyncio.get_running_loop().run_in_executor(thread, self._hand_over)
-                said = None
-            except Exception as error:
-                # They are still to be handed over, with those that are found meanwhile.
-                changed.set()
-                pause = _AGAIN
-                if (text := f"{type(error).__name__}: {error}") != said:
-                    said = text
-                    log.error(
-                        "cannot apply the discovered instances, trying again: %s",
-                        error,
-                        exc_info=None if isinstance(error, PylaeError) else error,
-                    )
-            await asyncio.sleep(max(pause, (time.monotonic() - began) * _SHARE))
-
-    def _tell_nodes(self) -> None:
-        """Has other nodes told soon of what has happened. From any thread."""
-        if self._loop is not None and self._to_tell is not None:
-            self._loop.call_soon_threadsafe(self._to_tell.set)
-
-    async def _share_always(self, to_tell: asyncio.Event) -> None:
-        """Shares registrations with other nodes every second, and at once if there is something to tell."""
-        said: str | None = None
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(to_tell.wait(), _ASK)
-            to_tell.clear()
-            beating = [one for _, one in self._sources.values() if isinstance(one, HeartbeatSource)]
-            if not self._store.attached or not beating:
-                continue
-            try:
-                if await asyncio.get_running_loop().run_in_executor(self._store.threads(), self._share, beating):
-                    self._tell()
-                if any(one.is_behind for one in beating):
-                    to_tell.set()
-                said = None
-            except Exception as error:
-                if (text := f"{type(error).__name__}: {error}") != said:
-                    said = text
-                    log.exception("registrations cannot be shared with other nodes, trying again")
-            await asyncio.sleep(_ASK_AGAIN)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._changes.tell)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         """The loop, on a thread of its own that is started when it is needed."""
@@ -281,13 +212,12 @@ class ServiceRegistry:
         if loop is None:
             return
         asyncio.set_event_loop(loop)
-        self._changed, self._to_tell = asyncio.Event(), asyncio.Event()
         # Its own thread: sources may keep all those of the loop busy.
         with ThreadPoolExecutor(1, "pylae-registry-changes") as thread:
             chores = [
-                loop.create_task(self._hand_over_changes(self._changed, thread)),
-                loop.create_task(self._keep_going()),
-                loop.create_task(self._share_always(self._to_tell)),
+                loop.create_task(self._changes.hand_over_always(thread)),
+                loop.create_task(self._heartbeats.keep_going()),
+                loop.create_task(self._heartbeats.share_always()),
             ]
             loop.call_soon(ready.set)
             loop.run_forever()
@@ -307,7 +237,7 @@ class ServiceRegistry:
             for _, source in self._sources.values():
                 if isinstance(source, ApplicationSource):
                     source.stop()
-            self._keep()
+            self._heartbeats.keep()
 
     def filled(self, plan: Mapping[str, Any], sources: Sources | None = None) -> dict[str, Any]:
         """A plan with the instances that were found, behind those that are written down."""
@@ -393,8 +323,7 @@ class ServiceRegistry:
             raise RegistryError("this is the admin API, which must not be reachable through a route")
         registration, changed = self._beating(service).register(instance, ttl, self._now())
         if changed:
-            self._tell()
-            self._tell_nodes()
+            self._heard()
         return registration
 
     def heartbeat(self, service: str, name: str) -> Registration | None:
@@ -405,8 +334,7 @@ class ServiceRegistry:
         """Has an instance leave; whether it was registered. Raises RegistryError."""
         gone = self._beating(service).remove(name, self._now())
         if gone:
-            self._tell()
-            self._tell_nodes()
+            self._heard()
         return gone
 
     def remaining(self, service: str, name: str) -> float | None:
@@ -418,6 +346,12 @@ class ServiceRegistry:
         left = found.until - self._now()
         return max(left, 0.0) if found.epoch is None or left > 0 else None
 
+    def _heard(self) -> None:
+        """Has what instances have said handed over, and told to other nodes."""
+        self._tell()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._heartbeats.tell)
+
     def _beating(self, service: str) -> HeartbeatSource:
         source = self._sources.get(service, (None, None))[1]
         if not isinstance(source, HeartbeatSource):
@@ -425,35 +359,6 @@ class ServiceRegistry:
                 raise self._unknown(service)
             raise RegistryError("this service takes no registrations; `discovery: {heartbeat: {}}` has it do so")
         return source
-
-    def _restored(self, name: str, source: HeartbeatSource) -> HeartbeatSource:
-        file = self._folder / _NAME
-        try:
-            source.restore(json.loads(file.read_bytes()).get(name, []), self._now(), self._wall())
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
-            log.error("the registrations in %s cannot be read (%s)", file, type(error).__name__)
-        return source
-
-    async def _keep_going(self) -> None:
-        while True:
-            await asyncio.sleep(_KEEP)
-            self._keep()
-
-    def _keep(self) -> None:
-        """Writes down who is registered, if anything has happened since."""
-        beating = {name: one for name, (_, one) in self._sources.items() if isinstance(one, HeartbeatSource)}
-        if not any(source.beaten for source in beating.values()):
-            return
-        for source in beating.values():
-            source.beaten = False
-        now, wall = self._now(), self._wall()
-        data = json.dumps({name: source.kept(now, wall) for name, source in beating.items()})
-        try:
-            state.write(self._folder / _NAME, data.encode(), durable=False)
-        except OSError as error:
-            log.error("registrations cannot be written down: %s", error.strerror)
 
 
 def _kind(service: Service) -> str:

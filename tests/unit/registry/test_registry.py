@@ -9,7 +9,7 @@ import pytest
 
 from pylae import EngineError, Gateway, RegistryError
 from pylae.config.models.instance import Instance
-from pylae.registry import registry as module
+from pylae.registry import changes as module
 from pylae.registry.registry import ServiceRegistry
 from pylae.testing import RunningGateway
 
