@@ -23,6 +23,7 @@ from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import privileges
+from pylae.runtime.kept import Kept
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override
 from pylae.state import local_tls, owner
@@ -102,6 +103,8 @@ class Runtime:
         self._start, self._count = secrets.token_hex(4), 0
         self.override = Override(builder, self.folder, self.origin)
         """What was applied over the admin API."""
+        self.kept = Kept(builder.config.store, self.folder, self.origin.parent)
+        """The store. Only what a person asks for opens it."""
 
     @property
     def running(self) -> bool:
@@ -374,3 +377,4 @@ class Runtime:
         for attendant in self.attendants:
             attendant.stop()
         self.registry.stop()
+        self.kept.close()
