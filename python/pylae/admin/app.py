@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
+from pylae.access.scopes import READ
 from pylae.admin import (
     breakers,
     cache,
@@ -20,6 +21,7 @@ from pylae.admin import (
     services,
     status,
 )
+from pylae.admin.endpoint import SCHEME, Endpoint, needs
 from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
 
 if TYPE_CHECKING:
@@ -30,25 +32,44 @@ if TYPE_CHECKING:
 _TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, nodes, revocations, exchanges)
 
 
+class _Described(FastAPI):
+    """An application whose OpenAPI document says how a token is sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Returns the document. The scopes of an endpoint are its security requirement."""
+        document = super().openapi()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes[SCHEME] = {"type": "http", "scheme": "bearer", "description": "A token with the scope in the list."}
+        return document
+
+
 def application(runtime: Runtime) -> FastAPI:
     """Returns the admin API of a gateway."""
-    app = FastAPI(
+    app = _Described(
         title="Pylae admin API",
         version="1",
         description="Shows and controls a running gateway. All requests except `/live` and `/ready` need the token: "
-        "`Authorization: Bearer TOKEN`.",
+        "`Authorization: Bearer TOKEN`, and the token needs the scope of the endpoint.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         responses={"default": {"description": "Refused", "model": Refusal, "content": {MEDIA_TYPE: {}}}},
         redirect_slashes=False,
     )
+    app.router.route_class = Endpoint
     add_handlers(app)
     app.add_middleware(configuration.Lean)
     for topic in _TOPICS:
         app.include_router(topic.router(runtime), tags=[topic.TAG])
 
     @app.get("/", include_in_schema=False)
+    @needs(READ)
     async def documentation(_request: Request) -> HTMLResponse:
         return page.documentation(app.openapi())
+
+    @app.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
+    @needs(READ)
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     return app

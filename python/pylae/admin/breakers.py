@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -50,14 +52,16 @@ def breakers(services: list[Mapping[str, Any]]) -> Iterator[Breaker]:
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/breakers")
+    topic = topic_router("/breakers")
 
     @topic.get("")
+    @needs(READ)
     def listed() -> list[Breaker]:
         """Lists all circuit breakers."""
         return list(breakers(runtime.engine.stats()["services"]))
 
     @topic.post("/{service}/reset")
+    @needs(OPERATE)
     def reset(service: str, instance: str | None = None) -> Reset:
         """Closes the breaker of a service and forgets its counts. All requests pass again.
 

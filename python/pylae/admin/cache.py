@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from fastapi import APIRouter
 from pydantic import Field, model_validator
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.revocations import is_delayed
 
 if TYPE_CHECKING:
@@ -59,15 +61,17 @@ class Purged(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/cache")
+    topic = topic_router("/cache")
 
     @topic.get("")
+    @needs(READ)
     def usage() -> Cache:
         """Shows the usage of the cache, and how it served requests."""
         stats = runtime.engine.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
+    @needs(OPERATE)
     def purge(what: Purge) -> Purged:
         """Removes responses from the cache. In a cluster, all nodes do."""
         purged = runtime.engine.purge_cache(**what.model_dump(exclude={"everything"}))

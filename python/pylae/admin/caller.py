@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from pylae.access.scopes import Scopes
+
 _KEY = "pylae.caller"
 
 
@@ -18,10 +20,12 @@ class Caller:
     Attributes:
         name: What people know it by: the name of its token, or `local` at the socket in the state folder.
         address: The address that it calls from; None at a socket of this machine.
+        scopes: What it may do.
     """
 
     name: str
     address: str | None
+    scopes: Scopes
 
 
 def note(scope: MutableMapping[str, Any], caller: Caller) -> None:
@@ -29,7 +33,12 @@ def note(scope: MutableMapping[str, Any], caller: Caller) -> None:
     scope[_KEY] = caller
 
 
+def caller_in(scope: MutableMapping[str, Any]) -> Caller:
+    """Returns who sends the request of an ASGI scope. The guard has noted it."""
+    caller: Caller = scope[_KEY]
+    return caller
+
+
 def caller_of(request: Request) -> Caller:
     """Returns who sends a request. The guard has noted it."""
-    caller: Caller = request.scope[_KEY]
-    return caller
+    return caller_in(request.scope)

@@ -11,7 +11,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
 from pylae.config.document.load import reason
@@ -99,9 +101,10 @@ def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/config")
+    topic = topic_router("/config")
 
     @topic.get("")
+    @needs(READ)
     def read(effective: bool = False) -> Response:
         """Returns the current configuration as it was written, with secrets hidden. The ETag is the revision.
 
@@ -117,6 +120,7 @@ def router(runtime: Runtime) -> APIRouter:
             return JSONResponse(as_written(document.root, runtime.builder.written), headers=fields)
 
     @topic.put("", openapi_extra=_DOCUMENT)
+    @needs(CONFIGURE)
     async def apply(
         request: Request, response: Response, if_match: Annotated[str | None, Header(max_length=200)] = None
     ) -> Outcome:
@@ -136,6 +140,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Outcome(revision=applied, warnings=flaws(warnings))
 
     @topic.post("/validate", openapi_extra=_DOCUMENT)
+    @needs(CONFIGURE, changes=False)
     async def validate(request: Request) -> Verdict:
         """Checks a configuration and returns all problems. Changes nothing."""
         text = await _text(request)
@@ -146,6 +151,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Verdict(valid=True, problems=[], warnings=flaws(warnings))
 
     @topic.post("/diff", openapi_extra=_DOCUMENT)
+    @needs(CONFIGURE, changes=False)
     async def diff(request: Request) -> Difference:
         """Compares a configuration, including its defaults, with the current one. Changes nothing."""
         text = await _text(request)
@@ -162,6 +168,7 @@ def router(runtime: Runtime) -> APIRouter:
         return await run_in_threadpool(compared)
 
     @topic.post("/reload", response_model=Outcome)
+    @needs(CONFIGURE)
     def reload() -> Outcome | Response:
         """Reads the configuration file again. This replaces a configuration that was applied over this API."""
         try:
@@ -170,6 +177,7 @@ def router(runtime: Runtime) -> APIRouter:
             return unusable(error, files=True)
 
     @topic.get("/schema")
+    @needs(READ)
     def schema() -> Response:
         """Returns the JSON schema of configurations."""
         return JSONResponse(Config.model_json_schema())

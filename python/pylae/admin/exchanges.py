@@ -11,7 +11,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
@@ -101,10 +103,11 @@ def _when(exchange: dict[str, Any]) -> str:
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/exchanges")
+    topic = topic_router("/exchanges")
     watchers = Watchers(runtime)
 
     @topic.get("")
+    @needs(READ)
     def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
         """Lists the latest exchanges. In busy seconds only some are recorded."""
         found = runtime.engine.exchanges((), most)
@@ -112,6 +115,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
 
     @topic.get("/tail", response_class=StreamingResponse)
+    @needs(OPERATE)
     async def tail() -> StreamingResponse:
         """Streams exchanges as they end, as server-sent events: `exchange` with a JSON object, `missed` with a
         number.

@@ -19,6 +19,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import UNLIMITED
 from pylae.admin import problems
 from pylae.admin.caller import Caller, note
 
@@ -85,7 +86,7 @@ class Guard:
             return
         # Whoever can open a socket without a token is the user of the gateway.
         name = "local" if self._token is None else "admin"
-        note(scope, Caller(name, (scope.get("client") or (None,))[0]))
+        note(scope, Caller(name, (scope.get("client") or (None,))[0], UNLIMITED))
         await self._app(scope, _bounded(receive), _hardened(send))
 
     def _check(self, scope: Scope) -> None:

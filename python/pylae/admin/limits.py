@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def limits(plan: Mapping[str, Any]) -> list[Limit]:
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/limits")
+    topic = topic_router("/limits")
 
     def ask(holder: Holder, *, forget: bool) -> Standing:
         try:
@@ -118,17 +120,20 @@ def router(runtime: Runtime) -> APIRouter:
             raise HTTPException(404, str(error)) from None
 
     @topic.get("")
+    @needs(READ)
     def listed() -> Limits:
         """Lists all limits of all routes."""
         keys, size = runtime.engine.limit_usage()
         return Limits(limits=limits(runtime.plan), keys=keys, bytes=size)
 
     @topic.post("/look")
+    @needs(READ, changes=False)
     def look(holder: Holder) -> Standing:
         """Shows the state of a limit for a client. Uses up nothing."""
         return ask(holder, forget=False)
 
     @topic.post("/reset")
+    @needs(OPERATE)
     def reset(holder: Holder) -> Standing:
         """Resets a limit for a client. Does not affect exchanges in progress."""
         return ask(holder, forget=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from pylae.access.scopes import READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import OPEN, needs, topic_router
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
@@ -61,19 +63,22 @@ class State(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter()
+    topic = topic_router()
 
     @topic.get("/metrics", response_class=PlainTextResponse)
+    @needs(READ)
     def metrics() -> Response:
         """Returns all metrics in the text format of Prometheus."""
         return Response(runtime.metrics(), media_type=_PROMETHEUS)
 
     @topic.get("/metrics/summary")
+    @needs(READ)
     def summary() -> dict[str, Any]:
         """Returns counts, errors, durations (in seconds) and states for each service and route."""
         return runtime.engine.summary()
 
     @topic.get("/health", responses={503: {"model": Health, "description": "Unhealthy"}})
+    @needs(READ)
     def health(always: bool = False) -> Response:
         """Returns the health of the last minute. The status is 503 if it is unhealthy; with `always` it is 200."""
         verdict = runtime.health()
@@ -83,12 +88,14 @@ def router(runtime: Runtime) -> APIRouter:
     # itself, in the same words.
     @topic.get("/live", responses={503: {"model": State, "description": "Stuck"}})
     @topic.head("/live", responses={503: {"model": State, "description": "Stuck"}})
+    @needs(OPEN)
     async def live(response: Response) -> State:
         """Whether the gateway serves requests: 503 if no worker responds. Needs no token."""
         return told(response, 0)
 
     @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
     @topic.head("/ready", responses={503: {"model": State, "description": "Not ready"}})
+    @needs(OPEN)
     async def ready(response: Response) -> State:
         """Whether the gateway accepts connections: 503 once it was told to stop, and while it joins its cluster.
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -57,9 +59,10 @@ class Nodes(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/nodes")
+    topic = topic_router("/nodes")
 
     @topic.get("")
+    @needs(READ)
     def listed() -> Nodes:
         """Lists the nodes of the cluster that live, and what they disagree about."""
         stats = runtime.engine.stats()

@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 from pylae.units import Duration
 
@@ -65,9 +67,10 @@ def is_delayed(stats: Mapping[str, Any]) -> bool:
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/revocations")
+    topic = topic_router("/revocations")
 
     @topic.get("")
+    @needs(READ)
     def known() -> Revocations:
         """Shows how many revocations the gateway knows."""
         stats = runtime.engine.stats()
@@ -79,6 +82,7 @@ def router(runtime: Runtime) -> APIRouter:
         )
 
     @topic.post("")
+    @needs(OPERATE)
     def revoke(what: Revocation) -> Revoked:
         """Refuses a token, or what a user was issued so far, from now on. In a cluster, all nodes do."""
         kind, value = ("jti", what.jti) if what.jti is not None else ("user", what.user)

@@ -9,7 +9,9 @@ from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ, REGISTER
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 from pylae.config.models.instance import Instance as Configured
 from pylae.registry.source import authority
 
@@ -90,7 +92,7 @@ class Registered(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/services")
+    topic = topic_router("/services")
     registry = runtime.registry
 
     def shown(service: str, stats: Mapping[str, Any]) -> Instance:
@@ -124,16 +126,19 @@ def router(runtime: Runtime) -> APIRouter:
         return Draining(changed=changed, in_flight=found["in_flight"])
 
     @topic.get("")
+    @needs(READ)
     def listed() -> list[Service]:
         """Lists all services with their instances."""
         return [described(one) for one in runtime.engine.stats()["services"]]
 
     @topic.get("/{service}")
+    @needs(READ)
     def one(service: str) -> Service:
         """Shows a service with its instances."""
         return described(find(service))
 
     @topic.post("/{service}/instances", status_code=201)
+    @needs(REGISTER)
     async def register(service: str, instance: Registering) -> Registered:
         """Registers an instance, which stays as long as it sends heartbeats. Registering it again counts as a heartbeat
         and updates its settings.
@@ -147,6 +152,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Registered(id=authority(wanted.url), ttl=registration.ttl)
 
     @topic.put("/{service}/instances/{instance}/heartbeat")
+    @needs(REGISTER)
     async def heartbeat(service: str, instance: str) -> Registered:
         """Records a heartbeat: the instance stays for another TTL. 404 if it is not registered or has expired."""
         known(service)
@@ -156,6 +162,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Registered(id=instance, ttl=registration.ttl)
 
     @topic.delete("/{service}/instances/{instance}", status_code=204)
+    @needs(REGISTER)
     async def remove(service: str, instance: str) -> Response:
         """Removes a registered instance: it gets no new requests, and those in progress finish."""
         known(service)
@@ -164,11 +171,13 @@ def router(runtime: Runtime) -> APIRouter:
         return Response(status_code=204)
 
     @topic.post("/{service}/instances/{instance}/drain")
+    @needs(OPERATE)
     def start_drain(service: str, instance: str) -> Draining:
         """Drains an instance: it gets no new requests, and those in progress finish. Stays in effect over reloads."""
         return drain(service, instance, True)
 
     @topic.delete("/{service}/instances/{instance}/drain")
+    @needs(OPERATE)
     def end_drain(service: str, instance: str) -> Draining:
         """Ends the drain of an instance: it gets requests again."""
         return drain(service, instance, False)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
+from pylae.access.scopes import READ
 from pylae.admin.body import Body
+from pylae.admin.endpoint import needs, topic_router
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -63,7 +65,7 @@ class Status(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter()
+    topic = topic_router()
     pid = os.getpid()
     try:
         installed = version("pylae")
@@ -71,6 +73,7 @@ def router(runtime: Runtime) -> APIRouter:
         installed = "unknown"
 
     @topic.get("/status")
+    @needs(READ)
     def status() -> Status:
         """Shows an overview of the gateway."""
         stats = runtime.engine.stats()

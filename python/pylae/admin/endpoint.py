@@ -1,0 +1,105 @@
+"""The endpoints of the admin API. Each declares the scope that it needs, and refuses callers without it.
+
+    topic = topic_router("/breakers")
+
+    @topic.post("/{service}/reset")
+    @needs(OPERATE)
+    def reset(service: str) -> Reset: ...
+
+An endpoint that declares none cannot be made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from pylae.access.scopes import CONFIGURE, OPERATE, READ, REGISTER, registering
+from pylae.admin.caller import caller_in
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPEN = "open"
+"""Declared by endpoints that need no token: probes."""
+SCHEME = "token"
+"""Name of the security scheme in the OpenAPI document."""
+_DECLARED = "_pylae_needs"
+_SAFE = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an endpoint declares.
+
+    Attributes:
+        scope: The scope; `register` is that of the service in the path.
+        changes: Whether it can change something, if its method is not GET.
+    """
+
+    scope: str
+    changes: bool
+
+
+def needs(scope: str, *, changes: bool = True) -> Callable[[F], F]:
+    """Declares the scope that an endpoint needs: READ, OPERATE, CONFIGURE, REGISTER or OPEN.
+
+    It goes below the decorator with the path. `changes=False` is for a POST that changes nothing.
+    """
+    if scope not in (READ, OPERATE, CONFIGURE, REGISTER, OPEN):
+        raise ValueError(f"{scope!r} is not a scope of endpoints")
+
+    def declared(endpoint: F) -> F:
+        setattr(endpoint, _DECLARED, Needs(scope, changes))
+        return endpoint
+
+    return declared
+
+
+class Endpoint(APIRoute):
+    """An endpoint that declares its scope. The scope is part of the OpenAPI document."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        declared = getattr(endpoint, _DECLARED, None)
+        if not isinstance(declared, Needs):
+            raise TypeError(f"{path} declares no scope: put @needs(…) directly above its function")
+        if declared.scope == REGISTER and "{service}" not in path:
+            raise TypeError(f"{path} registers instances of no service")
+        self.needs = declared
+        shown = registering("SERVICE") if declared.scope == REGISTER else declared.scope
+        security = [] if declared.scope == OPEN else [{SCHEME: [shown]}]
+        options["openapi_extra"] = {**(options.get("openapi_extra") or {}), "security": security}
+        said = inspect.cleandoc(options.get("description") or endpoint.__doc__ or "")
+        # FastAPI makes copies of routes, which have it already.
+        sentence = f"Needs the scope `{shown}`."
+        if security and not said.endswith(sentence):
+            said = f"{said}\n\n{sentence}"
+        super().__init__(path, endpoint, **(options | {"description": said}))
+
+    @property
+    def changes(self) -> bool:
+        """Whether a request can change something."""
+        return self.needs.changes and not _SAFE.issuperset(self.methods or ())
+
+    def scope_of(self, request: Scope) -> str:
+        """Returns the scope that a request needs."""
+        return registering(request["path_params"]["service"]) if self.needs.scope == REGISTER else self.needs.scope
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles a request whose path is that of this endpoint."""
+        if scope["method"] in (self.methods or ()) and self.needs.scope != OPEN:
+            needed, caller = self.scope_of(scope), caller_in(scope)
+            if not caller.scopes.allow(needed):
+                raise HTTPException(403, f"this needs the scope `{needed}`, which the token {caller.name} has not")
+        await super().handle(scope, receive, send)
+
+
+def topic_router(prefix: str = "") -> APIRouter:
+    """Returns a router whose endpoints have to declare their scopes."""
+    return APIRouter(prefix=prefix, route_class=Endpoint)
