@@ -102,6 +102,10 @@ class LeaseExpiredError(StoreError):
     """A lease is over, and with it the keys that were put with it."""
 
 
+class NoEntryError(StoreError):
+    """The history has no entry with this number, or not any more."""
+
+
 class StoreUnavailableError(StoreError):
     """The store does not answer, or not in time. What was to be changed may have been changed: read it again."""
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
+from pylae.admin.caller import caller_of
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
@@ -21,6 +22,7 @@ from pylae.config.document.nodes import show_path
 from pylae.config.document.written import as_written, differences, joined, shown_reference, written
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError
+from pylae.history.entry import MOST_REASON, Cause
 from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
 
 TAG = "configuration"
+
+IfMatch = Annotated[str | None, Header(max_length=200)]
+Reason = Annotated[str | None, Query(max_length=MOST_REASON, description="Why, for the history.")]
+"""What people say about a change."""
 
 _DOCUMENT: dict[str, Any] = {
     "requestBody": {
@@ -122,20 +128,22 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.put("", openapi_extra=_DOCUMENT)
     @needs(CONFIGURE)
     async def apply(
-        request: Request, response: Response, if_match: Annotated[str | None, Header(max_length=200)] = None
+        request: Request,
+        response: Response,
+        if_match: IfMatch = None,
+        reason: Reason = None,
     ) -> Outcome:
         """Applies a configuration completely or not at all, without dropping a request.
 
         `If-Match` names the revision that you edited, or `*` for any. If another revision is in force by now, nothing
         changes (409). The configuration outlives a restart, and stays in force until the configuration file changes.
-        What a program added in code stays in force too.
+        What a program added in code stays in force too. The history keeps the `reason`.
         """
-        if if_match is None:
-            raise HTTPException(428, "If-Match is required: the ETag of the configuration that you edited, or *")
-        revision = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
+        revision = revision_of(if_match)
         text = await _text(request)
-        with _keeping():
-            applied, warnings = await run_in_threadpool(runtime.apply_document, text, revision)
+        cause = Cause("admin", caller_of(request).name, reason)
+        with keeping():
+            applied, warnings = await run_in_threadpool(runtime.apply_document, text, revision, cause)
         response.headers["ETag"] = f'"{applied}"'
         return Outcome(revision=applied, warnings=flaws(warnings))
 
@@ -169,10 +177,11 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.post("/reload", response_model=Outcome)
     @needs(CONFIGURE)
-    def reload() -> Outcome | Response:
+    def reload(request: Request, reason: Reason = None) -> Outcome | Response:
         """Reads the configuration file again. This replaces a configuration that was applied over this API."""
         try:
-            return Outcome(revision=runtime.return_to_file(), warnings=[])
+            cause = Cause("reload", caller_of(request).name, reason)
+            return Outcome(revision=runtime.return_to_file(cause), warnings=[])
         except ConfigError as error:
             return unusable(error, files=True)
 
@@ -185,8 +194,15 @@ def router(runtime: Runtime) -> APIRouter:
     return topic
 
 
+def revision_of(if_match: str | None) -> str | None:
+    """Returns the revision that `If-Match` names; None for any."""
+    if if_match is None:
+        raise HTTPException(428, "If-Match is required: the ETag of the configuration that you edited, or *")
+    return None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
+
+
 @contextmanager
-def _keeping() -> Iterator[None]:
+def keeping() -> Iterator[None]:
     """Turns an error while a configuration is stored into a refusal. The previous configuration is then in force."""
     try:
         yield

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pylae.config.checks.audience import At
 from pylae.config.checks.check import parse_document
 from pylae.config.checks.explain import in_order
 from pylae.config.checks.standing import Refusal, Standing, named, takings
@@ -18,16 +19,26 @@ from pylae.errors import ConfigError, Problem
 
 
 def read(
-    text: str, origin: Path, files: Mapping[Path, str | None], standing: Standing | None, current: Config
+    text: str,
+    origin: Path,
+    files: Mapping[Path, str | None],
+    standing: Standing | None,
+    current: Config,
+    *,
+    filled: Collection[At] | None = None,
 ) -> tuple[Document, Config]:
     """A document and its configuration. Marks of hidden secrets of `current` become the secrets again.
 
     `standing` is what the document may take from the node (`pylae.config.checks.standing`); None is for one that was
-    accepted before. Raises ConfigError.
+    accepted before. With `filled`, it was accepted before, except for the secrets that were filled in at these places:
+    what it takes from the node may be sent where it was sent then, but those only where they are sent now. Raises
+    ConfigError.
     """
-    refusal = standing.refusal if standing is not None else lambda _: None
+    refusal = standing.refusal if standing is not None and filled is None else lambda _: None
     document = parse(text, str(origin), files, refusal=refusal)
     found = list(takings(as_written(document.root))) if standing is not None else []
+    if filled is not None:
+        found = [taking for taking in found if taking.path in filled]
     revealed, unknown = reveal(document.root, hidden(current))
     if unknown:
         message = "this mark matches no known secret"
@@ -36,7 +47,7 @@ def read(
         return document, _parsed(document, [])
     _refuse(document, standing.strayed(found))
     config = _parsed(document, [str(secret) for secret in revealed])
-    of_settings = list(named(config))
+    of_settings = list(named(config)) if filled is None else []
     _refuse(document, [*standing.changed(config), *standing.strayed(of_settings)])
     _refuse(document, standing.void([*found, *of_settings], config))
     return document, config

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from pylae.config import draft
 from pylae.config.builder import ConfigBuilder
 from pylae.config.checks.standing import Standing
 from pylae.config.document.include import held
 from pylae.config.document.load import digest
+from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.written import as_written, written
-from pylae.errors import ConfigError
+from pylae.errors import ConfigError, Problem
+from pylae.history.content import shown
+from pylae.history.secrets import filled, with_own
 from pylae.state import applied
 
 log = logging.getLogger("pylae")
@@ -50,21 +55,37 @@ class Override:
     def _standing(self) -> Standing:
         """What the node's own file and the configuration in force contain."""
         config, document = self._builder.written, self._builder.document
-        shown = [as_written(document.root), as_written(document.root, config)] if document else [written(config)]
-        return self._own_file().with_also(config, *shown)
+        texts = [as_written(document.root), as_written(document.root, config)] if document else [written(config)]
+        return self._own_file().with_also(config, *texts)
 
-    def drafted(self, text: str, *, trusted: bool = False) -> ConfigBuilder:
+    def drafted(
+        self, text: str, *, trusted: bool = False, filled: Collection[tuple[Step, ...]] | None = None
+    ) -> ConfigBuilder:
         """Reads a document as a configuration of this gateway (`draft.read`). Raises ConfigError.
 
-        A `trusted` document was accepted before, so nothing is asked about what it takes from the node.
+        A `trusted` document was accepted before, so nothing is asked about what it takes from the node. `filled` are
+        the places of secrets that have come into one of the history.
         """
         builder = self._builder
         files = {path: held for path, held in self._written_in.items() if path in builder.read_files}
         self._own_file()
         standing = None if trusted else self._standing()
         origin = Path(builder.document.file) if builder.document else builder.origin
-        document, config = draft.read(text, origin, files, standing, builder.written)
+        document, config = draft.read(text, origin, files, standing, builder.written, filled=filled)
         return builder.with_document(document, config)
+
+    def returned(self, old: Any) -> ConfigBuilder:
+        """Reads a document of the history, with the present secrets. Raises ConfigError.
+
+        What only the node's own file can change stays as it is.
+        """
+        present = shown(self._builder)
+        made = filled(with_own(old, present), present)
+        if made.missing:
+            text = "the history keeps no secrets, and the configuration in force has none at this place"
+            hint = "put the secret there first, or write the configuration anew"
+            raise ConfigError([Problem(None, None, None, show_path(path), text, hint) for path in made.missing])
+        return self.drafted(json.dumps(made.document), filled=made.places)
 
     def resume(self) -> None:
         """Goes on with the document that was in force before a restart, if the file has not changed since."""

@@ -20,15 +20,21 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.config import has_authenticator, requires_users
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.history.entry import Cause
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import privileges
 from pylae.runtime.kept import Kept
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override
+from pylae.runtime.recorder import Recorder
 from pylae.state import local_tls, owner
 
 log = logging.getLogger("pylae")
+
+_RELOAD = Cause("reload", "program")
+_PROGRAM = Cause("program", "program")
+"""Why the configuration changes if nothing else is said: the program that the gateway runs in does it."""
 
 
 class Attendant(Protocol):
@@ -105,6 +111,8 @@ class Runtime:
         """What was applied over the admin API."""
         self.kept = Kept(builder.config.store, self.folder, self.origin.parent)
         """The store. Only what a person asks for opens it."""
+        self.recorder = Recorder(self.kept, self.folder)
+        """What writes the history."""
 
     @property
     def running(self) -> bool:
@@ -148,6 +156,7 @@ class Runtime:
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
+                self.recorder.record(self.builder, Cause("start", "file" if self.builder.path else "program"))
         except BaseException:
             self._stop_surroundings()
             raise
@@ -215,10 +224,10 @@ class Runtime:
             if not self._stopping:
                 self.engine.apply(json.dumps(self.registry.filled(self.plan)))
 
-    def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False) -> None:
+    def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False, cause: Cause = _PROGRAM) -> None:
         """Puts `other`, or changes of its own configuration, in force. With `keep`, a document outlives a restart.
 
-        All or nothing. Raises ConfigError, EngineError or OSError.
+        All or nothing. What is in force then is recorded with its `cause`. Raises ConfigError, EngineError or OSError.
         """
         source = other or self.builder
         with self.changing:
@@ -231,6 +240,7 @@ class Runtime:
             self._put(source, plan, keep=keep)
             if other is not None:
                 self.builder.become(other)
+            self.recorder.record(self.builder, cause)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
@@ -280,22 +290,38 @@ class Runtime:
         with self.changing:
             return self.override.drafted(text)
 
-    def apply_document(self, text: str, revision: str | None = None) -> tuple[str, list[Problem]]:
+    def apply_document(
+        self, text: str, revision: str | None = None, cause: Cause = _PROGRAM
+    ) -> tuple[str, list[Problem]]:
         """Puts a document in force and keeps it; returns its revision and warnings.
 
         Raises as `apply` does, and ConflictError if another revision than the given one is in force by now.
         """
         with self.changing:
-            if revision is not None and revision != self.revision:
-                raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
-            other = self.drafted(text)
-            # The most is needed next: what reading took is not to lie beside it.
-            give_back()
-            warnings = other.check()
-            self.apply(other, keep=True)
-            return self.revision, warnings
+            self._refuse_outdated(revision)
+            return self._keep(self.drafted(text), cause)
 
-    def reload(self) -> None:
+    def _refuse_outdated(self, revision: str | None) -> None:
+        if revision is not None and revision != self.revision:
+            raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
+
+    def _keep(self, other: ConfigBuilder, cause: Cause) -> tuple[str, list[Problem]]:
+        # The most is needed next: what reading took is not to lie beside it.
+        give_back()
+        warnings = other.check()
+        self.apply(other, keep=True, cause=cause)
+        return self.revision, warnings
+
+    def roll_back(self, document: Any, revision: str | None, cause: Cause) -> tuple[str, list[Problem]]:
+        """Puts the document of an old entry in force and keeps it, as `apply_document` does, which it raises as, too.
+
+        Where a secret is hidden in it, the present one of that place counts.
+        """
+        with self.changing:
+            self._refuse_outdated(revision)
+            return self._keep(self.override.returned(document), cause)
+
+    def reload(self, cause: Cause = _RELOAD) -> None:
         """Reads the file again and puts it in force. Raises as `apply` does, and EngineError if there is no file."""
         if self.builder.path is None:
             raise EngineError("the gateway was not read from a file")
@@ -303,19 +329,19 @@ class Runtime:
         with self.changing:
             with self._refusals():
                 other = self.builder.read_again(self._read)
-            self.apply(other)
+            self.apply(other, cause=cause)
 
-    def read_file(self) -> None:
+    def read_file(self, cause: Cause = _RELOAD) -> None:
         """Puts in force what the files hold now. Raises as `apply` does."""
         if self.builder.path is not None:
-            self.reload()
+            self.reload(cause)
         elif self.builder.document is None:
             # Built by a program: only the files that it names can have changed.
-            self.apply()
+            self.apply(cause=cause)
         else:
-            self.apply(self.builder.as_built())
+            self.apply(self.builder.as_built(), cause=cause)
 
-    def read_again(self) -> None:
+    def read_again(self, cause: Cause) -> None:
         """Puts in force what the files hold that have changed. Raises as `apply` does.
 
         While a document of the admin API is in force, that one counts, unless the node's own file has changed.
@@ -323,17 +349,17 @@ class Runtime:
         with self.changing:
             drafted = self.override.drafted_again()
             if drafted is not None:
-                self.apply(drafted, keep=True)
+                self.apply(drafted, keep=True, cause=cause)
                 return
-        self.read_file()
+        self.read_file(cause)
 
-    def return_to_file(self) -> str:
+    def return_to_file(self, cause: Cause) -> str:
         """Puts the file of the configuration in force; returns its revision. Raises as `reload` does.
 
         A program without a file returns to the configuration that it was built with.
         """
         with self.changing:
-            (self.read_file if self.override.in_force else self.reload)()
+            (self.read_file if self.override.in_force else self.reload)(cause)
             return self.revision
 
     @contextlib.contextmanager
@@ -351,7 +377,7 @@ class Runtime:
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
-        return f"{self.engine.metrics()}{own}{self.registry.metrics()}"
+        return f"{self.engine.metrics()}{own}{self.recorder.metrics()}{self.registry.metrics()}"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pylae.config.watch import Watch
 from pylae.errors import ConfigError, EngineError
+from pylae.history.entry import Cause
 from pylae.runtime.memory import give_back
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def serve(runtime: Runtime, events: NativeSignals) -> None:
         elif event == "upgrade":
             log.warning("SIGUSR2 is for an upgrade, which this version does not have: start another gateway instead")
         elif not stopping and event == "reload":
-            _try(runtime, watch, runtime.read_file)
+            _try(runtime, watch, lambda: runtime.read_file(Cause("signal", "signal")))
         elif not stopping and followed and watch.changed():
-            _try(runtime, watch, runtime.read_again)
+            _try(runtime, watch, lambda: runtime.read_again(Cause("file", "file")))
 
 
 def _try(runtime: Runtime, watch: Watch, read: Callable[[], None]) -> None:

@@ -71,7 +71,7 @@ def temporary(file: Path) -> Iterator[tuple[Path, int]]:
 def sweep(folder: Path, *files: str) -> None:
     """Removes temporary files of processes that were killed. They may contain secrets.
 
-    Keeps the temporary files of living processes, and all other files.
+    Without `files`, all temporary files in the folder are meant. Keeps those of living processes, and all other files.
     """
     with acting():
         try:
@@ -79,7 +79,7 @@ def sweep(folder: Path, *files: str) -> None:
         except OSError:
             return
         names = [(file, _UNDER_WAY.fullmatch(file.name)) for file in found]
-        left = [file for file, name in names if name and name[1] in files and _is_left(file)]
+        left = [file for file, name in names if name and (not files or name[1] in files) and _is_left(file)]
     for file in left:
         log.info("%s was removed: a killed process left it behind", file)
 

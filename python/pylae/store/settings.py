@@ -6,12 +6,12 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pylae.cluster.settings import Password, User
 from pylae.config.document.nodes import Step
 from pylae.config.models.address import server_of
-from pylae.config.models.base import Settings, refusal
+from pylae.config.models.base import Positive, Settings, refusal
 from pylae.config.models.tls import ServiceTls, Texts
 from pylae.units import Duration, between
 
@@ -108,6 +108,8 @@ class StoreSettings(Settings):
     """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `+tls`."""
     timeout: Annotated[Duration, between(timedelta(milliseconds=100), timedelta(minutes=1))] = timedelta(seconds=5)
     """How long the store may take for an answer."""
+    history: Annotated[Positive, Field(le=100_000)] = 1000
+    """How many configurations the history keeps."""
 
     if TYPE_CHECKING:
 

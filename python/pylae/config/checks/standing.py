@@ -191,6 +191,7 @@ class Standing:
         """
         admin = own.admin if own is not None and isinstance(own.admin, Admin) else Admin()
         self.references, self.code = frozenset(admin.references), frozenset(admin.code)
+        self._store = own.store if own is not None else None
         self._ends: dict[tuple[Kind, At, str], list[frozenset[End]]] = {}
         self._names: set[str] = set()
         self._over = over
@@ -198,7 +199,7 @@ class Standing:
     def with_also(self, config: Config, *documents: Any) -> Standing:
         """Returns a copy that also contains a configuration and the documents that show it."""
         other = Standing(None, self._over)
-        other.references, other.code = self.references, self.code
+        other.references, other.code, other._store = self.references, self.code, self._store
         other._ends = {key: list(ends) for key, ends in self._ends.items()}
         other._names = set(self._names)
         audiences = Audiences(self._over(config))
@@ -258,10 +259,18 @@ class Standing:
         return f"write the value itself, or {way}" if taking.kind == "reference" else way
 
     def changed(self, config: Config) -> Iterator[Refusal]:
-        """Yields the changes to `admin.references` and `admin.code`, which only the node's own file may make."""
+        """Yields the changes to `store`, `admin.references` and `admin.code`, which only the node's own file may
+        make.
+        """
+        if "store" in config.model_fields_set and config.store != self._store:
+            yield _of_this_node(("store",))
         if not isinstance(config.admin, Admin):
             return
         for name, own in (("references", self.references), ("code", self.code)):
             if name in config.admin.model_fields_set and set(getattr(config.admin, name)) != own:
-                message = "belongs to this node; only the node's own file can change it"
-                yield Refusal(("admin", name), message, "leave it out or unchanged")
+                yield _of_this_node(("admin", name))
+
+
+def _of_this_node(path: At) -> Refusal:
+    message = "belongs to this node; only the node's own file can change it"
+    return Refusal(path, message, "leave it out or unchanged")
