@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from pylae.history.entry import Cause
 from support.admin import Admin
 from support.instance import EchoInstance
 from support.running import Process, configure
@@ -118,8 +119,8 @@ def test_a_change_is_told_its_own_revision(admin: Start, echo: EchoInstance, mon
         assert runtime
         apply = runtime.apply_document
 
-        def followed_by_another(text: str, revision: str | None) -> Any:
-            told = apply(text, revision)
+        def followed_by_another(text: str, revision: str | None, cause: Cause) -> Any:
+            told = apply(text, revision, cause)
             apply(json.dumps({**document, "limits": {"max_requests": 8}}))
             return told
 

@@ -13,6 +13,7 @@ from pylae.admin import (
     cache,
     configuration,
     exchanges,
+    history,
     limits,
     monitoring,
     nodes,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
-_TOPICS = (status, monitoring, configuration, services, breakers, limits, cache, nodes, revocations, exchanges)
+_TOPICS = (
+    *(status, monitoring, configuration, history, services, breakers, limits, cache, nodes, revocations, exchanges),
+)
 
 
 class _Described(FastAPI):

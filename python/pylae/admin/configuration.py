@@ -233,5 +233,9 @@ class Lean:
         try:
             await self._app(scope, receive, send)
         finally:
-            if scope["type"] == "http" and scope["method"] != "GET" and scope["path"].startswith("/config"):
+            if (
+                scope["type"] == "http"
+                and scope["method"] != "GET"
+                and scope["path"].startswith(("/config", "/history"))
+            ):
                 await run_in_threadpool(give_back)

@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from pylae.admin.body import Body
 from pylae.config.document.nodes import show_path
-from pylae.errors import ConfigError, ConflictError, EngineError, Problem, RegistryError
+from pylae.errors import ConfigError, ConflictError, EngineError, NoEntryError, Problem, RegistryError, StoreError
 
 MEDIA_TYPE = "application/problem+json"
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -143,6 +143,14 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RegistryError)
     async def unregistered(_request: Request, error: RegistryError) -> Response:
         return refusal(409, str(error))
+
+    @app.exception_handler(NoEntryError)
+    async def missing(_request: Request, error: NoEntryError) -> Response:
+        return refusal(404, str(error))
+
+    @app.exception_handler(StoreError)
+    async def unkept(_request: Request, error: StoreError) -> Response:
+        return refusal(503, f"{error}; {error.hint}" if error.hint else str(error))
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, _error: Exception) -> Response:

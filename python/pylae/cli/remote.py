@@ -44,16 +44,19 @@ class Remote:
         """Returns the JSON at a path. Raises Failure."""
         return self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
 
-    def post(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        """Sends a request that changes something. Raises Failure."""
-        return self._ask(method, path, body)
+    def post(
+        self, path: str, body: Any = None, method: str = "POST", *, match: str | None = None, **query: str | None
+    ) -> Any:
+        """Sends a request that changes something. `match` is the `If-Match`. Raises Failure."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._ask(method, path + (f"?{urlencode(given)}" if given else ""), body, match)
 
     def events(self, path: str) -> Iterator[tuple[str, str]]:
         """Yields server-sent events (name and data) until the gateway stops. Raises Failure."""
         connection = self._connection(None)
         try:
             name = "message"
-            for line in self._answer(connection, "GET", path, None):
+            for line in self._answer(connection, "GET", path, None, None):
                 key, _, value = line.decode().rstrip("\n").partition(": ")
                 if key == "event":
                     name = value
@@ -64,10 +67,10 @@ class Remote:
         finally:
             connection.close()
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    def _ask(self, method: str, path: str, body: Any = None, match: str | None = None) -> Any:
         connection = self._connection(_PATIENCE)
         try:
-            text = self._answer(connection, method, path, body).read()
+            text = self._answer(connection, method, path, body, match).read()
             return json.loads(text) if text else None
         except http.client.HTTPException as error:
             raise Failure(f"{self.address} is not an admin API: {error!r}") from None
@@ -75,9 +78,9 @@ class Remote:
             connection.close()
 
     def _answer(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, match: str | None
     ) -> http.client.HTTPResponse:
-        fields = {"Content-Type": "application/json"}
+        fields = {"Content-Type": "application/json", **({} if match is None else {"If-Match": match})}
         if self._token is not None:
             fields["Authorization"] = f"Bearer {self._token}"
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pylae.config.document.written import is_credential, shown_reference
+from pylae.config.document.written import HIDDEN, is_credential, shown_reference
 from pylae.config.origin import steps
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SHORTEST = 4
 """Shortest secret, in characters, that is searched for inside other texts."""
-HIDDEN = "(hidden)"
-"""Shown in place of a secret that is written in the configuration."""
 
 
 class Compiled(NamedTuple):

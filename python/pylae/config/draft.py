@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pylae.config.checks.standing import Refusal, Standing, named, takings
 from pylae.config.document.load import Document, parse
 from pylae.config.document.nodes import show_path
 from pylae.config.document.sources import DocumentSources
-from pylae.config.document.written import as_written, hidden, reveal
+from pylae.config.document.written import HIDDEN, as_written, hidden, leaves, reveal
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, Problem
 
@@ -47,10 +47,19 @@ def read(
         return document, _parsed(document, [])
     _refuse(document, standing.strayed(found))
     config = _parsed(document, [str(secret) for secret in revealed])
+    _refuse(document, _not_kept(config))
     of_settings = list(named(config)) if filled is None else []
     _refuse(document, [*standing.changed(config), *standing.strayed(of_settings)])
     _refuse(document, standing.void([*found, *of_settings], config))
     return document, config
+
+
+def _not_kept(config: Config) -> Iterator[Refusal]:
+    """Yields where a document of the history has a secret, which the history does not keep."""
+    for leaf in leaves(config):
+        if leaf.secret and leaf.value == HIDDEN:
+            hint = "write the secret itself, or go back with `pylae rollback`, which uses the present one"
+            yield Refusal(leaf.path, "is what the history shows in the place of a secret", hint)
 
 
 def _refuse(document: Document, refusals: Iterable[Refusal]) -> None:

@@ -13,11 +13,9 @@ from typing import Any
 
 from pylae.config.builder import ConfigBuilder
 from pylae.config.document.nodes import Finding, Step
-from pylae.config.document.written import as_written, is_mark, written
+from pylae.config.document.written import HIDDEN, as_written, is_mark, written
 from pylae.errors import Problem
 
-HIDDEN = "(hidden)"
-"""Stands where a secret is written. It says nothing about the secret, not even whether two are the same."""
 MOST_CONTENT = 64 * 1024 * 1024
 """Bytes of a content. A configuration file has at most half of it; as JSON it may be longer."""
 PART = 700 * 1024

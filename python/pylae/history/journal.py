@@ -163,7 +163,7 @@ class Journal:
         with self._moving:
             try:
                 descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 yield
                 return
             except OSError as error:

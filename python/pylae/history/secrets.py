@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pylae.config.document.nodes import ALIASES, Foreign
-from pylae.config.document.written import is_mark, shown_reference
-from pylae.history.content import HIDDEN, At, without_marks
+from pylae.config.document.written import HIDDEN, is_mark, shown_reference
+from pylae.history.content import At, without_marks
 
 _NAMES = ("name", "url", "use")
 """What tells items of a list apart, as for places (`pylae.config.checks.standing`)."""
@@ -97,7 +97,7 @@ def with_own(old: Any, present: Any) -> Any:
     if not isinstance(old, Mapping):
         return old
     given = present if isinstance(present, Mapping) else {}
-    found = {key: item for key, item in old.items() if key not in OWN}
+    found = {key: given.get(key) if key in OWN else item for key, item in old.items() if key not in OWN or key in given}
     found |= {key: given[key] for key in OWN if key in given}
     if isinstance(admin := found.get("admin"), Mapping):
         now = given.get("admin")

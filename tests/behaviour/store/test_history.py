@@ -54,7 +54,7 @@ def test_entries_follow_each_other(store: Store) -> None:
     # The same content is there once.
     assert made[0].digest == made[2].digest
     assert len(keys(store, DOCUMENTS)) == 2
-    with pytest.raises(NoEntryError, match="no entry 4 .* latest one is 3"):
+    with pytest.raises(NoEntryError, match=r"no entry 4 .* latest one is 3"):
         history.entry(4)
 
 
@@ -184,7 +184,7 @@ def test_a_damaged_document_is_told_apart_and_repaired(store: Store) -> None:
     assert kept is not None
     for value in (b"", b"{}", kept.value[: len(kept.value) // 2], kept.value.replace(b'"data": "', b'"data": "AAAA')):
         store.put(part, value)
-        with pytest.raises(StoreError, match="entry 1 .* is damaged: its document cannot be used"):
+        with pytest.raises(StoreError, match=r"entry 1 .* is damaged: its document cannot be used"):
             history.content(1)
     store.delete(part)
     with pytest.raises(StoreError, match="part 1 is missing"):

@@ -64,6 +64,7 @@ def test_mistakes(text: str, message: str, hint: str | None) -> None:
         ({"url": "etcd://a", "user": "me"}, "`user` and `password` belong together"),
         ({"url": "postgresql+tls://a/b", "tls": {"server_name": "c"}}, "has no effect with PostgreSQL"),
         ({"timeout": "10ms"}, "must be at least"),
+        ({"history": 0}, "must be at least 1"),
         ({"url": "etcd://a", "user": "me", "password": ""}, "must have 1 to 512 characters"),
     ],
 )

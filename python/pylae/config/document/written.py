@@ -31,6 +31,8 @@ _CREDENTIAL = re.compile(
 
 _KEY = secrets.token_bytes(32)
 """Random key of this process, so that a mark reveals nothing about its secret."""
+HIDDEN = "(hidden)"
+"""Stands for a secret that is kept nowhere. It says nothing about the secret, not even whether two are the same."""
 _MARK = re.compile(r"\(hidden:[0-9a-f]{24}\)")
 _PURE_REFERENCE = re.compile(r"(?:[A-Za-z]+ )?\$\{(?!\$)(?:(?!:-)[^{}])*\}")
 """A reference that can be shown in place of a secret: without a default, and with at most a word before it."""

@@ -1,0 +1,173 @@
+"""The history: what was put in force, by whom, when and why, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pylae.admin.body import Body
+from pylae.admin.caller import caller_of
+from pylae.admin.configuration import IfMatch, Outcome, Reason, keeping, revision_of
+from pylae.admin.problems import flaws
+from pylae.errors import ConfigError
+from pylae.history.content import document_of
+from pylae.history.entry import Cause, Entry, changes_between
+from pylae.history.history import MOST_PAGE
+
+if TYPE_CHECKING:
+    from pylae.runtime.runtime import Runtime
+
+TAG = "history"
+
+Number = Annotated[int, Path(ge=1, lt=10**10, description="Number of the entry.")]
+
+
+class RecordedChange(Body):
+    """A setting that differs."""
+
+    path: str
+    """Path of the setting. Routes are identified by name if all of them have one."""
+    before: Any
+    """What it was; null if it was not there. Secrets are `(hidden)`."""
+    after: Any
+    """What it is; null if it is not there any more."""
+    cut: bool
+    """Whether a value was too long, so that only its beginning is here, as a text."""
+
+
+class RecordedChanges(Body):
+    """The differences between two configurations."""
+
+    changes: list[RecordedChange]
+    """The differences, or the first 200 of them."""
+    count: int | None
+    """How many there are. Null if the configuration before could not be read."""
+
+
+class Recorded(RecordedChanges):
+    """A configuration that was put in force."""
+
+    number: int
+    """Number of the entry. The next one has the next number."""
+    at: datetime
+    """When it was put in force."""
+    author: str
+    """Who did it: the name of a caller of this API, or `file`, `signal` or `program`."""
+    how: str
+    """What did it: `start`, `file`, `signal`, `reload`, `admin`, `program`, `rollback` or `apply`."""
+    reason: str | None
+    """What was said about it."""
+    node: str | None
+    """The node that accepted it, if gateways share the store."""
+    returns_to: int | None
+    """The number of the entry that a rollback returned to."""
+    digest: str
+    """SHA-256 of the configuration without secrets. Equal if two entries have the same configuration."""
+
+
+class Unreadable(Body):
+    """An entry that is damaged."""
+
+    number: int
+    """Number of the entry."""
+    damage: str
+    """What is wrong with it."""
+
+
+class Listed(Body):
+    """Entries, the latest one first."""
+
+    entries: list[Recorded | Unreadable]
+    """The entries. Of each one, only the first changes are listed."""
+    more: bool
+    """Whether there are older ones: ask with `before`, the last number here."""
+
+
+_LISTED_CHANGES = 20
+"""Changes of an entry in a list of entries."""
+
+
+def router(runtime: Runtime) -> APIRouter:
+    """Returns the paths of this topic."""
+    topic = APIRouter(prefix="/history")
+
+    # scope: read
+    @topic.get("")
+    def listed(
+        before: Annotated[int | None, Query(ge=1, lt=10**10)] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_PAGE)] = 20,
+    ) -> Listed:
+        """Lists what was put in force, the latest first, or what came before an entry.
+
+        What is in force now is the latest one, unless it could not be recorded.
+        """
+        history = runtime.recorder.history()
+        found = history.entries(before, limit)
+        more = len(found) == limit and bool(history.entries(found[-1].number, 1)) if found else False
+        entries = [
+            _recorded(one, _LISTED_CHANGES) if isinstance(one, Entry) else Unreadable(number=one.number, damage=one.why)
+            for one in found
+        ]
+        return Listed(entries=entries, more=more)
+
+    # scope: read
+    @topic.get("/{number}")
+    def shown(number: Number) -> Recorded:
+        """Shows an entry with what it changed."""
+        return _recorded(runtime.recorder.history().entry(number))
+
+    # scope: read
+    @topic.get("/{number}/config")
+    def document(number: Number) -> Response:
+        """Returns the configuration of an entry as it was written. Secrets are `(hidden)`."""
+        return JSONResponse(runtime.recorder.history().content(number))
+
+    # scope: read
+    @topic.get("/{number}/diff")
+    def diff(number: Number, other: Annotated[int | None, Query(ge=1, lt=10**10)] = None) -> RecordedChanges:
+        """Compares the configuration of an entry with that of an `other` one, or with the one in force."""
+        history = runtime.recorder.history()
+        before = history.content(number)
+        if other is not None:
+            after = history.content(other)
+        else:
+            with runtime.changing:
+                after = document_of(runtime.builder)
+        changes, count = changes_between(before, after)
+        return RecordedChanges(changes=[RecordedChange(**vars(one)) for one in changes], count=count)
+
+    # scope: configure
+    @topic.post("/{number}/rollback")
+    def roll_back(
+        request: Request, response: Response, number: Number, if_match: IfMatch = None, reason: Reason = None
+    ) -> Outcome:
+        """Puts the configuration of an entry in force again, completely or not at all. This makes a new entry.
+
+        `If-Match` is as for `PUT /config`, and so is how long it stays in force. The history has no secrets: those at
+        the same places count that are in force now. If there is none, or if it would be sent elsewhere than now,
+        nothing changes, and the answer says which one it is.
+        """
+        revision = revision_of(if_match)
+        document = runtime.recorder.history().content(number)
+        cause = Cause("rollback", caller_of(request).name, reason, number)
+        try:
+            with keeping():
+                applied, warnings = runtime.roll_back(document, revision, cause)
+        except ConfigError as error:
+            # Nobody has seen the text in which the lines are counted.
+            problems = [one if one.in_code else replace(one, line=None, column=None) for one in error.problems]
+            raise ConfigError(problems, error.files) from None
+        response.headers["ETag"] = f'"{applied}"'
+        return Outcome(revision=applied, warnings=flaws(warnings))
+
+    return topic
+
+
+def _recorded(entry: Entry, most: int | None = None) -> Recorded:
+    same = ("number", "at", "author", "how", "reason", "node", "returns_to", "digest", "count")
+    changes = [RecordedChange(**vars(one)) for one in entry.changes[:most]]
+    return Recorded(changes=changes, **{name: getattr(entry, name) for name in same})
