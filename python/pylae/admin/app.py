@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -22,8 +22,9 @@ from pylae.admin import (
     services,
     status,
 )
-from pylae.admin.endpoint import SCHEME, Endpoint, needs
-from pylae.admin.problems import MEDIA_TYPE, Refusal, add_handlers
+from pylae.admin.document import Described, operation_id
+from pylae.admin.endpoint import Endpoint, needs
+from pylae.admin.problems import add_handlers
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -35,20 +36,9 @@ _TOPICS = (
 )
 
 
-class _Described(FastAPI):
-    """An application whose OpenAPI document says how a token is sent."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Returns the document. The scopes of an endpoint are its security requirement."""
-        document = super().openapi()
-        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes[SCHEME] = {"type": "http", "scheme": "bearer", "description": "A token with the scope in the list."}
-        return document
-
-
 def application(runtime: Runtime) -> FastAPI:
     """Returns the admin API of a gateway."""
-    app = _Described(
+    app = Described(
         title="Pylae admin API",
         version="1",
         description="Shows and controls a running gateway. All requests except `/live` and `/ready` need the token: "
@@ -56,11 +46,11 @@ def application(runtime: Runtime) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        responses={"default": {"description": "Refused", "model": Refusal, "content": {MEDIA_TYPE: {}}}},
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,
     )
     app.router.route_class = Endpoint
-    add_handlers(app)
+    add_handlers(app, runtime)
     app.add_middleware(configuration.Lean)
     for topic in _TOPICS:
         app.include_router(topic.router(runtime), tags=[topic.TAG])

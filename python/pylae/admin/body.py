@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,3 +13,8 @@ class Body(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+def one_text(name: str) -> dict[str, Any]:
+    """Returns the JSON schema of bodies that set this field, which is a text, for those that set exactly one."""
+    return {"required": [name], "properties": {name: {"type": "string"}}}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
+from pylae.admin.parameters import ServiceName
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -56,13 +58,22 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def listed() -> list[Breaker]:
+    def list_breakers() -> list[Breaker]:
         """Lists all circuit breakers."""
         return list(breakers(runtime.engine.stats()["services"]))
 
-    @topic.post("/{service}/reset")
+    @topic.post(
+        "/{service}/reset",
+        responses=refusals({404: "There is no such service or instance.", 409: "The service has no circuit breaker."}),
+    )
     @needs(OPERATE)
-    def reset(service: str, instance: str | None = None) -> Reset:
+    def reset_breaker(
+        service: ServiceName,
+        instance: Annotated[
+            str | None,
+            Query(description="URL of an instance that has its own breaker.", examples=["http://10.0.0.7:8000"]),
+        ] = None,
+    ) -> Reset:
         """Closes the breaker of a service and forgets its counts. All requests pass again.
 
         If each instance has its own breaker, `instance` (a URL) selects one; without it, all of them are closed.

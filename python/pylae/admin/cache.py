@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from fastapi import APIRouter
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from pylae.access.scopes import OPERATE, READ
-from pylae.admin.body import Body
+from pylae.admin.body import Body, one_text
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.revocations import is_delayed
 
@@ -32,15 +32,25 @@ class Cache(Body):
 class Purge(Body):
     """What to purge. Set exactly one field."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                *(one_text(name) for name in ("url", "prefix", "service", "tag")),
+                {"required": ["everything"], "properties": {"everything": {"const": True}}},
+            ],
+            "examples": [{"tag": "product-42"}, {"url": "https://shop.example/products/42"}, {"everything": True}],
+        }
+    )
+
     url: _Text | None = None
-    """Responses for this URL, for all users and variants. A path alone means any host."""
+    """Responses for this URL, for all users and variants. A path alone, from its `/`, means any host."""
     prefix: _Text | None = None
     """Responses for URLs that begin with this."""
     service: _Text | None = None
     """Responses of this service."""
     tag: _Text | None = None
     """Responses with this tag."""
-    everything: bool = False
+    everything: StrictBool = False
     """All responses."""
 
     @model_validator(mode="after")
@@ -65,14 +75,14 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def usage() -> Cache:
+    def get_cache() -> Cache:
         """Shows the usage of the cache, and how it served requests."""
         stats = runtime.engine.stats()
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
     @needs(OPERATE)
-    def purge(what: Purge) -> Purged:
+    def purge_cache(what: Purge) -> Purged:
         """Removes responses from the cache. In a cluster, all nodes do."""
         purged = runtime.engine.purge_cache(**what.model_dump(exclude={"everything"}))
         return Purged(purged=purged, delayed=is_delayed(runtime.engine.stats()))

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
@@ -31,19 +32,40 @@ if TYPE_CHECKING:
 
 TAG = "configuration"
 
-IfMatch = Annotated[str | None, Header(max_length=200)]
+IfMatch = Annotated[str | None, Header(max_length=200, include_in_schema=False)]
 Reason = Annotated[str | None, Query(max_length=MOST_REASON, description="Why, for the history.")]
 """What people say about a change."""
 
+_SCHEMA = {"type": "object", "description": "A configuration; `/config/schema` has its schema."}
+_EXAMPLE = {
+    "services": {"users": {"instances": ["http://10.0.0.7:8000"]}},
+    "routes": [{"name": "users", "prefix": "/users", "service": "users"}],
+}
 _DOCUMENT: dict[str, Any] = {
     "requestBody": {
         "description": "A configuration, as YAML or JSON. It may contain the marks of hidden secrets.",
         "required": True,
         "content": {
-            "application/yaml": {"schema": {"type": "string"}},
-            "application/json": {"schema": {"type": "object"}},
+            media: {"schema": _SCHEMA, "example": _EXAMPLE} for media in ("application/json", "application/yaml")
         },
     }
+}
+_IF_MATCH: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": True,
+            "description": "Revision that you edited: the `ETag` of `GET /config`, or `*` for any.",
+            "schema": {"type": "string", "maxLength": 200},
+            "example": '"3f21a0bc-4"',
+        }
+    ]
+}
+_ETAG = {"ETag": {"description": "Revision of the configuration.", "schema": {"type": "string"}}}
+_UNREADABLE = {
+    400: "The document is not UTF-8, or the request is malformed.",
+    422: "The document cannot be used. `problems` has all of its problems.",
 }
 
 
@@ -109,9 +131,22 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/config")
 
-    @topic.get("")
+    @topic.get(
+        "",
+        responses={
+            200: {
+                "description": "The configuration.",
+                "headers": _ETAG,
+                "content": {"application/json": {"schema": _SCHEMA, "example": _EXAMPLE}},
+            }
+        },
+    )
     @needs(READ)
-    def read(effective: bool = False) -> Response:
+    def get_config(
+        effective: Annotated[
+            bool, Query(description="Include all defaults, and what a program added in code.")
+        ] = False,
+    ) -> Response:
         """Returns the current configuration as it was written, with secrets hidden. The ETag is the revision.
 
         You can edit the document and put it back. With `effective`, it also has all defaults and what a program added
@@ -125,9 +160,24 @@ def router(runtime: Runtime) -> APIRouter:
                 return JSONResponse(shown(runtime.builder, defaults=effective), headers=fields)
             return JSONResponse(as_written(document.root, runtime.builder.written), headers=fields)
 
-    @topic.put("", openapi_extra=_DOCUMENT)
+    @topic.put(
+        "",
+        openapi_extra=_DOCUMENT | _IF_MATCH,
+        responses={
+            200: {"headers": _ETAG},
+            **refusals(
+                _UNREADABLE
+                | {
+                    409: "Another revision is in force by now.",
+                    422: "The document cannot be used, or not applied. `problems` has all of its problems.",
+                    428: "`If-Match` is missing.",
+                    500: "The configuration cannot be written into the state folder; or another error of the gateway.",
+                }
+            ),
+        },
+    )
     @needs(CONFIGURE)
-    async def apply(
+    async def apply_config(
         request: Request,
         response: Response,
         if_match: IfMatch = None,
@@ -147,9 +197,9 @@ def router(runtime: Runtime) -> APIRouter:
         response.headers["ETag"] = f'"{applied}"'
         return Outcome(revision=applied, warnings=flaws(warnings))
 
-    @topic.post("/validate", openapi_extra=_DOCUMENT)
+    @topic.post("/validate", openapi_extra=_DOCUMENT, responses=refusals({400: _UNREADABLE[400]}))
     @needs(CONFIGURE, changes=False)
-    async def validate(request: Request) -> Verdict:
+    async def validate_config(request: Request) -> Verdict:
         """Checks a configuration and returns all problems. Changes nothing."""
         text = await _text(request)
         try:
@@ -158,9 +208,9 @@ def router(runtime: Runtime) -> APIRouter:
             return Verdict(valid=False, problems=flaws(error.problems), warnings=[])
         return Verdict(valid=True, problems=[], warnings=flaws(warnings))
 
-    @topic.post("/diff", openapi_extra=_DOCUMENT)
+    @topic.post("/diff", openapi_extra=_DOCUMENT, responses=refusals(_UNREADABLE))
     @needs(CONFIGURE, changes=False)
-    async def diff(request: Request) -> Difference:
+    async def diff_config(request: Request) -> Difference:
         """Compares a configuration, including its defaults, with the current one. Changes nothing."""
         text = await _text(request)
 
@@ -175,9 +225,13 @@ def router(runtime: Runtime) -> APIRouter:
 
         return await run_in_threadpool(compared)
 
-    @topic.post("/reload", response_model=Outcome)
+    @topic.post(
+        "/reload",
+        response_model=Outcome,
+        responses=refusals({422: "The file cannot be used. `problems` has all of its problems."}),
+    )
     @needs(CONFIGURE)
-    def reload(request: Request, reason: Reason = None) -> Outcome | Response:
+    def reload_config(request: Request, reason: Reason = None) -> Outcome | Response:
         """Reads the configuration file again. This replaces a configuration that was applied over this API."""
         try:
             cause = Cause("reload", caller_of(request).name, reason)
@@ -185,11 +239,16 @@ def router(runtime: Runtime) -> APIRouter:
         except ConfigError as error:
             return unusable(error, files=True)
 
-    @topic.get("/schema")
+    @topic.get(
+        "/schema",
+        responses={
+            200: {"description": "The schema.", "content": {"application/schema+json": {"schema": {"type": "object"}}}}
+        },
+    )
     @needs(READ)
-    def schema() -> Response:
+    def get_config_schema() -> Response:
         """Returns the JSON schema of configurations."""
-        return JSONResponse(Config.model_json_schema())
+        return JSONResponse(Config.model_json_schema(), media_type="application/schema+json")
 
     return topic
 

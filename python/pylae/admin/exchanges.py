@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 
@@ -27,6 +28,12 @@ WAITING = 4096
 """Most exchanges in the queue of a watcher. Beyond this, the oldest are dropped and counted."""
 _LOOK = 0.2
 """Seconds between two looks while someone watches."""
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"enum": ["exchange", "missed"]}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
+_EXAMPLE = 'event: exchange\ndata: {"method": "GET", "path": "/orders/7", "status": 200}\n\n'
 _SIGN_OF_LIFE = 50
 """Looks without news after which a comment is sent, so that the server notices a lost connection."""
 
@@ -108,15 +115,27 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def latest(most: Annotated[int, Query(ge=1, le=1000)] = 100) -> Exchanges:
+    def list_exchanges(
+        most: Annotated[int, Query(ge=1, le=1000, description="Most exchanges to list.")] = 100,
+    ) -> Exchanges:
         """Lists the latest exchanges. In busy seconds only some are recorded."""
         found = runtime.engine.exchanges((), most)
         exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]
         return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
 
-    @topic.get("/tail", response_class=StreamingResponse)
+    @topic.get(
+        "/tail",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "The events, until the client leaves or the gateway stops.",
+                "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
+            },
+            **refusals({503: "32 clients are watching already; `Retry-After` says when to try again."}),
+        },
+    )
     @needs(OPERATE)
-    async def tail() -> StreamingResponse:
+    async def tail_exchanges() -> StreamingResponse:
         """Streams exchanges as they end, as server-sent events: `exchange` with a JSON object, `missed` with a
         number.
         """

@@ -7,11 +7,12 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 
@@ -57,6 +58,8 @@ class Limits(Body):
 
 class Holder(Body):
     """A limit of a route, and a client. Fields that the limit's key does not use can be omitted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"route": "orders", "name": "default", "user": "7"}]})
 
     route: _Text
     """Name of the route."""
@@ -113,6 +116,8 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/limits")
 
+    nowhere = refusals({404: "There is no such route, or it has no such limit."})
+
     def ask(holder: Holder, *, forget: bool) -> Standing:
         try:
             return Standing.model_validate(runtime.engine.limit(holder.question(forget=forget)))
@@ -121,20 +126,20 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def listed() -> Limits:
+    def list_limits() -> Limits:
         """Lists all limits of all routes."""
         keys, size = runtime.engine.limit_usage()
         return Limits(limits=limits(runtime.plan), keys=keys, bytes=size)
 
-    @topic.post("/look")
+    @topic.post("/look", responses=nowhere)
     @needs(READ, changes=False)
-    def look(holder: Holder) -> Standing:
+    def look_at_limit(holder: Holder) -> Standing:
         """Shows the state of a limit for a client. Uses up nothing."""
         return ask(holder, forget=False)
 
-    @topic.post("/reset")
+    @topic.post("/reset", responses=nowhere)
     @needs(OPERATE)
-    def reset(holder: Holder) -> Standing:
+    def reset_limit(holder: Holder) -> Standing:
         """Resets a limit for a client. Does not affect exchanges in progress."""
         return ask(holder, forget=True)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from pylae.access.scopes import READ
@@ -65,38 +65,46 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router()
 
-    @topic.get("/metrics", response_class=PlainTextResponse)
+    @topic.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses={200: {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     @needs(READ)
-    def metrics() -> Response:
+    def get_metrics() -> Response:
         """Returns all metrics in the text format of Prometheus."""
         return Response(runtime.metrics(), media_type=_PROMETHEUS)
 
     @topic.get("/metrics/summary")
     @needs(READ)
-    def summary() -> dict[str, Any]:
+    def get_summary() -> dict[str, Any]:
         """Returns counts, errors, durations (in seconds) and states for each service and route."""
         return runtime.engine.summary()
 
-    @topic.get("/health", responses={503: {"model": Health, "description": "Unhealthy"}})
+    @topic.get(
+        "/health", response_model=Health, responses={503: {"model": Health, "description": "The gateway is unhealthy."}}
+    )
     @needs(READ)
-    def health(always: bool = False) -> Response:
+    def get_health(
+        always: Annotated[bool, Query(description="Answer 200 also if it is unhealthy.")] = False,
+    ) -> Response:
         """Returns the health of the last minute. The status is 503 if it is unhealthy; with `always` it is 200."""
         verdict = runtime.health()
         return JSONResponse(verdict.as_dict(), 503 if verdict.status == "unhealthy" and not always else 200)
 
     # These never wait, so that probes get an answer whatever else is in progress. The engine usually answers them
     # itself, in the same words.
-    @topic.get("/live", responses={503: {"model": State, "description": "Stuck"}})
-    @topic.head("/live", responses={503: {"model": State, "description": "Stuck"}})
+    @topic.get("/live", responses={503: {"model": State, "description": "No worker responds."}})
+    @topic.head("/live", responses={503: {"model": State, "description": "No worker responds."}})
     @needs(OPEN)
-    async def live(response: Response) -> State:
+    async def get_liveness(response: Response) -> State:
         """Whether the gateway serves requests: 503 if no worker responds. Needs no token."""
         return told(response, 0)
 
-    @topic.get("/ready", responses={503: {"model": State, "description": "Not ready"}})
-    @topic.head("/ready", responses={503: {"model": State, "description": "Not ready"}})
+    @topic.get("/ready", responses={503: {"model": State, "description": "Send it no new clients."}})
+    @topic.head("/ready", responses={503: {"model": State, "description": "Send it no new clients."}})
     @needs(OPEN)
-    async def ready(response: Response) -> State:
+    async def get_readiness(response: Response) -> State:
         """Whether the gateway accepts connections: 503 once it was told to stop, and while it joins its cluster.
 
         Needs no token.

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import READ
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/nodes")
 
-    @topic.get("")
+    @topic.get("", responses=refusals({404: "The gateway is not a node of a cluster."}))
     @needs(READ)
-    def listed() -> Nodes:
+    def list_nodes() -> Nodes:
         """Lists the nodes of the cluster that live, and what they disagree about."""
         stats = runtime.engine.stats()
         store, feed = stats["store"], stats["feed"]

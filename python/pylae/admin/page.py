@@ -32,6 +32,8 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     yield f"<h1>{title}</h1><p>{escape(schema['info']['description'])}</p>"
     yield '<p>The same for programs: <a href="/openapi.json">openapi.json</a>.</p>'
+    always = [one["description"] for one in schema["components"]["responses"].values()]
+    yield f"<p>Refusals that every path may answer:</p><ul>{''.join(f'<li>{escape(one)}</li>' for one in always)}</ul>"
     heading = None
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
@@ -52,6 +54,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], schema: Map
     if rows:
         cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
         yield f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    answers = [(status, one["description"]) for status, one in operation["responses"].items() if "$ref" not in one]
+    yield f"<table>{''.join(f'<tr><td>{status}</td><td>{escape(said)}</td></tr>' for status, said in answers)}</table>"
     example = "curl -H 'Authorization: Bearer TOKEN'" + (f" -X {method}" if method != "GET" else "")
     yield f"<pre>{escape(example)} http://127.0.0.1:9901{escape(path)}</pre></section>"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,9 @@ from starlette.routing import Match
 from pylae.admin.body import Body
 from pylae.config.document.nodes import show_path
 from pylae.errors import ConfigError, ConflictError, EngineError, NoEntryError, Problem, RegistryError, StoreError
+
+if TYPE_CHECKING:
+    from pylae.runtime.runtime import Runtime
 
 MEDIA_TYPE = "application/problem+json"
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -108,7 +111,7 @@ def _allowed(app: FastAPI, request: Request) -> str:
     return ", ".join(method for method in _METHODS if answers(method))
 
 
-def add_handlers(app: FastAPI) -> None:
+def add_handlers(app: FastAPI, runtime: Runtime) -> None:
     """Makes `app` report all failures in this form. Unexpected ones are reported without their text."""
 
     @app.exception_handler(HTTPException)
@@ -138,7 +141,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(EngineError)
     async def refused(_request: Request, error: EngineError) -> Response:
-        return refusal(422, str(error))
+        # One that has ended while a request was on its way can do nothing more.
+        return refusal(422 if runtime.running else 503, str(error))
 
     @app.exception_handler(RegistryError)
     async def unregistered(_request: Request, error: RegistryError) -> Response:

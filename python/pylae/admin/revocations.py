@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from fastapi import APIRouter
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ
-from pylae.admin.body import Body
+from pylae.admin.body import Body, one_text
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import EngineError
 from pylae.units import Duration
@@ -26,6 +27,13 @@ _Text = Annotated[str, Field(min_length=1, max_length=8192)]
 
 class Revocation(Body):
     """What to revoke. Set exactly one of `user` and `jti`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [one_text("user"), one_text("jti")],
+            "examples": [{"user": "7", "ttl": "12h"}, {"jti": "5f0c9a", "ttl": 3600}],
+        }
+    )
 
     user: _Text | None = None
     """Id of a user. Whatever the user was issued up to now is refused."""
@@ -71,7 +79,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def known() -> Revocations:
+    def get_revocations() -> Revocations:
         """Shows how many revocations the gateway knows."""
         stats = runtime.engine.stats()
         feed = stats["feed"]
@@ -81,7 +89,7 @@ def router(runtime: Runtime) -> APIRouter:
             unpublished=feed and feed["unpublished_revocations"],
         )
 
-    @topic.post("")
+    @topic.post("", responses=refusals({409: "There are too many revocations to add one."}))
     @needs(OPERATE)
     def revoke(what: Revocation) -> Revoked:
         """Refuses a token, or what a user was issued so far, from now on. In a cluster, all nodes do."""

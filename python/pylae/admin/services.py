@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ, REGISTER
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
+from pylae.admin.parameters import InstanceName, ServiceName
 from pylae.config.models.instance import Instance as Configured
 from pylae.registry.source import authority
 
@@ -73,6 +75,8 @@ class Draining(Body):
 class Registering(Body):
     """An instance to register."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "http://10.0.0.7:8000", "ttl": 30}]})
+
     url: Annotated[str, StringConstraints(max_length=300)]
     """`http://host:port`."""
     weight: Annotated[int, Field(ge=1, le=2**32 - 1)] = 1
@@ -94,6 +98,10 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/services")
     registry = runtime.registry
+    unknown = refusals({404: "There is no service with this name."})
+    absent = refusals({404: "There is no service with this name, or it has no such instance."})
+    unregistered = refusals({404: "There is no service with this name, or no such instance is registered."})
+    unwelcome = refusals({409: "The service takes no registrations, or not this one."})
 
     def shown(service: str, stats: Mapping[str, Any]) -> Instance:
         name = authority(stats["url"])
@@ -127,19 +135,19 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("")
     @needs(READ)
-    def listed() -> list[Service]:
+    def list_services() -> list[Service]:
         """Lists all services with their instances."""
         return [described(one) for one in runtime.engine.stats()["services"]]
 
-    @topic.get("/{service}")
+    @topic.get("/{service}", responses=unknown)
     @needs(READ)
-    def one(service: str) -> Service:
+    def get_service(service: ServiceName) -> Service:
         """Shows a service with its instances."""
         return described(find(service))
 
-    @topic.post("/{service}/instances", status_code=201)
+    @topic.post("/{service}/instances", status_code=201, responses=unknown | unwelcome)
     @needs(REGISTER)
-    async def register(service: str, instance: Registering) -> Registered:
+    async def register_instance(service: ServiceName, instance: Registering) -> Registered:
         """Registers an instance, which stays as long as it sends heartbeats. Registering it again counts as a heartbeat
         and updates its settings.
         """
@@ -151,34 +159,34 @@ def router(runtime: Runtime) -> APIRouter:
         registration = registry.register(service, wanted, instance.ttl)
         return Registered(id=authority(wanted.url), ttl=registration.ttl)
 
-    @topic.put("/{service}/instances/{instance}/heartbeat")
+    @topic.put("/{service}/instances/{instance}/heartbeat", responses=unregistered | unwelcome)
     @needs(REGISTER)
-    async def heartbeat(service: str, instance: str) -> Registered:
-        """Records a heartbeat: the instance stays for another TTL. 404 if it is not registered or has expired."""
+    async def beat_instance(service: ServiceName, instance: InstanceName) -> Registered:
+        """Records a heartbeat: the instance stays for another TTL. One that is not registered has to register again."""
         known(service)
         registration = registry.heartbeat(service, instance)
         if registration is None:
             raise HTTPException(404, "no instance with this address is registered")
         return Registered(id=instance, ttl=registration.ttl)
 
-    @topic.delete("/{service}/instances/{instance}", status_code=204)
+    @topic.delete("/{service}/instances/{instance}", status_code=204, responses=unregistered | unwelcome)
     @needs(REGISTER)
-    async def remove(service: str, instance: str) -> Response:
+    async def remove_instance(service: ServiceName, instance: InstanceName) -> Response:
         """Removes a registered instance: it gets no new requests, and those in progress finish."""
         known(service)
         if not registry.remove(service, instance):
             raise HTTPException(404, "no instance with this address is registered")
         return Response(status_code=204)
 
-    @topic.post("/{service}/instances/{instance}/drain")
+    @topic.post("/{service}/instances/{instance}/drain", responses=absent)
     @needs(OPERATE)
-    def start_drain(service: str, instance: str) -> Draining:
+    def drain_instance(service: ServiceName, instance: InstanceName) -> Draining:
         """Drains an instance: it gets no new requests, and those in progress finish. Stays in effect over reloads."""
         return drain(service, instance, True)
 
-    @topic.delete("/{service}/instances/{instance}/drain")
+    @topic.delete("/{service}/instances/{instance}/drain", responses=absent)
     @needs(OPERATE)
-    def end_drain(service: str, instance: str) -> Draining:
+    def undrain_instance(service: ServiceName, instance: InstanceName) -> Draining:
         """Ends the drain of an instance: it gets requests again."""
         return drain(service, instance, False)
 

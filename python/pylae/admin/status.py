@@ -74,7 +74,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("/status")
     @needs(READ)
-    def status() -> Status:
+    def get_status() -> Status:
         """Shows an overview of the gateway."""
         stats = runtime.engine.stats()
         return Status(

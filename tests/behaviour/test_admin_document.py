@@ -1,0 +1,178 @@
+"""The admin API does what its own document says: schemathesis asks for all that the document allows, and for what it
+does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import yaml
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import Status, events, from_schema
+
+from pylae import Gateway
+from pylae.testing import StartedGateway
+from support.admin import Admin
+from support.instance import EchoInstance
+from support.running import Running, configure
+
+CONFIG = """
+services:
+  beating: {discovery: {heartbeat: {}}}
+  all: {circuit_breaker: {}}
+routes:
+  - {name: cached, prefix: /cached, service: all, cache: 1m}
+  - {name: limited, prefix: /limited, service: all, rate_limit: 10/s}
+  - {name: rest, prefix: /, service: beating}
+"""
+BEATING = "192.0.2.1:80"
+"""An instance that is registered."""
+
+LEFT_OUT = {
+    "positive_data_acceptance": {
+        "PUT /config": "what makes an object a configuration is in /config/schema",
+        "POST /config/diff": "what makes an object a configuration is in /config/schema",
+        "POST /services/{service}/instances": "not every text is the URL of an instance",
+        "POST /revocations": "not every text is a duration",
+        "POST /cache/purge": "not every text is a URL or a path",
+    },
+    "negative_data_rejection": {
+        "POST /config/validate": "it answers what is wrong with whatever it gets",
+    },
+}
+"""Checks that are not made of an operation, and why. Nothing else is left out."""
+
+
+THERE = {
+    "GET /services/{service}": "all",
+    "POST /breakers/{service}/reset": "all",
+    "POST /services/{service}/instances": "beating",
+    "PUT /services/{service}/instances/{instance}/heartbeat": "beating",
+    "DELETE /services/{service}/instances/{instance}": "beating",
+    "POST /services/{service}/instances/{instance}/drain": "beating",
+    "DELETE /services/{service}/instances/{instance}/drain": "beating",
+}
+"""Operations that are asked of a service that is there."""
+
+
+class FromFile(Running):
+    """A gateway that was read from a file, so that it can be read again."""
+
+    def __init__(self, file: Path) -> None:
+        StartedGateway.__init__(self, Gateway.from_file(file))
+
+
+def serve(running: Running, stop: threading.Event) -> None:
+    """Sends requests through the gateway, so that there is something to watch."""
+    with running.connect() as client:
+        while not stop.wait(0.05):
+            client.send(b"GET /cached HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.read_answer()
+
+
+@pytest.fixture
+def api(echo: EchoInstance, tmp_path: Path) -> Iterator[Admin]:
+    """The admin API of a gateway that has something of everything."""
+    config = {"admin": "127.0.0.1:0", "state": str(tmp_path / "state"), **configure(CONFIG, all=echo)}
+    file = tmp_path / "pylae.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    running = FromFile(file)
+    try:
+        with Admin(running) as api:
+            api.post("/services/beating/instances", url=f"http://{BEATING}")
+            stop = threading.Event()
+            traffic = threading.Thread(target=serve, args=(running, stop))
+            traffic.start()
+            try:
+                yield api
+            finally:
+                stop.set()
+                traffic.join()
+    finally:
+        running.stop()
+
+
+def settings(api: Admin, there: Mapping[str, str], examples: int, seed: int) -> SchemathesisConfig:
+    """How the API is asked: without the checks that are left out, and of what is there."""
+    asked: dict[str, dict[str, Any]] = {
+        name: {"include-name": name} for name in (*there, *itertools.chain(*LEFT_OUT.values()))
+    }
+    for check, reasons in LEFT_OUT.items():
+        for operation in reasons:
+            asked[operation].setdefault("checks", {})[check] = {"enabled": False}
+    for operation, service in there.items():
+        asked[operation]["parameters"] = {"service": service, "instance": BEATING}
+    return SchemathesisConfig.from_dict(
+        {
+            "base-url": f"http://{api.address}",
+            "headers": api.credential,
+            "seed": seed,
+            "workers": 1,
+            "request-timeout": 30,
+            # The tail has no end.
+            "max-stream-events": 1,
+            "operations": list(asked.values()),
+            "checks": {"missing_required_header": {"expected-statuses": [428]}},
+            "generation": {"max-examples": examples, "database": "none", "deterministic": True},
+            # It follows links between operations; there are none in the document.
+            "phases": {"stateful": {"enabled": False}},
+        }
+    )
+
+
+def findings(api: Admin, config: SchemathesisConfig) -> list[str]:
+    """What answers had that the document does not have, and how often."""
+    document = api.get("/openapi.json")
+    found: Counter[str] = Counter()
+    asked: set[str] = set()
+    for event in from_schema(schemathesis.openapi.from_dict(document, config=config)).execute():
+        if isinstance(event, events.NonFatalError):
+            found[f"{event.label}: {event.value}"] += 1
+        elif isinstance(event, events.FatalError):
+            found[str(event.exception)] += 1
+        elif isinstance(event, events.ScenarioFinished):
+            asked.add(event.recorder.label)
+            for node in itertools.chain(*event.recorder.checks.values()):
+                if node.status is Status.FAILURE and (info := node.failure_info):
+                    found[
+                        f"{event.recorder.label}: {info.failure.title}: {info.failure.message}: {info.code_sample}"
+                    ] += 1
+    assert asked == {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    return [f"{text} ({number} times)" for text, number in found.items()]
+
+
+def test_it_does_what_its_document_says(api: Admin) -> None:
+    assert findings(api, settings(api, THERE, 3, seed=1)) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("there", [{}, THERE], ids=["nothing", "there"])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_does_what_its_document_says_however_it_is_asked(api: Admin, there: dict[str, str], seed: int) -> None:
+    assert findings(api, settings(api, there, 100, seed)) == []
+
+
+def test_the_examples_of_the_document_are_answered(api: Admin) -> None:
+    """What is left out above: requests that are accepted."""
+    schema = schemathesis.openapi.from_dict(api.get("/openapi.json"))
+    read = api.http.get("/config")
+    put = api.http.put("/config", content=read.content, headers={"If-Match": read.headers["ETag"]})
+    diff = api.http.post("/config/diff", content=read.content)
+    registered = api.http.post(
+        "/services/beating/instances", json={"url": "http://192.0.2.2:80", "weight": 2, "ttl": 9}
+    )
+    revoked = api.http.post("/revocations", json={"user": "7", "ttl": "12h"})
+    assert [one.status_code for one in (read, put, diff, registered, revoked)] == [200, 200, 200, 201, 200]
+    schema["/config"]["GET"].validate_response(read)
+    schema["/config"]["PUT"].validate_response(put)
+    schema["/config/diff"]["POST"].validate_response(diff)
+    schema["/services/{service}/instances"]["POST"].validate_response(registered)
+    schema["/revocations"]["POST"].validate_response(revoked)
