@@ -86,6 +86,10 @@ class RegistryError(PylaeError):
     """An instance cannot be registered."""
 
 
+class OwnedError(RegistryError):
+    """An instance was registered by another one, who alone may beat for it and remove it."""
+
+
 class StoreError(PylaeError):
     """The store cannot be used as it is, or was called wrongly. `hint` says what to do."""
 

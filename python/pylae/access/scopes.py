@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 READ = "read"
@@ -13,7 +14,10 @@ CONFIGURE = "configure"
 REGISTER = "register"
 """To register instances of one service, which is named: `register:SERVICE`."""
 
+MOST = 32
+"""Scopes of a token."""
 _READERS = frozenset({OPERATE, CONFIGURE})
+_SCOPE = re.compile(rf"{READ}|{OPERATE}|{CONFIGURE}|{REGISTER}:[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{{0,199}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,10 @@ class Scopes:
             return True
         return needed == READ and not self.names.isdisjoint(_READERS)
 
+    def missing(self, wanted: frozenset[str]) -> list[str]:
+        """Returns those of other scopes that are not allowed by these."""
+        return sorted(one for one in wanted if not self.allow(one))
+
 
 UNLIMITED = Scopes(unlimited=True)
 NOTHING = Scopes()
@@ -37,3 +45,13 @@ NOTHING = Scopes()
 def registering(service: str) -> str:
     """Returns the scope to register instances of a service."""
     return f"{REGISTER}:{service}"
+
+
+def is_scope(text: str) -> bool:
+    """Whether a token can have this scope."""
+    return _SCOPE.fullmatch(text) is not None
+
+
+def may_register(names: frozenset[str]) -> bool:
+    """Whether one of the scopes is to register instances."""
+    return any(one.startswith(f"{REGISTER}:") for one in names)

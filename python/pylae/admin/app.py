@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from pylae.access.scopes import READ
 from pylae.admin import (
+    audit,
     breakers,
     cache,
     configuration,
@@ -21,6 +22,7 @@ from pylae.admin import (
     revocations,
     services,
     status,
+    tokens,
 )
 from pylae.admin.document import Described, operation_id
 from pylae.admin.endpoint import Endpoint, needs
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
     *(status, monitoring, configuration, history, services, breakers, limits, cache, nodes, revocations, exchanges),
+    *(tokens, audit),
 )
 
 
@@ -50,6 +53,7 @@ def application(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
     )
     app.router.route_class = Endpoint
+    app.state.access = runtime.access
     add_handlers(app, runtime)
     app.add_middleware(configuration.Lean)
     for topic in _TOPICS:

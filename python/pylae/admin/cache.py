@@ -81,7 +81,7 @@ def router(runtime: Runtime) -> APIRouter:
         return Cache(usage=stats["cache"], exchanges=stats["totals"]["cache"])
 
     @topic.post("/purge")
-    @needs(OPERATE)
+    @needs(OPERATE, audited=("url", "prefix", "service", "tag", "everything"))
     def purge_cache(what: Purge) -> Purged:
         """Removes responses from the cache. In a cluster, all nodes do."""
         purged = runtime.engine.purge_cache(**what.model_dump(exclude={"everything"}))

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from pylae.access.scopes import Scopes
+from pylae.access.tokens import Bearer
 
 _KEY = "pylae.caller"
 
@@ -18,14 +18,17 @@ class Caller:
     """Who calls.
 
     Attributes:
-        name: What people know it by: the name of its token, or `local` at the socket in the state folder.
+        name: What people know it by: the name of its token, `admin` for the gateway's own one, or `local` at the socket
+            in the state folder.
         address: The address that it calls from; None at a socket of this machine.
-        scopes: What it may do.
+        bearer: The token, and what it may do.
+        user: The user of the operating system; None but at the socket in the state folder.
     """
 
     name: str
     address: str | None
-    scopes: Scopes
+    bearer: Bearer
+    user: str | None = None
 
 
 def note(scope: MutableMapping[str, Any], caller: Caller) -> None:

@@ -191,9 +191,12 @@ def router(runtime: Runtime) -> APIRouter:
         """
         revision = revision_of(if_match)
         text = await _text(request)
-        cause = Cause("admin", caller_of(request).name, reason)
+        caller = caller_of(request)
+        cause, unlimited = Cause("admin", caller.name, reason), caller.bearer.scopes.unlimited
         with keeping():
-            applied, warnings = await run_in_threadpool(runtime.apply_document, text, revision, cause)
+            applied, warnings = await run_in_threadpool(
+                runtime.apply_document, text, revision, cause, unlimited=unlimited
+            )
         response.headers["ETag"] = f'"{applied}"'
         return Outcome(revision=applied, warnings=flaws(warnings))
 

@@ -12,7 +12,7 @@ An endpoint that declares none cannot be made.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from pylae.access.scopes import CONFIGURE, OPERATE, READ, REGISTER, registering
-from pylae.admin.caller import caller_in
+from pylae.admin.audited import Call
+from pylae.admin.caller import Caller, caller_in
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,22 +42,25 @@ class Needs:
     Attributes:
         scope: The scope; `register` is that of the service in the path.
         changes: Whether it can change something, if its method is not GET.
+        audited: Fields of the body that the audit has. They must not be secrets.
     """
 
     scope: str
     changes: bool
+    audited: Sequence[str]
 
 
-def needs(scope: str, *, changes: bool = True) -> Callable[[F], F]:
+def needs(scope: str, *, changes: bool = True, audited: Sequence[str] = ()) -> Callable[[F], F]:
     """Declares the scope that an endpoint needs: READ, OPERATE, CONFIGURE, REGISTER or OPEN.
 
-    It goes below the decorator with the path. `changes=False` is for a POST that changes nothing.
+    It goes below the decorator with the path. Calls are lines of the audit, except for GET, and with `changes=False`
+    for a POST that changes nothing. The audit has their path, query and the fields of the body in `audited`.
     """
     if scope not in (READ, OPERATE, CONFIGURE, REGISTER, OPEN):
         raise ValueError(f"{scope!r} is not a scope of endpoints")
 
     def declared(endpoint: F) -> F:
-        setattr(endpoint, _DECLARED, Needs(scope, changes))
+        setattr(endpoint, _DECLARED, Needs(scope, changes, audited))
         return endpoint
 
     return declared
@@ -93,11 +97,33 @@ class Endpoint(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request whose path is that of this endpoint."""
-        if scope["method"] in (self.methods or ()) and self.needs.scope != OPEN:
-            needed, caller = self.scope_of(scope), caller_in(scope)
-            if not caller.scopes.allow(needed):
-                raise HTTPException(403, f"this needs the scope `{needed}`, which the token {caller.name} has not")
-        await super().handle(scope, receive, send)
+        if scope["method"] not in (self.methods or ()) or self.needs.scope == OPEN:
+            await super().handle(scope, receive, send)
+            return
+        caller = caller_in(scope)
+        refusal = self._refusal(scope, caller)
+        if not self.changes:
+            if refusal is not None:
+                raise refusal
+            await super().handle(scope, receive, send)
+            return
+        call = Call(scope["app"].state.access, scope, caller, self.path, self.needs.audited)
+        try:
+            if refusal is not None:
+                raise refusal
+            await super().handle(scope, call.receiving(receive), call.sending(send))
+        except HTTPException as error:
+            await call.write(error.status_code, error.detail)
+            raise
+        except BaseException as error:
+            await call.write(500, f"it ended with {type(error).__name__}")
+            raise
+
+    def _refusal(self, scope: Scope, caller: Caller) -> HTTPException | None:
+        needed = self.scope_of(scope)
+        if caller.bearer.scopes.allow(needed):
+            return None
+        return HTTPException(403, f"this needs the scope `{needed}`, which the token {caller.name} has not")
 
 
 def topic_router(prefix: str = "") -> APIRouter:

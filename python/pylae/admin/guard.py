@@ -1,8 +1,8 @@
 """The guard of the admin API. It runs before everything else and refuses requests without the token.
 
 It checks in this order, whatever the path: the Host (against DNS rebinding), the origin (against CSRF), the token. Only
-then does the application see the request. Probes need no token; the engine answers most of them itself, by the same
-rules (`crates/proxy/src/background/admin/probe.rs`).
+then does the application see the request. Each endpoint checks the scopes of the token (`endpoint.py`). Probes need no
+token; the engine answers most of them itself, by the same rules (`crates/proxy/src/background/admin/probe.rs`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from pylae.access.scopes import UNLIMITED
+from pylae.access.scopes import NOTHING
+from pylae.access.tokens import Bearer, Tokens, unlimited
 from pylae.admin import problems
 from pylae.admin.caller import Caller, note
 
@@ -36,7 +37,10 @@ _PROBES = ("/live", "/ready")
 MOST_BODY = 32 * 1024 * 1024
 """Largest body of a request, in bytes: that of a configuration file."""
 _QUIET = 10.0
-"""Seconds between two log records about wrong tokens."""
+"""Seconds between two log records about tokens that are refused for the same reason."""
+_MOST_REASONS = 64
+_WRONG = "the token is wrong, or not valid any more"
+"""The answer to every token that is refused, so that it tells nothing about tokens."""
 # One field for each challenge: Chromium reads only the first challenge of a field.
 _CHALLENGES = (
     (b"www-authenticate", b'Bearer realm="pylae admin"'),
@@ -62,16 +66,20 @@ class Refused(Exception):  # noqa: N818 (it is no error of ours)
 class Guard:
     """Wraps the application. `token` and `hosts` may change while it runs.
 
-    Without a token, every client that can connect has full access. Use this only for a socket that one user can open.
+    The token may do everything, those of `tokens` what their scopes allow. Without a token, every client that can
+    connect has full access. Use this only for a socket that one user can open.
     """
 
-    def __init__(self, app: Application, token: str | None, hosts: frozenset[str], *, unix: bool) -> None:
+    def __init__(
+        self, app: Application, token: str | None, hosts: frozenset[str], tokens: Tokens, *, unix: bool
+    ) -> None:
         self.hosts = hosts
-        self._app, self._unix, self._told = app, unix, -_QUIET
+        self._app, self._tokens, self._unix = app, tokens, unix
+        self._told: dict[str, float] = {}
         self.use_token(token)
 
     def use_token(self, token: str | None) -> None:
-        """Accepts this token from now on, and no other."""
+        """Accepts this token for everything from now on, and no other."""
         # Compare digests of equal length, so that timing reveals nothing about the token.
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
 
@@ -80,16 +88,33 @@ class Guard:
         if scope["type"] != "http":
             return
         try:
-            self._check(scope)
+            caller = self._check(scope)
         except Refused as refused:
             await _refuse(send, refused)
             return
-        # Whoever can open a socket without a token is the user of the gateway.
-        name = "local" if self._token is None else "admin"
-        note(scope, Caller(name, (scope.get("client") or (None,))[0], UNLIMITED))
-        await self._app(scope, _bounded(receive), _hardened(send))
+        note(scope, caller)
+        receive, send = _bounded(receive), _hardened(send)
+        if caller.bearer.token is not None:
+            receive, send = self._while_it_holds(caller.bearer, receive, send)
+        await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def _while_it_holds(self, bearer: Bearer, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Ends a request whose token ends while its body arrives, or while its answer is being streamed."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not self._tokens.holds(bearer):
+                raise HTTPException(401, _WRONG)
+            return message
+
+        async def sent(message: Message) -> None:
+            if message.get("more_body") and not self._tokens.holds(bearer):
+                raise OSError("the token is not valid any more")
+            await send(message)
+
+        return received, sent
+
+    def _check(self, scope: Scope) -> Caller:
         fields = scope["headers"]
         host = _only(fields, b"host")
         if host is None:
@@ -103,13 +128,21 @@ class Guard:
             raise Refused(403, "requests from pages of other origins are refused")
         if site and site not in (["same-origin"], ["none"]):
             raise Refused(403, "requests from pages of other sites are refused")
-        if self._token is None or scope["path"] in _PROBES:
-            return
+        client = (scope.get("client") or (None,))[0]
+        if self._token is None:
+            # Whoever can open a socket without a token is the user of the gateway.
+            return Caller("local", None, unlimited(), client)
+        if scope["path"] in _PROBES:
+            return Caller("", client, Bearer(None, NOTHING))
         if (given := _credential(fields)) is None:
-            raise Refused(401, "the admin token is required: Authorization: Bearer TOKEN")
-        if not hmac.compare_digest(hashlib.sha256(given).digest(), self._token):
-            self._tell(scope)
-            raise Refused(401, "the admin token is wrong")
+            raise Refused(401, "a token is required: Authorization: Bearer TOKEN")
+        if hmac.compare_digest(hashlib.sha256(given).digest(), self._token):
+            return Caller("admin", client, unlimited())
+        found = self._tokens.find(given)
+        if isinstance(found, str) or found.token is None:
+            self._tell(scope, str(found))
+            raise Refused(401, _WRONG)
+        return Caller(found.token.name, client, found)
 
     def _answers_for(self, host: str, scope: Scope) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -123,12 +156,16 @@ class Guard:
             return False
         return address.is_loopback or address == own
 
-    def _tell(self, scope: Scope) -> None:
+    def _tell(self, scope: Scope, why: str) -> None:
         now = time.monotonic()
-        if now - self._told >= _QUIET:
-            self._told = now
+        if why not in self._told and len(self._told) >= _MOST_REASONS:
+            self._told = {reason: at for reason, at in self._told.items() if now - at < _QUIET}
+            if len(self._told) >= _MOST_REASONS:
+                return
+        if now - self._told.get(why, -_QUIET) >= _QUIET:
+            self._told[why] = now
             client = scope.get("client") or ("a local process",)
-            log.warning("request to the admin API with a wrong token, from %s", client[0])
+            log.warning("request to the admin API with a wrong token, from %s: %s", client[0], why)
 
 
 def _all(fields: list[tuple[bytes, bytes]], name: bytes) -> list[str]:

@@ -138,7 +138,7 @@ def router(runtime: Runtime) -> APIRouter:
         return ask(holder, forget=False)
 
     @topic.post("/reset", responses=nowhere)
-    @needs(OPERATE)
+    @needs(OPERATE, audited=("route", "policy", "name", "user", "ip"))
     def reset_limit(holder: Holder) -> Standing:
         """Resets a limit for a client. Does not affect exchanges in progress."""
         return ask(holder, forget=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pylae.admin.lasting import Lasting
 from pylae.config.document.include import Pattern
 from pylae.state import running
-from pylae.state.local_socket import Listening, is_trusted
+from pylae.state.local_socket import Listening, is_trusted, user_of
 
 if TYPE_CHECKING:
     from pylae.admin.loop import AdminLoop
@@ -121,8 +121,12 @@ class LocalServer:
         class LocalConnection(Connection):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
-                if not is_trusted(transport.get_extra_info("socket")):
+                connection = transport.get_extra_info("socket")
+                if not is_trusted(connection):
                     self.close()
+                # The guard finds it where others have the address of the client.
+                user = user_of(connection)
+                self.client = (user, 0) if user else None
 
         listening.setblocking(False)
 
@@ -132,7 +136,7 @@ class LocalServer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return None
 
-        guard = Guard(application(self._runtime), None, frozenset(), unix=True)
+        guard = Guard(application(self._runtime), None, frozenset(), self._runtime.access.tokens, unix=True)
         loop = AdminLoop(guard, LocalConnection, listening.fileno(), accepted)
         with self._lock:
             if self.lasting.stopped.is_set():

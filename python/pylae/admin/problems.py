@@ -14,9 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from pylae.access.tokens import ScopeError, UnknownTokenError
 from pylae.admin.body import Body
 from pylae.config.document.nodes import show_path
-from pylae.errors import ConfigError, ConflictError, EngineError, NoEntryError, Problem, RegistryError, StoreError
+from pylae.errors import (
+    ConfigError,
+    ConflictError,
+    EngineError,
+    NoEntryError,
+    OwnedError,
+    Problem,
+    RegistryError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -148,8 +158,14 @@ def add_handlers(app: FastAPI, runtime: Runtime) -> None:
     async def unregistered(_request: Request, error: RegistryError) -> Response:
         return refusal(409, str(error))
 
+    @app.exception_handler(ScopeError)
+    @app.exception_handler(OwnedError)
+    async def forbidden(_request: Request, error: Exception) -> Response:
+        return refusal(403, str(error))
+
     @app.exception_handler(NoEntryError)
-    async def missing(_request: Request, error: NoEntryError) -> Response:
+    @app.exception_handler(UnknownTokenError)
+    async def missing(_request: Request, error: Exception) -> Response:
         return refusal(404, str(error))
 
     @app.exception_handler(StoreError)

@@ -90,7 +90,7 @@ def router(runtime: Runtime) -> APIRouter:
         )
 
     @topic.post("", responses=refusals({409: "There are too many revocations to add one."}))
-    @needs(OPERATE)
+    @needs(OPERATE, audited=("user", "jti", "ttl"))
     def revoke(what: Revocation) -> Revoked:
         """Refuses a token, or what a user was issued so far, from now on. In a cluster, all nodes do."""
         kind, value = ("jti", what.jti) if what.jti is not None else ("user", what.user)

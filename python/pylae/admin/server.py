@@ -96,7 +96,8 @@ class Server:
         with self._lock:
             if self.lasting.stopped.is_set():
                 return
-            guard = Guard(app, self.token, frozenset(self._settings.hosts), unix=self._path is not None)
+            hosts, tokens = frozenset(self._settings.hosts), self._runtime.access.tokens
+            guard = Guard(app, self.token, hosts, tokens, unix=self._path is not None)
             # A copy of the descriptor, which stays open as long as the loop, however long that takes to end.
             watched = os.dup(self._watched)
             loop = AdminLoop(guard, Connection, watched, self._engine.next_admin_connection)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
+from pylae.access.registering import check_address
 from pylae.access.scopes import OPERATE, READ, REGISTER
+from pylae.admin.audited import unchanged
 from pylae.admin.body import Body
+from pylae.admin.caller import caller_of
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.parameters import InstanceName, ServiceName
 from pylae.config.models.instance import Instance as Configured
+from pylae.registry.registrations import Owner, Registration
 from pylae.registry.source import authority
 
 if TYPE_CHECKING:
@@ -146,35 +151,40 @@ def router(runtime: Runtime) -> APIRouter:
         return described(find(service))
 
     @topic.post("/{service}/instances", status_code=201, responses=unknown | unwelcome)
-    @needs(REGISTER)
-    async def register_instance(service: ServiceName, instance: Registering) -> Registered:
+    @needs(REGISTER, audited=("url", "weight", "ttl"))
+    async def register_instance(service: ServiceName, instance: Registering, request: Request) -> Registered:
         """Registers an instance, which stays as long as it sends heartbeats. Registering it again counts as a heartbeat
-        and updates its settings.
+        and updates its settings. A token may have registered up to its number of instances of a service.
         """
         known(service)
         try:
             wanted = Configured.model_validate({"url": instance.url, "weight": instance.weight})
         except ValidationError as error:
             raise HTTPException(422, error.errors(include_input=False)[0]["msg"]) from None
-        registration = registry.register(service, wanted, instance.ttl)
+        owner = owner_of(request, urlsplit(wanted.url).hostname)
+        before = registry.registration(service, authority(wanted.url))
+        registration = registry.register(service, wanted, instance.ttl, owner=owner)
+        if before is not None and _said(before) == _said(registration):
+            unchanged(request)
         return Registered(id=authority(wanted.url), ttl=registration.ttl)
 
     @topic.put("/{service}/instances/{instance}/heartbeat", responses=unregistered | unwelcome)
     @needs(REGISTER)
-    async def beat_instance(service: ServiceName, instance: InstanceName) -> Registered:
+    async def beat_instance(service: ServiceName, instance: InstanceName, request: Request) -> Registered:
         """Records a heartbeat: the instance stays for another TTL. One that is not registered has to register again."""
+        unchanged(request)
         known(service)
-        registration = registry.heartbeat(service, instance)
+        registration = registry.heartbeat(service, instance, owner=owner_of(request, _host(instance)))
         if registration is None:
             raise HTTPException(404, "no instance with this address is registered")
         return Registered(id=instance, ttl=registration.ttl)
 
     @topic.delete("/{service}/instances/{instance}", status_code=204, responses=unregistered | unwelcome)
     @needs(REGISTER)
-    async def remove_instance(service: ServiceName, instance: InstanceName) -> Response:
+    async def remove_instance(service: ServiceName, instance: InstanceName, request: Request) -> Response:
         """Removes a registered instance: it gets no new requests, and those in progress finish."""
         known(service)
-        if not registry.remove(service, instance):
+        if not registry.remove(service, instance, owner=owner_of(request, _host(instance))):
             raise HTTPException(404, "no instance with this address is registered")
         return Response(status_code=204)
 
@@ -190,8 +200,29 @@ def router(runtime: Runtime) -> APIRouter:
         """Ends the drain of an instance: it gets requests again."""
         return drain(service, instance, False)
 
+    def owner_of(request: Request, host: str | None) -> Owner | None:
+        """Returns whose the registration of an instance at this host is; None if the caller may do everything.
+
+        Raises ScopeError if it cannot be the caller's.
+        """
+        caller, tokens = caller_of(request), runtime.access.tokens
+        token = caller.bearer.token
+        if token is None:
+            return None
+        check_address(token, host or "", caller.address)
+        return Owner(token.id, token.max_instances, tokens.is_living)
+
     def known(service: str) -> None:
         if service not in runtime.builder.config.services:
             raise HTTPException(404, "there is no service with this name")
 
     return topic
+
+
+def _host(instance: str) -> str:
+    """Returns the host of `host:port`, without brackets."""
+    return instance.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+
+def _said(registration: Registration) -> tuple[object, ...]:
+    return registration.instance, registration.ttl, registration.owner

@@ -7,7 +7,7 @@ which of several operations of different nodes was the later one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pylae.config.models.instance import MOST_INSTANCES, Instance
@@ -16,6 +16,29 @@ MOST_TOLD = 1000
 """Operations that are told at once."""
 _MOST_UNTOLD = 2 * MOST_INSTANCES
 """Operations that are kept until they are told. Beyond that the oldest are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who may register instances, and beat for and remove only those that it has registered itself.
+
+    Attributes:
+        id: Its name among owners.
+        most: How many instances of a service it may have registered.
+        is_living: Whether the owner with an id still exists. What others leave behind may be taken over.
+    """
+
+    id: str
+    most: int
+    is_living: Callable[[str], bool]
+
+    def owns(self, known: Registration) -> bool:
+        """Whether it has made a registration."""
+        return known.owner == self.id
+
+    def may_take(self, known: Registration) -> bool:
+        """Whether it may register an instance anew that is registered."""
+        return self.owns(known) or (known.owner is not None and not self.is_living(known.owner))
 
 
 @dataclass(slots=True)
@@ -30,6 +53,8 @@ class Registration:
     epoch: str | None = None
     """The epoch of the store in which the store had it. Then the store decides when it ends. None: it does not know it
     yet."""
+    owner: str | None = None
+    """Id of the token that it was made with; None if whoever made it may do everything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +69,8 @@ class Operation:
     """None if it is removed."""
     registered: float | None = None
     """When it was registered, or removed, if the store does not know of that."""
+    owner: str | None = None
+    """As `Registration.owner`."""
 
     def told(self, now: float) -> list[bytes]:
         """The arguments of the script."""
@@ -55,6 +82,7 @@ class Operation:
         left, lasts, data = ttl, 0, ""
         if self.instance is not None:
             left, lasts, data = ttl - max(age(self.at), 0), ttl, f"{self.instance.weight} {self.instance.url}"
+            data += f" {self.owner}" if self.owner else ""
         return [str(value).encode() for value in (self.name, age(self.at), age(self.registered), left, lasts, data)]
 
     def is_over(self, now: float) -> bool:
@@ -84,12 +112,12 @@ class Registrations:
         """How many operations the store does not know of."""
         return len(self._untold)
 
-    def register(self, name: str, instance: Instance, ttl: float, at: float) -> Registration:
+    def register(self, name: str, instance: Instance, ttl: float, at: float, owner: str | None = None) -> Registration:
         """Registers an instance, or takes note of a beat and of what it says anew."""
         known = self.known.get(name)
-        registration = Registration(instance, ttl, at + ttl, known.epoch if known else None)
+        registration = Registration(instance, ttl, at + ttl, known.epoch if known else None, owner)
         self.known[name] = registration
-        self._tell(Operation(name, at, ttl, instance, at))
+        self._tell(Operation(name, at, ttl, instance, at, owner))
         return registration
 
     def beat(self, name: str, at: float) -> Registration | None:
@@ -98,7 +126,8 @@ class Registrations:
         if known is not None:
             known.until = at + known.ttl
             untold = self._untold.get(name)
-            self._tell(Operation(name, at, known.ttl, known.instance, untold.registered if untold else None))
+            registered = untold.registered if untold else None
+            self._tell(Operation(name, at, known.ttl, known.instance, registered, known.owner))
         return known
 
     def remove(self, name: str, at: float) -> bool:
@@ -166,6 +195,6 @@ class Registrations:
             return False
         if one.epoch not in (None, epoch):
             # The store has forgotten it, not another node removed it.
-            self._untold[name] = Operation(name, None, one.ttl, one.instance)
+            self._untold[name] = Operation(name, None, one.ttl, one.instance, owner=one.owner)
             return True
         return one.epoch is None

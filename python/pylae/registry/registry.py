@@ -26,7 +26,7 @@ from pylae.config.plan import with_instances
 from pylae.errors import EngineError, RegistryError
 from pylae.registry.changes import Changes
 from pylae.registry.heartbeats import Heartbeats, Sources
-from pylae.registry.registrations import Registration
+from pylae.registry.registrations import Owner, Registration
 from pylae.registry.sharing import Calls, RegistryStore
 from pylae.registry.source import Source, SourceContext, authority, in_order
 from pylae.registry.sources.application import ApplicationSource
@@ -313,26 +313,38 @@ class ServiceRegistry:
             lines.append(f'{name}{{service="{service}",source="{_kind(settings)}"}} {failing}')
         return "".join(f"{line}\n" for line in lines)
 
-    def register(self, service: str, instance: Instance | str, ttl: float | None = None) -> Registration:
+    def register(
+        self, service: str, instance: Instance | str, ttl: float | None = None, *, owner: Owner | None = None
+    ) -> Registration:
         """Registers an instance, or one by its URL, for `ttl` seconds, or as long as the service says.
 
-        Raises RegistryError.
+        With an `owner`, it is the owner's. Raises RegistryError, and OwnedError if it is that of another one.
         """
         instance = _instance(instance)
         if self.admin and is_at(instance.url, self.admin):
             raise RegistryError("this is the admin API, which must not be reachable through a route")
-        registration, changed = self._beating(service).register(instance, ttl, self._now())
+        registration, changed = self._beating(service).register(instance, ttl, self._now(), owner)
         if changed:
             self._heard()
         return registration
 
-    def heartbeat(self, service: str, name: str) -> Registration | None:
-        """Takes note that an instance (`host:port`) lives; None if it is not registered. Raises RegistryError."""
-        return self._beating(service).beat(name, self._now())
+    def heartbeat(self, service: str, name: str, *, owner: Owner | None = None) -> Registration | None:
+        """Takes note that an instance (`host:port`) lives; None if it is not registered.
 
-    def remove(self, service: str, name: str) -> bool:
-        """Has an instance leave; whether it was registered. Raises RegistryError."""
-        gone = self._beating(service).remove(name, self._now())
+        Raises RegistryError, and OwnedError if it is not the owner's.
+        """
+        return self._beating(service).beat(name, self._now(), owner)
+
+    def registration(self, service: str, name: str) -> Registration | None:
+        """Returns the registration of an instance (`host:port`) if there is one. Raises RegistryError."""
+        return self._beating(service).get(name)
+
+    def remove(self, service: str, name: str, *, owner: Owner | None = None) -> bool:
+        """Has an instance leave; whether it was registered.
+
+        Raises RegistryError, and OwnedError if it is not the owner's.
+        """
+        gone = self._beating(service).remove(name, self._now(), owner)
         if gone:
             self._heard()
         return gone

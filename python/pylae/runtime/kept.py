@@ -35,6 +35,11 @@ class Kept:
         self._closed = False
 
     @property
+    def where(self) -> str:
+        """Which store it is, for people and to tell it from others. No secret is in it."""
+        return str(store_url(self.settings.url))
+
+    @property
     def is_open(self) -> bool:
         """Whether something has needed it by now."""
         return self._store is not None

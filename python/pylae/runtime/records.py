@@ -17,7 +17,7 @@ FAREWELL = 0.5
 """Seconds that the end waits for the remaining records."""
 
 
-LOGGERS = ("pylae", "asyncio", "uvicorn.error", "uvicorn.asgi")
+LOGGERS = ("pylae", "pylae.audit", "asyncio", "uvicorn.error", "uvicorn.asgi")
 """The loggers of a running gateway: its own, and those of the admin API and of asynchronous hooks."""
 _COMPLAINING = logging.Handler()
 """Reports exceptions of handlers on standard error, as `logging` does."""

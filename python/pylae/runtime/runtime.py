@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pylae import auth, state
+from pylae.access.access import Access
+from pylae.access.tokens import ScopeError
 from pylae.config.builder import ConfigBuilder
 from pylae.config.document.nodes import Finding
 from pylae.config.models.admin import Admin
@@ -113,6 +116,14 @@ class Runtime:
         """The store. Only what a person asks for opens it."""
         self.recorder = Recorder(self.kept, self.folder)
         """What writes the history."""
+        self.access = Access.of(
+            self.kept,
+            self.folder,
+            (builder.config.cluster and builder.config.cluster.node) or socket.gethostname(),
+            lambda: builder.config.store.audit,
+            lambda: isinstance(said := builder.config.admin, Admin) and said.audit_log,
+        )
+        """Tokens of the admin API, and the audit."""
 
     @property
     def running(self) -> bool:
@@ -160,6 +171,7 @@ class Runtime:
         except BaseException:
             self._stop_surroundings()
             raise
+        self.access.start()
         return addresses
 
     def _joined(self, store: NativeRegistryStore) -> str | None:
@@ -291,35 +303,41 @@ class Runtime:
             return self.override.drafted(text)
 
     def apply_document(
-        self, text: str, revision: str | None = None, cause: Cause = _PROGRAM
+        self, text: str, revision: str | None = None, cause: Cause = _PROGRAM, *, unlimited: bool = True
     ) -> tuple[str, list[Problem]]:
         """Puts a document in force and keeps it; returns its revision and warnings.
 
-        Raises as `apply` does, and ConflictError if another revision than the given one is in force by now.
+        Raises as `apply` does, ConflictError if another revision than the given one is in force by now, and ScopeError
+        if it changes the admin API and whoever hands it in is not `unlimited`.
         """
         with self.changing:
             self._refuse_outdated(revision)
-            return self._keep(self.drafted(text), cause)
+            return self._keep(self.drafted(text), cause, unlimited=unlimited)
 
     def _refuse_outdated(self, revision: str | None) -> None:
         if revision is not None and revision != self.revision:
             raise ConflictError(f"revision {revision} is no longer in force, {self.revision} is")
 
-    def _keep(self, other: ConfigBuilder, cause: Cause) -> tuple[str, list[Problem]]:
+    def _keep(self, other: ConfigBuilder, cause: Cause, *, unlimited: bool) -> tuple[str, list[Problem]]:
+        if not unlimited and other.config.admin != self.builder.config.admin:
+            # It could give its author the token that may do everything.
+            raise ScopeError("`admin` can only be changed with the gateway's own token; leave it as it is")
         # The most is needed next: what reading took is not to lie beside it.
         give_back()
         warnings = other.check()
         self.apply(other, keep=True, cause=cause)
         return self.revision, warnings
 
-    def roll_back(self, document: Any, revision: str | None, cause: Cause) -> tuple[str, list[Problem]]:
+    def roll_back(
+        self, document: Any, revision: str | None, cause: Cause, *, unlimited: bool = True
+    ) -> tuple[str, list[Problem]]:
         """Puts the document of an old entry in force and keeps it, as `apply_document` does, which it raises as, too.
 
         Where a secret is hidden in it, the present one of that place counts.
         """
         with self.changing:
             self._refuse_outdated(revision)
-            return self._keep(self.override.returned(document), cause)
+            return self._keep(self.override.returned(document), cause, unlimited=unlimited)
 
     def reload(self, cause: Cause = _RELOAD) -> None:
         """Reads the file again and puts it in force. Raises as `apply` does, and EngineError if there is no file."""
@@ -403,4 +421,5 @@ class Runtime:
         for attendant in self.attendants:
             attendant.stop()
         self.registry.stop()
+        self.access.stop()
         self.kept.close()

@@ -1523,6 +1523,8 @@ class AdminFields(TypedDict, total=False):
     code: str | Texts
     """Hooks (`module:function`), plugins and registry sources of packages that configurations sent over the admin API
     may use, besides those that the current configuration has already."""
+    audit_log: bool
+    """Write each line of the audit to the log too, as JSON, by the logger `pylae.audit`."""
 
 
 class StoreSettingsFields(TypedDict, total=False):
@@ -1540,6 +1542,10 @@ class StoreSettingsFields(TypedDict, total=False):
     """TLS to the store: whom the gateway trusts, and which certificate it presents. Only with `+tls`."""
     timeout: DurationLike
     """How long the store may take for an answer."""
+    history: int
+    """How many configurations the history keeps."""
+    audit: int
+    """How many lines of the audit are kept."""
 
 
 class ConfigFields(TypedDict, total=False):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import socket
 import stat
 import struct
@@ -117,6 +118,17 @@ def is_trusted(connection: socket.socket) -> bool:
         return True
     _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return user in (0, os.geteuid())
+
+
+def user_of(connection: socket.socket) -> str | None:
+    """Returns the user of the process at the other end, by name or else by number; None if the system cannot tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def peer_of(connection: socket.socket) -> int | None:

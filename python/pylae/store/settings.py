@@ -110,6 +110,8 @@ class StoreSettings(Settings):
     """How long the store may take for an answer."""
     history: Annotated[Positive, Field(le=100_000)] = 1000
     """How many configurations the history keeps."""
+    audit: Annotated[int, Field(ge=100, le=100_000)] = 10_000
+    """How many lines of the audit are kept."""
 
     if TYPE_CHECKING:
 

@@ -91,6 +91,9 @@ class Admin(Settings):
     """Hooks (`module:function`), plugins and registry sources of packages that configurations sent over the admin API
     may use, besides those that the current configuration has already."""
 
+    audit_log: bool = False
+    """Write each line of the audit to the log too, as JSON, by the logger `pylae.audit`."""
+
     if TYPE_CHECKING:
 
         def __init__(self, **fields: Unpack[AdminFields]) -> None: ...

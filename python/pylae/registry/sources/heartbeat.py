@@ -14,8 +14,8 @@ from pydantic import Field
 
 from pylae.config.models.base import Positive
 from pylae.config.models.instance import MOST_INSTANCES, Instance
-from pylae.errors import RegistryError
-from pylae.registry.registrations import MOST_TOLD, Operation, Registration, Registrations
+from pylae.errors import OwnedError, RegistryError
+from pylae.registry.registrations import MOST_TOLD, Operation, Owner, Registration, Registrations
 from pylae.registry.sharing import AWAY, Answer, RegistryStore, why
 from pylae.registry.source import Source, SourceContext, SourceSettings, authority, in_order, log
 from pylae.units import Duration
@@ -29,6 +29,7 @@ _KEEP = 5.0
 """Seconds after which what the store knows is written down again."""
 _LONGEST = 400
 """Bytes of a weight and a URL."""
+_OWNER = re.compile(r"[a-z0-9]{1,32}")
 _EPOCH = re.compile(rb"[0-9a-f]{1,64}")
 
 
@@ -68,19 +69,25 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         self._kept = -math.inf
         self._but: str | None = None
 
-    def register(self, instance: Instance, ttl: float | None, now: float) -> tuple[Registration, bool]:
+    def register(
+        self, instance: Instance, ttl: float | None, now: float, owner: Owner | None = None
+    ) -> tuple[Registration, bool]:
         """Registers an instance, or takes note of a beat and of what it says anew; and whether that changes anything.
 
-        Raises RegistryError if there is no room for another one, or its TTL or scheme is not allowed.
+        Raises RegistryError if there is no room for another one, or its TTL or scheme is not allowed, and OwnedError if
+        it is not the owner's.
         """
         settings, name = self.settings, authority(instance.url)
         if instance.url.startswith("https:") and not self.context.secure:
             raise RegistryError("the service speaks no TLS; it takes `tls: {}`")
         with self._lock:
             known = self._registrations.known.get(name)
+            if owner is not None:
+                self._check_owner(owner, name, known)
             if known is None and len(self._registrations.known) >= settings.max_instances:
                 raise RegistryError(f"the service has {settings.max_instances} registered instances already")
-            registration = self._registrations.register(name, instance, self._lasting(ttl, known), now)
+            whose = owner.id if owner else None
+            registration = self._registrations.register(name, instance, self._lasting(ttl, known), now, whose)
             self.due = min(self.due, registration.until)
             self.beaten = True
             changed = known is None or known.instance != instance
@@ -88,17 +95,35 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                 self._list()
         return registration, changed
 
-    def beat(self, name: str, now: float) -> Registration | None:
-        """Takes note of a beat; None if there is no such instance, so that it knows that it must register."""
+    def _check_owner(self, owner: Owner, name: str, known: Registration | None) -> None:
+        if known is not None and not owner.may_take(known):
+            raise OwnedError(f"{name} was registered by another one")
+        own = sum(owner.owns(one) for one in self._registrations.known.values())
+        if (known is None or not owner.owns(known)) and own >= owner.most:
+            raise RegistryError(f"this token has registered {own} instances of the service, and may not register more")
+
+    def beat(self, name: str, now: float, owner: Owner | None = None) -> Registration | None:
+        """Takes note of a beat; None if there is no such instance, so that it knows that it must register.
+
+        Raises OwnedError if it is not the owner's.
+        """
         # A look at this very moment sees either end; a registration that it has just removed is registered anew.
         with self._lock:
+            there = self._registrations.known.get(name)
+            if owner is not None and there is not None and not owner.owns(there):
+                if owner.may_take(there):
+                    return None
+                raise OwnedError(f"{name} was registered by another one")
             known = self._registrations.beat(name, now)
             self.beaten = self.beaten or known is not None
         return known
 
-    def remove(self, name: str, now: float) -> bool:
-        """Forgets an instance; whether it was there."""
+    def remove(self, name: str, now: float, owner: Owner | None = None) -> bool:
+        """Forgets an instance; whether it was there. Raises OwnedError if it is not the owner's."""
         with self._lock:
+            known = self._registrations.known.get(name)
+            if owner is not None and known is not None and not owner.owns(known):
+                raise OwnedError(f"{name} was registered by another one")
             there = self._registrations.remove(name, now)
             self.beaten = True
             if there:
@@ -191,7 +216,7 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
         left_out: set[str] = set()
         for row in rows[: 2 * MOST_INSTANCES]:
             try:
-                name, left, ttl, instance = _row(row)
+                name, left, ttl, instance, owner = _row(row)
             except ValueError:
                 left_out.add("they cannot be read")
                 continue
@@ -199,7 +224,7 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                 left_out.add("they have https://, which takes `tls: {}` on the service")
             else:
                 lasts = min(ttl, longest)
-                found[name] = Registration(instance, lasts, now + min(left, lasts), epoch)
+                found[name] = Registration(instance, lasts, now + min(left, lasts), epoch, owner)
         if len(found) > most:
             left_out.add(f"there are more than {most}")
         taken = {name: found[name] for name in sorted(found)[:most]}
@@ -217,6 +242,7 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                     # Of those that the store knows, this node need not have heard a beat.
                     "until": wall + (one.until - now if one.epoch is None else one.ttl),
                     "epoch": one.epoch,
+                    "owner": one.owner,
                 }
                 for one in self._registrations.known.values()
             ]
@@ -228,12 +254,15 @@ class HeartbeatSource(Source[HeartbeatDiscovery]):
                 instance = Instance.model_validate({"url": item["url"], "weight": item["weight"]})
                 ttl = min(float(item["ttl"]), self.settings.max_ttl.total_seconds())
                 left, epoch = min(float(item["until"]) - wall, ttl), item["epoch"]
+                # Earlier versions wrote none.
+                owner = str(item["owner"]) if item.get("owner") else None
                 if left > 0 and (self.context.secure or not instance.url.startswith("https:")):
                     name = authority(instance.url)
                     if epoch is None or self.context.store is None:
-                        self._registrations.register(name, instance, ttl, now + left - ttl)
+                        self._registrations.register(name, instance, ttl, now + left - ttl, owner)
                     else:
-                        self._registrations.known[name] = Registration(instance, ttl, now + left, str(epoch))
+                        known = Registration(instance, ttl, now + left, str(epoch), owner)
+                        self._registrations.known[name] = known
             self.due = self._registrations.due
             self._list()
 
@@ -275,12 +304,13 @@ def _head(answer: Answer) -> tuple[str, int, list[Any] | None]:
     raise ValueError("the store has answered something else")
 
 
-def _row(row: object) -> tuple[str, float, float, Instance]:
-    """Name, seconds left, TTL and instance of a registration that the store has. Raises ValueError."""
+def _row(row: object) -> tuple[str, float, float, Instance, str | None]:
+    """Name, seconds left, TTL, instance and owner of a registration that the store has. Raises ValueError."""
     match row:
         case [bytes() as name, int() as left, int() as ttl, bytes() as data] if ttl > 0 and len(data) <= _LONGEST:
-            weight, _, url = data.decode().partition(" ")
+            weight, _, rest = data.decode().partition(" ")
+            url, _, owner = rest.partition(" ")
             instance = Instance.model_validate({"url": url, "weight": int(weight)})
-            if authority(instance.url) == name.decode():
-                return name.decode(), max(left, 1) / 1000, ttl / 1000, instance
+            if authority(instance.url) == name.decode() and (not owner or _OWNER.fullmatch(owner)):
+                return name.decode(), max(left, 1) / 1000, ttl / 1000, instance, owner or None
     raise ValueError("no registration")

@@ -1,0 +1,399 @@
+"""The audit: a line for every call of the admin API that changes something, or was refused because of its scope.
+
+A line is on the disk of this node before its call is answered, in a file of the state folder. A thread moves lines from
+there into the store: at once where several nodes share the store, else when the store is open or the file is large. So
+no call waits for the store, and an idle gateway does not open it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import queue
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pylae import state
+from pylae.errors import StoreError
+from pylae.state.owner import acting, make_folder
+from pylae.store.store import MOST_OPERATIONS, MOST_PAIRS, MOST_VALUE, Delete, Put, Store
+
+log = logging.getLogger("pylae")
+audit_log = logging.getLogger("pylae.audit")
+
+PREFIX = "audit/"
+FILE = "audit.jsonl"
+VERSION = 1
+MOST_LINE = 8 * 1024
+"""Bytes of a line."""
+MOST_FILE = 16 * 1024 * 1024
+"""Bytes of the file. Lines beyond that are in the gateway's log alone."""
+_LARGE = 256 * 1024
+"""Bytes of the file from which on the store is opened for it."""
+_WAITING = 4096
+"""Lines that wait for the thread."""
+_AT_ONCE = 512
+_AGAIN = 2.0
+"""Seconds until a store that is away is asked again."""
+_TRIM_AFTER = 500
+"""Lines between two looks at how many the store has."""
+_FAREWELL = 5.0
+
+
+class OpenedStore(Protocol):
+    """The store of a gateway, which `pylae.runtime.kept.Kept` opens."""
+
+    shared: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something has needed it by now."""
+
+    def opened(self) -> Store:
+        """Returns the open store. Raises StoreError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What someone did.
+
+    Attributes:
+        time: When it was answered (ISO 8601, UTC).
+        who: Name of the token, `admin` for the gateway's own one, or `local` for the socket in the state folder.
+        token: Id of the token; None for the other two.
+        user: User of the operating system; None but for `local`.
+        address: Where the call came from; None at a socket.
+        node: The node that was called.
+        method: Method of the call.
+        path: Path as in the OpenAPI document.
+        arguments: Parameters, and fields of the body that are no secrets.
+        status: Status of the answer.
+        detail: Why it was refused; None if it was not.
+    """
+
+    time: str
+    who: str
+    token: str | None
+    user: str | None
+    address: str | None
+    node: str
+    method: str
+    path: str
+    arguments: dict[str, Any]
+    status: int
+    detail: str | None
+
+
+def now() -> str:
+    """Returns the time for a line."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A line in the store, with its id, which sorts by time."""
+
+    id: str
+    line: dict[str, Any]
+
+
+class AuditLog:
+    """The audit of a gateway. All threads can use it."""
+
+    def __init__(self, kept: OpenedStore, folder: Path, most: Callable[[], int], is_shown: Callable[[], bool]) -> None:
+        """`most` says how many lines the store keeps, `is_shown` whether each is also a record of `pylae.audit`."""
+        self._kept, self._folder, self._most, self._is_shown = kept, folder, most, is_shown
+        self._file = folder / FILE
+        state.sweep(folder, FILE)
+        self._lines: queue.Queue[tuple[str, bytes, Future[None]] | None] = queue.Queue(_WAITING)
+        self._lock = threading.Lock()
+        self._moving = threading.Lock()
+        """Held while lines are moved into the store."""
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._start, self._count = secrets.token_hex(3), 0
+        self._moved = _TRIM_AFTER
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        """Moves lines on that an earlier run has left, where several nodes share the store."""
+        if self._kept.shared and self._file.exists():
+            self._begin()
+
+    def record(self, line: Line) -> Future[None]:
+        """Writes a line, soon. The result is there once it is on the disk, or in the gateway's log."""
+        written: Future[None] = Future()
+        with self._lock:
+            self._count += 1
+            count = self._count
+        key = f"{line.time[:26].replace(':', '-')}Z-{self._start}-{count:08d}"
+        data = _encoded(line)
+        if self._is_shown():
+            audit_log.info("%s", data.decode())
+        self._begin()
+        try:
+            if self._stopped:
+                raise queue.Full
+            self._lines.put_nowait((key, data, written))
+        except queue.Full:
+            _tell("too many wait to be written", [data])
+            written.set_result(None)
+        return written
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="pylae-audit", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what is left, and ends. May be called again."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            thread = self._thread
+        if thread is not None:
+            with contextlib.suppress(queue.Full):
+                self._lines.put(None, timeout=_FAREWELL)
+            thread.join(_FAREWELL)
+
+    def _run(self) -> None:
+        while True:
+            batch = self._batch()
+            if batch is None:
+                if self._is_due():
+                    with contextlib.suppress(StoreError):
+                        self._move()
+                return
+            if batch:
+                self._write(batch)
+            if self._is_due():
+                try:
+                    self._move()
+                except StoreError as error:
+                    if (said := str(error)) != self._trouble:
+                        self._trouble = said
+                        log.warning("lines of the audit wait in %s: %s", self._file, said)
+
+    def _batch(self) -> list[tuple[str, bytes, Future[None]]] | None:
+        """The next lines; none if there is something else to do by now; None at the end."""
+        waits = self._kept.shared and self._file.exists()
+        try:
+            first = self._lines.get(timeout=_AGAIN if waits else None)
+        except queue.Empty:
+            return []
+        batch = []
+        while first is not None:
+            batch.append(first)
+            if len(batch) == _AT_ONCE:
+                return batch
+            try:
+                first = self._lines.get_nowait()
+            except queue.Empty:
+                return batch
+        if batch:
+            self._write(batch)
+        return None
+
+    def _write(self, batch: Sequence[tuple[str, bytes, Future[None]]]) -> None:
+        """Appends lines to the file. What it has no room for is in the gateway's log."""
+        try:
+            with self._locked() as descriptor:
+                room = MOST_FILE - os.fstat(descriptor).st_size
+                written = [key.encode() + b" " + data + b"\n" for key, data, _ in batch]
+                fitting = 0
+                for one in written:
+                    if (room := room - len(one)) < 0:
+                        break
+                    fitting += 1
+                data = memoryview(b"".join(written[:fitting]))
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            if fitting < len(batch):
+                _tell(f"{self._file} is full", [data for _, data, _ in batch[fitting:]])
+        except OSError as error:
+            _tell(f"{self._file} cannot be written: {error.strerror}", [data for _, data, _ in batch])
+        finally:
+            for _, _, future in batch:
+                future.set_result(None)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Opens the file for this process alone: another gateway may use the folder, while this one ends."""
+        make_folder(self._folder)
+        with acting():
+            while True:
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(self._file, flags, 0o600)
+                try:
+                    with contextlib.suppress(OSError):
+                        fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    if os.fstat(descriptor).st_nlink:
+                        yield descriptor
+                        return
+                finally:
+                    os.close(descriptor)
+
+    def _is_due(self) -> bool:
+        if self._kept.shared or self._kept.is_open:
+            return self._file.exists()
+        try:
+            return self._file.stat().st_size >= _LARGE
+        except OSError:
+            return False
+
+    def _move(self) -> None:
+        """Moves all lines of the file into the store. Raises StoreError."""
+        with self._moving:
+            store = self._kept.opened()
+            if not self._file.exists():
+                return
+            try:
+                with self._locked() as descriptor:
+                    size = os.fstat(descriptor).st_size
+                    data = os.pread(descriptor, size, 0)
+            except OSError as error:
+                raise StoreError(f"{self._file} cannot be read: {error.strerror}") from None
+            # Without the lock: lines are appended meanwhile. A line has the same key if it is put again.
+            for puts in _batches(_puts(data)):
+                store.txn([], puts)
+                self._moved += len(puts)
+            self._cut(size)
+            if self._trouble is not None:
+                self._trouble = None
+                log.info("the lines of the audit that have waited are in the store")
+            if self._moved >= _TRIM_AFTER:
+                self._trim(store)
+                self._moved = 0
+
+    def _cut(self, size: int) -> None:
+        """Removes the first bytes of the file."""
+        try:
+            with self._locked() as descriptor:
+                rest = os.pread(descriptor, MOST_FILE, size)
+                if rest:
+                    state.write(self._file, rest)
+                else:
+                    state.remove(self._file)
+        except OSError as error:
+            # They are put again, with the same keys.
+            log.warning("%s cannot be cut: %s", self._file, error.strerror)
+
+    def _trim(self, store: Store) -> None:
+        """Removes the oldest lines from the store, beyond the number that is kept."""
+        keys: list[str] = []
+        page = store.range(PREFIX)
+        keys += [one.key for one in page.pairs]
+        while page.more:
+            page = store.range(PREFIX, after=keys[-1])
+            keys += [one.key for one in page.pairs]
+        old = keys[: max(0, len(keys) - self._most())]
+        for begin in range(0, len(old), MOST_OPERATIONS):
+            store.txn([], [Delete(key) for key in old[begin : begin + MOST_OPERATIONS]])
+
+    def found(
+        self,
+        most: int,
+        matches: Callable[[dict[str, Any]], bool],
+        *,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> list[Found]:
+        """Returns the latest lines that match, latest first, of those after and before an id. Raises StoreError."""
+        self._move()
+        store = self._kept.opened()
+        latest: deque[Found] = deque(maxlen=most)
+        key = PREFIX + after if after is not None else None
+        while True:
+            page = store.range(PREFIX, after=key, limit=MOST_PAIRS)
+            for one in page.pairs:
+                key = one.key
+                line_id = one.key.removeprefix(PREFIX)
+                if before is not None and line_id >= before:
+                    return list(reversed(latest))
+                line = _read(one.value)
+                if line is None:
+                    log.error("%s in %s is no line of the audit", one.key, store.where)
+                elif matches(line):
+                    latest.append(Found(line_id, line))
+            if not page.more:
+                return list(reversed(latest))
+
+
+def _encoded(line: Line) -> bytes:
+    document = {"version": VERSION, **asdict(line)}
+    data = json.dumps(document).encode()
+    if len(data) > MOST_LINE:
+        cut = {**document, "arguments": {"cut": True}, "detail": (line.detail or "")[:500] or None}
+        data = json.dumps(cut).encode()
+    return data
+
+
+def _tell(why: str, lines: Sequence[bytes]) -> None:
+    """Says lines in the gateway's log that are kept nowhere else."""
+    for data in lines:
+        log.warning("audit, not kept because %s: %s", why, data.decode())
+
+
+def _puts(data: bytes) -> Iterator[Put]:
+    for line in data.split(b"\n"):
+        key, _, value = line.partition(b" ")
+        if not value:
+            continue
+        try:
+            yield Put(PREFIX + key.decode("ascii"), value)
+        except (StoreError, UnicodeDecodeError):
+            _tell("its key is damaged", [line])
+
+
+def _batches(puts: Iterator[Put]) -> Iterator[list[Put]]:
+    batch: dict[str, Put] = {}
+    length = 0
+    for one in puts:
+        if batch and (len(batch) == MOST_OPERATIONS or length + len(one.value) > MOST_VALUE):
+            yield list(batch.values())
+            batch, length = {}, 0
+        batch[one.key] = one
+        length += len(one.value)
+    if batch:
+        yield list(batch.values())
+
+
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "time": (str,),
+    "who": (str,),
+    "token": (str, type(None)),
+    "user": (str, type(None)),
+    "address": (str, type(None)),
+    "node": (str,),
+    "method": (str,),
+    "path": (str,),
+    "arguments": (dict,),
+    "status": (int,),
+    "detail": (str, type(None)),
+}
+
+
+def _read(value: bytes) -> dict[str, Any] | None:
+    """Reads a line of the store; None if it is none."""
+    try:
+        found = json.loads(value) if len(value) <= 2 * MOST_LINE else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        return None
+    if not all(isinstance(found.get(name, ...), types) for name, types in _FIELDS.items()):
+        return None
+    return {name: found[name] for name in _FIELDS}
