@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from pylae import _native
@@ -19,6 +19,7 @@ from pylae.monitoring import Health, Thresholds, judge
 
 __all__ = [
     "Certificate",
+    "Ends",
     "Engine",
     "Headers",
     "HookTimeout",
@@ -44,6 +45,7 @@ __all__ = [
     "QueryParams",
     "Request",
     "Response",
+    "Taken",
     "Url",
     "User",
     "check",
@@ -113,6 +115,17 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ER
 log = logging.getLogger("pylae")
 
 
+class Ends(NamedTuple):
+    """The addresses of a connection, each with its port."""
+
+    client: tuple[str, int]
+    server: tuple[str, int]
+
+
+Taken: TypeAlias = tuple[socket.socket, Ends | None]
+"""A connection to the admin API, with its addresses if the engine ends its TLS: the socket is then one of a pair."""
+
+
 class Engine:
     """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`).
 
@@ -128,14 +141,17 @@ class Engine:
         self,
         bound: Callable[[], object] | None = None,
         joined: Callable[[NativeRegistryStore], str | None] | None = None,
+        maintenance: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Starts the threads and returns the addresses listened on, as `host:port`. Raises EngineError.
 
         `bound` is called once the sockets are bound, before anything is served. Then, in a cluster, `joined` is called
         with its store, and may return a plan with other instances to begin with. What they raise is raised here.
+        `maintenance` is what is switched from the first request on, as for `set_maintenance`.
         """
+        switched = None if maintenance is None else json.dumps(maintenance)
         try:
-            self._native = _native.Engine(self._plan, list(self._hooks), bound, joined)
+            self._native = _native.Engine(self._plan, list(self._hooks), bound, joined, switched)
         except _native.PlanError as error:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.
@@ -281,6 +297,7 @@ class Engine:
     def serve_admin(
         self,
         listening: socket.socket,
+        address: str,
         hosts: Sequence[str] | None,
         *,
         connections: int,
@@ -290,6 +307,8 @@ class Engine:
     ) -> int:
         """Lets the engine accept connections from the socket of the admin API. It keeps a copy of it until it stops.
 
+        `address` is its name in the plan. If the plan has TLS for it, the engine ends that.
+
         It answers `/live` and `/ready` for `hosts` (any if None), whatever Python does, and `/health` to who has
         `token` (anybody if None) while Python cannot. Of `connections` at most the head is awaited, for `head_time`
         seconds each. What is no probe waits for `next_admin_connection` for `patience`
@@ -297,7 +316,7 @@ class Engine:
         """
         names = None if hosts is None else list(hosts)
         try:
-            return self._running().serve_admin(listening.fileno(), names, token, (connections, head_time, patience))
+            return self._running().serve_admin(listening.fileno(), address, names, token, (connections, head_time, patience))
         except OSError as error:
             raise EngineError(f"the admin API cannot be served: {error}") from None
 
@@ -309,14 +328,19 @@ class Engine:
         """Changes the hosts for which the engine answers probes."""
         self._running().set_admin_hosts(list(hosts))
 
-    def next_admin_connection(self) -> socket.socket | None:
+    def next_admin_connection(self) -> Taken | None:
         """Returns a connection to the admin API that waits to be served, or None."""
-        descriptor = self._running().next_admin_connection()
-        if descriptor is None:
+        found = self._running().next_admin_connection()
+        if found is None:
             return None
+        descriptor, ends = found
         taken = socket.socket(fileno=descriptor)
         taken.setblocking(False)
-        return taken
+        return taken, ends and Ends(*ends)
+
+    def set_maintenance(self, document: Mapping[str, Any]) -> None:
+        """Replaces what is switched to maintenance, in the form of `crates/core/src/maintenance.rs`."""
+        self._running().set_maintenance(json.dumps(document))
 
     def liveness(self) -> tuple[str, str]:
         """Returns the answers of `/live` and `/ready`.

@@ -71,7 +71,7 @@ class ServiceHealth:
     status: Status
     requests: int
     errors: int
-    """Number of 5xx responses."""
+    """Number of 5xx responses, without those of maintenance."""
     mean_duration: float | None
     """Mean duration in seconds; None without requests."""
 
@@ -87,17 +87,19 @@ class Health:
     """Time span of the figures, in seconds."""
     requests: int
     errors: int
-    """Number of 5xx responses."""
+    """Number of 5xx responses, without those of maintenance."""
     error_rate: float
     """Share of 5xx responses, from 0 to 1."""
     mean_duration: float | None
     """Mean duration in seconds; None without requests."""
     services: Mapping[str, ServiceHealth]
     """The health of each service."""
+    maintenance: tuple[str, ...] = ()
+    """What is switched to maintenance, in words. It makes nothing unhealthy, and its answers are no errors."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the same as a dict for JSON."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return {**asdict(self), "reasons": list(self.reasons), "maintenance": list(self.maintenance)}
 
 
 def judge(

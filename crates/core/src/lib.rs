@@ -10,6 +10,7 @@ mod hex;
 pub mod hook;
 pub mod limit;
 pub mod location;
+pub mod maintenance;
 pub mod plan;
 pub mod problem;
 pub mod request;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use cluster::{ClusterPlan, StoreKind, StoreServer};
 pub use condition::{ValueMatch, ValueTest};
 pub use errors::{ErrorPage, ErrorPages, PageKey, PagePart, PageTemplate, PageValue};
-pub use listener::{CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
+pub use listener::{AdminPlan, CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
 pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, WebSocket};
 pub use seconds::Seconds;
 pub use service::{
@@ -42,6 +42,8 @@ pub struct Plan {
     pub workers: usize,
     /// Addresses that clients connect to.
     pub listeners: Vec<ListenerPlan>,
+    /// The address of the admin API; null where the configuration does not say.
+    pub admin: Option<AdminPlan>,
     /// Peers whose `X-Forwarded-…` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Hosts that are served, in lower case without port, `*.example.org` for any labels in front; empty serves all.

@@ -60,6 +60,19 @@ impl Chain {
         self.policies.is_empty()
     }
 
+    /// Runs the remaining request halves before those that ask who the user is, and stops at the first that does not
+    /// return [`Verdict::Continue`].
+    pub fn request_before_users(&self, exchange: &mut Exchange) -> Verdict {
+        while let Some(policy) = self.policies.get(exchange.entered).filter(|policy| !policy.asks_for_users()) {
+            exchange.entered += 1;
+            match policy.on_request(exchange) {
+                Verdict::Continue => {}
+                verdict => return verdict,
+            }
+        }
+        Verdict::Continue
+    }
+
     /// Runs the remaining request halves and stops at the first that does not return [`Verdict::Continue`].
     #[inline]
     pub fn request(&self, exchange: &mut Exchange) -> Verdict {

@@ -92,6 +92,11 @@ macro_rules! policy_table {
                 match self { $(Self::$name(_) => Position::$name as usize),+ }
             }
 
+            /// True for those from authentication on.
+            pub(crate) fn asks_for_users(&self) -> bool {
+                self.position() >= Position::authentication as usize
+            }
+
             /// Builds policy `name`. Paths of problems are relative to `config`.
             pub(crate) fn build(name: &str, config: &Value, parts: &Parts<'_>) -> Result<Self, Vec<Problem>> {
                 match name {

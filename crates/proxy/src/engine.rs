@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pylae_core::hook::{HookSource, OverdueCall};
+use pylae_core::maintenance::Maintenance;
 use pylae_core::{Instant, Plan, Problem};
 use pylae_policies::PolicyShared;
 use tracing::debug;
@@ -103,12 +104,14 @@ struct InForce {
 }
 
 impl Engine {
-    /// Starts the data plane. When this returns, all listeners accept connections. `hooks` receives the log and creates
+    /// Starts the data plane. When this returns, all listeners accept connections. `maintenance` is what is switched off
+    /// from the first request on. `hooks` receives the log and creates
     /// the source of the plan's hooks. `bound` is called once all sockets are bound and all files are open, before
     /// anything is served: what it gives up, no request has ever had. `joined` is called after that, in a cluster, once
     /// the store is connected or cannot be for now; it may return a plan with other instances to begin with.
     pub fn start(
         plan: Plan,
+        maintenance: Maintenance,
         hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
         bound: impl FnOnce() -> Result<(), Vec<Problem>>,
         joined: impl FnOnce(RegistryStore) -> Result<Option<Plan>, Vec<Problem>>,
@@ -126,6 +129,7 @@ impl Engine {
         let (policies, liveness) = (Arc::new(policies), Arc::<Liveness>::default());
         let feed = store.as_ref().map(|store| ClusterFeed::new(store, &policies, &liveness, &log));
         let shared = Arc::new(WorkerShared::new(log, store));
+        shared.maintenance.set(maintenance);
         panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
@@ -221,11 +225,13 @@ impl Engine {
         }
         let mut in_force = self.state.in_force.lock();
         in_force.listeners.extend(added);
-        in_force.snapshot = snapshot;
+        in_force.snapshot = Arc::clone(&snapshot);
         in_force.keys = keys;
         in_force.applied += 1;
         in_force.applied_at = clock::now();
         debug!(applied = in_force.applied, "snapshot applied");
+        drop(in_force);
+        self.follow_admin_tls(&snapshot);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ pub(crate) use self::route::Route;
 pub(crate) use self::service::Service;
 use self::service::Services;
 pub(crate) use self::split::RouteSplit;
+use crate::io::tls::Acceptor;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::metrics::Series;
 
@@ -40,6 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
     /// In the order of the plan.
     pub(crate) listeners: Box<[Arc<Listener>]>,
+    /// TLS of the admin address.
+    pub(crate) admin_tls: Option<Arc<Acceptor>>,
     pub(crate) head_limits: HeadLimits,
     /// The hosts that are served, or None if all are.
     pub(crate) hosts: Option<ServedHosts>,
@@ -78,6 +81,8 @@ impl Snapshot {
             let found = listener.tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
             warnings.extend(found.map(|problem| problem.under(&format!("listeners[{index}].tls"))));
         }
+        let of_admin = self.admin_tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
+        warnings.extend(of_admin.map(|problem| problem.under("admin.tls")));
         warnings
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod gate;
+pub(crate) mod maintenance;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,6 +32,7 @@ use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::recent::RecentExchanges;
 use crate::worker::connections::ConnectionTable;
+use crate::worker::maintenance::MaintenanceSwitches;
 
 /// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
 /// request, which would be lost.
@@ -46,6 +48,7 @@ pub(crate) struct WorkerShared {
     connections: AtomicUsize,
     pub(crate) overload: Overload,
     pub(crate) log: Arc<Log>,
+    pub(crate) maintenance: MaintenanceSwitches,
     /// The store of the cluster, or None for a gateway of its own.
     pub(crate) store: Option<Arc<Store>>,
 }
@@ -229,6 +232,11 @@ impl Worker {
             return Err(Halt::Overloaded);
         }
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
+    }
+
+    /// What is switched to maintenance.
+    pub(crate) fn maintenance(&self) -> &MaintenanceSwitches {
+        &self.shared.maintenance
     }
 
     /// Returns true if the idle connection with this deadline must be closed, because the gateway is stopping or

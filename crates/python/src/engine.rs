@@ -1,5 +1,6 @@
 //! The Python class of the running data plane.
 
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use pylae_core::Problem;
 use pylae_core::cluster::Revoked;
 use pylae_core::hook::HookSource;
+use pylae_core::maintenance::Maintenance;
 use pylae_proxy::{AdminSettings, Drain, RegistryStore};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
@@ -17,6 +19,9 @@ use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::registry::PyRegistryStore;
 use crate::{gil, hooks, plan};
+
+/// The addresses of a client of the admin API and of the gateway.
+type AdminEnds = ((String, u16), (String, u16));
 
 /// The running data plane. `Engine(plan, hooks, bound)` starts it.
 #[pyclass(name = "Engine", frozen)]
@@ -32,14 +37,16 @@ impl PyEngine {
     /// Starts the data plane, or raises `PlanError` with all problems. The plan refers to the callables in `hooks` by
     /// index. `bound` is called once all sockets are bound, before anything is served. Then, in a cluster, `joined` is
     /// called with the store, and may return a plan with other instances to begin with. What they raise is raised here.
+    /// `maintenance` is what `set_maintenance` is given.
     #[new]
-    #[pyo3(signature = (plan, hooks, bound=None, joined=None))]
+    #[pyo3(signature = (plan, hooks, bound=None, joined=None, maintenance=None))]
     fn start(
         py: Python<'_>,
         plan: &str,
         hooks: Vec<Py<PyAny>>,
         bound: Option<Py<PyAny>>,
         joined: Option<Py<PyAny>>,
+        maintenance: Option<&str>,
     ) -> PyResult<Self> {
         let raised = Mutex::new(None);
         let raise = |error| {
@@ -56,6 +63,7 @@ impl PyEngine {
         };
         let started = gil::detached(py, || {
             let plan = plan::parse(plan)?;
+            let maintenance = maintenance.map_or_else(|| Ok(Maintenance::default()), read_maintenance)?;
             let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let hook_plan = plan.clone();
             let mut table = None;
@@ -63,7 +71,7 @@ impl PyEngine {
                 let source = Arc::new(HookTable::new(&hook_plan, Some(hooks), log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
-            let engine = pylae_proxy::Engine::start(plan, source, call_bound, call_joined)?;
+            let engine = pylae_proxy::Engine::start(plan, maintenance, source, call_bound, call_joined)?;
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
             Ok(Self { plane: Arc::new(engine), executors, hooks: Mutex::new(hooks) })
@@ -126,6 +134,15 @@ impl PyEngine {
         };
         let span = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(gil::detached(py, || self.plane.revoke(what, span)))
+    }
+
+    /// Replaces what is switched to maintenance by the JSON document. Raises `PlanError` if that is none.
+    fn set_maintenance(&self, py: Python<'_>, maintenance: &str) -> PyResult<()> {
+        gil::detached(py, || {
+            self.plane.set_maintenance(read_maintenance(maintenance)?);
+            Ok(())
+        })
+        .map_err(|problems: Vec<Problem>| plan_error(&problems))
     }
 
     /// Closes the breaker of a service or of one instance. Returns True if that is a change, or None if there is no
@@ -206,8 +223,8 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `hosts` are the
-    /// names besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other
+    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `address` is its
+    /// name in the plan, which says whether it speaks TLS. `hosts` are the names besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other
     /// connections wait for `next_admin_connection`. Who presents `token` is told how the gateway is doing while Python
     /// cannot answer; None asks for no token. `bounds` are the connections whose head is awaited, the seconds for a
     /// head, and those that a connection waits. Returns a descriptor that is readable while there are any, and that the
@@ -216,6 +233,7 @@ impl PyEngine {
         &self,
         py: Python<'_>,
         fd: RawFd,
+        address: String,
         hosts: Option<Vec<String>>,
         token: Option<String>,
         bounds: (usize, f64, f64),
@@ -223,7 +241,7 @@ impl PyEngine {
         let seconds =
             |value| Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()));
         let (connections, head_time, patience) = (bounds.0, seconds(bounds.1)?, seconds(bounds.2)?);
-        let settings = AdminSettings { hosts, connections, head_time, patience, token };
+        let settings = AdminSettings { address, hosts, connections, head_time, patience, token };
         if fd < 0 {
             return Err(PyValueError::new_err("a descriptor is not negative"));
         }
@@ -242,9 +260,13 @@ impl PyEngine {
         gil::detached(py, || self.plane.set_admin_hosts(hosts));
     }
 
-    /// Returns the descriptor of a connection to the admin address, which the caller closes, or None if none waits.
-    fn next_admin_connection(&self, py: Python<'_>) -> Option<RawFd> {
-        gil::detached(py, || self.plane.next_admin_connection()).map(IntoRawFd::into_raw_fd)
+    /// Returns a connection to the admin address, or None if none waits: its descriptor, which the caller closes, and
+    /// if it speaks TLS the addresses of the client and of the gateway.
+    fn next_admin_connection(&self, py: Python<'_>) -> Option<(RawFd, Option<AdminEnds>)> {
+        let connection = gil::detached(py, || self.plane.next_admin_connection())?;
+        let named = |address: SocketAddr| (address.ip().to_canonical().to_string(), address.port());
+        let ends = connection.ends.map(|ends| (named(ends.client), named(ends.server)));
+        Some((connection.descriptor.into_raw_fd(), ends))
     }
 
     /// Returns what `/live` and `/ready` say: `live` or `stuck`; `ready`, `stopping` or `stuck`.
@@ -261,6 +283,10 @@ impl PyEngine {
         // Taken with the interpreter's lock held: if it cannot be had, the data plane writes the records itself.
         self.plane.take_log().map(|records| serde_json::json!(records).to_string())
     }
+}
+
+fn read_maintenance(document: &str) -> Result<Maintenance, Vec<Problem>> {
+    serde_json::from_str(document).map_err(|error| vec![Problem::at("maintenance", error.to_string())])
 }
 
 /// What a call of `joined` returns.

@@ -16,6 +16,7 @@ from pylae.admin import (
     exchanges,
     history,
     limits,
+    maintenance,
     monitoring,
     nodes,
     page,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
     *(status, monitoring, configuration, history, services, breakers, limits, cache, nodes, revocations, exchanges),
-    *(tokens, audit),
+    *(maintenance, tokens, audit),
 )
 
 

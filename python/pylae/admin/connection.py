@@ -9,6 +9,7 @@ import h11  # uvicorn brings it, and is made of it
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pylae.admin import bounds
+from pylae.engine import Ends
 
 
 class Connection(H11Protocol):
@@ -16,8 +17,10 @@ class Connection(H11Protocol):
     others.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, ends: Ends | None = None, **kwargs: Any) -> None:
+        """`ends` are the addresses of a connection whose TLS the engine ends."""
         super().__init__(*args, **kwargs)
+        self._ends = ends
         self._awaited: object = None
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -25,6 +28,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called when the connection begins."""
         super().connection_made(transport)
+        if self._ends is not None:
+            self.client, self.server, self.scheme = *self._ends, "https"
         self._watch()
         if len(self.connections) > bounds.CONNECTIONS:
             waiting = (one for one in self.connections if isinstance(one, Connection) and one._awaited is h11.IDLE)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pylae.admin.lasting import Lasting
 from pylae.config.document.include import Pattern
+from pylae.engine import Taken
 from pylae.state import running
 from pylae.state.local_socket import Listening, is_trusted, user_of
 
@@ -130,9 +131,9 @@ class LocalServer:
 
         listening.setblocking(False)
 
-        def accepted() -> socket.socket | None:
+        def accepted() -> Taken | None:
             try:
-                return listening.accept()[0]
+                return listening.accept()[0], None
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return None
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from pylae.admin.connection import Connection
 from pylae.admin.guard import Guard
+from pylae.engine import Ends, Taken
 
 log = logging.getLogger("pylae")
 
@@ -29,7 +30,7 @@ class AdminLoop(uvicorn.Server):
     """
 
     def __init__(
-        self, guard: Guard, connection: type[Connection], watched: int, take: Callable[[], socket.socket | None]
+        self, guard: Guard, connection: type[Connection], watched: int, take: Callable[[], Taken | None]
     ) -> None:
         config: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
         config |= {"server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": 1}
@@ -71,7 +72,7 @@ class AdminLoop(uvicorn.Server):
                 return
             if taken is None:
                 return
-            task = loop.create_task(self._attach(taken))
+            task = loop.create_task(self._attach(*taken))
             self._attaching.add(task)
             task.add_done_callback(self._attaching.discard)
 
@@ -79,15 +80,16 @@ class AdminLoop(uvicorn.Server):
         if not self.should_exit:
             asyncio.get_running_loop().add_reader(self._watched, self._take)
 
-    async def _attach(self, taken: socket.socket) -> None:
+    async def _attach(self, taken: socket.socket, ends: Ends | None) -> None:
         attached = False
         try:
             with suppress(OSError):  # it has ended already
-                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, taken)
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: self._protocol(ends), taken)
                 attached = True
         finally:
             if not attached:
                 taken.close()
 
-    def _protocol(self) -> asyncio.Protocol:
-        return self._connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+    def _protocol(self, ends: Ends | None) -> asyncio.Protocol:
+        state = self.lifespan.state
+        return self._connection(config=self.config, server_state=self.server_state, app_state=state, ends=ends)

@@ -28,7 +28,7 @@ class ServiceHealth(Body):
     requests: int
     """Number of requests."""
     errors: int
-    """Number of 5xx responses."""
+    """Number of 5xx responses, without those of maintenance."""
     mean_duration: float | None
     """Mean duration in seconds; null without requests."""
 
@@ -45,13 +45,15 @@ class Health(Body):
     requests: int
     """Number of requests."""
     errors: int
-    """Number of 5xx responses."""
+    """Number of 5xx responses, without those of maintenance."""
     error_rate: float
     """Share of 5xx responses, from 0 to 1."""
     mean_duration: float | None
     """Mean duration in seconds; null without requests."""
     services: dict[str, ServiceHealth]
     """The health of each service."""
+    maintenance: list[str]
+    """What is switched to maintenance: `gateway`, `service NAME`, `route NAME`. It makes nothing unhealthy."""
 
 
 class State(Body):

@@ -56,7 +56,7 @@ def start(runtime: Runtime) -> Server | None:
             raise EngineError(text) from None
         log.warning("%s; the gateway runs without it (set `admin` to another address)", text)
         return None
-    log.info("admin API on %s", server.address)
+    log.info("admin API on %s%s", "https://" if settings.tls else "", server.address)
     return server
 
 
@@ -74,7 +74,7 @@ class Server:
         with _unix(self._path) if self._path else _tcp(settings.address) as listening:
             self.address = settings.address if self._path else "{}:{}".format(*_shown(listening.getsockname()))
             self._watched = self._engine.serve_admin(
-                listening, hosts,
+                listening, settings.address, hosts,
                 connections=bounds.WAITING, head_time=bounds.HEAD_TIME, patience=bounds.PATIENCE,
                 token=None if self._path else self.token,
             )  # fmt: skip

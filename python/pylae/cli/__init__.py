@@ -22,6 +22,7 @@ VERBS = (
     "explain",
     "history",
     "init",
+    "maintenance",
     "new",
     "nodes",
     "purge",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylae.cli.remote import TOKEN, Remote
+from pylae.cli.remote import TOKEN, Identity, Remote
 from pylae.cli.report import Failure
 from pylae.cli.run import DEFAULTS
 from pylae.errors import ConfigError, PylaeError
@@ -22,7 +23,13 @@ _PATIENCE = 5.0
 _STATE = re.compile(r"^state:.*$", re.MULTILINE)
 
 
-def find(config: str | None, folder: str | None, admin: str | None, token_file: str | None) -> Remote:
+def find(
+    config: str | None,
+    folder: str | None,
+    admin: str | None,
+    token_file: str | None,
+    identity: Identity = Identity(),  # noqa: B008 (it is frozen)
+) -> Remote:
     """Returns the gateway that is meant. Raises Failure, or ConfigError if other users can read the token."""
     if folder is not None:
         if not _answers(Path(folder)):
@@ -31,21 +38,24 @@ def find(config: str | None, folder: str | None, admin: str | None, token_file: 
     token = Path(token_file).read_text(encoding="ascii").strip() if token_file else os.environ.get(TOKEN)
     given = os.environ.get(ADDRESS, "").strip()
     admin = admin or (given if given.lower() not in ("", "off", "false", "0") else None)
+    if identity.cert and not identity.key:
+        # One file may hold both.
+        identity = dataclasses.replace(identity, key=identity.cert)
     if admin and token:
-        return Remote(admin, token)
+        return Remote(admin, token, identity=identity)
     if admin:
-        return _at_address(admin, config)
-    return _of_file(config, token) if config else _of_directory(token)
+        return _at_address(admin, config, identity)
+    return _of_file(config, token, identity) if config else _of_directory(token, identity)
 
 
-def _of_file(file: str, token: str | None) -> Remote:
-    found = _local(file, Path(file)) or _configured(file, token)
+def _of_file(file: str, token: str | None, identity: Identity) -> Remote:
+    found = _local(file, Path(file)) or _configured(file, token, identity)
     if found is None:
         raise Failure(f"no gateway is running with {file}", _elsewhere(f"start it: pylae run {file}"))
     return found
 
 
-def _of_directory(token: str | None) -> Remote:
+def _of_directory(token: str | None, identity: Identity) -> Remote:
     from pylae.state import running
 
     for name in DEFAULTS:
@@ -56,7 +66,7 @@ def _of_directory(token: str | None) -> Remote:
     if found := _only("this directory", [one.folder for one in here]):
         return found
     if file := next((name for name in DEFAULTS if Path(name).exists()), None):
-        return _of_file(file, token)
+        return _of_file(file, token, identity)
     hint = f"give its configuration (-c FILE), its state folder (--state DIR), or its address (--admin) and {TOKEN}"
     if listed:
         hint += "; running are " + ", ".join(str(one.origins[0]) for one in listed)
@@ -122,7 +132,16 @@ def _elsewhere(advice: str) -> str:
     return f"{advice}; for a gateway of another user or machine use --state DIR, or --admin ADDRESS and {TOKEN}"
 
 
-def _configured(file: str, token: str | None) -> Remote | None:
+def _trusting(identity: Identity, settings: Admin) -> Identity:
+    """Adds the authority of a certificate that was made for this machine."""
+    from pylae.state import local_tls
+
+    if identity.ca is None and settings.tls is not None and settings.tls.auto:
+        return dataclasses.replace(identity, ca=str(local_tls.authority_file()))
+    return identity
+
+
+def _configured(file: str, token: str | None, identity: Identity) -> Remote | None:
     """Returns the gateway at the address in a file, for gateways whose state folder cannot hold a socket."""
     from pylae.admin.token import token_of
     from pylae.gateway import Gateway
@@ -137,11 +156,14 @@ def _configured(file: str, token: str | None) -> Remote | None:
     if not config.admin or config.admin.address.endswith(":0"):
         return None
     token = token or token_of(config.admin, _token_file(file, config.admin, config.state), create=False)
-    remote = Remote(config.admin.address, token) if token else None
-    return remote if remote and remote.listens(_PATIENCE) else None
+    if not token:
+        return None
+    speaking = "" if config.admin.address.startswith("unix:") else "https://" if config.admin.tls else "http://"
+    remote = Remote(f"{speaking}{config.admin.address}", token, identity=_trusting(identity, config.admin))
+    return remote if remote.listens(_PATIENCE) else None
 
 
-def _at_address(admin: str, config: str | None) -> Remote:
+def _at_address(admin: str, config: str | None, identity: Identity) -> Remote:
     """Returns the gateway at an address, with the token of the configuration at hand."""
     from pylae.admin.token import token_of
     from pylae.config.models.admin import Admin
@@ -163,4 +185,4 @@ def _at_address(admin: str, config: str | None) -> Remote:
         raise Failure(
             f"there is no token in {kept}", f"run this command as the user that started the gateway, or set {TOKEN}"
         )
-    return Remote(admin, token)
+    return Remote(admin, token, identity=_trusting(identity, settings))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pylae.cli.remote import TOKEN
+from pylae.cli.remote import CA, CERT, KEY, TOKEN, Identity
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -18,11 +18,18 @@ def options(verb: C) -> C:
 
     @functools.wraps(verb)
     def with_gateway(
-        config: str | None, state: str | None, admin: str | None, token_file: str | None, **rest: Any
+        config: str | None,
+        state: str | None,
+        admin: str | None,
+        token_file: str | None,
+        ca: str | None,
+        cert: str | None,
+        key: str | None,
+        **rest: Any,
     ) -> Any:
         from pylae.cli.find import find
 
-        return verb(gateway=find(config, state, admin, token_file), **rest)
+        return verb(gateway=find(config, state, admin, token_file, Identity(ca, cert, key)), **rest)
 
     for option in (
         click.option(
@@ -32,7 +39,26 @@ def options(verb: C) -> C:
             help=f"File with the admin token. Or set the variable {TOKEN}.",
         ),
         click.option(
-            "--admin", metavar="ADDRESS", help="Address of the admin API: ip:port or unix:/path. Or set PYLAE_ADMIN."
+            "--key", metavar="FILE", type=click.Path(), envvar=KEY, help=f"Private key of --cert. Or set {KEY}."
+        ),
+        click.option(
+            "--cert",
+            metavar="FILE",
+            type=click.Path(),
+            envvar=CERT,
+            help=f"Certificate for an admin API that asks for one. Or set {CERT}.",
+        ),
+        click.option(
+            "--ca",
+            metavar="FILE",
+            type=click.Path(),
+            envvar=CA,
+            help=f"Authorities that the certificate of the admin API may be from. Or set {CA}.",
+        ),
+        click.option(
+            "--admin",
+            metavar="ADDRESS",
+            help="Address of the admin API: ip:port, https://host:port or unix:/path. Or set PYLAE_ADMIN.",
         ),
         click.option("--state", metavar="DIR", type=click.Path(), help="State folder of the gateway."),
         click.option(

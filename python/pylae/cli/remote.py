@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,14 +15,45 @@ from urllib.parse import quote, urlencode
 from pylae.cli.report import PROBLEMS, Failure
 
 TOKEN = "PYLAE_ADMIN_TOKEN"  # noqa: S105 (the name of a variable)
+CA, CERT, KEY = "PYLAE_ADMIN_CA", "PYLAE_ADMIN_CERT", "PYLAE_ADMIN_KEY"
+"""Variables with the names of files for TLS."""
+_OTHER_NAME = (62, 64)
+"""Codes of OpenSSL for a certificate of another name or address."""
 _PATIENCE = 30.0
+_LOCAL = ("127.", "localhost:", "[::1]:")
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 (an address to connect to)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files for TLS, all in PEM.
+
+    Attributes:
+        ca: The authorities that the gateway's certificate may be from. The default is the system's.
+        cert: What this side presents, if the gateway asks.
+        key: The private key of `cert`.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
 
 
 class Remote:
     """A running gateway."""
 
-    def __init__(self, address: str, token: str | None, folder: Path | None = None) -> None:
-        self.address, self._token, self._folder = address, token, folder
+    def __init__(
+        self, address: str, token: str | None, folder: Path | None = None, identity: Identity | None = None
+    ) -> None:
+        """`address` is `unix:/path`, or `ip:port`, with `https://` or `http://` before it if it needs to be said.
+
+        Without, TLS is spoken unless the address is on this machine: off loopback, every admin API speaks it.
+        """
+        self._identity = identity or Identity()
+        scheme, split, rest = address.rpartition("://")
+        self.address, self._token, self._folder = rest.rstrip("/"), token, folder
+        own = self.address.startswith(_LOCAL) and not any((self._identity.ca, self._identity.cert))
+        self.secure = scheme == "https" if split else not own and not address.startswith("unix:")
 
     @classmethod
     def local(cls, folder: Path) -> Remote:
@@ -31,7 +64,9 @@ class Remote:
 
     def listens(self, patience: float) -> bool:
         """Returns true if it accepts a connection within this many seconds."""
-        connection = self._connection(patience)
+        # Whether it can prove who it is shows when it is asked.
+        connection = http.client.HTTPConnection(self._server) if self.secure else self._connection(patience)
+        connection.timeout = patience
         try:
             connection.connect()
         except OSError:
@@ -86,6 +121,8 @@ class Remote:
         try:
             connection.request(method, path, None if body is None else json.dumps(body), fields)
             response = connection.getresponse()
+        except ssl.SSLError as error:
+            raise _distrust(self.address, error) from None
         except OSError as error:
             hint = "is the gateway running?"
             raise Failure(f"no answer from {self.address}: {error.strerror or error}", hint) from None
@@ -98,7 +135,28 @@ class Remote:
             return _LocalConnection(self._folder, patience)
         if self.address.startswith("unix:"):
             return _UnixConnection(self.address.removeprefix("unix:"), patience)
-        return http.client.HTTPConnection(self.address, timeout=patience)
+        if self.secure:
+            return http.client.HTTPSConnection(self._server, timeout=patience, context=self._context())
+        return http.client.HTTPConnection(self._server, timeout=patience)
+
+    @property
+    def _server(self) -> str:
+        """Host and port to connect to."""
+        host, _, port = self.address.rpartition(":")
+        return f"{_ANY.get(host, host)}:{port}"
+
+    def _context(self) -> ssl.SSLContext:
+        told = self._identity
+        try:
+            context = ssl.create_default_context(cafile=told.ca)
+            if told.cert:
+                context.load_cert_chain(told.cert, told.key)
+        except ssl.SSLError as error:
+            files = ", ".join(filter(None, (told.ca, told.cert, told.key)))
+            raise Failure(f"no certificates or no key that fits in {files} ({error.reason})") from None
+        except OSError as error:
+            raise Failure(f"a file for TLS cannot be read: {error.strerror}", f"is {error.filename} right?") from None
+        return context
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -123,6 +181,24 @@ class _LocalConnection(http.client.HTTPConnection):
         from pylae.state import local_socket
 
         self.sock = local_socket.connect(self._folder, self._patience)
+
+
+def _distrust(address: str, error: ssl.SSLError) -> Failure:
+    """Says what went wrong in a handshake, or in the answer to it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = f"{address} cannot prove who it is: {error.verify_message}"
+        if error.verify_code in _OTHER_NAME:
+            return Failure(said, "the certificate of the admin API must name the host that --admin names")
+        return Failure(
+            said, f"name the authority of its certificate with --ca FILE or {CA}; that of `tls: auto` is in "
+            "localhost-ca.pem, beside the state folders of the gateway's user",
+        )  # fmt: skip
+    reason = error.reason or str(error)
+    if "CERTIFICATE_REQUIRED" in reason:
+        return Failure(f"{address} asks for a certificate", f"give it with --cert FILE and --key FILE, or {CERT}")
+    if "ALERT" in reason:
+        return Failure(f"{address} refuses the certificate ({reason.lower().replace('_', ' ')})", "is --cert right?")
+    return Failure(f"{address} speaks no TLS ({reason.lower().replace('_', ' ')})", f"write --admin http://{address}")
 
 
 def _refusal(response: http.client.HTTPResponse) -> Exception:

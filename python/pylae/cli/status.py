@@ -23,6 +23,8 @@ def status(gateway: Remote) -> None:
     click.echo(f"{health}  listening on {', '.join(found['listeners'])}, process {found['pid']}")
     for reason in verdict["reasons"]:
         click.echo(f"  {reason}")
+    if verdict["maintenance"]:
+        click.echo(f"  switched to maintenance: {', '.join(verdict['maintenance'])}")
     source = f"applied over the admin API, replaces {found['source']}" if found["overridden"] else found["source"]
     click.echo(f"configuration: {source}, revision {found['revision']}")
     if cluster := found["cluster"]:

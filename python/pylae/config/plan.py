@@ -77,6 +77,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "version": VERSION,
         "workers": config.workers or available_cores(),
         "listeners": [_listener(index, listener, config, texts) for index, listener in enumerate(config.listeners)],
+        "admin": config.admin.plan(texts, ("admin",)) if config.admin else None,
         "trusted_proxies": list(config.trusted_proxies),
         "hosts": list(config.hosts),
         "via": config.via,

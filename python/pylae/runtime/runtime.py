@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from pylae.config.models.config import has_authenticator, requires_users
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.history.entry import Cause
+from pylae.maintenance.switch import shown
+from pylae.maintenance.switches import Switches
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import privileges
@@ -150,6 +153,7 @@ class Runtime:
         with owner.acting():
             # It is that user who has written what was applied.
             self.override.resume()
+            self.switches.resume()
         plan = self.builder.plan(create=True)
         for warning in self.builder.check(plan):
             log.warning("%s", warning)
@@ -163,7 +167,7 @@ class Runtime:
                 self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
                 self.plan = plan
                 engine = Engine(json.dumps(self.registry.filled(plan)), self.builder.functions)
-                addresses = engine.start(lambda: privileges.drop(account), self._joined)
+                addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
@@ -197,7 +201,9 @@ class Runtime:
 
     def _tell_what_to_trust(self) -> None:
         """Logs what clients must trust if a certificate was made for this machine."""
-        if any(listener.tls and listener.tls.auto for listener in self.builder.written.listeners):
+        written = self.builder.written
+        spoken = [listener.tls for listener in written.listeners]
+        if any(tls and tls.auto for tls in (*spoken, *([written.admin.tls] if written.admin else []))):
             log.info(
                 "TLS with a certificate for localhost, for development; clients trust it by %s: "
                 "curl --cacert FILE, or add it to the authorities of the browser or the system",
@@ -395,11 +401,22 @@ class Runtime:
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
-        return f"{self.engine.metrics()}{own}{self.recorder.metrics()}{self.registry.metrics()}"
+        others = (self.recorder, self.switches, self.registry)
+        return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}"
+
+    def _maintenance_metrics(self) -> str:
+        name = "pylae_maintenance"
+        lines = [f"# HELP {name} What is switched to maintenance now.", f"# TYPE {name} gauge"]
+        for one in self.switches.listed():
+            escaped = one.name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            lines.append(f'{name}{{scope="{one.scope}",name="{escaped}"}} 1')
+        return "\n".join(lines) + "\n"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""
-        return self.engine.health(self.builder.config.health, self.registry.troubles())
+        found = self.engine.health(self.builder.config.health, self.registry.troubles())
+        switched = tuple(shown(*one.place) for one in self.switches.listed())
+        return dataclasses.replace(found, maintenance=switched)
 
     def stop(self, *, drain: bool = True) -> None:
         """Stops; with `drain`, once exchanges in flight are over or `drain_timeout` has passed.

@@ -1,4 +1,4 @@
-//! Listeners and their TLS settings.
+//! Listeners, the admin address, and their TLS settings.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,16 @@ pub struct ListenerPlan {
     /// Proxies in front, each connection of which begins with a PROXY protocol header; no other peer may connect. Null
     /// disables the PROXY protocol.
     pub proxy_protocol: Option<Vec<IpNet>>,
+}
+
+/// The address of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminPlan {
+    /// `host:port`, or `unix:` with a path.
+    pub address: String,
+    /// TLS settings; null disables TLS.
+    pub tls: Option<ListenerTls>,
 }
 
 /// TLS towards clients. Certificates and keys are PEM.

@@ -1,10 +1,12 @@
-//! The admin address: a thread that owns its listening socket, answers probes without the interpreter, and hands all
-//! other connections to Python.
+//! The admin address: a thread that owns its listening socket, ends TLS, answers probes without the interpreter, and
+//! hands all other connections to Python.
 
 mod connections;
 mod handover;
 mod health;
 mod probe;
+mod relay;
+mod secure;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,14 +16,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pylae_core::plan::AdminPlan;
 use socket2::Socket;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use self::connections::{AdminConnections, Shared, watch};
 use self::handover::Handover;
+pub use self::handover::{AdminConnection, Ends};
 use self::health::AdminHealth;
 pub(crate) use self::health::HealthSource;
+use crate::io::tls::Acceptor;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::Log;
 use crate::telemetry::panics::{Duty, enter, supervise_task};
@@ -29,6 +34,8 @@ use crate::telemetry::panics::{Duty, enter, supervise_task};
 /// How the admin address is served.
 #[derive(Clone)]
 pub struct AdminSettings {
+    /// The address as the plan names it.
+    pub address: String,
     /// Names besides the loopback ones that it may be asked for under, in lower case; None if any is right.
     pub hosts: Option<Vec<String>>,
     /// Most connections that wait for a head.
@@ -41,8 +48,25 @@ pub struct AdminSettings {
     pub token: Option<String>,
 }
 
+/// TLS of the admin address by a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct AdminTls<'p> {
+    /// What the plan says of the admin address.
+    pub(crate) plan: Option<&'p AdminPlan>,
+    /// Its TLS, ready to use.
+    pub(crate) acceptor: Option<&'p Arc<Acceptor>>,
+}
+
+impl AdminTls<'_> {
+    /// TLS of this address; None if the plan does not speak of it.
+    fn of(self, address: &str) -> Option<Option<Arc<Acceptor>>> {
+        self.plan.filter(|plan| plan.address == address).map(|_| self.acceptor.cloned())
+    }
+}
+
 /// A handle to the thread. The address is closed when this is dropped.
 pub(crate) struct AdminEdge {
+    address: String,
     shared: Arc<Shared>,
     patience: Duration,
     stop: Option<oneshot::Sender<()>>,
@@ -50,15 +74,16 @@ pub(crate) struct AdminEdge {
 }
 
 impl AdminEdge {
-    /// Starts to accept from a socket that listens.
+    /// Starts to accept from a socket that listens. Refuses to do so without TLS off the loopback addresses.
     pub(crate) fn start(
         listening: OwnedFd,
         settings: AdminSettings,
         liveness: Arc<Liveness>,
         log: Arc<Log>,
         health: HealthSource,
+        tls: AdminTls<'_>,
     ) -> io::Result<Self> {
-        let AdminSettings { hosts, connections, head_time, patience, token } = settings;
+        let AdminSettings { address, hosts, connections, head_time, patience, token } = settings;
         let hosts = Mutex::new(hosts.map(|hosts| hosts.into_iter().collect()));
         let shared = Arc::new(Shared {
             handover: Handover::new(patience)?,
@@ -66,8 +91,13 @@ impl AdminEdge {
             liveness,
             log,
             health: AdminHealth::new(token.as_deref(), health),
+            tls: Mutex::new(tls.of(&address).flatten()),
         });
         let listening = Socket::from(listening);
+        let bound = listening.local_addr()?.as_socket();
+        if shared.tls.lock().is_none() && bound.is_some_and(|bound| !bound.ip().to_canonical().is_loopback()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "off loopback the admin API needs TLS"));
+        }
         listening.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -82,7 +112,7 @@ impl AdminEdge {
                 }
             });
         })?;
-        Ok(Self { shared, patience, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, shared, patience, stop: Some(stop), thread: Some(thread) })
     }
 
     /// A descriptor that is readable while connections wait for Python.
@@ -91,8 +121,15 @@ impl AdminEdge {
     }
 
     /// The next connection that waits for Python.
-    pub(crate) fn next_connection(&self) -> Option<OwnedFd> {
+    pub(crate) fn next_connection(&self) -> Option<AdminConnection> {
         self.shared.handover.take(self.patience)
+    }
+
+    /// Takes over the TLS of another plan, unless that has another address for the admin API, which needs a restart.
+    pub(crate) fn set_tls(&self, tls: AdminTls<'_>) {
+        if let Some(tls) = tls.of(&self.address) {
+            *self.shared.tls.lock() = tls;
+        }
     }
 
     /// Replaces the token, if there is one.

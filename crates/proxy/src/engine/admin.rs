@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::background::admin::{AdminEdge, AdminSettings};
+use crate::background::admin::{AdminConnection, AdminEdge, AdminSettings, AdminTls};
+use crate::snapshot::Snapshot;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Summary;
 
 impl Engine {
-    /// Serves the admin address, whose socket listens, until the end of the stop. Returns a descriptor that is readable
+    /// Serves the admin address, with the TLS that the plan in force has for it, whose socket listens, until the end of the stop. Returns a descriptor that is readable
     /// while connections wait for Python.
     pub fn serve_admin(self: &Arc<Self>, listening: OwnedFd, settings: AdminSettings) -> io::Result<OwnedFd> {
         let mut admin = self.admin.lock();
@@ -20,10 +21,18 @@ impl Engine {
         let engine = Arc::downgrade(self);
         let health = Box::new(move || engine.upgrade().map(|engine| engine.describe_health()));
         let (liveness, log) = (Arc::clone(&self.liveness), Arc::clone(self.log()));
-        let edge = AdminEdge::start(listening, settings, liveness, log, health)?;
+        let snapshot = Arc::clone(&self.state.in_force.lock().snapshot);
+        let edge = AdminEdge::start(listening, settings, liveness, log, health, tls_of(&snapshot))?;
         let watched = edge.watched()?;
         *admin = Some(edge);
         Ok(watched)
+    }
+
+    /// Has the admin address follow the plan in force.
+    pub(super) fn follow_admin_tls(&self, snapshot: &Snapshot) {
+        if let Some(edge) = &*self.admin.lock() {
+            edge.set_tls(tls_of(snapshot));
+        }
     }
 
     /// Replaces the token of the admin address.
@@ -44,6 +53,7 @@ impl Engine {
         serde_json::json!({
             "status": "degraded", "reasons": reasons, "window": recent.window, "requests": recent.requests,
             "errors": recent.errors, "error_rate": rate, "mean_duration": recent.mean, "services": {},
+            "maintenance": self.shared.maintenance.in_force().map_or_else(Vec::new, |switches| switches.names()),
         })
         .to_string()
     }
@@ -56,7 +66,7 @@ impl Engine {
     }
 
     /// The next connection to the admin address that waits for Python. Does not wait for one.
-    pub fn next_admin_connection(&self) -> Option<OwnedFd> {
+    pub fn next_admin_connection(&self) -> Option<AdminConnection> {
         self.admin.lock().as_ref()?.next_connection()
     }
 
@@ -64,4 +74,8 @@ impl Engine {
     pub fn liveness(&self) -> &Arc<Liveness> {
         &self.liveness
     }
+}
+
+fn tls_of(snapshot: &Snapshot) -> AdminTls<'_> {
+    AdminTls { plan: snapshot.plan.admin.as_ref(), acceptor: snapshot.admin_tls.as_ref() }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pylae_core::Problem;
 use pylae_core::limit::Clocks;
+use pylae_core::maintenance::Maintenance;
 use pylae_policies::rate_limit::{Holder, Standing};
 use serde::Deserialize;
 
@@ -47,6 +48,12 @@ impl Engine {
         let limits = limits.ok_or_else(|| Problem::at("policy", format!("the route has no `{policy}`")))?;
         let at = Clocks { now: clock::now(), wall: clock::wall() };
         limits.standing(name, holder, at, *forget).map_err(|message| Problem::at("", message))
+    }
+
+    /// Replaces what is switched to maintenance. When this returns, every request that reaches its route is judged by
+    /// these switches.
+    pub fn set_maintenance(&self, maintenance: Maintenance) {
+        self.shared.maintenance.set(maintenance);
     }
 
     /// The number of keys in the counter store, and the bytes that they take.

@@ -31,6 +31,10 @@ impl Flow<'_> {
         let Some(route) = self.route else { return };
         let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
         let (Some(mirror), Some(service)) = (route.chain.outlet::<Mirror>(), &route.mirror) else { return };
+        let maintenance = worker.maintenance().in_force();
+        if maintenance.is_some_and(|maintenance| maintenance.services.contains_key(&*service.name)) {
+            return;
+        }
         // Only requests that were forwarded and whose body is still buffered completely. Never a WebSocket.
         let complete =
             client.body.is_done() && client.body.is_replayable() && client.body.buffered().len() <= mirror.max_body();

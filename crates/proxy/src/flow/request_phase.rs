@@ -45,11 +45,21 @@ impl<'a> Flow<'a> {
         if route.websocket.is_some() {
             websocket::admit(self.exchange)?;
         }
-        let mut verdict = route.chain.request(self.exchange);
+        let service = || route.own_target(self.exchange).map(|service| &*service.name);
+        let mut refusal = self.worker.maintenance().rejection(Some(&route.name), service);
+        let mut verdict = match refusal {
+            None => route.chain.request(self.exchange),
+            // Those before it still decide, so that a barred client learns nothing, and pages can read the answer.
+            Some(_) => route.chain.request_before_users(self.exchange),
+        };
         // Index of the next body half, once the body is buffered.
         let mut next = None;
         loop {
             verdict = match verdict {
+                Verdict::Continue if refusal.is_some() => {
+                    debug!(id = %self.exchange.request.id.escape_ascii(), route = %route.name, "switched to maintenance");
+                    return Err(refusal.take().map_or(Halt::NoService, Halt::Rejected));
+                }
                 Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
                     None => return self.after_policies(route).await,
                     Some(limit) => {
@@ -79,6 +89,10 @@ impl<'a> Flow<'a> {
                         self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await?;
                     let resume = waited.ok_or(Halt::PolicyTimeout)?;
                     match &mut next {
+                        None if refusal.is_some() => match resume(self.exchange) {
+                            Verdict::Continue => route.chain.request_before_users(self.exchange),
+                            verdict => verdict,
+                        },
                         None => route.chain.resume(self.exchange, resume),
                         Some(next) => match resume(self.exchange) {
                             Verdict::Continue => self.body_policies(route, next),
@@ -99,6 +113,12 @@ impl<'a> Flow<'a> {
     async fn after_policies(&mut self, route: &Route) -> Result<Option<Reply<'a>>, Halt> {
         if let Some(answer) = self.request_hooks(route).await? {
             return Ok(Some(Reply::own(*answer, self.exchange)));
+        }
+        if let Some(service) = self.exchange.hooks().and_then(|hooks| hooks.service.as_deref())
+            && let Some(maintenance) = self.worker.maintenance().in_force()
+            && let Some(rejection) = maintenance.rejection_of_service(service)
+        {
+            return Err(Halt::Rejected(Box::new(rejection)));
         }
         if max_forwards::decrement(self.exchange)? {
             return self.max_forwards_reached().map(|answer| Some(Reply::own(answer, self.exchange)));

@@ -40,7 +40,11 @@ impl<'a> Flow<'a> {
         }
         loop {
             match snapshot.unrouted.request(exchange) {
-                Verdict::Continue => return Err(halt),
+                Verdict::Continue => {
+                    let is_lost = matches!(halt, Halt::NotFound | Halt::MethodNotAllowed(_));
+                    let refusal = if is_lost { worker.maintenance().rejection(None, || None) } else { None };
+                    return Err(refusal.map_or(halt, Halt::Rejected));
+                }
                 Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
                     debug!(
                         id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.name_before(exchange.entered),

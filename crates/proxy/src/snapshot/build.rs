@@ -13,7 +13,7 @@ use pylae_policies::{Chain, Parts, PolicyShared};
 
 use super::Snapshot;
 use super::early::EarlyStage;
-use super::listener::build_listeners;
+use super::listener::{build_admin_tls, build_listeners};
 use super::pool_keys::PoolKeys;
 use super::route::{Route, mirror_of};
 use super::service::{Services, build_services};
@@ -32,6 +32,7 @@ impl Snapshot {
             problems.push(Problem::at("version", format!("this engine reads plans of version {}", plan::VERSION)));
         }
         let listeners = build_listeners(&plan, previous.map_or(&[], |previous| &previous.listeners), &mut problems);
+        let admin_tls = build_admin_tls(&plan, previous.and_then(|one| one.admin_tls.as_ref()), &mut problems);
         let pool_keys = keys.for_plan(&plan);
         let services = build_services(&plan, previous.map(|previous| &previous.services), &pool_keys, &mut problems);
         let hosts = ServedHosts::build(&plan.hosts)
@@ -82,6 +83,7 @@ impl Snapshot {
         Ok(Self {
             head_limits,
             listeners,
+            admin_tls,
             hosts,
             router,
             routes: routes.into(),

@@ -32,3 +32,15 @@ pub(super) fn build_listeners(
     }
     listeners.into()
 }
+
+/// TLS of the admin address, if it has any.
+pub(super) fn build_admin_tls(
+    plan: &Plan,
+    previous: Option<&Arc<Acceptor>>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Acceptor>> {
+    let tls = plan.admin.as_ref()?.tls.as_ref()?;
+    Acceptor::build(tls, false, previous)
+        .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("admin.tls"))))
+        .ok()
+}

@@ -33,6 +33,9 @@ def nearest(value: object, known: list[str]) -> str | None:
 def unknown_key(key: str, models: list[type[BaseModel]]) -> tuple[str, str | None]:
     """Returns message and hint for a key that none of these models has."""
     names = [name for model in models for name in fields(model)]
+    removed: dict[str, str] = {name: hint for model in models for name, hint in getattr(model, "removed", {}).items()}
+    if key in removed:
+        return f"`{key}` is not there any more", removed[key]
     if key in names or ALIASES.get(key) in names:
         same = ALIASES.get(key) or next(alias for alias, name in ALIASES.items() if name == key)
         return f"`{key}` and `{same}` are the same setting; give it once", None

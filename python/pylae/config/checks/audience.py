@@ -15,7 +15,7 @@ from pylae.config.models.application import name_of
 from pylae.config.models.config import Config, Listener
 from pylae.config.models.route import Route
 from pylae.config.models.service import Service
-from pylae.config.models.tls import ServiceTls
+from pylae.config.models.tls import ListenerTls, ServiceTls
 from pylae.config.plan import route_names
 from pylae.policies import PolicySet
 from pylae.policies.mirror import Mirror
@@ -260,7 +260,7 @@ class Audiences:
 
     def _admin(self, _path: At) -> Iterator[End]:
         if self._config.admin:
-            yield ("admin", self._config.admin.address, str(self._config.admin.remote))
+            yield ("admin", self._config.admin.address, _asked(self._config.admin.tls))
 
     def _store(self, path: At) -> Iterator[End]:
         own, cluster = self._config.store, self._config.cluster
@@ -280,8 +280,12 @@ _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
 
 
 def _door(listener: Listener) -> str:
-    asked = listener.tls and [listener.tls.auto, listener.tls.client_auth]
-    return _json([listener.address, asked, listener.proxy_protocol])
+    return _json([listener.address, _asked(listener.tls), listener.proxy_protocol])
+
+
+def _asked(tls: ListenerTls | None) -> str:
+    """What clients are asked for in a handshake."""
+    return _json(tls and [tls.auto, tls.client_auth])
 
 
 def _said(model: Route | Service | ServiceTls, apart: Collection[str]) -> str:

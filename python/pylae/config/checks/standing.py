@@ -41,6 +41,9 @@ FILES: tuple[At, ...] = (
     ("errors", "*", "*"),
     ("routes", "*", "errors", "*", "*"),
     ("admin", "token_file"),
+    ("admin", "tls", "certificates", "*", "cert"),
+    ("admin", "tls", "certificates", "*", "key"),
+    ("admin", "tls", "client_auth", "ca"),
     ("policies", "access_log", "output"),
     ("routes", "*", "access_log", "output"),
 )
@@ -56,7 +59,7 @@ _VOID: Mapping[Audience, str] = {
     "instances": "where it is sent (service, instances, path, Host, mirror, hooks)",
     "clients": "who can read it (listeners, authentication, access lists)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
-    "admin": "who can see it (address of the admin API)",
+    "admin": "who can see it (address and `tls` of the admin API)",
     "store": "which store it is sent to (store, url, tls)",
 }
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
 from pylae.config.models.address import is_loopback, is_this_machine, listen_address, number_as_text
+from pylae.config.document.nodes import Step
 from pylae.config.models.base import Settings, refusal
+from pylae.config.models.tls import ListenerTls, Texts
 
 if TYPE_CHECKING:
     from pylae.settings.fields import AdminFields
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 VARIABLE = "PYLAE_ADMIN"
 """Environment variable with the address of the admin API, or `off`. Used if the configuration does not set `admin`."""
 DEFAULT_ADDRESS = "127.0.0.1:9901"
+_HOW = "write `tls: {cert: admin.pem, key: admin.key}`, or `tls: auto` to have a certificate made for localhost"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _REFERENCE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|file:[^{}\0]+")
 
@@ -65,6 +68,7 @@ class Admin(Settings):
     """
 
     short = {"type": "string"}
+    removed = {"remote": f"off loopback the admin API speaks TLS: {_HOW}"}
 
     address: Annotated[
         str, BeforeValidator(number_as_text, json_schema_input_type=str), AfterValidator(admin_address)
@@ -78,8 +82,9 @@ class Admin(Settings):
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     """Host names, besides localhost, by which clients may call the admin API. Requests for other names are refused, so
     that a web page cannot reach it through a name of its own (DNS rebinding)."""
-    remote: bool = False
-    """Allow an address that is not a loopback address. The token then crosses the network without TLS."""
+    tls: ListenerTls | None = None
+    """TLS, required unless the address is a loopback address or a socket. With `client_auth`, clients need a
+    certificate besides the token."""
     references: Annotated[
         tuple[Annotated[str, AfterValidator(_reference)], ...],
         BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
@@ -108,12 +113,18 @@ class Admin(Settings):
     def _fits(self) -> Admin:
         if self.token is not None and self.token_file is not None:
             raise refusal("has `token` and `token_file`; only one of them can be given")
-        if not self.remote and not self.address.startswith("unix:") and not is_loopback(self.address):
-            raise refusal(
-                "the admin API must listen on a loopback address or a unix socket",
-                "`remote: true` allows other addresses; the token then crosses the network without TLS",
-            )
+        if self.address.startswith("unix:"):
+            if self.tls is not None:
+                raise refusal("a unix socket speaks no TLS", "leave out `tls`")
+        elif self.tls is None and not is_loopback(self.address):
+            raise refusal("off loopback the admin API needs TLS, for its token", _HOW)
+        if self.tls and self.tls.client_auth and self.tls.client_auth.mode != "required":
+            raise refusal("the admin API cannot ask for certificates that are optional", "leave out `mode`")
         return self
+
+    def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
+        """Returns its part of the plan. `path` is its place in the model."""
+        return {"address": self.address, "tls": self.tls and self.tls.plan(texts, (*path, "tls"))}
 
 
 def is_at(url: str, address: str) -> bool:

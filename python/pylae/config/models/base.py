@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """JSON schema of the short form that a validator of the model accepts in place of a mapping."""
     described: ClassVar[dict[str, str]] = {}
     """Descriptions of fields that replace their docstrings, for texts that come from a table."""
+    removed: ClassVar[dict[str, str]] = {}
+    """Keys of earlier versions, with what to write instead."""
     main: ClassVar[tuple[str, ...]] = ()
     """Fields that a single value was probably meant for, if the model has no short form. The error message names
     them."""

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Shutdown};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +16,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::handover::Handover;
+use super::handover::{AdminConnection, Handover};
 use super::health::AdminHealth;
 use super::probe::{self, AdminHosts, HEAD, Probe, Sighting, inspect};
+use super::relay::Relay;
 use crate::io::clock;
+use crate::io::tls::Acceptor;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::{Log, Refusals};
 
 /// How long a client has to take its answer and close.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes that are read behind a request that ends its connection.
 const MOST_BEHIND: usize = 64 * 1024;
 /// How long nothing is accepted after that has failed.
@@ -44,14 +45,16 @@ pub(super) struct Shared {
     pub(super) liveness: Arc<Liveness>,
     pub(super) log: Arc<Log>,
     pub(super) health: AdminHealth,
+    /// TLS of connections that begin from now on.
+    pub(super) tls: Mutex<Option<Arc<Acceptor>>>,
 }
 
 /// The connections that Python has not got.
 pub(super) struct AdminConnections {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Most of them.
     most: usize,
-    head_time: Duration,
+    pub(super) head_time: Duration,
     /// By their age.
     open: RefCell<BTreeMap<u64, AbortHandle>>,
     next: Cell<u64>,
@@ -59,6 +62,9 @@ pub(super) struct AdminConnections {
     seen: RefCell<Box<[u8]>>,
     failures: Refusals,
     refusals: Refusals,
+    pub(super) failed_handshakes: Refusals,
+    /// Number of connections that are relayed to Python.
+    pub(super) relayed: Rc<Cell<usize>>,
 }
 
 /// Takes a connection out of the table when its task ends.
@@ -81,6 +87,8 @@ impl AdminConnections {
             seen: RefCell::new(vec![0; HEAD].into()),
             failures: Refusals::default(),
             refusals: Refusals::default(),
+            failed_handshakes: Refusals::default(),
+            relayed: Rc::default(),
         })
     }
 
@@ -113,15 +121,20 @@ impl AdminConnections {
     pub(super) async fn refuse_overdue(self: Rc<Self>) {
         loop {
             for connection in self.shared.handover.overdue().await {
-                self.spawn(connection.into(), Self::refuse);
+                let own = connection.ends.map(|ends| ends.server.ip());
+                self.spawn(connection.descriptor.into(), |this, socket| async move {
+                    this.refuse(socket, own).await;
+                    None
+                });
             }
         }
     }
 
-    /// Begins a task for a connection. Where there are too many, the oldest is closed.
+    /// Begins a task for a connection. Where there are too many, the oldest is closed. A relay that is left to run is
+    /// one of Python's connections, and not of these.
     fn spawn<F>(self: &Rc<Self>, socket: Socket, serve: impl FnOnce(Rc<Self>, AsyncFd<Socket>) -> F)
     where
-        F: Future<Output = ()> + 'static,
+        F: Future<Output = Option<Relay>> + 'static,
     {
         // Fails only if the connection cannot be watched for want of descriptors, and then it is closed.
         let Ok(socket) = socket.set_nonblocking(true).and_then(|()| watch(socket)) else { return };
@@ -132,13 +145,25 @@ impl AdminConnections {
         let id = self.next.replace(self.next.get() + 1);
         let (entry, serving) = (OpenConnection(Rc::clone(self), id), serve(Rc::clone(self), socket));
         let task = tokio::task::spawn_local(async move {
-            let _entry = entry;
-            serving.await;
+            let relay = serving.await;
+            drop(entry);
+            if let Some(relay) = relay {
+                relay.run().await;
+            }
         });
         self.open.borrow_mut().insert(id, task.abort_handle());
     }
 
-    async fn serve(self: Rc<Self>, socket: AsyncFd<Socket>) {
+    async fn serve(self: Rc<Self>, socket: AsyncFd<Socket>) -> Option<Relay> {
+        let acceptor = self.shared.tls.lock().clone();
+        match acceptor {
+            Some(acceptor) => return self.serve_secure(socket, acceptor).await,
+            None => self.serve_plain(socket).await,
+        }
+        None
+    }
+
+    async fn serve_plain(self: Rc<Self>, socket: AsyncFd<Socket>) {
         match timeout(self.head_time, self.look(&socket)).await {
             Ok(Ok(Some(probe))) => {
                 let mut head = vec![0; probe.len];
@@ -147,12 +172,13 @@ impl AdminConnections {
                 }
             }
             // Python cannot take it.
-            Ok(Ok(None)) if self.shared.liveness.is_held() => self.refuse(socket).await,
+            Ok(Ok(None)) if self.shared.liveness.is_held() => self.refuse(socket, None).await,
             Ok(Ok(None)) => {
-                if let Err(connection) = self.shared.handover.offer(OwnedFd::from(socket.into_inner()))
-                    && let Ok(socket) = watch(connection.into())
+                let connection = AdminConnection { descriptor: socket.into_inner().into(), ends: None };
+                if let Err(connection) = self.shared.handover.offer(connection)
+                    && let Ok(socket) = watch(connection.descriptor.into())
                 {
-                    self.refuse(socket).await;
+                    self.refuse(socket, None).await;
                 }
             }
             // It has ended, or its head did not come in time.
@@ -162,8 +188,7 @@ impl AdminConnections {
 
     /// Waits until it is clear what a connection wants: None is whatever is no probe. Takes nothing from it.
     async fn look(&self, socket: &AsyncFd<Socket>) -> io::Result<Option<Probe>> {
-        let own = socket.get_ref().local_addr().ok().and_then(|address| address.as_socket());
-        let own: Option<IpAddr> = own.map(|address| address.ip());
+        let own = own_address(socket);
         let mut head = RequestHead::default();
         loop {
             let mut guard = socket.readable().await?;
@@ -190,25 +215,36 @@ impl AdminConnections {
         Ok(inspect(head, &seen[..len], &self.shared.hosts.lock(), own))
     }
 
-    async fn refuse(self: Rc<Self>, socket: AsyncFd<Socket>) {
-        let what = || "a request to the admin API was answered 503: Python does not take it".to_owned();
-        self.refusals.report(&self.shared.log, clock::now(), "control_plane_stuck", what);
-        let health = self.health(&socket);
+    /// Answers what Python does not take. `own` is the address that it was sent to, where the socket does not know.
+    async fn refuse(self: Rc<Self>, socket: AsyncFd<Socket>, own: Option<IpAddr>) {
+        self.report_refusal();
+        let own = own.or_else(|| own_address(&socket));
+        let health = {
+            let mut seen = self.seen.borrow_mut();
+            let peeked = rustix::net::recv(&socket, &mut **seen, RecvFlags::PEEK);
+            peeked.ok().and_then(|(len, _)| self.health(&seen[..len], own))
+        };
         finish(socket, &health.unwrap_or_else(probe::stuck)).await;
     }
 
+    pub(super) fn report_refusal(&self) {
+        let what = || "a request to the admin API was answered 503: Python does not take it".to_owned();
+        self.refusals.report(&self.shared.log, clock::now(), "control_plane_stuck", what);
+    }
+
     /// The answer to a request for `/health` that Python does not take.
-    fn health(&self, socket: &AsyncFd<Socket>) -> Option<String> {
-        let mut seen = self.seen.borrow_mut();
-        let (len, _) = rustix::net::recv(socket, &mut **seen, RecvFlags::PEEK).ok()?;
-        let own = socket.get_ref().local_addr().ok().and_then(|address| address.as_socket());
-        let head = probe::admissible(&seen[..len], &self.shared.hosts.lock(), own.map(|address| address.ip()))?;
-        self.shared.health.answer(&head, &seen[..len]).map(|document| probe::health(&document))
+    pub(super) fn health(&self, seen: &[u8], own: Option<IpAddr>) -> Option<String> {
+        let head = probe::admissible(seen, &self.shared.hosts.lock(), own)?;
+        self.shared.health.answer(&head, seen).map(|document| probe::health(&document))
     }
 }
 
+fn own_address(socket: &AsyncFd<Socket>) -> Option<IpAddr> {
+    socket.get_ref().local_addr().ok()?.as_socket().map(|address| address.ip())
+}
+
 /// Writes the last answer of a connection, and closes it once the client has read that.
-async fn finish(socket: AsyncFd<Socket>, answer: &str) {
+pub(super) async fn finish(socket: AsyncFd<Socket>, answer: &str) {
     // The kernel takes this much at once from a connection that was not written to.
     let written = socket.get_ref().send_with_flags(answer.as_bytes(), libc::MSG_NOSIGNAL);
     if !written.is_ok_and(|written| written == answer.len()) || socket.get_ref().shutdown(Shutdown::Write).is_err() {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -15,6 +16,24 @@ const MOST_WAITING: usize = 256;
 /// How long the first of them wait at least, while Python imports what serves them.
 const STARTING: Duration = Duration::from_secs(30);
 
+/// A connection for Python.
+#[derive(Debug)]
+pub struct AdminConnection {
+    /// The connection, or where TLS is ended here the end of a pair of sockets that is relayed to it.
+    pub descriptor: OwnedFd,
+    /// Where TLS is ended here, what the descriptor does not know.
+    pub ends: Option<Ends>,
+}
+
+/// The addresses of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client's.
+    pub client: SocketAddr,
+    /// The one that it has connected to.
+    pub server: SocketAddr,
+}
+
 /// A queue of connections with a descriptor that is readable while there are any, so that an event loop can watch it.
 pub(super) struct Handover {
     queue: Mutex<HandoverQueue>,
@@ -24,7 +43,7 @@ pub(super) struct Handover {
 }
 
 struct HandoverQueue {
-    waiting: VecDeque<(Instant, OwnedFd)>,
+    waiting: VecDeque<(Instant, AdminConnection)>,
     patience: Duration,
     closed: bool,
 }
@@ -45,7 +64,7 @@ impl Handover {
     }
 
     /// Adds a connection, or gives it back if there is no room.
-    pub(super) fn offer(&self, connection: OwnedFd) -> Result<(), OwnedFd> {
+    pub(super) fn offer(&self, connection: AdminConnection) -> Result<(), AdminConnection> {
         let mut queue = self.queue.lock();
         if queue.closed || queue.waiting.len() >= MOST_WAITING {
             return Err(connection);
@@ -60,7 +79,7 @@ impl Handover {
     }
 
     /// Takes the connection that has waited longest. From now on the others wait `patience` at most.
-    pub(super) fn take(&self, patience: Duration) -> Option<OwnedFd> {
+    pub(super) fn take(&self, patience: Duration) -> Option<AdminConnection> {
         let mut queue = self.queue.lock();
         if queue.patience != patience {
             queue.patience = patience;
@@ -84,7 +103,7 @@ impl Handover {
     }
 
     /// Waits until connections have waited too long, and takes them out.
-    pub(super) async fn overdue(&self) -> Vec<OwnedFd> {
+    pub(super) async fn overdue(&self) -> Vec<AdminConnection> {
         loop {
             let due = {
                 let mut queue = self.queue.lock();

@@ -122,6 +122,12 @@ pub(super) fn stuck() -> String {
     response("503 Service Unavailable", PROBLEM, "retry-after: 5\r\n", &body)
 }
 
+/// The answer to a request without TLS where TLS is spoken.
+pub(super) fn needs_tls() -> String {
+    let detail = "the admin API speaks TLS here: use https://";
+    response("400 Bad Request", PROBLEM, "", &problem(400, "Bad Request", detail, ""))
+}
+
 /// The document that the admin API refuses with (`pylae/admin/problems.py`).
 fn problem(status: u16, title: &str, detail: &str, more: &str) -> String {
     format!(

@@ -54,6 +54,7 @@ pub(crate) struct Window {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Within {
     pub(crate) requests: u64,
+    /// Those answered with 5xx, without those of maintenance.
     pub(crate) errors: u64,
     pub(crate) duration: Durations,
 }
@@ -98,7 +99,7 @@ impl RecentGrowth {
             }
             let growth = grown.entry((names.1.clone(), method)).or_default();
             growth.requests += tally.requests() - before.requests();
-            growth.errors += tally.errors().saturating_sub(before.errors());
+            growth.errors += tally.failures().saturating_sub(before.failures());
             let (sum, buckets) = tally.duration.since(&before.duration);
             growth.sum += sum;
             growth.buckets.extend(buckets);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use pylae_core::Exchange;
+use pylae_core::{Exchange, maintenance};
 use pylae_core::limit::Limiter;
 use pylae_http::Method;
 
@@ -58,6 +58,8 @@ struct Tally {
     by_class: [Counter; CLASSES.len()],
     bytes_in: Counter,
     bytes_out: Counter,
+    /// Those of the 5xx that were asked for, by a switch to maintenance.
+    intended: Counter,
     duration: Histogram,
 }
 
@@ -137,6 +139,7 @@ impl Block {
             self.incomplete.add(1);
         }
         if let Some(code) = exchange.response.code {
+            tally.intended.add(u64::from(code == maintenance::CODE));
             self.codes.get_or_init(Box::default).add(code);
         }
     }
@@ -161,6 +164,8 @@ pub(crate) struct TallyFigures {
     pub(crate) by_class: [u64; CLASSES.len()],
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// Those of the 5xx that were asked for, by a switch to maintenance.
+    pub(crate) intended: u64,
     pub(crate) duration: Durations,
 }
 
@@ -193,6 +198,11 @@ impl TallyFigures {
         self.by_class[FAILED]
     }
 
+    /// Number of exchanges answered with 5xx that nobody has asked for.
+    pub(crate) fn failures(&self) -> u64 {
+        self.errors().saturating_sub(self.intended)
+    }
+
     /// Number of clients that disconnected before the response.
     pub(crate) fn abandoned(&self) -> u64 {
         self.by_class[GONE]
@@ -204,6 +214,7 @@ impl TallyFigures {
         }
         self.bytes_in += one.bytes_in.get();
         self.bytes_out += one.bytes_out.get();
+        self.intended += one.intended.get();
         self.duration.add(&one.duration);
     }
 
@@ -211,6 +222,7 @@ impl TallyFigures {
         add_all(&mut self.by_class, &other.by_class);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.intended += other.intended;
         self.duration.merge(&other.duration);
     }
 }

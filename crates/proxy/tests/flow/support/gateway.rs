@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pylae_core::Problem;
 use pylae_core::hook::{HookCall, HookSource, HookStage, Hooks};
+use pylae_core::maintenance::Maintenance;
 use pylae_proxy::{Drain, Engine};
 
 use super::clock::{ClockLock, wait};
@@ -37,7 +38,7 @@ impl Gateway {
 
     pub(crate) fn start_with(plan: &Plan, turn: ClockLock, hooks: Arc<dyn HookSource>) -> Self {
         let engine =
-            Engine::start(plan.build(), |_| Ok(hooks), || Ok(()), |_| Ok(None)).expect("a plan without problems");
+            Engine::start(plan.build(), Maintenance::default(), |_| Ok(hooks), || Ok(()), |_| Ok(None)).expect("a plan without problems");
         let engine = Arc::new(engine);
         let address = engine.addresses()[0];
         Self { engine, address, turn }
