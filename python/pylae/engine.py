@@ -316,7 +316,9 @@ class Engine:
         """
         names = None if hosts is None else list(hosts)
         try:
-            return self._running().serve_admin(listening.fileno(), address, names, token, (connections, head_time, patience))
+            return self._running().serve_admin(
+                listening.fileno(), address, names, token, (connections, head_time, patience)
+            )
         except OSError as error:
             raise EngineError(f"the admin API cannot be served: {error}") from None
 

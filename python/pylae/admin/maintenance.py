@@ -59,8 +59,8 @@ class Switched(Body):
     """What clients are told."""
     retry_after: int
     """Seconds after which clients may try again."""
-    since: datetime
-    """When it was switched."""
+    since: str
+    """When it was switched, in UTC."""
     by: str
     """Who has switched it."""
     known: bool
@@ -94,7 +94,9 @@ def router(runtime: Runtime) -> APIRouter:
         if not known(scope, name):
             raise HTTPException(404, f"there is no such {scope}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        switched = Switch(scope, name, told.text, math.ceil(told.retry_after.total_seconds()), now, caller_of(request).name)
+        switched = Switch(
+            scope, name, told.text, math.ceil(told.retry_after.total_seconds()), now, caller_of(request).name
+        )
         try:
             return Outcome(changed=runtime.switches.switch(switched))
         except TooManyError as error:

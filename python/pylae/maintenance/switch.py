@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import quote
 
 Scope = Literal["gateway", "service", "route"]
@@ -22,7 +22,7 @@ RETRY_AFTER = 60
 LONGEST = 30 * 24 * 3600
 """Most seconds of that."""
 _VERSION = 1
-_LONGEST_NAME = 1024
+_LONGEST_TEXT = 1024
 _LONGEST_KEY = 400
 _SCOPES: tuple[str, ...] = get_args(Scope)
 # No line breaks either, and nothing that has no encoding.
@@ -106,19 +106,23 @@ def read(value: bytes | str, key: str | None = None) -> Switch:
 
 
 def _switch(found: dict[str, Any]) -> Switch:
-    fields = {name: found.get(name) for name in ("scope", "name", "text", "retry_after", "since", "by")}
-    texts = [fields[name] for name in ("scope", "name", "text", "since", "by")]
-    if any(not isinstance(text, str) or len(text) > _LONGEST_NAME for text in texts):
-        raise ValueError("a text is missing or too long")
-    scope, name, after = fields["scope"], fields["name"], fields["retry_after"]
+    scope, name, after = _text_of(found, "scope"), _text_of(found, "name"), found.get("retry_after")
     if scope not in _SCOPES or (scope == "gateway") != (name == ""):
         raise ValueError("it does not say what it is for")
-    if problem := text_problem(fields["text"]):
-        raise ValueError(f"its text {problem}")
-    if not isinstance(after, int) or isinstance(after, bool) or not 1 <= after <= LONGEST:
-        raise ValueError(f"its retry_after must be 1 to {LONGEST} s")
     try:
         name.encode()
     except UnicodeEncodeError:
         raise ValueError("its name has no encoding") from None
-    return Switch(**fields)
+    text = _text_of(found, "text")
+    if problem := text_problem(text):
+        raise ValueError(f"its text {problem}")
+    if not isinstance(after, int) or isinstance(after, bool) or not 1 <= after <= LONGEST:
+        raise ValueError(f"its retry_after is not 1 to {LONGEST} s")
+    return Switch(cast("Scope", scope), name, text, after, _text_of(found, "since"), _text_of(found, "by"))
+
+
+def _text_of(found: dict[str, Any], name: str) -> str:
+    text = found.get(name)
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        raise ValueError(f"its {name} is missing or too long")
+    return text

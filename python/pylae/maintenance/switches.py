@@ -152,7 +152,9 @@ class Switches:
             log.warning("the maintenance of %s has ended", shown(*place))
 
     def _in_store(self, store: Store) -> list[Switch]:
-        found, unreadable, after, more = [], {}, None, True
+        found: list[Switch] = []
+        unreadable: dict[str, str] = {}
+        after, more = None, True
         while more and len(found) < MOST:
             page = store.range(PREFIX, after=after)
             for pair in page.pairs:

@@ -127,6 +127,8 @@ class Runtime:
             lambda: isinstance(said := builder.config.admin, Admin) and said.audit_log,
         )
         """Tokens of the admin API, and the audit."""
+        self.switches = Switches(self.folder, self.kept, self._switch)
+        """What is switched to maintenance."""
 
     @property
     def running(self) -> bool:
@@ -176,7 +178,13 @@ class Runtime:
             self._stop_surroundings()
             raise
         self.access.start()
+        self.switches.follow()
         return addresses
+
+    def _switch(self, maintenance: Mapping[str, Any]) -> None:
+        """Has the engine follow what is switched to maintenance, as long as it runs."""
+        if self._engine is not None:
+            self._engine.set_maintenance(maintenance)
 
     def _joined(self, store: NativeRegistryStore) -> str | None:
         """Takes what other nodes of the cluster know. Returns the plan with it, if that is another."""
@@ -439,4 +447,5 @@ class Runtime:
             attendant.stop()
         self.registry.stop()
         self.access.stop()
+        self.switches.stop()
         self.kept.close()

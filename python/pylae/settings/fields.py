@@ -1514,8 +1514,9 @@ class AdminFields(TypedDict, total=False):
     hosts: Texts
     """Host names, besides localhost, by which clients may call the admin API. Requests for other names are refused, so
     that a web page cannot reach it through a name of its own (DNS rebinding)."""
-    remote: bool
-    """Allow an address that is not a loopback address. The token then crosses the network without TLS."""
+    tls: ListenerTlsLike | None
+    """TLS, required unless the address is a loopback address or a socket. With `client_auth`, clients need a
+    certificate besides the token."""
     references: str | Texts
     """Environment variables (`NAME`) and files (`file:PATH`) that configurations sent over the admin API may use
     anywhere. Other references are accepted only where the current configuration has them already. Like `code`, this

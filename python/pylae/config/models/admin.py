@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, model_validator
 
-from pylae.config.models.address import is_loopback, is_this_machine, listen_address, number_as_text
 from pylae.config.document.nodes import Step
+from pylae.config.models.address import is_loopback, is_this_machine, listen_address, number_as_text
 from pylae.config.models.base import Settings, refusal
 from pylae.config.models.tls import ListenerTls, Texts
 
