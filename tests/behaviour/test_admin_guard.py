@@ -246,8 +246,8 @@ def test_settings_that_are_refused(settings: Any, words: str) -> None:
         Gateway(admin=settings)
 
 
-def test_other_addresses_have_to_be_allowed() -> None:
-    config = Gateway(admin={"address": "0.0.0.0:9901", "remote": True}).config
+def test_other_addresses_need_tls() -> None:
+    config = Gateway(admin={"address": "0.0.0.0:9901", "tls": "auto"}).config
     assert config.admin
     assert config.admin.address == "0.0.0.0:9901"
 

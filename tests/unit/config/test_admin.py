@@ -66,4 +66,4 @@ def test_a_loopback_address_needs_no_leave(host: str) -> None:
 def test_any_other_does(host: str) -> None:
     with pytest.raises(ConfigError, match="loopback"):
         Gateway(admin=f"{host}:9901")
-    assert Gateway(admin={"address": f"{host}:9901", "remote": True}).config.admin
+    assert Gateway(admin={"address": f"{host}:9901", "tls": "auto"}).config.admin
