@@ -6,6 +6,7 @@ import contextlib
 import json
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,20 @@ def descriptors() -> int:
 def test_events_come_as_they_happen(start: Callable[..., Admin], authority: Authority) -> None:
     with start() as api, client(api, authority.context()) as https, https.stream("GET", "/exchanges/tail") as tail:
         lines = tail.iter_lines()
-        api.running.get("/one")
-        assert '"/one"' in next(line for line in lines if line.startswith("data:"))
+        assert next(lines) == ": watching"
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                api.running.get("/watched")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            assert '"/watched"' in next(line for line in lines if line.startswith("data: {"))
+        finally:
+            ended.set()
+            asking.join()
 
 
 def test_replaced_certificates_take_effect(

@@ -10,8 +10,10 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, Field
 from starlette.exceptions import HTTPException
 
+from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
+from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import StoreError
 from pylae.maintenance.switch import (
     LONGEST,
@@ -85,7 +87,7 @@ class Outcome(Body):
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/maintenance")
+    topic = topic_router("/maintenance")
 
     def known(scope: Scope, name: str) -> bool:
         return scope == "gateway" or any(one["name"] == name for one in runtime.plan[f"{scope}s"])
@@ -111,6 +113,7 @@ def router(runtime: Runtime) -> APIRouter:
             raise _unkept(error) from None
 
     @topic.get("")
+    @needs(READ)
     def listed() -> Maintenance:
         """Lists what is switched to maintenance."""
         found = runtime.switches.listed()
@@ -121,8 +124,8 @@ def router(runtime: Runtime) -> APIRouter:
         ]
         return Maintenance(switches=switches, trouble=runtime.switches.trouble)
 
-    # scope: operate
     @topic.put("")
+    @needs(OPERATE)
     def switch_gateway(request: Request, told: Told) -> Outcome:
         """Answers every request 503 from now on, with this text. Requests in flight finish.
 
@@ -130,32 +133,32 @@ def router(runtime: Runtime) -> APIRouter:
         """
         return switch(request, "gateway", "", told)
 
-    # scope: operate
     @topic.delete("")
+    @needs(OPERATE)
     def end_gateway() -> Outcome:
         """Ends the maintenance of the gateway. Services and routes with a switch of their own stay switched."""
         return end("gateway", "")
 
-    # scope: operate
     @topic.put("/services/{name:path}")
+    @needs(OPERATE)
     def switch_service(request: Request, name: str, told: Told) -> Outcome:
         """Answers every request for a service 503. Its health checks go on."""
         return switch(request, "service", name, told)
 
-    # scope: operate
     @topic.delete("/services/{name:path}")
+    @needs(OPERATE)
     def end_service(name: str) -> Outcome:
         """Ends the maintenance of a service."""
         return end("service", name)
 
-    # scope: operate
     @topic.put("/routes/{name:path}")
+    @needs(OPERATE)
     def switch_route(request: Request, name: str, told: Told) -> Outcome:
         """Answers every request of a route 503."""
         return switch(request, "route", name, told)
 
-    # scope: operate
     @topic.delete("/routes/{name:path}")
+    @needs(OPERATE)
     def end_route(name: str) -> Outcome:
         """Ends the maintenance of a route."""
         return end("route", name)

@@ -36,12 +36,13 @@ struct Beginning {
 
 impl AdminConnections {
     /// Serves a connection up to the point where Python takes it, and returns what is left to relay then.
-    pub(super) async fn serve_secure(self: Rc<Self>, socket: AsyncFd<Socket>, acceptor: Arc<Acceptor>) -> Option<Relay> {
+    pub(super) async fn serve_secure(
+        self: Rc<Self>,
+        socket: AsyncFd<Socket>,
+        acceptor: Arc<Acceptor>,
+    ) -> Option<Relay> {
         let named = |address: io::Result<socket2::SockAddr>| address.ok().and_then(|address| address.as_socket());
-        let ends = Ends {
-            client: named(socket.get_ref().peer_addr())?,
-            server: named(socket.get_ref().local_addr())?,
-        };
+        let ends = Ends { client: named(socket.get_ref().peer_addr())?, server: named(socket.get_ref().local_addr())? };
         if timeout(acceptor.handshake_timeout, speaks_plainly(&socket)).await.ok()?.ok()? {
             finish(socket, &probe::needs_tls()).await;
             return None;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use pylae_core::{Exchange, maintenance};
 use pylae_core::limit::Limiter;
+use pylae_core::{Exchange, maintenance};
 use pylae_http::Method;
 
 use super::counter::Counter;
