@@ -61,6 +61,15 @@ class Switches:
         known = list(self._known.values())
         return sorted(known, key=lambda one: (order[one.scope], one.name))
 
+    def metrics(self) -> str:
+        """Its figures as a part of the page for Prometheus."""
+        name = "pylae_maintenance"
+        lines = [f"# HELP {name} What is switched to maintenance now.", f"# TYPE {name} gauge"]
+        for one in self.listed():
+            escaped = one.name.replace("\\", r"\\").replace('"', r"\"")
+            lines.append(f'{name}{{scope="{one.scope}",name="{escaped}"}} 1')
+        return "".join(f"{line}\n" for line in lines)
+
     def document(self) -> dict[str, Any]:
         """Returns the switches in the form of the engine."""
         document: dict[str, Any] = {"gateway": None, "services": {}, "routes": {}}

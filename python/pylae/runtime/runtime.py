@@ -412,14 +412,6 @@ class Runtime:
         others = (self.recorder, self.switches, self.registry)
         return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}"
 
-    def _maintenance_metrics(self) -> str:
-        name = "pylae_maintenance"
-        lines = [f"# HELP {name} What is switched to maintenance now.", f"# TYPE {name} gauge"]
-        for one in self.switches.listed():
-            escaped = one.name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-            lines.append(f'{name}{{scope="{one.scope}",name="{escaped}"}} 1')
-        return "\n".join(lines) + "\n"
-
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""
         found = self.engine.health(self.builder.config.health, self.registry.troubles())
