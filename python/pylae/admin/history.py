@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
 from pylae.admin.configuration import IfMatch, Outcome, Reason, keeping, revision_of
+from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.problems import flaws
 from pylae.errors import ConfigError
 from pylae.history.content import document_of
@@ -93,10 +95,10 @@ _LISTED_CHANGES = 20
 
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
-    topic = APIRouter(prefix="/history")
+    topic = topic_router("/history")
 
-    # scope: read
     @topic.get("")
+    @needs(READ)
     def listed(
         before: Annotated[int | None, Query(ge=1, lt=10**10)] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_PAGE)] = 20,
@@ -114,20 +116,20 @@ def router(runtime: Runtime) -> APIRouter:
         ]
         return Listed(entries=entries, more=more)
 
-    # scope: read
     @topic.get("/{number}")
+    @needs(READ)
     def shown(number: Number) -> Recorded:
         """Shows an entry with what it changed."""
         return _recorded(runtime.recorder.history().entry(number))
 
-    # scope: read
     @topic.get("/{number}/config")
+    @needs(READ)
     def document(number: Number) -> Response:
         """Returns the configuration of an entry as it was written. Secrets are `(hidden)`."""
         return JSONResponse(runtime.recorder.history().content(number))
 
-    # scope: read
     @topic.get("/{number}/diff")
+    @needs(READ)
     def diff(number: Number, other: Annotated[int | None, Query(ge=1, lt=10**10)] = None) -> RecordedChanges:
         """Compares the configuration of an entry with that of an `other` one, or with the one in force."""
         history = runtime.recorder.history()
@@ -140,8 +142,8 @@ def router(runtime: Runtime) -> APIRouter:
         changes, count = changes_between(before, after)
         return RecordedChanges(changes=[RecordedChange(**vars(one)) for one in changes], count=count)
 
-    # scope: configure
     @topic.post("/{number}/rollback")
+    @needs(CONFIGURE)
     def roll_back(
         request: Request, response: Response, number: Number, if_match: IfMatch = None, reason: Reason = None
     ) -> Outcome:
