@@ -314,11 +314,9 @@ class Engine:
         seconds each. What is no probe waits for `next_admin_connection` for `patience`
         seconds; the descriptor that is returned is readable while there is any. Raises EngineError.
         """
-        names = None if hosts is None else list(hosts)
+        names, place = None if hosts is None else list(hosts), (listening.fileno(), address)
         try:
-            return self._running().serve_admin(
-                listening.fileno(), address, names, token, (connections, head_time, patience)
-            )
+            return self._running().serve_admin(place, names, token, (connections, head_time, patience))
         except OSError as error:
             raise EngineError(f"the admin API cannot be served: {error}") from None
 

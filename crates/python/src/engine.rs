@@ -223,21 +223,21 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Serves the admin address, whose listening socket `fd` is duplicated, until the end of the stop. `address` is its
-    /// name in the plan, which says whether it speaks TLS. `hosts` are the names besides the loopback ones that it answers for, None any. Answers `/live` and `/ready`; all other
-    /// connections wait for `next_admin_connection`. Who presents `token` is told how the gateway is doing while Python
-    /// cannot answer; None asks for no token. `bounds` are the connections whose head is awaited, the seconds for a
-    /// head, and those that a connection waits. Returns a descriptor that is readable while there are any, and that the
-    /// caller closes.
+    /// Serves the admin address until the end of the stop. `place` is its listening socket, which is duplicated, and its
+    /// name in the plan, which says whether it speaks TLS. `hosts` are the names besides the loopback ones that it
+    /// answers for, None any. Answers `/live` and `/ready`; all other connections wait for `next_admin_connection`. Who
+    /// presents `token` is told how the gateway is doing while Python cannot answer; None asks for no token. `bounds`
+    /// are the connections whose head is awaited, the seconds for a head, and those that a connection waits. Returns a
+    /// descriptor that is readable while there are any, and that the caller closes.
     fn serve_admin(
         &self,
         py: Python<'_>,
-        fd: RawFd,
-        address: String,
+        place: (RawFd, String),
         hosts: Option<Vec<String>>,
         token: Option<String>,
         bounds: (usize, f64, f64),
     ) -> PyResult<RawFd> {
+        let (fd, address) = place;
         let seconds =
             |value| Duration::try_from_secs_f64(value).map_err(|error| PyValueError::new_err(error.to_string()));
         let (connections, head_time, patience) = (bounds.0, seconds(bounds.1)?, seconds(bounds.2)?);

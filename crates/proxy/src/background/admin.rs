@@ -58,9 +58,9 @@ pub(crate) struct AdminTls<'p> {
 }
 
 impl AdminTls<'_> {
-    /// TLS of this address; None if the plan does not speak of it.
-    fn of(self, address: &str) -> Option<Option<Arc<Acceptor>>> {
-        self.plan.filter(|plan| plan.address == address).map(|_| self.acceptor.cloned())
+    /// True if the plan speaks of this address.
+    fn is_for(self, address: &str) -> bool {
+        self.plan.is_some_and(|plan| plan.address == address)
     }
 }
 
@@ -91,7 +91,7 @@ impl AdminEdge {
             liveness,
             log,
             health: AdminHealth::new(token.as_deref(), health),
-            tls: Mutex::new(tls.of(&address).flatten()),
+            tls: Mutex::new(tls.acceptor.filter(|_| tls.is_for(&address)).cloned()),
         });
         let listening = Socket::from(listening);
         let bound = listening.local_addr()?.as_socket();
@@ -127,8 +127,8 @@ impl AdminEdge {
 
     /// Takes over the TLS of another plan, unless that has another address for the admin API, which needs a restart.
     pub(crate) fn set_tls(&self, tls: AdminTls<'_>) {
-        if let Some(tls) = tls.of(&self.address) {
-            *self.shared.tls.lock() = tls;
+        if tls.is_for(&self.address) {
+            *self.shared.tls.lock() = tls.acceptor.cloned();
         }
     }
 

@@ -21,6 +21,7 @@ mod operation {
     //! Operation of a running gateway: reload, drain, health and telemetry.
 
     mod admin;
+    mod admin_tls;
     mod drain;
     mod health;
     mod observed;

@@ -95,10 +95,11 @@ impl Relay {
     /// Ready if something was done.
     fn poll_to_python(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.request.is_empty() {
-            match ready!(Pin::new(&mut self.python).poll_write(cx, self.request.rest())) {
-                Ok(count) => self.request.advance(count),
+            if let Ok(count) = ready!(Pin::new(&mut self.python).poll_write(cx, self.request.rest())) {
+                self.request.advance(count);
+            } else {
                 // It has closed, which the other direction sees too: what it has sent is still there.
-                Err(_) => (self.deaf, self.request) = (true, Pending::default()),
+                (self.deaf, self.request) = (true, Pending::default());
             }
             return Poll::Ready(Ok(()));
         }

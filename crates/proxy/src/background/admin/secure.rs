@@ -108,13 +108,11 @@ impl AdminConnections {
             return None;
         };
         let Beginning { tls, ends, seen } = beginning;
-        match self.shared.handover.offer(AdminConnection { descriptor: given, ends: Some(ends) }) {
-            Ok(()) => Some(Relay::new(tls, own, seen, &self.relayed)),
-            Err(_) => {
-                self.refuse_secure(Beginning { tls, ends, seen }).await;
-                None
-            }
+        if self.shared.handover.offer(AdminConnection { descriptor: given, ends: Some(ends) }).is_err() {
+            self.refuse_secure(Beginning { tls, ends, seen }).await;
+            return None;
         }
+        Some(Relay::new(tls, own, seen, &self.relayed))
     }
 
     async fn refuse_secure(&self, beginning: Beginning) {

@@ -23,6 +23,7 @@ const QUEUE: usize = 256;
 
 fn settings(patience: Duration) -> AdminSettings {
     AdminSettings {
+        address: "127.0.0.1:0".into(),
         hosts: Some(vec!["gate.example".into()]),
         connections: 8,
         head_time: PATIENCE,
@@ -65,7 +66,7 @@ fn other_connections_are_handed_over_unread() {
     let mut second = Peer::connect(address);
     second.send(OTHER);
     wait_until(|| is_readable(&watched));
-    let mut taken = Peer::new(TcpStream::from(gateway.next_admin_connection().unwrap()));
+    let mut taken = Peer::new(TcpStream::from(gateway.next_admin_connection().unwrap().descriptor));
     assert!(!is_readable(&watched));
     assert!(gateway.next_admin_connection().is_none());
     assert_eq!(taken.read(OTHER.len()), OTHER.as_bytes());
@@ -75,7 +76,7 @@ fn other_connections_are_handed_over_unread() {
     assert_eq!(ask(address, LIVE).status(), 200);
     first.send(&OTHER["GET /sta".len()..]);
     wait_until(|| is_readable(&watched));
-    let mut taken = Peer::new(TcpStream::from(gateway.next_admin_connection().unwrap()));
+    let mut taken = Peer::new(TcpStream::from(gateway.next_admin_connection().unwrap().descriptor));
     assert_eq!(taken.read(OTHER.len()), OTHER.as_bytes());
 }
 
@@ -112,7 +113,7 @@ fn as_is_what_finds_the_queue_full() {
     assert_eq!(ask(address, LIVE).status(), 200);
     let mut taken = 0;
     while let Some(connection) = gateway.next_admin_connection() {
-        let mut connection = TcpStream::from(connection);
+        let mut connection = TcpStream::from(connection.descriptor);
         connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         taken += 1;
     }
@@ -216,7 +217,7 @@ fn a_unix_socket_is_served_alike() {
     let mut other = UnixStream::connect(&path).unwrap();
     other.write_all(OTHER.as_bytes()).unwrap();
     wait_until(|| is_readable(&watched));
-    let mut taken = UnixStream::from(gateway.next_admin_connection().unwrap());
+    let mut taken = UnixStream::from(gateway.next_admin_connection().unwrap().descriptor);
     taken.set_nonblocking(false).unwrap();
     let mut request = vec![0; OTHER.len()];
     taken.read_exact(&mut request).unwrap();
