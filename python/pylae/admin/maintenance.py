@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.errors import StoreError
 from pylae.maintenance.switch import (
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 TAG = "maintenance"
 
+_UNKNOWN = {404: "There is no such service or route."}
+_FULL = {409: "As much is switched as can be."}
+_UNKEPT = {503: "The store or the state folder cannot keep it, so nothing was changed."}
+
 
 def _text(text: str) -> str:
     if problem := text_problem(text):
@@ -39,8 +44,10 @@ def _text(text: str) -> str:
     return text
 
 
-class Told(Body):
+class Notice(Body):
     """What clients are told."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "back at six", "retry_after": "10m"}]})
 
     text: Annotated[str, Field(min_length=1, max_length=MOST_TEXT), AfterValidator(_text)] = TEXT
     """The detail of the answer: one line, without control characters. Pages show it as text, never as HTML."""
@@ -78,7 +85,7 @@ class Maintenance(Body):
     """Why the store that is shared with other gateways cannot be read. What is switched stays as it is then."""
 
 
-class Outcome(Body):
+class MaintenanceChange(Body):
     """The result of a change."""
 
     changed: bool
@@ -92,7 +99,7 @@ def router(runtime: Runtime) -> APIRouter:
     def known(scope: Scope, name: str) -> bool:
         return scope == "gateway" or any(one["name"] == name for one in runtime.plan[f"{scope}s"])
 
-    def switch(request: Request, scope: Scope, name: str, told: Told) -> Outcome:
+    def switch(request: Request, scope: Scope, name: str, told: Notice) -> MaintenanceChange:
         if not known(scope, name):
             raise HTTPException(404, f"there is no such {scope}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -100,21 +107,21 @@ def router(runtime: Runtime) -> APIRouter:
             scope, name, told.text, math.ceil(told.retry_after.total_seconds()), now, caller_of(request).name
         )
         try:
-            return Outcome(changed=runtime.switches.switch(switched))
+            return MaintenanceChange(changed=runtime.switches.switch(switched))
         except TooManyError as error:
             raise HTTPException(409, str(error)) from None
         except (StoreError, OSError) as error:
             raise _unkept(error) from None
 
-    def end(scope: Scope, name: str) -> Outcome:
+    def end(scope: Scope, name: str) -> MaintenanceChange:
         try:
-            return Outcome(changed=runtime.switches.end(scope, name))
+            return MaintenanceChange(changed=runtime.switches.end(scope, name))
         except (StoreError, OSError) as error:
             raise _unkept(error) from None
 
     @topic.get("")
     @needs(READ)
-    def listed() -> Maintenance:
+    def get_maintenance() -> Maintenance:
         """Lists what is switched to maintenance."""
         found = runtime.switches.listed()
         fields = ("scope", "name", "text", "retry_after", "since", "by")
@@ -124,42 +131,42 @@ def router(runtime: Runtime) -> APIRouter:
         ]
         return Maintenance(switches=switches, trouble=runtime.switches.trouble)
 
-    @topic.put("")
-    @needs(OPERATE)
-    def switch_gateway(request: Request, told: Told) -> Outcome:
+    @topic.put("", responses=refusals({**_UNKEPT, **_FULL}))
+    @needs(OPERATE, audited=("text", "retry_after"))
+    def begin_maintenance(request: Request, told: Notice) -> MaintenanceChange:
         """Answers every request 503 from now on, with this text. Requests in flight finish.
 
         It outlives reloads and restarts. Of gateways that share a store, all do so within two seconds.
         """
         return switch(request, "gateway", "", told)
 
-    @topic.delete("")
+    @topic.delete("", responses=refusals(_UNKEPT))
     @needs(OPERATE)
-    def end_gateway() -> Outcome:
+    def end_maintenance() -> MaintenanceChange:
         """Ends the maintenance of the gateway. Services and routes with a switch of their own stay switched."""
         return end("gateway", "")
 
-    @topic.put("/services/{name:path}")
-    @needs(OPERATE)
-    def switch_service(request: Request, name: str, told: Told) -> Outcome:
+    @topic.put("/services/{name:path}", responses=refusals({**_UNKNOWN, **_FULL, **_UNKEPT}))
+    @needs(OPERATE, audited=("text", "retry_after"))
+    def begin_maintenance_of_service(request: Request, name: str, told: Notice) -> MaintenanceChange:
         """Answers every request for a service 503. Its health checks go on."""
         return switch(request, "service", name, told)
 
-    @topic.delete("/services/{name:path}")
+    @topic.delete("/services/{name:path}", responses=refusals(_UNKEPT))
     @needs(OPERATE)
-    def end_service(name: str) -> Outcome:
+    def end_maintenance_of_service(name: str) -> MaintenanceChange:
         """Ends the maintenance of a service."""
         return end("service", name)
 
-    @topic.put("/routes/{name:path}")
-    @needs(OPERATE)
-    def switch_route(request: Request, name: str, told: Told) -> Outcome:
+    @topic.put("/routes/{name:path}", responses=refusals({**_UNKNOWN, **_FULL, **_UNKEPT}))
+    @needs(OPERATE, audited=("text", "retry_after"))
+    def begin_maintenance_of_route(request: Request, name: str, told: Notice) -> MaintenanceChange:
         """Answers every request of a route 503."""
         return switch(request, "route", name, told)
 
-    @topic.delete("/routes/{name:path}")
+    @topic.delete("/routes/{name:path}", responses=refusals(_UNKEPT))
     @needs(OPERATE)
-    def end_route(name: str) -> Outcome:
+    def end_maintenance_of_route(name: str) -> MaintenanceChange:
         """Ends the maintenance of a route."""
         return end("route", name)
 

@@ -62,13 +62,13 @@ class Switches:
         return sorted(known, key=lambda one: (order[one.scope], one.name))
 
     def metrics(self) -> str:
-        """Its figures as a part of the page for Prometheus."""
+        """Returns the metrics of the switches in the text format of Prometheus."""
         name = "pylae_maintenance"
         lines = [f"# HELP {name} What is switched to maintenance now.", f"# TYPE {name} gauge"]
         for one in self.listed():
-            escaped = one.name.replace("\\", r"\\").replace('"', r"\"")
+            escaped = one.name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
             lines.append(f'{name}{{scope="{one.scope}",name="{escaped}"}} 1')
-        return "".join(f"{line}\n" for line in lines)
+        return "\n".join(lines) + "\n"
 
     def document(self) -> dict[str, Any]:
         """Returns the switches in the form of the engine."""
