@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pylae import ConfigError, Gateway
+from pylae.maintenance.switch import Switch
 from support.exposition import Page, promtool
 from support.instance import EchoInstance, RawInstance
 from support.names import NameServer
@@ -127,4 +128,15 @@ def test_none_goes_off_where_all_is_well(gateway: Callable[..., Running], echo: 
     # A counter of durations that goes up by the second is slow; here it stands still.
     page = Page.of(running.gateway)
     assert page.value("pylae_access_log_lines_total", result="dropped") == 0
+    assert_firing(page, 1, set(), tmp_path, pylae_request_duration_seconds_sum=0.0)
+
+
+def test_maintenance_is_no_failure(gateway: Callable[..., Running], echo: EchoInstance, tmp_path: Path) -> None:
+    running = gateway({"state": str(tmp_path / "state")}, all=echo)
+    switch = Switch("service", "all", "shut", 60, "2026-01-01T00:00:00+00:00", "somebody")
+    assert running.gateway.runtime.switches.switch(switch)
+    assert running.get("/").status == 503
+    wait_until(lambda: Page.of(running.gateway).value("pylae_requests_total") == 1)
+    page = Page.of(running.gateway)
+    assert page.value("pylae_maintenance", scope="service", name="all") == 1
     assert_firing(page, 1, set(), tmp_path, pylae_request_duration_seconds_sum=0.0)
