@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from pylae.access import scopes, token
 from pylae.access.scopes import CONFIGURE, READ
@@ -14,7 +14,7 @@ from pylae.access.token import MOST_INSTANCES, MOST_NETWORKS, Token
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
 from pylae.admin.endpoint import needs, topic_router
-from pylae.units import Duration, between
+from pylae.units import Duration, Wait
 
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
@@ -24,7 +24,21 @@ TAG = "tokens"
 LONGEST = timedelta(days=366)
 """How long a token may last."""
 LONGEST_OVERLAP = timedelta(days=7)
-_Lifetime = Annotated[Duration, between(timedelta(minutes=1), LONGEST)]
+
+
+def _lifetime(span: timedelta) -> timedelta:
+    if not timedelta(seconds=1) <= span <= LONGEST:
+        raise ValueError(f"a token lasts for at least 1 second and at most {LONGEST.days} days")
+    return span
+
+
+def _overlap(span: timedelta) -> timedelta:
+    if span > LONGEST_OVERLAP:
+        raise ValueError(f"the secret before stays valid for at most {LONGEST_OVERLAP.days} days")
+    return span
+
+
+_Lifetime = Annotated[Duration, AfterValidator(_lifetime)]
 _NAME = "has 1 to 64 letters, digits and . _ @ -, begins with a letter or digit, and is neither admin nor local"
 _SCOPE = "a scope is read, operate, configure or register:SERVICE"
 
@@ -99,16 +113,11 @@ class Wanted(Body):
     max_instances: Annotated[int, Field(ge=1, le=MOST_INSTANCES)] = 16
     """How many instances of a service it may have registered."""
 
-    @field_validator("expires", mode="after")
-    @classmethod
-    def _whole(cls, value: timedelta) -> timedelta:
-        return timedelta(seconds=int(value.total_seconds()))
-
 
 class Rotation(Body):
     """How a token gets another secret."""
 
-    overlap: Annotated[Duration, between(timedelta(0), LONGEST_OVERLAP)] = timedelta(hours=1)
+    overlap: Annotated[Wait, AfterValidator(_overlap)] = timedelta(hours=1)
     """How long the secret before stays valid."""
     expires: _Lifetime | None = None
     """How long the token lasts from now. The default is as long as it was made to last."""

@@ -13,6 +13,7 @@ import click
 from pylae.cli import report
 
 VERBS = (
+    "admin",
     "check",
     "completion",
     "demo",

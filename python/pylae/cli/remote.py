@@ -75,7 +75,7 @@ class Remote:
             connection.close()
         return True
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Returns the JSON at a path. Raises Failure."""
         return self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
 
@@ -213,11 +213,11 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
         said, found = f"status {response.status}", []
     if found:
         return ConfigError(found)
-    hint = (
-        f"the token is in the state folder of the gateway; set {TOKEN} to use another one"
-        if response.status == 401
-        else None
-    )
+    hints = {
+        401: f"the token is in the state folder of the gateway; set {TOKEN} to use another one",
+        403: "a token with another scope may: pylae admin token list",
+    }
+    hint = hints.get(response.status)
     return Failure(said, hint, PROBLEMS if response.status == 422 else 3)
 
 
