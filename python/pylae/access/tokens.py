@@ -91,8 +91,18 @@ class Tokens:
         self._current = copy.current
 
     def start(self) -> None:
-        """Follows a shared store. One that only this gateway has is not opened, unless its copy does not count."""
-        if self._kept.shared or (not self._current and self._may_have_tokens()):
+        """Follows a shared store. One that is not shared is not opened, unless the copy of it does not count."""
+        if not self._kept.shared:
+            if self._current or not self._may_have_tokens():
+                return
+            try:
+                with self._lock:
+                    self._refresh(self._kept.opened())
+            except StoreError as error:
+                self._say(error)
+            else:
+                return
+        if not self._stopped.is_set():
             self._thread = threading.Thread(target=self._follow, name="pylae-tokens", daemon=True)
             self._thread.start()
 

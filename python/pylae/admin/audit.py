@@ -6,10 +6,11 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from pylae.access.scopes import READ
 from pylae.admin.body import Body
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 TAG = "audit"
 
-_Id = Annotated[str, Query(pattern=r"^[0-9TZa-f.-]{1,64}$")]
+_Id = Annotated[str, Field(pattern=r"^[0-9TZa-f.-]{1,64}$")]
 
 
 class Line(Body):
@@ -62,21 +63,17 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/audit")
 
-    @topic.get("")
+    @topic.get("", responses=refusals({503: "The store does not answer."}))
     @needs(READ)
-    def lines(
-        most: Annotated[int, Query(ge=1, le=1000)] = 100,
-        who: Annotated[str | None, Query(max_length=64)] = None,
-        since: AwareDatetime | None = None,
-        path: Annotated[str | None, Query(max_length=200)] = None,
-        before: _Id | None = None,
-        after: _Id | None = None,
+    def list_audit(
+        most: Annotated[int, Query(description="How many lines.", ge=1, le=1000)] = 100,
+        who: Annotated[str | None, Query(description="Only those of the caller with this name.", max_length=64)] = None,
+        since: Annotated[AwareDatetime | None, Query(description="Only those that were not before this time.")] = None,
+        path: Annotated[str | None, Query(description="Only paths that begin like this.", max_length=200)] = None,
+        before: Annotated[_Id | None, Query(description="Only lines before the one with this id.")] = None,
+        after: Annotated[_Id | None, Query(description="Only lines after the one with this id.")] = None,
     ) -> Lines:
-        """Lists the calls that have changed something or were refused for want of a scope, latest first.
-
-        `who` is a name, `since` a time with its offset, and `path` the beginning of a path of the OpenAPI document.
-        `before` and `after` are ids of lines.
-        """
+        """Lists the calls that changed something, or lacked the scope to do so, latest first."""
         begin = None
         # The first and the last day that there are cannot be said in UTC, and no line is from so long ago.
         if since is not None and 1970 < since.year < 9999:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import AfterValidator, Field
 
 from pylae.access import scopes, token
@@ -13,6 +13,7 @@ from pylae.access.scopes import CONFIGURE, READ
 from pylae.access.token import MOST_INSTANCES, MOST_NETWORKS, Token
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.units import Duration, Wait
 
@@ -39,6 +40,8 @@ def _overlap(span: timedelta) -> timedelta:
 
 
 _Lifetime = Annotated[Duration, AfterValidator(_lifetime)]
+AWAY = "The store does not answer, so nothing is changed. Tokens are valid as they were last known."
+TokenName = Annotated[str, Path(description="Name of the token.", max_length=64)]
 _NAME = "has 1 to 64 letters, digits and . _ @ -, begins with a letter or digit, and is neither admin nor local"
 _SCOPE = "a scope is read, operate, configure or register:SERVICE"
 
@@ -71,8 +74,8 @@ class Described(Body):
     """Name of the token."""
     scopes: list[str]
     """What it allows."""
-    state: str
-    """`valid`, `expired` or `revoked`."""
+    state: Literal["valid", "expired", "revoked"]
+    """Whether it is accepted, and if not, why not."""
     created: datetime
     """When it was made."""
     expires: datetime
@@ -136,6 +139,12 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/tokens")
     tokens = runtime.access.tokens
+    taken = {409: "A valid token has this name, or there are too many tokens."}
+    missing = {404: "No valid token has this name."}
+    changed = {
+        403: "The caller lacks the scope, or the token could do more than the caller, or for longer.",
+        503: AWAY,
+    }
 
     def described(one: Token) -> Described:
         now = datetime.now(UTC).timestamp()
@@ -156,15 +165,15 @@ def router(runtime: Runtime) -> APIRouter:
             last_used=None if (used := tokens.last_used(one.id)) is None else _time(used),
         )
 
-    @topic.get("")
+    @topic.get("", responses=refusals({503: AWAY}))
     @needs(READ)
-    def listed() -> Tokens:
+    def list_tokens() -> Tokens:
         """Lists the tokens. Secrets are not kept, so they cannot be listed."""
         return Tokens(tokens=[described(one) for one in tokens.listed()])
 
-    @topic.post("", status_code=201)
+    @topic.post("", status_code=201, responses=refusals(taken | changed))
     @needs(CONFIGURE, audited=("name", "scopes", "expires", "addresses", "max_instances"))
-    def create(wanted: Wanted, request: Request) -> Issued:
+    def create_token(wanted: Wanted, request: Request) -> Issued:
         """Makes a token. Its secret is in the answer, and nowhere else."""
         caller, now = caller_of(request), datetime.now(UTC).timestamp()
         given = Token(
@@ -182,17 +191,17 @@ def router(runtime: Runtime) -> APIRouter:
         made, secret = tokens.create(given, caller.bearer)
         return Issued(secret=secret, token=described(made))
 
-    @topic.post("/{name}/rotate")
+    @topic.post("/{name}/rotate", responses=refusals(missing | changed))
     @needs(CONFIGURE, audited=("overlap", "expires"))
-    def rotate(name: str, how: Rotation, request: Request) -> Issued:
+    def rotate_token(name: TokenName, how: Rotation, request: Request) -> Issued:
         """Gives a token another secret, which is in the answer. The one before stays valid for a while."""
         lifetime = None if how.expires is None else how.expires.total_seconds()
         made, secret = tokens.rotate(name, how.overlap.total_seconds(), lifetime, caller_of(request).bearer)
         return Issued(secret=secret, token=described(made))
 
-    @topic.delete("/{name}")
+    @topic.delete("/{name}", responses=refusals(missing | changed))
     @needs(CONFIGURE)
-    def revoke(name: str) -> Described:
+    def revoke_token(name: TokenName) -> Described:
         """Ends a token at once, on all nodes within two seconds. Its requests that are under way are cut off."""
         return described(tokens.revoke(name))
 

@@ -139,10 +139,15 @@ def restore_(store: Store, file: Path, replace: bool) -> tuple[list[str], dict[s
     The store must be empty, or --replace be given. FILE is read to its end first; if something is wrong with it,
     nothing is changed. If this is interrupted, the store cannot be used until a restore has ended.
     """
+    from pylae.access.table import outdate
     from pylae.store.backup import restore
+    from pylae.store.sqlite import SqliteStore
     from pylae.units import counted
 
     store.check_schema()
+    if isinstance(store, SqliteStore):
+        # The gateway that starts next is not to go by what it knew of tokens before.
+        outdate(store.file.parent)
     done = restore(store, file, replace=replace)
     lines = [f"{counted(done.keys, 'keys')} of {file} are in {store.where}"]
     return lines, {"store": store.where, "file": str(file), "keys": done.keys}
