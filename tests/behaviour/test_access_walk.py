@@ -52,6 +52,10 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/revocations"): {"json": {"user": "nobody"}},
     ("post", "/tokens"): {"json": {"name": "made", "scopes": ["SCOPE"], "expires": "1h"}},
     ("post", "/tokens/{name}/rotate"): {"json": {"expires": "1h"}},
+    ("post", "/history/{number}/rollback"): {"headers": {"If-Match": "*"}},
+    ("put", "/maintenance"): {"json": {"text": "back soon"}},
+    ("put", "/maintenance/services/{name}"): {"json": {"text": "back soon"}},
+    ("put", "/maintenance/routes/{name}"): {"json": {"text": "back soon"}},
 }
 """Bodies with which a request succeeds. The others need none."""
 
@@ -84,11 +88,11 @@ def operations(api: Admin) -> list[tuple[str, str, str]]:
 
 def prepare(api: Admin, http: httpx.Client, path: str, scope: str) -> None:
     """Makes what a request is about, with the gateway's own token, or with the one that has to be its owner."""
-    if "{name}" in path or path == "/tokens":
+    if path.startswith("/tokens"):
         for one in api.get("/tokens")["tokens"]:
             if one["name"] == "made" and one["state"] == "valid":
                 assert api.http.delete("/tokens/made").is_success
-    if "{name}" in path:
+    if path.startswith("/tokens/"):
         api.post("/tokens", name="made", scopes=[scope], expires="1h")
     if "{instance}" in path:
         api.http.delete(f"/services/all/instances/{OWN}")
@@ -104,7 +108,8 @@ def audited(api: Admin) -> list[dict[str, Any]]:
 
 def send(http: httpx.Client, method: str, path: str, scope: str, document: str) -> int:
     """Sends a request that succeeds if the scope allows it; returns the status. Of a tail, only the head is read."""
-    target = path.replace("{service}", "all").replace("{instance}", OWN).replace("{name}", "made")
+    values = {"service": "all", "instance": OWN, "number": "1", "name": "made" if "/tokens" in path else "all"}
+    target = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
     options = dict(ARGUMENTS.get((method, path), {}))
     if "content" in options:
         options["content"] = document

@@ -107,7 +107,7 @@ class Endpoint(APIRoute):
                 raise refusal
             await super().handle(scope, receive, send)
             return
-        call = Call(scope["app"].state.access, scope, caller, self.path, self.needs.audited)
+        call = Call(scope["app"].state.access, scope, caller, self.path_format, self.needs.audited)
         try:
             if refusal is not None:
                 raise refusal
