@@ -15,10 +15,11 @@ import os
 import queue
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +49,11 @@ _AGAIN = 2.0
 _TRIM_AFTER = 500
 """Lines between two looks at how many the store has."""
 _FAREWELL = 5.0
+SAME = 600.0
+"""Seconds in which the same refusal, over and over, is one line, and then another one that says how often."""
+_MOST_SAME = 256
+_COUNT = 5.0
+"""Seconds between two looks at whether such a line is due."""
 
 
 class OpenedStore(Protocol):
@@ -79,6 +85,7 @@ class Line:
         arguments: Parameters, and fields of the body that are no secrets.
         status: Status of the answer.
         detail: Why it was refused; None if it was not.
+        times: How often, if the same was refused over and over.
     """
 
     time: str
@@ -92,6 +99,16 @@ class Line:
     arguments: dict[str, Any]
     status: int
     detail: str | None
+    times: int = 1
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """A refusal that has a line, how often it has come since, and until when those are counted."""
+
+    line: Line
+    until: float
+    times: int = 0
 
 
 def now() -> str:
@@ -121,8 +138,9 @@ class AuditLog:
         """Held while lines are moved into the store."""
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._start, self._count = secrets.token_hex(3), 0
+        self._start, self._number = secrets.token_hex(3), 0
         self._moved = _TRIM_AFTER
+        self._refused: dict[tuple[object, ...], _Repeated] = {}
         self._trouble: str | None = None
 
     def start(self) -> None:
@@ -131,12 +149,51 @@ class AuditLog:
             self._begin()
 
     def record(self, line: Line) -> Future[None]:
-        """Writes a line, soon. The result is there once it is on the disk, or in the gateway's log."""
+        """Writes a line, soon. The result is there once it is on the disk, or in the gateway's log.
+
+        An instance that is refused every second has a line in ten minutes.
+        """
+        if line.status >= 400 and self._is_counted(line):
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        return self._record(line)
+
+    def _is_counted(self, line: Line) -> bool:
+        """Counts a refusal that was there before. If it was not, those like it are counted from now on."""
+        same = (line.who, line.token, line.address, line.method, line.path, line.status, line.detail)
+        key = (*same, json.dumps(line.arguments))
+        with self._lock:
+            known, at = self._refused.get(key), time.monotonic()
+            if known is not None and at < known.until:
+                known.line, known.times = line, known.times + 1
+                return True
+            over = [self._refused.pop(key)] if known is not None else []
+            while len(self._refused) >= _MOST_SAME:
+                over.append(self._refused.pop(next(iter(self._refused))))
+            self._refused[key] = _Repeated(line, at + SAME)
+        self._say_times(over)
+        return False
+
+    def _say_times(self, over: Sequence[_Repeated]) -> None:
+        for one in over:
+            if one.times:
+                self._record(replace(one.line, time=now(), times=one.times))
+
+    def _count(self, *, all_of_them: bool) -> None:
+        """Writes the lines that say how often something was refused, if they are due."""
+        with self._lock:
+            at = time.monotonic()
+            over = [key for key, one in self._refused.items() if all_of_them or at >= one.until]
+            found = [self._refused.pop(key) for key in over]
+        self._say_times(found)
+
+    def _record(self, line: Line) -> Future[None]:
         written: Future[None] = Future()
         with self._lock:
-            self._count += 1
-            count = self._count
-        key = f"{line.time[:26].replace(':', '-')}Z-{self._start}-{count:08d}"
+            self._number += 1
+            number = self._number
+        key = f"{line.time[:26].replace(':', '-')}Z-{self._start}-{number:08d}"
         data = _encoded(line)
         if self._is_shown():
             audit_log.info("%s", data.decode())
@@ -158,6 +215,7 @@ class AuditLog:
 
     def stop(self) -> None:
         """Writes what is left, and ends. May be called again."""
+        self._count(all_of_them=True)
         with self._lock:
             if self._stopped:
                 return
@@ -178,6 +236,7 @@ class AuditLog:
                 return
             if batch:
                 self._write(batch)
+            self._count(all_of_them=False)
             if self._is_due():
                 try:
                     self._move()
@@ -189,8 +248,9 @@ class AuditLog:
     def _batch(self) -> list[tuple[str, bytes, Future[None]]] | None:
         """The next lines; none if there is something else to do by now; None at the end."""
         waits = self._kept.shared and self._file.exists()
+        patience = _AGAIN if waits else (_COUNT if self._refused else None)
         try:
-            first = self._lines.get(timeout=_AGAIN if waits else None)
+            first = self._lines.get(timeout=patience)
         except queue.Empty:
             return []
         batch = []
@@ -383,6 +443,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "arguments": (dict,),
     "status": (int,),
     "detail": (str, type(None)),
+    "times": (int,),
 }
 
 

@@ -48,6 +48,8 @@ class Line(Body):
     """Status of the answer. From 400 on it was refused, and nothing was changed."""
     detail: str | None
     """Why it was refused; null if it was not."""
+    times: int
+    """How often. The same refusal, over and over, is one line at once, and another one after ten minutes."""
 
 
 class Lines(Body):

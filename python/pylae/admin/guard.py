@@ -15,6 +15,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -63,6 +64,10 @@ class Refused(Exception):  # noqa: N818 (it is no error of ours)
         self.status, self.detail = status, detail
 
 
+class _EndedError(Exception):
+    """Raised out of an answer that was ended, because its token has."""
+
+
 class Guard:
     """Wraps the application. `token` and `hosts` may change while it runs.
 
@@ -96,7 +101,8 @@ class Guard:
         receive, send = _bounded(receive), _hardened(send)
         if caller.bearer.token is not None:
             receive, send = self._while_it_holds(caller.bearer, receive, send)
-        await self._app(scope, receive, send)
+        with suppress(_EndedError):
+            await self._app(scope, receive, send)
 
     def _while_it_holds(self, bearer: Bearer, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Ends a request whose token ends while its body arrives, or while its answer is being streamed."""
@@ -109,7 +115,8 @@ class Guard:
 
         async def sent(message: Message) -> None:
             if message.get("more_body") and not self._tokens.holds(bearer):
-                raise OSError("the token is not valid any more")
+                await send({"type": "http.response.body", "body": b""})
+                raise _EndedError
             await send(message)
 
         return received, sent

@@ -149,12 +149,11 @@ def router(runtime: Runtime) -> APIRouter:
     def described(one: Token) -> Described:
         now = datetime.now(UTC).timestamp()
         until = max((secret.until for secret in one.secrets if secret.until is not None), default=0.0)
-        expired = "expired" if now >= one.expires else "valid"
         return Described(
             id=one.id,
             name=one.name,
             scopes=sorted(one.scopes),
-            state="revoked" if one.revoked is not None else expired,
+            state=_state(one, now),
             created=_time(one.created),
             expires=_time(one.expires),
             by=one.by,
@@ -206,6 +205,12 @@ def router(runtime: Runtime) -> APIRouter:
         return described(tokens.revoke(name))
 
     return topic
+
+
+def _state(one: Token, now: float) -> Literal["valid", "expired", "revoked"]:
+    if one.revoked is not None:
+        return "revoked"
+    return "valid" if one.lives(now) else "expired"
 
 
 def _time(seconds: float) -> datetime:

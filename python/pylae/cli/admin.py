@@ -88,7 +88,7 @@ def create(
     configure         put configurations in force, manage tokens; and read
     register:SERVICE  register instances of one service, and nothing else
     """
-    wanted = {"name": name, "scopes": list(scopes), "expires": expires}
+    wanted: dict[str, Any] = {"name": name, "scopes": list(scopes), "expires": expires}
     wanted |= {"addresses": list(addresses), "max_instances": max_instances}
     _issued(gateway.post("/tokens", wanted), as_json)
 
@@ -172,8 +172,8 @@ def audit(
     as_json: bool,
 ) -> None:
     """Show the calls that have changed something, and those that were refused for want of a scope; latest last."""
-    query = {"since": _since(since) if since else None, "who": who, "path": path}
-    query = {name: value for name, value in query.items() if value is not None}
+    given = {"since": _since(since) if since else None, "who": who, "path": path}
+    query = {name: value for name, value in given.items() if value is not None}
     lines = _lines(gateway, most, query)
     for line in lines:
         _show(line, as_json)
@@ -207,6 +207,7 @@ def _show(line: dict[str, Any], as_json: bool) -> None:
     said = " ".join(f"{name}={_value(value)}" for name, value in line["arguments"].items())
     status = click.style(str(line["status"]), fg="green" if line["status"] < 400 else "red")
     detail = f": {line['detail']}" if line["detail"] else ""
+    detail += f" ({line['times']} times)" if line["times"] > 1 else ""
     head = f"{line['time'][:19]}Z {line['node']} {who}{place}"
     click.echo(" ".join(filter(None, (head, line["method"], line["path"], said, status))) + detail)
 

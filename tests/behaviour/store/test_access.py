@@ -415,6 +415,29 @@ def test_what_has_no_room_is_in_the_log(
     log.stop()
 
 
+def test_the_same_refusal_over_and_over_is_one_line(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
+    refused = {"status": 409, "detail": "the service is full"}
+    for _ in range(50):
+        log.record(line(0, **refused)).result(10)
+    log.record(line(1, **refused)).result(10)
+    log.record(line(0)).result(10)
+    assert numbers(log) == [0, 1, 0]
+    log.stop()
+    # What was counted is said, at the latest in the end.
+    again = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
+    said = [(one.line["arguments"]["number"], one.line["times"]) for one in again.found(9, lambda _: True)]
+    assert said == [(0, 49), (0, 1), (1, 1), (0, 1)]
+    monkeypatch.setattr(audits, "SAME", 0.0)
+    for number in range(2):
+        again.record(line(number, **refused)).result(10)
+        again.record(line(number, **refused)).result(10)
+    assert numbers(again)[:4] == [1, 1, 0, 0]
+    again.stop()
+
+
 def test_what_is_no_line_is_left_out(engine: Engine, kept: Kept, tmp_path: Path) -> None:
     log = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
     log.record(line(0)).result(10)
