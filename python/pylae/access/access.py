@@ -49,6 +49,14 @@ class Access:
         self.tokens.start()
         self.audit.start()
 
+    def metrics(self) -> str:
+        """Its figures as a part of the page for Prometheus."""
+        figures = (
+            ("pylae_admin_refused_tokens_total", "Requests with a token that is wrong or over.", self.tokens.refused),
+            ("pylae_audit_unkept_total", "Lines of the audit that are in the log alone.", self.audit.unkept),
+        )
+        return "".join(f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {n}\n" for name, what, n in figures)
+
     def stop(self) -> None:
         """Writes what is left, and ends. May be called again."""
         self.tokens.stop()

@@ -140,6 +140,8 @@ class AuditLog:
         self._stopped = False
         self._start, self._number = secrets.token_hex(3), 0
         self._moved = _TRIM_AFTER
+        self.unkept = 0
+        """How many lines are in the gateway's log alone, because there was no room for them."""
         self._refused: dict[tuple[object, ...], _Repeated] = {}
         self._trouble: str | None = None
 
@@ -203,7 +205,7 @@ class AuditLog:
                 raise queue.Full
             self._lines.put_nowait((key, data, written))
         except queue.Full:
-            _tell("too many wait to be written", [data])
+            self._tell("too many wait to be written", [data])
             written.set_result(None)
         return written
 
@@ -282,12 +284,18 @@ class AuditLog:
                     data = data[os.write(descriptor, data) :]
                 os.fsync(descriptor)
             if fitting < len(batch):
-                _tell(f"{self._file} is full", [data for _, data, _ in batch[fitting:]])
+                self._tell(f"{self._file} is full", [data for _, data, _ in batch[fitting:]])
         except OSError as error:
-            _tell(f"{self._file} cannot be written: {error.strerror}", [data for _, data, _ in batch])
+            self._tell(f"{self._file} cannot be written: {error.strerror}", [data for _, data, _ in batch])
         finally:
             for _, _, future in batch:
                 future.set_result(None)
+
+    def _tell(self, why: str, lines: Sequence[bytes]) -> None:
+        """Says lines in the gateway's log that are kept nowhere else."""
+        self.unkept += len(lines)
+        for data in lines:
+            log.warning("audit, not kept because %s: %s", why, data.decode())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -401,12 +409,6 @@ def _encoded(line: Line) -> bytes:
     return data
 
 
-def _tell(why: str, lines: Sequence[bytes]) -> None:
-    """Says lines in the gateway's log that are kept nowhere else."""
-    for data in lines:
-        log.warning("audit, not kept because %s: %s", why, data.decode())
-
-
 def _puts(data: bytes) -> Iterator[Put]:
     for line in data.split(b"\n"):
         key, _, value = line.partition(b" ")
@@ -415,7 +417,7 @@ def _puts(data: bytes) -> Iterator[Put]:
         try:
             yield Put(PREFIX + key.decode("ascii"), value)
         except (StoreError, UnicodeDecodeError):
-            _tell("its key is damaged", [line])
+            log.error("a line of the audit is damaged: %s", line[:MOST_LINE].decode(errors="replace"))
 
 
 def _batches(puts: Iterator[Put]) -> Iterator[list[Put]]:

@@ -84,6 +84,8 @@ class Tokens:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._used: dict[str, float] = {}
+        self.refused = 0
+        """How often a client has presented what is no valid token."""
         self._trouble: str | None = None
         state.sweep(folder, table.NAME)
         copy = table.load(folder, kept.where)
@@ -118,6 +120,12 @@ class Tokens:
 
     def find(self, credential: bytes) -> Bearer | str:
         """Returns who presents this, or why it is nobody, which is for the log alone."""
+        found = self._found(credential)
+        if isinstance(found, str):
+            self.refused += 1
+        return found
+
+    def _found(self, credential: bytes) -> Bearer | str:
         found = presented(credential)
         if found is None:
             return "it is no token"

@@ -409,7 +409,7 @@ class Runtime:
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
-        others = (self.recorder, self.switches, self.registry)
+        others = (self.recorder, self.access, self.switches, self.registry)
         return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}"
 
     def health(self) -> Health:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from pylae import RegistryError
 from pylae.config.models.instance import Instance
+from pylae.errors import OwnedError
 from pylae.registry import SourceContext, registrations
+from pylae.registry.registrations import Owner
 from pylae.registry.sharing import RegistryStore
 from pylae.registry.source import authority
 from pylae.registry.sources import heartbeat
@@ -301,6 +303,41 @@ def test_a_registration_of_an_answer_is_checked(server: Valkey) -> None:
     assert node.source.answered([b"ab", 1, [*ROWS, [b"\xff:1", 1, 1, b"1 http://\xff:1"], good]], [], 0)
     assert node.urls == [A.url]
     assert "they cannot be read" in (node.source.trouble or "")
+
+
+def test_all_nodes_know_whose_a_registration_is(server: Valkey) -> None:
+    nodes = Nodes(server)
+    one, two = nodes.all
+    living = {"first", "second"}
+    first, second = (Owner(name, 1, living.__contains__) for name in ("first", "second"))
+    one.source.register(A, None, 0, first)
+    nodes.share()
+    assert (two.source.get(name(A)) or pytest.fail()).owner == "first"
+    for act in (
+        lambda: two.source.register(A, None, nodes.time.now, second),
+        lambda: two.source.beat(name(A), nodes.time.now, second),
+        lambda: two.source.remove(name(A), nodes.time.now, second),
+    ):
+        with pytest.raises(OwnedError):
+            act()
+    with pytest.raises(RegistryError, match="may not register more"):
+        two.source.register(B, None, nodes.time.now, first)
+    assert two.source.beat(name(A), nodes.time.now, first)
+    nodes.wait(2)
+    assert [(node.source.get(name(A)) or pytest.fail()).owner for node in nodes.all] == ["first", "first"]
+    # Who is no more owns nothing.
+    living.remove("first")
+    assert two.source.beat(name(A), nodes.time.now, second) is None
+    two.source.register(A, None, nodes.time.now, second)
+    nodes.wait(2)
+    assert (one.source.get(name(A)) or pytest.fail()).owner == "second"
+    kept = one.source.kept(nodes.time.now, BEGIN)
+    again = Node(server, nodes.time)
+    again.source.restore(kept, nodes.time.now, BEGIN)
+    assert (again.source.get(name(A)) or pytest.fail()).owner == "second"
+    wrong = [b"192.0.2.3:80", 1000, 1000, b"1 http://192.0.2.3:80 No_Id"]
+    assert not one.source.answered([b"ab", 99, [wrong]], [], nodes.time.now) or one.urls == []
+    assert "they cannot be read" in (one.source.trouble or "")
 
 
 def test_registrations_outlive_a_restart(server: Valkey) -> None:
