@@ -17,11 +17,9 @@ import yaml
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
-from pylae import Gateway
-from pylae.testing import StartedGateway
 from support.admin import Admin
 from support.instance import EchoInstance
-from support.running import Running, configure
+from support.running import FromFile, Running, configure
 
 CONFIG = """
 services:
@@ -60,13 +58,6 @@ THERE = {
     "DELETE /services/{service}/instances/{instance}/drain": "beating",
 }
 """Operations that are asked of a service that is there."""
-
-
-class FromFile(Running):
-    """A gateway that was read from a file, so that it can be read again."""
-
-    def __init__(self, file: Path) -> None:
-        StartedGateway.__init__(self, Gateway.from_file(file))
 
 
 def serve(running: Running, stop: threading.Event) -> None:

@@ -68,6 +68,13 @@ class Running(StartedGateway):
         return self.raw(f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"), 1)[0]
 
 
+class FromFile(Running):
+    """A gateway in this process that was read from a file, so that it can be read again."""
+
+    def __init__(self, file: Path) -> None:
+        StartedGateway.__init__(self, Gateway.from_file(file))
+
+
 class Process:
     """`pylae run` as a process of its own, or another command that says on standard error where it listens."""
 

@@ -58,6 +58,8 @@ _TUNING_OF_SERVICES = (
     *("max_streams", "max_idle", "idle_timeout"),
 )
 """The same for services. `instances`, `discovery`, `app` and `tls` are compared separately."""
+_ANSWERS: tuple[At, ...] = (("static_response",), ("redirect",))
+"""What a route answers itself, and hooks and plugins may refuse before. Its other settings are in refusals too."""
 _PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
 
 _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
@@ -110,6 +112,12 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
         for root in (("policies",), ("routes", "*"))
         for policy, audience in _OF_POLICIES.items()
     },
+    # Browsers are told these; an origin only if it is theirs.
+    **{
+        (*root, "cors", key): _CLIENTS
+        for root in (("policies",), ("routes", "*"))
+        for key in ("methods", "headers", "expose")
+    },
 }
 """Who sees the setting at a path. `*` stands for any name or index, and an empty word for the end of the path. The
 longest matching row counts. A path without a row counts as seen by everyone, so that a new setting is not treated as
@@ -145,17 +153,17 @@ class Audiences:
         self._config = config
         self._names = cache(lambda: route_names(config))
         self._doors = cache(lambda: [_door(listener) for listener in config.listeners])
-        # Settings of one item with the same audience have the same destinations.
-        self._known: dict[tuple[frozenset[Audience], At], frozenset[End]] = {}
+        # Settings of one item with the same audience have the same destinations, apart from answers of routes.
+        self._known: dict[tuple[frozenset[Audience], At, bool], frozenset[End]] = {}
 
     def of(self, path: At) -> frozenset[End]:
         """Returns where the setting at a path is sent; empty if it stays in the gateway."""
         audiences = seen_by(path)
         item = path[:4] if path[2:3] == ("split",) else path[: 3 if path[:2] in _NAMED else 2]
-        ends = self._known.get((audiences, item))
-        if ends is None:
+        known = audiences, item, path[:1] == ("routes",) and path[2:3] in _ANSWERS
+        if (ends := self._known.get(known)) is None:
             ends = frozenset(end for audience in audiences for end in _ENDS[audience](self, path))
-            self._known[audiences, item] = ends
+            self._known[known] = ends
         return ends
 
     def _instances(self, path: At) -> Iterator[End]:
@@ -238,18 +246,28 @@ class Audiences:
         """Yields who can read responses: anyone who can connect to a listener, or only those whom the route admits."""
         access = ANY
         match path:
-            case ("routes", int(index), *_) if index < len(self._config.routes):
-                access = self._access(self._config.routes[index])
+            case ("routes", int(index), setting, *_) if index < len(self._config.routes):
+                access = self._access(index, guarded=(setting,) in _ANSWERS)
         for door in self._doors():
             yield ("clients", door, access)
 
-    def _access(self, route: Route) -> str:
+    def _access(self, index: int, *, guarded: bool) -> str:
+        """Returns what a client must fulfil; for a `guarded` setting also the code that may refuse it."""
+        route = self._config.routes[index]
+        code = self._code(index) if guarded else []
         lists = self._config.policies.ip_access if route.ip_access is None else route.ip_access
-        if not (route.auth_required or lists or route.headers or route.query):
+        if not (route.auth_required or lists or route.headers or route.query or code):
             return ANY
         own = [getattr(route, name) for name in (*_PATHS, "host", "method", "headers", "query")]
         asked = [route.auth_required, route.auth, route.permissions, route.roles]
-        return _json([own, asked, lists, self._config.auth, self._config.trusted_proxies])
+        return _json([own, asked, lists, self._config.auth, self._config.trusted_proxies, code])
+
+    def _code(self, index: int) -> list[str]:
+        """Returns the hooks and plugins of a route, each with its settings, in an order of their own."""
+        name, config = self._names()[index], self._config
+        hooks = [hook.path for hook in config.hooks if hook.routes is None or name in hook.routes]
+        plugins = [one for one in config.plugins if one.routes is None or name in one.routes]
+        return sorted([*hooks, *(_json([one.use, one.settings]) for one in plugins)])
 
     def _plugin(self, path: At) -> Iterator[End]:
         match path:

@@ -57,7 +57,7 @@ _WORDS: Mapping[Kind, str] = {
 }
 _VOID: Mapping[Audience, str] = {
     "instances": "where it is sent (service, instances, path, Host, mirror, hooks)",
-    "clients": "who can read it (listeners, authentication, access lists)",
+    "clients": "who can read it (listeners, authentication, access lists, hooks)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
     "admin": "who can see it (address and `tls` of the admin API)",
     "store": "which store it is sent to (store, url, tls)",
