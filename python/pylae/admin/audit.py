@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from pylae.access.scopes import READ
 from pylae.admin.body import Body
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 TAG = "audit"
 
+
+def _time(text: str) -> datetime:
+    # Otherwise a number is a time too, of which nobody knows the unit.
+    return datetime.fromisoformat(text.upper())
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_time, json_schema_input_type=AwareDatetime)]
 _Id = Annotated[str, Field(pattern=r"^[0-9TZa-f.-]{1,64}$")]
 
 
@@ -70,7 +77,7 @@ def router(runtime: Runtime) -> APIRouter:
     def list_audit(
         most: Annotated[int, Query(description="How many lines.", ge=1, le=1000)] = 100,
         who: Annotated[str | None, Query(description="Only those of the caller with this name.", max_length=64)] = None,
-        since: Annotated[AwareDatetime | None, Query(description="Only those that were not before this time.")] = None,
+        since: Annotated[_Time | None, Query(description="Only those that were not before this time.")] = None,
         path: Annotated[str | None, Query(description="Only paths that begin like this.", max_length=200)] = None,
         before: Annotated[_Id | None, Query(description="Only lines before the one with this id.")] = None,
         after: Annotated[_Id | None, Query(description="Only lines after the one with this id.")] = None,

@@ -12,7 +12,10 @@ class Body(BaseModel):
     values.
     """
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    # Defaults that are durations are seconds in the document, as in bodies.
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, ser_json_timedelta="float"
+    )
 
 
 def one_text(name: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ _DOCUMENT: dict[str, Any] = {
         },
     }
 }
-_IF_MATCH: dict[str, Any] = {
+IF_MATCH: dict[str, Any] = {
     "parameters": [
         {
             "name": "If-Match",
@@ -62,7 +62,7 @@ _IF_MATCH: dict[str, Any] = {
         }
     ]
 }
-_ETAG = {"ETag": {"description": "Revision of the configuration.", "schema": {"type": "string"}}}
+ETAG = {"ETag": {"description": "Revision of the configuration.", "schema": {"type": "string"}}}
 _UNREADABLE = {
     400: "The document is not UTF-8, or the request is malformed.",
     422: "The document cannot be used. `problems` has all of its problems.",
@@ -136,7 +136,7 @@ def router(runtime: Runtime) -> APIRouter:
         responses={
             200: {
                 "description": "The configuration.",
-                "headers": _ETAG,
+                "headers": ETAG,
                 "content": {"application/json": {"schema": _SCHEMA, "example": _EXAMPLE}},
             }
         },
@@ -162,9 +162,9 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.put(
         "",
-        openapi_extra=_DOCUMENT | _IF_MATCH,
+        openapi_extra=_DOCUMENT | IF_MATCH,
         responses={
-            200: {"headers": _ETAG},
+            200: {"headers": ETAG},
             **refusals(
                 _UNREADABLE
                 | {

@@ -95,8 +95,7 @@ def _describe(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
         always |= _WITH_BODY
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
-        # A part of a path may be any text.
-        if "requestBody" in operation or any(one["in"] != "path" for one in operation["parameters"]):
+        if "requestBody" in operation or not all(_takes_all(one) for one in operation["parameters"]):
             always |= _CHECKED
     for status in always:
         if (own := answers.get(str(status))) is None:
@@ -107,6 +106,13 @@ def _describe(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
         if answer.get("description") == _NAMELESS:
             answer["description"] = _said(answer, schemas) or "Done."
     operation["responses"] = {status: answers[status] for status in sorted(answers)}
+
+
+def _takes_all(parameter: Mapping[str, Any]) -> bool:
+    """Whether a parameter is a part of a path that may be any text."""
+    schema: Mapping[str, Any] = parameter["schema"]
+    free = schema.get("type") == "string" and schema.keys() <= {"type", "title", "description", "examples"}
+    return bool(parameter["in"] == "path" and free)
 
 
 def _said(answer: Mapping[str, Any], schemas: Mapping[str, Any]) -> str | None:

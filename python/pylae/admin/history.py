@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
-from pylae.admin.configuration import IfMatch, Outcome, Reason, keeping, revision_of
+from pylae.admin.configuration import ETAG, IF_MATCH, IfMatch, Outcome, Reason, keeping, revision_of
+from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.problems import flaws
 from pylae.errors import ConfigError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TAG = "history"
 
 Number = Annotated[int, Path(ge=1, lt=10**10, description="Number of the entry.")]
+_ABSENT = {404: "There is no entry with this number.", 503: "The store does not answer, or the entry is damaged."}
 
 
 class RecordedChange(Body):
@@ -97,11 +99,11 @@ def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router("/history")
 
-    @topic.get("")
+    @topic.get("", responses=refusals({503: "The store does not answer."}))
     @needs(READ)
-    def listed(
-        before: Annotated[int | None, Query(ge=1, lt=10**10)] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_PAGE)] = 20,
+    def list_history(
+        before: Annotated[int | None, Query(ge=1, lt=10**10, description="Only entries before this number.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_PAGE, description="How many entries.")] = 20,
     ) -> Listed:
         """Lists what was put in force, the latest first, or what came before an entry.
 
@@ -116,21 +118,32 @@ def router(runtime: Runtime) -> APIRouter:
         ]
         return Listed(entries=entries, more=more)
 
-    @topic.get("/{number}")
+    @topic.get("/{number}", responses=refusals(_ABSENT))
     @needs(READ)
-    def shown(number: Number) -> Recorded:
+    def get_entry(number: Number) -> Recorded:
         """Shows an entry with what it changed."""
         return _recorded(runtime.recorder.history().entry(number))
 
-    @topic.get("/{number}/config")
+    @topic.get(
+        "/{number}/config",
+        responses={
+            200: {"description": "The configuration.", "content": {"application/json": {"schema": {"type": "object"}}}},
+            **refusals(_ABSENT),
+        },
+    )
     @needs(READ)
-    def document(number: Number) -> Response:
+    def get_entry_config(number: Number) -> Response:
         """Returns the configuration of an entry as it was written. Secrets are `(hidden)`."""
         return JSONResponse(runtime.recorder.history().content(number))
 
-    @topic.get("/{number}/diff")
+    @topic.get("/{number}/diff", responses=refusals(_ABSENT))
     @needs(READ)
-    def diff(number: Number, other: Annotated[int | None, Query(ge=1, lt=10**10)] = None) -> RecordedChanges:
+    def diff_entry(
+        number: Number,
+        other: Annotated[
+            int | None, Query(ge=1, lt=10**10, description="Number of the other entry; without it, what is in force.")
+        ] = None,
+    ) -> RecordedChanges:
         """Compares the configuration of an entry with that of an `other` one, or with the one in force."""
         history = runtime.recorder.history()
         before = history.content(number)
@@ -142,7 +155,22 @@ def router(runtime: Runtime) -> APIRouter:
         changes, count = changes_between(before, after)
         return RecordedChanges(changes=[RecordedChange(**vars(one)) for one in changes], count=count)
 
-    @topic.post("/{number}/rollback")
+    @topic.post(
+        "/{number}/rollback",
+        openapi_extra=IF_MATCH,
+        responses={
+            200: {"headers": ETAG},
+            **refusals(
+                _ABSENT
+                | {
+                    409: "Another revision is in force by now.",
+                    422: "The configuration cannot be used any more. `problems` has all of its problems.",
+                    428: "`If-Match` is missing.",
+                    500: "The configuration cannot be written into the state folder; or another error of the gateway.",
+                }
+            ),
+        },
+    )
     @needs(CONFIGURE)
     def roll_back(
         request: Request, response: Response, number: Number, if_match: IfMatch = None, reason: Reason = None

@@ -15,6 +15,7 @@ from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
+from pylae.admin.parameters import RouteName, ServiceName
 from pylae.errors import StoreError
 from pylae.maintenance.switch import (
     LONGEST,
@@ -148,25 +149,25 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.put("/services/{name:path}", responses=refusals({**_UNKNOWN, **_FULL, **_UNKEPT}))
     @needs(OPERATE, audited=("text", "retry_after"))
-    def begin_maintenance_of_service(request: Request, name: str, told: Notice) -> MaintenanceChange:
+    def begin_maintenance_of_service(request: Request, name: ServiceName, told: Notice) -> MaintenanceChange:
         """Answers every request for a service 503. Its health checks go on."""
         return switch(request, "service", name, told)
 
     @topic.delete("/services/{name:path}", responses=refusals(_UNKEPT))
     @needs(OPERATE)
-    def end_maintenance_of_service(name: str) -> MaintenanceChange:
+    def end_maintenance_of_service(name: ServiceName) -> MaintenanceChange:
         """Ends the maintenance of a service."""
         return end("service", name)
 
     @topic.put("/routes/{name:path}", responses=refusals({**_UNKNOWN, **_FULL, **_UNKEPT}))
     @needs(OPERATE, audited=("text", "retry_after"))
-    def begin_maintenance_of_route(request: Request, name: str, told: Notice) -> MaintenanceChange:
+    def begin_maintenance_of_route(request: Request, name: RouteName, told: Notice) -> MaintenanceChange:
         """Answers every request of a route 503."""
         return switch(request, "route", name, told)
 
     @topic.delete("/routes/{name:path}", responses=refusals(_UNKEPT))
     @needs(OPERATE)
-    def end_maintenance_of_route(name: str) -> MaintenanceChange:
+    def end_maintenance_of_route(name: RouteName) -> MaintenanceChange:
         """Ends the maintenance of a route."""
         return end("route", name)
 
