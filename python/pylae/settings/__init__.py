@@ -33,6 +33,7 @@ from pylae.config.models.service import (
 from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, When
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
+from pylae.fleet.settings import RolloutSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.policies.access_log import AccessLog
@@ -105,6 +106,7 @@ __all__ = [
     "RateLimits",
     "Redirect",
     "RetryBudget",
+    "RolloutSettings",
     "Route",
     "SecurityHeaders",
     "Service",

@@ -37,6 +37,7 @@ from pylae.config.models.service import (
 from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, When
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
+from pylae.fleet.settings import RolloutSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.policies.access_log import AccessLog
@@ -1549,6 +1550,18 @@ class StoreSettingsFields(TypedDict, total=False):
     """How many lines of the audit are kept."""
 
 
+class RolloutSettingsFields(TypedDict, total=False):
+    """Fields of `RolloutSettings`."""
+
+    observe: DurationLike
+    """How long the first node is observed before all others follow."""
+    max_errors: float
+    """By how much the share of 5xx responses may be above that of the other nodes, from 0 to 1. If it is more, the
+    configuration is taken back. So it is if the slowest hundredth of the requests takes more than twice as long."""
+    min_requests: int
+    """Fewest requests for a judgement. If there are fewer within `observe`, the roll-out goes on, and says so."""
+
+
 class ConfigFields(TypedDict, total=False):
     """Fields of `Config`."""
 
@@ -1605,6 +1618,8 @@ class ConfigFields(TypedDict, total=False):
     store: StoreSettingsLike
     """Where the gateway keeps what people change: SQLite in the state folder, or PostgreSQL or etcd for several
     gateways. Like `user`, this setting belongs to the node, and a change needs a restart."""
+    rollout: RolloutSettingsLike
+    """How this configuration is rolled out to the nodes that share a `store`."""
 
 
 class CallOptionsFields(TypedDict, total=False):
@@ -1824,6 +1839,8 @@ AdminLike: TypeAlias = Admin | AdminFields | str
 """What stands for `Admin`, and that itself."""
 StoreSettingsLike: TypeAlias = StoreSettings | StoreSettingsFields | str
 """What stands for `StoreSettings`, and that itself."""
+RolloutSettingsLike: TypeAlias = RolloutSettings | RolloutSettingsFields
+"""What stands for `RolloutSettings`, and that itself."""
 ConfigLike: TypeAlias = Config | ConfigFields
 """What stands for `Config`, and that itself."""
 CallOptionsLike: TypeAlias = CallOptions | CallOptionsFields

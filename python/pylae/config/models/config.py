@@ -19,6 +19,7 @@ from pylae.config.models.hooks import HookSettings, PluginUse
 from pylae.config.models.route import HostName, Route
 from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
+from pylae.fleet.settings import RolloutSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.store.settings import StoreSettings
@@ -207,6 +208,8 @@ class Config(Settings):
     store: StoreSettings = StoreSettings()
     """Where the gateway keeps what people change: SQLite in the state folder, or PostgreSQL or etcd for several
     gateways. Like `user`, this setting belongs to the node, and a change needs a restart."""
+    rollout: RolloutSettings = RolloutSettings()
+    """How this configuration is rolled out to the nodes that share a `store`."""
 
     if TYPE_CHECKING:
 
