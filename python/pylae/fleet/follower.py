@@ -1,0 +1,124 @@
+"""Keeps a node in touch with the store: it lives, reports, learns what it should have, and coordinates if nobody does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+from pylae.errors import LeaseExpiredError, StoreError
+from pylae.fleet.coordinator import Coordinator
+from pylae.fleet.figures import Figures
+from pylae.fleet.member import Member
+from pylae.fleet.records import COORDINATOR, LEASE, NODES, NodeName, Report
+from pylae.fleet.rollouts import Present, present
+from pylae.store.store import Lease, Store
+
+BUSY = 1.0
+"""Seconds between two reports during a roll-out."""
+IDLE = 5.0
+"""Seconds between two reports otherwise, if there is nothing new."""
+_ALIVE = 3.0
+"""Seconds between two signs of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What a node always says of itself."""
+
+    name: NodeName
+    release: str
+    started: datetime
+
+
+class Follower:
+    """What a node does in the store, step by step. A step that fails changes nothing that the next one cannot mend."""
+
+    def __init__(
+        self,
+        store: Store,
+        me: Self,
+        member: Member,
+        figures: Callable[[bool], Figures],
+        additions: Callable[[], tuple[str, ...]] = tuple,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`figures` reads those of this node, with durations if asked."""
+        self._store, self._me, self._member, self._clock = store, me, member, clock
+        self._figures, self._additions = figures, additions
+        self._lease: Lease | None = None
+        self._began = clock()
+        self._alive = self._reported = -LEASE * 1.0
+        self._told: Report | None = None
+        self._coordinator: Coordinator | None = None
+
+    def step(self) -> Present:
+        """Does what is due, except for what the member has to do. Returns what the store has. Raises StoreError."""
+        found = present(self._store)
+        is_busy = found.rollout is not None and not found.rollout.is_over
+        now = self._clock()
+        if now - self._alive >= _ALIVE:
+            self._live()
+            self._alive = now
+        self._report(found, now, is_busy)
+        self._coordinate(is_busy)
+        return found
+
+    def _live(self) -> None:
+        if self._lease is not None and not self._store.keep_alive(self._lease):
+            self._lease = self._told = None
+        coordinator = self._coordinator
+        if coordinator is not None and not self._store.keep_alive(coordinator.hold.lease):
+            self._coordinator = None
+
+    def _report(self, found: Present, now: float, is_busy: bool) -> None:
+        member = self._member
+        rollout, head = found.rollout, found.head.number
+        report = Report(
+            id=self._me.name.id,
+            name=self._me.name.name,
+            release=self._me.release,
+            started=self._me.started,
+            in_force=member.in_force,
+            target=rollout.target_of(self._me.name.id, head) if rollout else head,
+            checked=member.checked,
+            failed=member.failed,
+            before=member.before.as_dict() if member.before else {},
+            additions=self._additions(),
+        )
+        if report == self._told and now - self._reported < (BUSY if is_busy else IDLE):
+            return
+        full = report.model_copy(update={"age": self._clock() - self._began, **self._figures(is_busy).as_dict()})
+        if self._lease is None:
+            self._lease = self._store.grant(LEASE)
+        try:
+            self._store.put(f"{NODES}{report.id}", full.encoded(), lease=self._lease)
+        except LeaseExpiredError:
+            self._lease = self._store.grant(LEASE)
+            self._store.put(f"{NODES}{report.id}", full.encoded(), lease=self._lease)
+        self._told, self._reported = report, now
+
+    def _coordinate(self, is_busy: bool) -> None:
+        if not is_busy:
+            self._release()
+            return
+        if self._coordinator is None:
+            hold = self._store.hold(COORDINATOR, self._me.name.name.encode(), LEASE)
+            if hold is None:
+                return
+            self._coordinator = Coordinator(self._store, hold, self._clock)
+        self._coordinator.step()
+
+    def _release(self) -> None:
+        if self._coordinator is not None:
+            coordinator, self._coordinator = self._coordinator, None
+            self._store.revoke(coordinator.hold.lease)
+
+    def leave(self) -> None:
+        """Says that this node ends. What cannot be said now, the store learns from its silence."""
+        with contextlib.suppress(StoreError):
+            self._release()
+            if self._lease is not None:
+                self._store.revoke(self._lease)
