@@ -231,6 +231,10 @@ class Gateway:
                 runtime.attend(socket)
         schemes = ("https" if listener.tls else "http" for listener in self.config.listeners)
         log.info("listening on %s", ", ".join(map("://".join, zip(schemes, addresses, strict=True))))
+        if runtime.kept.shared:
+            from pylae.fleet import fleet
+
+            runtime.fleet = fleet.start(runtime)
         if self.config.admin is not False:
             from pylae.admin import server
 

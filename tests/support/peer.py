@@ -228,11 +228,11 @@ def accepts(address: str) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for something that can only be looked at, such as a counter."""
+def wait_until(condition: Callable[[], bool], *, patience: float = PATIENCE) -> None:
+    """Waits for something that can only be looked at, such as a counter. `patience` is in seconds."""
     import time
 
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)

@@ -144,7 +144,10 @@ class Process:
     def read_until(self, words: str) -> str:
         """Waits for a line of its log that contains the words."""
         while True:
-            line = self._lines.get(timeout=30)
+            try:
+                line = self._lines.get(timeout=30)
+            except queue.Empty:
+                raise AssertionError(f"has not said {words!r}, but: {''.join(self.printed)}") from None
             assert line is not None, f"ended without {words!r} after: {''.join(self.printed)}"
             self.printed.append(line)
             if words in line:

@@ -19,7 +19,10 @@ class Instance(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\\r\\n\\r\\n")) >= 0:
             self.buffer = self.buffer[end + 4:]
-            self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+            asyncio.get_running_loop().call_later(float(sys.argv[2]), self.answer)
+
+    def answer(self):
+        self.transport.write(f"HTTP/1.1 {sys.argv[3]} \\r\\nContent-Length: 2\\r\\n\\r\\nok".encode())
 
 async def main():
     server = await asyncio.get_running_loop().create_server(Instance, "127.0.0.1", int(sys.argv[1]), backlog=512)
@@ -31,15 +34,16 @@ asyncio.run(main())
 
 
 class ProcessInstance:
-    """Answers every request without a body with 200 and `ok`, until it is killed."""
+    """Answers every request without a body with `ok`, until it is killed."""
 
-    def __init__(self) -> None:
-        self._port = 0
+    def __init__(self, *, delay: float = 0, status: int = 200) -> None:
+        """`delay` is how many seconds it takes for an answer."""
+        self._port, self._words = 0, (str(delay), str(status))
         self.start()
 
     def start(self) -> None:
         """Starts it, on the same port if it was started before."""
-        command = [sys.executable, "-I", "-c", _PROGRAM, str(self._port)]
+        command = [sys.executable, "-I", "-c", _PROGRAM, str(self._port), *self._words]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())

@@ -14,6 +14,7 @@ from pylae.admin import (
     cache,
     configuration,
     exchanges,
+    fleet,
     history,
     limits,
     maintenance,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
-    *(status, monitoring, configuration, history, services, breakers, limits, cache, nodes, revocations, exchanges),
-    *(maintenance, tokens, audit),
+    *(status, monitoring, configuration, history, fleet, services, breakers, limits, cache, nodes, revocations),
+    *(exchanges, maintenance, tokens, audit),
 )
 
 

@@ -23,6 +23,7 @@ from pylae.config.document.nodes import show_path
 from pylae.config.document.written import as_written, differences, joined, shown_reference, written
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError
+from pylae.fleet.fleet import Fleet, Wanted
 from pylae.history.entry import MOST_REASON, Cause
 from pylae.runtime.memory import give_back
 
@@ -35,6 +36,7 @@ TAG = "configuration"
 IfMatch = Annotated[str | None, Header(max_length=200, include_in_schema=False)]
 Reason = Annotated[str | None, Query(max_length=MOST_REASON, description="Why, for the history.")]
 """What people say about a change."""
+Now = Annotated[bool, Query(description="With a shared store: for all nodes at once, unobserved.")]
 
 _SCHEMA = {"type": "object", "description": "A configuration; `/config/schema` has its schema."}
 _EXAMPLE = {
@@ -104,9 +106,16 @@ class Outcome(Body):
     """A configuration that has been applied."""
 
     revision: str
-    """Its revision."""
+    """The revision that is in force now."""
     warnings: list[Flaw]
     """Settings that are probably wrong."""
+    rollout: int | None = None
+    """Number of the configuration whose roll-out has begun, if gateways share a store. See `GET /rollout`."""
+
+
+BEGUN: dict[int | str, dict[str, Any]] = {
+    202: {"model": Outcome, "description": "Gateways share a store: the configuration is being rolled out to them."}
+}
 
 
 def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
@@ -165,13 +174,15 @@ def router(runtime: Runtime) -> APIRouter:
         openapi_extra=_DOCUMENT | IF_MATCH,
         responses={
             200: {"headers": ETAG},
+            **BEGUN,
             **refusals(
                 _UNREADABLE
                 | {
-                    409: "Another revision is in force by now.",
+                    409: "Another revision is in force by now, or a configuration is being rolled out.",
                     422: "The document cannot be used, or not applied. `problems` has all of its problems.",
                     428: "`If-Match` is missing.",
                     500: "The configuration cannot be written into the state folder; or another error of the gateway.",
+                    503: "The store that gateways share does not answer.",
                 }
             ),
         },
@@ -182,16 +193,23 @@ def router(runtime: Runtime) -> APIRouter:
         response: Response,
         if_match: IfMatch = None,
         reason: Reason = None,
+        now: Now = False,
     ) -> Outcome:
         """Applies a configuration completely or not at all, without dropping a request.
 
         `If-Match` names the revision that you edited, or `*` for any. If another revision is in force by now, nothing
         changes (409). The configuration outlives a restart, and stays in force until the configuration file changes.
         What a program added in code stays in force too. The history keeps the `reason`.
+
+        If gateways share a store, this begins to roll the configuration out to all of them, and the answer is 202. Then
+        `If-Match` names the configuration that all nodes should have.
         """
         revision = revision_of(if_match)
         text = await _text(request)
         caller = caller_of(request)
+        if isinstance(fleet := runtime.fleet, Fleet):
+            wanted = Wanted(text, Cause("apply", caller.name, reason), caller.address, revision, now)
+            return await run_in_threadpool(rolled_out, fleet, wanted, response)
         cause, unlimited = Cause("admin", caller.name, reason), caller.bearer.scopes.unlimited
         with keeping():
             applied, warnings = await run_in_threadpool(
@@ -254,6 +272,13 @@ def router(runtime: Runtime) -> APIRouter:
         return JSONResponse(Config.model_json_schema(), media_type="application/schema+json")
 
     return topic
+
+
+def rolled_out(fleet: Fleet, wanted: Wanted, response: Response) -> Outcome:
+    """Begins to roll out a document to all nodes of a fleet. Raises ConfigError, ConflictError or StoreError."""
+    rollout, warnings = fleet.begin(wanted)
+    response.status_code = 202
+    return Outcome(revision=fleet.revision, warnings=flaws(warnings), rollout=rollout.number)
 
 
 def revision_of(if_match: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +13,23 @@ from fastapi.responses import JSONResponse
 from pylae.access.scopes import CONFIGURE, READ
 from pylae.admin.body import Body
 from pylae.admin.caller import caller_of
-from pylae.admin.configuration import ETAG, IF_MATCH, IfMatch, Outcome, Reason, keeping, revision_of
+from pylae.admin.configuration import (
+    BEGUN,
+    ETAG,
+    IF_MATCH,
+    IfMatch,
+    Now,
+    Outcome,
+    Reason,
+    keeping,
+    revision_of,
+    rolled_out,
+)
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.problems import flaws
 from pylae.errors import ConfigError
+from pylae.fleet.fleet import Fleet, Wanted
 from pylae.history.content import document_of
 from pylae.history.entry import Cause, Entry, changes_between
 from pylae.history.history import MOST_PAGE
@@ -69,6 +82,9 @@ class Recorded(RecordedChanges):
     """The node that accepted it, if gateways share the store."""
     returns_to: int | None
     """The number of the entry that a rollback returned to."""
+    outcome: str | None
+    """How its roll-out to the gateways that share the store has ended: `done`, `refused`, `taken_back` or `cancelled`.
+    Null before its end, and on a gateway that is alone."""
     digest: str
     """SHA-256 of the configuration without secrets. Equal if two entries have the same configuration."""
 
@@ -160,6 +176,7 @@ def router(runtime: Runtime) -> APIRouter:
         openapi_extra=IF_MATCH,
         responses={
             200: {"headers": ETAG},
+            **BEGUN,
             **refusals(
                 _ABSENT
                 | {
@@ -173,18 +190,28 @@ def router(runtime: Runtime) -> APIRouter:
     )
     @needs(CONFIGURE)
     def roll_back(
-        request: Request, response: Response, number: Number, if_match: IfMatch = None, reason: Reason = None
+        request: Request,
+        response: Response,
+        number: Number,
+        if_match: IfMatch = None,
+        reason: Reason = None,
+        now: Now = False,
     ) -> Outcome:
         """Puts the configuration of an entry in force again, completely or not at all. This makes a new entry.
 
         `If-Match` is as for `PUT /config`, and so is how long it stays in force. The history has no secrets: those at
         the same places count that are in force now. If there is none, or if it would be sent elsewhere than now,
         nothing changes, and the answer says which one it is.
+
+        If gateways share a store, this begins a roll-out, as `PUT /config` does.
         """
         revision = revision_of(if_match)
         document = runtime.recorder.history().content(number)
-        cause = Cause("rollback", caller_of(request).name, reason, number)
+        caller = caller_of(request)
+        cause = Cause("rollback", caller.name, reason, number)
         try:
+            if isinstance(fleet := runtime.fleet, Fleet):
+                return rolled_out(fleet, Wanted(json.dumps(document), cause, caller.address, revision, now), response)
             with keeping():
                 applied, warnings = runtime.roll_back(document, revision, cause)
         except ConfigError as error:
@@ -198,6 +225,6 @@ def router(runtime: Runtime) -> APIRouter:
 
 
 def _recorded(entry: Entry, most: int | None = None) -> Recorded:
-    same = ("number", "at", "author", "how", "reason", "node", "returns_to", "digest", "count")
+    same = ("number", "at", "author", "how", "reason", "node", "returns_to", "outcome", "digest", "count")
     changes = [RecordedChange(**vars(one)) for one in entry.changes[:most]]
     return Recorded(changes=changes, **{name: getattr(entry, name) for name in same})

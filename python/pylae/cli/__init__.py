@@ -14,6 +14,7 @@ from pylae.cli import report
 
 VERBS = (
     "admin",
+    "apply",
     "check",
     "completion",
     "demo",

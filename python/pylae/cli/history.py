@@ -74,7 +74,9 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 
 def _how(entry: Mapping[str, Any]) -> str:
-    return f"{entry['how']} to {entry['returns_to']}" if entry["returns_to"] else str(entry["how"])
+    how = f"{entry['how']} to {entry['returns_to']}" if entry["returns_to"] else str(entry["how"])
+    outcome = entry["outcome"]
+    return how if outcome in (None, "done") else f"{how}, {clean(outcome).replace('_', ' ')}"
 
 
 def _when(entry: Mapping[str, Any]) -> str:

@@ -82,7 +82,9 @@ class Remote:
     def post(
         self, path: str, body: Any = None, method: str = "POST", *, match: str | None = None, **query: str | None
     ) -> Any:
-        """Sends a request that changes something. `match` is the `If-Match`. Raises Failure."""
+        """Sends a request that changes something. `match` is the `If-Match`; bytes are sent as they are. Raises
+        Failure.
+        """
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask(method, path + (f"?{urlencode(given)}" if given else ""), body, match)
 
@@ -119,7 +121,8 @@ class Remote:
         if self._token is not None:
             fields["Authorization"] = f"Bearer {self._token}"
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), fields)
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, data, fields)
             response = connection.getresponse()
         except ssl.SSLError as error:
             raise _distrust(self.address, error) from None
@@ -218,7 +221,7 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
         403: "a token with another scope may: pylae admin token list",
     }
     hint = hints.get(response.status)
-    return Failure(said, hint, PROBLEMS if response.status == 422 else 3)
+    return Failure(said, hint, PROBLEMS if response.status == 422 else 3, status=response.status)
 
 
 def part(text: str) -> str:

@@ -19,10 +19,12 @@ PROBLEMS, USAGE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
 class Failure(click.ClickException):
     """Ends a verb at run time, with one line and a hint."""
 
-    def __init__(self, message: str, hint: str | None = None, code: int = FAILED) -> None:
+    def __init__(self, message: str, hint: str | None = None, code: int = FAILED, *, status: int | None = None) -> None:
+        """`status` is that of an answer which says it."""
         super().__init__(message)
         self.hint = hint
         self.code = code
+        self.status = status
 
 
 def unknown_verb(name: str, verbs: Sequence[str], ctx: click.Context) -> click.UsageError:

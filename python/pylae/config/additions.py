@@ -41,6 +41,16 @@ class Additions:
     def __len__(self) -> int:
         return len(self.routes) + len(self.services) + len(self.hooks) + len(self.authenticators)
 
+    @property
+    def names(self) -> list[str]:
+        """What was added, for people."""
+        return [
+            *(f"route {route.name or route.prefix or ''}".rstrip() for route, _ in self.routes),
+            *(f"service {name}" for name, _, _ in self.services),
+            *(f"hook {hook.name}" for hook, _ in self.hooks),
+            *(f"authenticator {name}" for name, _, _ in self.authenticators),
+        ]
+
     def has_service(self, name: str) -> bool:
         """Whether a service of this name was added."""
         return any(known == name for known, _, _ in self.services)

@@ -17,12 +17,13 @@ from pylae.config.added import Caller, route_of, service_of, with_breakers
 from pylae.config.additions import Additions
 from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
-from pylae.config.checks.explain import problems_of
+from pylae.config.checks.explain import in_order, problems_of
+from pylae.config.checks.local import KEYS, misplaced
 from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step
-from pylae.config.document.sources import CallSources, DocumentSources, Place, calling
+from pylae.config.document.sources import CallSources, Divided, DocumentSources, Place, Sources, calling
 from pylae.config.models.config import Config, has_authenticator, requires_users
 from pylae.config.models.hooks import HookOptions
 from pylae.config.models.service import ServiceName
@@ -57,6 +58,9 @@ class ConfigBuilder:
         """The document that the configuration was read from, if it was."""
         self.read_files: Mapping[Path, str | None] = {}
         """The files that the configuration was read from, with the hashes of their contents."""
+        self.own: ConfigBuilder | None = None
+        """What the node's own file or program has, if the rest is from a store that nodes share."""
+        self._is_bare = False
         self._named: Mapping[Path, str | None] = {}
         self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
         self._loaded: list[Hook] | None = None
@@ -98,7 +102,7 @@ class ConfigBuilder:
         try:
             other = read(path)
         finally:
-            grown = len(self._additions) != sum(map(len, before))
+            grown = len(self._given + self._added) != sum(map(len, before))
             if other is self or (other is None and grown):
                 self._given, self._added = before
         if other is self and grown:
@@ -130,6 +134,22 @@ class ConfigBuilder:
         other._calls, other.document, other.read_files = {}, document, document.files
         return other
 
+    def beneath(self, document: Document, config: Config) -> ConfigBuilder:
+        """The settings of this node, and what code added, with the rest from a document that all nodes have."""
+        own = self.own or copy.copy(self)
+        other = self._with(config.model_copy(update={key: getattr(own.written, key) for key in KEYS}))
+        other.own, other.document, other._is_bare = own, document, False
+        other._calls, other.read_files = {}, {**own.read_files, **document.files}
+        return other
+
+    def bare(self) -> ConfigBuilder:
+        """The settings of this node alone, without what code added: that is only laid over what all nodes have."""
+        own = self.own or self
+        other = self._with(own.written)
+        other.own, other.document, other._is_bare = None, own.document, True
+        other._calls, other.read_files = own._calls, own.read_files
+        return other
+
     def with_config(self, config: Config) -> ConfigBuilder:
         """The same with another configuration, which includes what code added, except for its hooks."""
         other = self._with(config)
@@ -142,7 +162,7 @@ class ConfigBuilder:
         """The same without the document that was put in the place of the program's own configuration."""
         config, calls = self._keywords
         other = self._with(config)
-        other._calls, other.document, other.read_files = calls, None, {}
+        other._calls, other.document, other.read_files, other.own = calls, None, {}, None
         return other
 
     def _with(self, written: Config) -> ConfigBuilder:
@@ -161,7 +181,12 @@ class ConfigBuilder:
 
     @property
     def _additions(self) -> Additions:
-        return self._given + self._added
+        return Additions() if self._is_bare else self._given + self._added
+
+    @property
+    def added(self) -> list[str]:
+        """What code adds, for people."""
+        return self._additions.names
 
     @property
     def origin(self) -> Path:
@@ -285,6 +310,7 @@ class ConfigBuilder:
 
     def _compiled(self, *, create: bool) -> dict[str, Any]:
         config = self.config
+        self.refuse_misplaced()
         check_config(config, self.sources, self._additions.clashes(self.written, self._sources_of(Additions())))
         if isinstance(account := privileges.account(config), Finding):
             raise ConfigError([self.problem_at(account)])
@@ -296,6 +322,12 @@ class ConfigBuilder:
         if texts.findings or texts.problems:
             raise ConfigError([*map(self.problem_at, texts.findings), *texts.problems])
         return plan
+
+    def refuse_misplaced(self) -> None:
+        """Raises ConfigError if the node has more than its own settings, and the rest is to come from a store."""
+        own = self.own or self
+        if found := list(misplaced(own.written)):
+            raise ConfigError(in_order([own.problem_at(finding) for finding in found]), own.read_files)
 
     def _calls_of(self, hooks: Sequence[Hook], config: Config) -> list[Call]:
         """Hooks as the plan has them. Raises ConfigError where they name routes that do not exist."""
@@ -363,7 +395,10 @@ class ConfigBuilder:
 
     def _sources_of(self, additions: Additions) -> CallSources:
         calls = {**self._calls, **additions.calls_over(self.written)}
-        return CallSources(calls, DocumentSources(self.document) if self.document else None)
+        document: Sources | None = DocumentSources(self.document) if self.document else None
+        if self.own is not None and document is not None:
+            document = Divided(KEYS, self.own.sources, document)
+        return CallSources(calls, document)
 
 
 def _with_auth(config: Config, *, create: bool) -> Config:
@@ -377,6 +412,6 @@ def _with_auth(config: Config, *, create: bool) -> Config:
 
 _MADE_OF = (
     *("path", "document", "read_files", "written"),
-    *("_named", "_calls", "_loaded", "_keywords", "_given", "_added", "_aside"),
+    *("_named", "_calls", "_loaded", "_keywords", "_given", "_added", "_aside", "own", "_is_bare"),
 )
 """What makes one builder the same as another."""

@@ -12,6 +12,7 @@ from pylae.fleet import head
 from pylae.fleet.figures import Figures
 from pylae.fleet.judgement import Judgement, baseline_of, judge
 from pylae.fleet.records import LEASE, NODES, ROLLOUT, Counted, NodeName, Refused, Report, Rollout, read
+from pylae.history.history import History
 from pylae.store.store import Compare, Hold, Put, Store
 
 log = logging.getLogger("pylae")
@@ -89,6 +90,8 @@ class Coordinator:
                 return
             compares.append(present.compare)
             changes.append(head.put(after.number))
+        if after.is_over:
+            changes += History(self._store).with_outcome(after.number, after.stage)
         if self._store.txn(compares, changes) is not None:
             self._led_to = after.number, after.stage
             log.info("%s", said(after))

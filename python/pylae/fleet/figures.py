@@ -38,9 +38,7 @@ class Figures:
     def __sub__(self, before: Figures) -> Figures:
         # `Counter` leaves out what is not positive.
         durations = Counter(self.durations) - Counter(before.durations)
-        return Figures(
-            max(0, self.requests - before.requests), max(0, self.errors - before.errors), dict(durations)
-        )
+        return Figures(max(0, self.requests - before.requests), max(0, self.errors - before.errors), dict(durations))
 
     @property
     def error_rate(self) -> float:
@@ -127,8 +125,13 @@ class Meter:
             self._cursors = found["cursors"]
         else:
             self._cursors = None
+        counted = self.counted()
+        return Figures(counted.requests, counted.errors, dict(self._durations))
+
+    def counted(self) -> Figures:
+        """Returns the figures since the start, without durations. Raises EngineError."""
         by_class = self._engine.stats()["totals"]["by_class"]
-        return Figures(sum(by_class[1:]), by_class[4], dict(self._durations))
+        return Figures(sum(by_class[1:]), by_class[4])
 
     def lately(self, window: float) -> Figures:
         """Returns the figures of the last `window` seconds, by the exchanges that are still kept. Raises EngineError.

@@ -1,4 +1,4 @@
-"""Keeps a node in touch with the store: it lives, reports, learns what it should have, and coordinates if nobody does."""
+"""Keeps a node in touch with the store: it lives, reports, learns what it should have, and coordinates if need be."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ BUSY = 1.0
 """Seconds between two reports during a roll-out."""
 IDLE = 5.0
 """Seconds between two reports otherwise, if there is nothing new."""
+REREAD = 5.0
+"""Seconds after which the head is read again, even if there was no event."""
 _ALIVE = 3.0
 """Seconds between two signs of life."""
 
@@ -31,6 +33,25 @@ class Self:
     name: NodeName
     release: str
     started: datetime
+
+    def report(self, member: Member, present: Present | None, additions: tuple[str, ...]) -> Report:
+        """Returns what it reports, without figures."""
+        target = member.in_force
+        if present is not None:
+            rollout, head = present.rollout, present.head.number
+            target = rollout.target_of(self.name.id, head) if rollout else head
+        return Report(
+            id=self.name.id,
+            name=self.name.name,
+            release=self.release,
+            started=self.started,
+            in_force=member.in_force,
+            target=target,
+            checked=member.checked,
+            failed=member.failed,
+            before=member.before.as_dict() if member.before else {},
+            additions=additions,
+        )
 
 
 class Follower:
@@ -52,13 +73,21 @@ class Follower:
         self._began = clock()
         self._alive = self._reported = -LEASE * 1.0
         self._told: Report | None = None
+        self._present: Present | None = None
+        self._read_at = -REREAD
         self._coordinator: Coordinator | None = None
 
-    def step(self) -> Present:
-        """Does what is due, except for what the member has to do. Returns what the store has. Raises StoreError."""
-        found = present(self._store)
-        is_busy = found.rollout is not None and not found.rollout.is_over
+    def step(self, *, refresh: bool = True) -> Present:
+        """Does what is due, except for what the member has to do. Returns what the store has. Raises StoreError.
+
+        Without `refresh` nothing has changed, as far as a watch tells, and it is not read again each time.
+        """
         now = self._clock()
+        found = self._present
+        if found is None or refresh or found.is_running or now - self._read_at >= REREAD:
+            found = self._present = present(self._store)
+            self._read_at = now
+        is_busy = found.is_running
         if now - self._alive >= _ALIVE:
             self._live()
             self._alive = now
@@ -74,20 +103,7 @@ class Follower:
             self._coordinator = None
 
     def _report(self, found: Present, now: float, is_busy: bool) -> None:
-        member = self._member
-        rollout, head = found.rollout, found.head.number
-        report = Report(
-            id=self._me.name.id,
-            name=self._me.name.name,
-            release=self._me.release,
-            started=self._me.started,
-            in_force=member.in_force,
-            target=rollout.target_of(self._me.name.id, head) if rollout else head,
-            checked=member.checked,
-            failed=member.failed,
-            before=member.before.as_dict() if member.before else {},
-            additions=self._additions(),
-        )
+        report = self._me.report(self._member, found, self._additions())
         if report == self._told and now - self._reported < (BUSY if is_busy else IDLE):
             return
         full = report.model_copy(update={"age": self._clock() - self._began, **self._figures(is_busy).as_dict()})

@@ -72,7 +72,7 @@ def judge(seen: Figures, baseline: Baseline, bounds: Bounds, *, final: bool) -> 
     if not final:
         return None
     if seen.requests < bounds.min_requests:
-        text = f"unobserved: only {seen.requests} requests within {bounds.observe:g} s, {bounds.min_requests} are needed"
+        text = f"unobserved: {seen.requests} requests within {bounds.observe:g} s, {bounds.min_requests} are needed"
         return Judgement("unobserved", text)
     return Judgement("good", _errors(seen, baseline))
 

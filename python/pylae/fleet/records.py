@@ -188,9 +188,10 @@ def read(kind: type[R], key: str, value: bytes) -> R:
         if isinstance(found, Report):
             _ = found.figures, found.figures_before
     except (ValidationError, ValueError, RecursionError) as error:
-        wrong = error.errors(include_input=False)[0] if isinstance(error, ValidationError) else {}
-        place = ".".join(map(str, wrong.get("loc", ())))
-        why = f"{place}: {wrong.get('msg')}" if wrong else str(error)
+        why = str(error)
+        if isinstance(error, ValidationError):
+            wrong = error.errors(include_input=False)[0]
+            why = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
         raise StoreError(
             f"{key} in the store is not what this version of Pylae writes there: {why}",
             "is a later version of Pylae among the nodes? use the same on all of them",
@@ -205,4 +206,3 @@ def told(error: Exception) -> tuple[str, ...]:
     if len(found) > MOST_PROBLEMS:
         found[MOST_PROBLEMS - 1 :] = [f"and {len(found) - MOST_PROBLEMS + 1} more problems"]
     return tuple(found) or ("refused without a reason",)
-

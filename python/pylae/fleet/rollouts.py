@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pylae.errors import ConflictError
 from pylae.fleet import head
 from pylae.fleet.head import Head
 from pylae.fleet.records import ROLLOUT, Rollout, read
+from pylae.history.history import History
 from pylae.store.store import Compare, Put, Store
 
 
@@ -20,9 +20,14 @@ class Present:
     revision: int
     head: Head
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a roll-out is going on."""
+        return self.rollout is not None and not self.rollout.is_over
+
     def refuse_second(self) -> None:
         """Raises ConflictError if a roll-out is going on."""
-        if self.rollout is not None and not self.rollout.is_over:
+        if self.rollout is not None and self.is_running:
             by = f"{self.rollout.author} has begun it at {self.rollout.started:%H:%M:%S} UTC"
             raise ConflictError(
                 f"configuration {self.rollout.number} is being rolled out; {by}. "
@@ -40,16 +45,12 @@ def present(store: Store) -> Present:
     return Present(read(Rollout, ROLLOUT, found.value), found.revision, now)
 
 
-def begin(store: Store, before: Present, rollout: Rollout, changes: Sequence[Put], compares: Sequence[Compare]) -> None:
-    """Begins a roll-out, together with `changes` of the history, all or nothing, if nothing has changed since `before`.
-
-    Raises ConflictError or StoreError.
+def begun(before: Present, rollout: Rollout) -> tuple[list[Put], list[Compare]]:
+    """Returns what begins a roll-out, in the transaction that adds its configuration to the history, and on which
+    conditions. Raises ConflictError if another one is going on.
     """
     before.refuse_second()
-    conditions = [Compare(ROLLOUT, before.revision), before.head.compare, *compares]
-    if store.txn(conditions, [*changes, Put(ROLLOUT, rollout.encoded())]) is None:
-        present(store).refuse_second()
-        raise ConflictError("somebody else has changed the configuration of the fleet meanwhile; look at it, and try again")
+    return [Put(ROLLOUT, rollout.encoded())], [Compare(ROLLOUT, before.revision), before.head.compare]
 
 
 def cancel(store: Store, who: str) -> Rollout:
@@ -62,5 +63,6 @@ def cancel(store: Store, who: str) -> Rollout:
         if found.rollout is None or found.rollout.is_over:
             raise ConflictError("no configuration is being rolled out")
         after = found.rollout.over("cancelled", f"{who} has cancelled it")
-        if store.txn([Compare(ROLLOUT, found.revision)], [Put(ROLLOUT, after.encoded())]) is not None:
+        changes = [Put(ROLLOUT, after.encoded()), *History(store).with_outcome(after.number, after.stage)]
+        if store.txn([Compare(ROLLOUT, found.revision)], changes) is not None:
             return after

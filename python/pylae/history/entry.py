@@ -86,6 +86,8 @@ class Entry(_Recorded):
     """The node that accepted it, if gateways share the store."""
     returns_to: Annotated[int, Field(ge=1, lt=10**10)] | None = None
     """The number of the entry that a rollback returned to."""
+    outcome: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")] | None = None
+    """How its roll-out to other gateways has ended: done, refused, taken_back or cancelled."""
     changes: Annotated[tuple[Change, ...], Field(max_length=MOST_CHANGES)] = ()
     """What differs from the entry before, or the first of it."""
     count: Annotated[int, Field(ge=0)] | None = None

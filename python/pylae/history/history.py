@@ -141,6 +141,7 @@ class History:
         node: str | None = None,
         entry_id: str | None = None,
         expected: int | None = None,
+        before: int | None = None,
         compares: Sequence[Compare] = (),
         operations: Sequence[Operation] = (),
     ) -> Entry:
@@ -156,6 +157,7 @@ class History:
             node: The node that has accepted it.
             entry_id: What tells the entry apart from all others; made up, if it is not given.
             expected: The number that the latest entry has to have.
+            before: The number of the entry that it is compared with; the latest, if it is not given.
             compares: What else has to hold.
             operations: What else is changed in the same transaction.
         """
@@ -170,7 +172,7 @@ class History:
             if expected is not None and number != expected:
                 raise ConflictError(f"entry {number} is the latest one by now, not {expected}")
             if number not in compared:
-                compared[number] = self._compared(number, content.digest, document)
+                compared[number] = self._compared(number if before is None else before, content.digest, document)
             changes, count = compared[number]
             entry = Entry(
                 number=number + 1,
@@ -250,6 +252,19 @@ class History:
     def latest_ids(self) -> set[str]:
         """Returns the ids of the latest entries, a page of them."""
         return {one.id for one in self.entries(limit=MOST_PAGE) if isinstance(one, Entry)}
+
+    def with_outcome(self, number: int, outcome: str) -> list[Put]:
+        """Returns what notes in an entry how its roll-out has ended, for a transaction; nothing if it is not kept.
+
+        Raises StoreUnavailableError.
+        """
+        try:
+            entry = self.entry(number)
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            return []
+        return [Put(_entry_key(number), entry.model_copy(update={"outcome": outcome}).model_dump_json().encode())]
 
     def tidy(self, keep: int, named: Collection[int] = (), since: int = 0) -> None:
         """Removes all but the latest entries, and documents that no entry has. Killed in between, it leaves the rest.

@@ -34,6 +34,15 @@ class Override:
         self.in_force = False
         """True while an applied document is in force instead of the file."""
 
+    @property
+    def revision(self) -> str | None:
+        """The name of the configuration in force, if it has one besides that of this run of the gateway."""
+        return None
+
+    def placed(self, source: ConfigBuilder) -> ConfigBuilder:
+        """What is put in force when a program wants `source`. Raises ConfigError."""
+        return source
+
     def _files_of(self, builder: ConfigBuilder) -> Mapping[Path, str | None]:
         """The files that a configuration is written in, with the hashes of their contents."""
         files = {path: builder.read_files[path] for path in builder.written_in if path in builder.read_files}

@@ -71,6 +71,16 @@ class AdminApi(Attendant, Protocol):
         """Takes over the settings of a new configuration, and its token."""
 
 
+class Fleet(Protocol):
+    """What follows a shared store (`pylae.fleet.fleet`)."""
+
+    def metrics(self) -> str:
+        """Its figures as a page for Prometheus (text format 0.0.4)."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+
 class Runtime:
     """One run of a gateway. It serves what `builder` has built, and can be started once."""
 
@@ -113,10 +123,12 @@ class Runtime:
         )
         """Where instances come from."""
         self._start, self._count = secrets.token_hex(4), 0
-        self.override = Override(builder, self.folder, self.origin)
-        """What was applied over the admin API."""
         self.kept = Kept(builder.config.store, self.folder, self.origin.parent)
-        """The store. Only what a person asks for opens it."""
+        """The store. A file of SQLite is opened only for what a person asks."""
+        self.override = self._override(builder)
+        """What was applied over the admin API, or what a shared store has."""
+        self.fleet: Fleet | None = None
+        """What follows a shared store."""
         self.recorder = Recorder(self.kept, self.folder)
         """What writes the history."""
         self.access = Access.of(
@@ -145,7 +157,14 @@ class Runtime:
     @property
     def revision(self) -> str:
         """The name of the configuration in force. Each configuration that is put in force has another one."""
-        return f"{self._start}-{self._count}"
+        return self.override.revision or f"{self._start}-{self._count}"
+
+    def _override(self, builder: ConfigBuilder) -> Override:
+        if not self.kept.shared:
+            return Override(builder, self.folder, self.origin)
+        from pylae.fleet.shared import Shared
+
+        return Shared(builder, self.folder, self.origin, self.kept, self._read)
 
     def start(self) -> list[str]:
         """Starts the engine and returns the addresses of the listeners. Raises ConfigError or EngineError."""
@@ -255,9 +274,9 @@ class Runtime:
 
         All or nothing. What is in force then is recorded with its `cause`. Raises ConfigError, EngineError or OSError.
         """
-        source = other or self.builder
         with self.changing:
             with self._refusals():
+                source = self.override.placed(other or self.builder)
                 self._refuse_other_account(source, partial=keep)
                 plan = source.plan(create=True)
                 warnings = source.check(plan)
@@ -265,7 +284,7 @@ class Runtime:
                 log.warning("%s", warning)
             self._put(source, plan, keep=keep)
             if other is not None:
-                self.builder.become(other)
+                self.builder.become(source)
             self.recorder.record(self.builder, cause)
         self._tell_how_to_sign()
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
@@ -355,6 +374,9 @@ class Runtime:
 
     def reload(self, cause: Cause = _RELOAD) -> None:
         """Reads the file again and puts it in force. Raises as `apply` does, and EngineError if there is no file."""
+        if self.kept.shared:
+            self.read_again(cause)
+            return
         if self.builder.path is None:
             raise EngineError("the gateway was not read from a file")
         # What was read first is not put in force last.
@@ -365,7 +387,7 @@ class Runtime:
 
     def read_file(self, cause: Cause = _RELOAD) -> None:
         """Puts in force what the files hold now. Raises as `apply` does."""
-        if self.builder.path is not None:
+        if self.builder.path is not None or self.kept.shared:
             self.reload(cause)
         elif self.builder.document is None:
             # Built by a program: only the files that it names can have changed.
@@ -409,7 +431,7 @@ class Runtime:
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
-        others = (self.recorder, self.access, self.switches, self.registry)
+        others = (self.recorder, self.access, self.switches, self.registry, *([self.fleet] if self.fleet else ()))
         return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}"
 
     def health(self) -> Health:
@@ -435,6 +457,8 @@ class Runtime:
 
     def _stop_surroundings(self) -> None:
         self._stopping = True
+        if self.fleet is not None:
+            self.fleet.stop()
         for attendant in self.attendants:
             attendant.stop()
         self.registry.stop()

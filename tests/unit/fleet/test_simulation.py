@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pylae.fleet.figures import Figures
 from pylae.fleet.follower import Follower, Self
 from pylae.fleet.member import Member
 from pylae.fleet.records import NODES, ROLLOUT, NodeName, Rollout, read
-from pylae.fleet.rollouts import begin, cancel, present
+from pylae.fleet.rollouts import begun, cancel, present
 from support.memory_store import Data, MemoryStore
 
 SEEDS = range(100)
@@ -68,6 +69,8 @@ class Node:
         return Figures(1000, 0)
 
     def check(self, number: int) -> None:
+        # To know what it is, the store is asked.
+        self.store.get(head.KEY)
         if number in self.world.refused:
             raise ConfigError([Problem(None, None, None, "routes", "is not possible")])
 
@@ -120,7 +123,9 @@ class Fleet:
                 number=number, previous=before.head.number, author="somebody", started=datetime.now(UTC),
                 observe=5.0, max_errors=0.01, min_requests=100, now=now,
             )  # fmt: skip
-            begin(self.person, before, rollout, [], [])
+            changes, compares = begun(before, rollout)
+            if self.person.txn(compares, changes) is None:
+                return
         except ConflictError:
             return
         except StoreError:
@@ -146,6 +151,13 @@ class Fleet:
         """The latest roll-out, whether the store answers or not."""
         found = self.data.pairs.get(ROLLOUT)
         return read(Rollout, ROLLOUT, found.value) if found else None
+
+    @property
+    def latest(self) -> Rollout:
+        """The latest roll-out, which there is."""
+        found = self.rollout()
+        assert found is not None
+        return found
 
     @property
     def head(self) -> int:
@@ -213,10 +225,8 @@ def simulate(seed: int) -> None:
         elif event < 0.40:
             fleet.world.fault = chance.choice(["before", "after"])
         elif event < 0.42:
-            try:
+            with contextlib.suppress(ConflictError, StoreError):
                 cancel(fleet.person, "somebody")
-            except (ConflictError, StoreError):
-                pass
         elif event < 0.44:
             # Away for longer than leases last.
             fleet.world.now += 30
@@ -244,7 +254,8 @@ def test_a_good_one_is_first_on_one_node_and_then_on_all() -> None:
         having.append(sum(node.in_force == 1 for node in fleet.nodes.values()))
     assert having == sorted(having) and having[-1] == 3
     assert having.count(1) >= 5
-    assert (rollout := fleet.rollout()) is not None and rollout.stage == "done"
+    rollout = fleet.latest
+    assert rollout.stage == "done"
     assert not rollout.unobserved and rollout.seen is not None and rollout.seen.errors == 0
 
 
@@ -275,7 +286,8 @@ def test_a_refused_one_is_in_force_nowhere() -> None:
     fleet = Fleet(4)
     fleet.apply(refused=True)
     fleet.settle()
-    assert (rollout := fleet.rollout()) is not None and rollout.stage == "refused"
+    rollout = fleet.latest
+    assert rollout.stage == "refused"
     assert rollout.problems == ("routes: is not possible",) and not any(node.had for node in fleet.nodes.values())
 
 
@@ -288,7 +300,7 @@ def test_the_first_node_that_goes_takes_it_back() -> None:
     first = next(number for number, node in fleet.nodes.items() if node.id == rollout.first.id)
     del fleet.nodes[first]
     fleet.settle()
-    assert (rollout := fleet.rollout()) is not None and rollout.stage == "taken_back"
+    assert fleet.latest.stage == "taken_back"
 
 
 def test_frozen_without_the_store_and_observed_anew_with_it() -> None:
@@ -303,9 +315,9 @@ def test_frozen_without_the_store_and_observed_anew_with_it() -> None:
     assert [node.in_force for node in fleet.nodes.values()] == before
     fleet.data.away = False
     fleet.pass_time()
-    assert (rollout := fleet.rollout()) is not None and rollout.stage == "observing"
+    assert fleet.latest.stage == "observing"
     fleet.settle()
-    assert (rollout := fleet.rollout()) is not None and rollout.stage == "done"
+    assert fleet.latest.stage == "done"
 
 
 def test_reports_are_bounded_and_leave_with_their_nodes() -> None:

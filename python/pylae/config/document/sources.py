@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -61,7 +61,7 @@ class CallSources:
     """
 
     calls: Mapping[tuple[Step, ...], tuple[str, int]]
-    document: DocumentSources | None = None
+    document: Sources | None = None
 
     def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
         for end in range(len(path), -1, -1):
@@ -70,6 +70,18 @@ class CallSources:
         if self.document is not None:
             return self.document.locate(path, key=key)
         return Place(None, None, None, tuple(path))
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Places of settings of which those with some keys were written elsewhere than the rest."""
+
+    keys: Collection[str]
+    elsewhere: Sources
+    rest: Sources
+
+    def locate(self, path: Sequence[Step], *, key: bool = False) -> Place:
+        return (self.elsewhere if path and path[0] in self.keys else self.rest).locate(path, key=key)
 
 
 @dataclass(frozen=True)

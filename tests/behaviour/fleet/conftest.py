@@ -1,0 +1,38 @@
+"""Fleets whose store is in etcd or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.fleet import Shop, shop
+from support.stores import Engine, Etcd, Postgresql, engine_of
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    with Postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Etcd]:
+    with Etcd() as server:
+        yield server
+
+
+@pytest.fixture(params=["etcd", pytest.param("postgresql", marks=pytest.mark.long)])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """A store with a schema."""
+    found = engine_of(request.param, request, tmp_path)
+    with found.connect() as store:
+        store.migrate()
+    return found
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Shop]:
+    with shop() as running:
+        yield running
