@@ -125,13 +125,13 @@ def router(runtime: Runtime) -> APIRouter:
 
     @topic.get("/fleet", responses=refusals(alone))
     @needs(READ)
-    def fleet() -> FleetState:
+    def get_fleet() -> FleetState:
         """Lists the nodes that follow the same store, what they have in force, and why not what they should have."""
         return _state(_fleet_of(runtime))
 
     @topic.get("/rollout", responses=refusals(unknown))
     @needs(READ)
-    def rollout() -> RolloutState:
+    def get_rollout() -> RolloutState:
         """Shows the latest roll-out: how far it is, or how it ended."""
         latest = _fleet_of(runtime).rollout()
         if latest is None:

@@ -67,7 +67,7 @@ def test_version(pylae) -> None:
     [
         ("chekc", "did you mean 'check'?"),
         ("route", "did you mean 'routes'?"),
-        ("zzz", "the commands are check, completion, demo,"),
+        ("zzz", "the commands are admin, apply, check,"),
     ],
 )
 def test_an_unknown_verb_names_the_nearest(pylae, typed: str, answer: str) -> None:

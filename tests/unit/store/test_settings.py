@@ -75,7 +75,7 @@ def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> 
 
 def test_a_file_that_is_not_there_is_found(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
-    file.write_text("store:\n  url: etcd+tls://a\n  tls: {ca: ca.pem}\nroutes: []\n")
+    file.write_text("store:\n  url: etcd+tls://a\n  tls: {ca: ca.pem}\n")
     with pytest.raises(ConfigError) as caught:
         Gateway.from_file(file).check()
     (problem,) = caught.value.problems
