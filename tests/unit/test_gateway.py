@@ -53,7 +53,7 @@ class Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
-    def start(self, bound: Callable[[], object], _joined: object) -> list[str]:
+    def start(self, bound: Callable[[], object], _joined: object, _maintenance: object) -> list[str]:
         bound()
         self.started.set()
         return ["127.0.0.1:1"]

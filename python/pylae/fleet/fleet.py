@@ -18,6 +18,7 @@ from pylae.fleet import rollouts
 from pylae.fleet.figures import Figures, Meter
 from pylae.fleet.follower import Follower, Self
 from pylae.fleet.member import Member
+from pylae.fleet.metrics import Gauges
 from pylae.fleet.records import MOST_ADDITIONS, MOST_TEXT, NODES, ROLLOUTS, NodeName, Report, Rollout, read
 from pylae.fleet.rollouts import Present
 from pylae.fleet.shared import Shared
@@ -291,16 +292,9 @@ class Fleet:
                     log.warning("a node of the fleet is not shown: %s", error)
         return sorted(found, key=lambda one: (one.name, one.id))
 
-    def metrics(self) -> str:
-        """Its figures as a page for Prometheus (text format 0.0.4)."""
-        rows = (
-            ("pylae_fleet_store_available", "1 while the store that nodes share answers.", self._seen.problem is None),
-            ("pylae_fleet_configuration", "Number of the configuration in force, 0 for none.", self.member.in_force),
-            ("pylae_fleet_target", "Number of the configuration that this node should have.", self.member.target),
-        )
-        return "".join(
-            f"# HELP {name} {what}\n# TYPE {name} gauge\n{name} {int(value)}\n" for name, what, value in rows
-        )
+    def gauges(self) -> Gauges:
+        """Returns what the metrics say of this node."""
+        return Gauges(self._seen.problem is None, self.member.in_force, self.member.target)
 
 
 class _Steady:

@@ -24,6 +24,8 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.config import has_authenticator, requires_users
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
+from pylae.fleet.metrics import Gauges
+from pylae.fleet.metrics import page as fleet_page
 from pylae.history.entry import Cause
 from pylae.maintenance.switch import shown
 from pylae.maintenance.switches import Switches
@@ -74,8 +76,8 @@ class AdminApi(Attendant, Protocol):
 class Fleet(Protocol):
     """What follows a shared store (`pylae.fleet.fleet`)."""
 
-    def metrics(self) -> str:
-        """Its figures as a page for Prometheus (text format 0.0.4)."""
+    def gauges(self) -> Gauges:
+        """What the metrics say of this node."""
 
     def stop(self) -> None:
         """Ends it."""
@@ -431,8 +433,9 @@ class Runtime:
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
-        others = (self.recorder, self.access, self.switches, self.registry, *([self.fleet] if self.fleet else ()))
-        return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}"
+        fleet = fleet_page(self.fleet.gauges() if self.fleet else None)
+        others = (self.recorder, self.access, self.switches, self.registry)
+        return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}{fleet}"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""
