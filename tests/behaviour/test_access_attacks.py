@@ -247,6 +247,16 @@ def test_a_configuration_does_not_give_its_author_the_token_for_everything(admin
             without = {name: value for name, value in document.items() if name != "admin"}
             assert http.put("/config", json=without, headers={"If-Match": "*"}).status_code == 403
             assert http.put("/config", json=document, headers={"If-Match": "*"}).status_code == 200
+            # Nor does an entry of the history, in which someone else had changed it.
+            hosts = {"address": "127.0.0.1:0", "hosts": ["gate.test"]}
+            for changed in (hosts, document["admin"]):
+                put = api.http.put("/config", json={**document, "admin": changed}, headers={"If-Match": "*"})
+                assert put.status_code == 200, put.text
+            entries = api.get("/history")["entries"]
+            changed_at = next(one["number"] for one in entries[1:] if "admin" in str(one["changes"]))
+            rollback = f"/history/{changed_at}/rollback"
+            assert http.post(rollback, headers={"If-Match": "*"}).status_code == 403
+            assert api.http.post(rollback, headers={"If-Match": "*"}).status_code == 200
         with client(api, "a-token-of-my-own") as http:
             assert http.get("/status").status_code == 401
         assert api.http.put("/config", json={**document, "admin": own}, headers={"If-Match": "*"}).status_code == 200

@@ -59,8 +59,8 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Bodies with which a request succeeds. The others need none."""
 
-NOT_HERE = {("get", "/nodes")}
-"""What only a node of a cluster has: 404 for those who may ask."""
+NOT_HERE = {("get", "/nodes"), ("get", "/fleet"), ("get", "/rollout"), ("post", "/rollout/cancel")}
+"""What only gateways that share something have: 404 for those who may ask."""
 NO_LINES = {("post", "/config/validate"), ("post", "/config/diff"), ("post", "/limits/look")}
 """What changes nothing, though it is sent with POST."""
 BEATS = {("put", "/services/{service}/instances/{instance}/heartbeat")}
