@@ -224,6 +224,11 @@ class Gateway:
 
     def _attend(self, runtime: Runtime, addresses: Sequence[str]) -> None:
         """Starts what serves the admin API of a gateway that runs, and says where it listens."""
+        # First, so that nothing is applied to this node alone.
+        if runtime.kept.shared:
+            from pylae.fleet import fleet
+
+            runtime.fleet = fleet.start(runtime)
         if self.local_socket:
             from pylae.admin import local
 
@@ -231,10 +236,6 @@ class Gateway:
                 runtime.attend(socket)
         schemes = ("https" if listener.tls else "http" for listener in self.config.listeners)
         log.info("listening on %s", ", ".join(map("://".join, zip(schemes, addresses, strict=True))))
-        if runtime.kept.shared:
-            from pylae.fleet import fleet
-
-            runtime.fleet = fleet.start(runtime)
         if self.config.admin is not False:
             from pylae.admin import server
 

@@ -90,6 +90,7 @@ class Seen(NamedTuple):
 
     node: int
     at: float
+    """Seconds since the Unix epoch."""
     status: int
     mark: str | None
 
@@ -113,7 +114,7 @@ class Visitors:
                 while not self._ended.is_set():
                     client.send(b"GET /x HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
                     answer = client.read_answer()
-                    self.seen.append(Seen(number, time.monotonic(), answer.status, answer.one(MARK)))
+                    self.seen.append(Seen(number, time.time(), answer.status, answer.one(MARK)))
         except (OSError, AssertionError) as error:
             if not self._ended.is_set():
                 self.failures.append(f"node {number}: {error!r}")

@@ -155,10 +155,12 @@ def _fleet_of(runtime: Runtime) -> Fleet:
 
 def _state(fleet: Fleet) -> FleetState:
     present, problem = fleet.seen.present, fleet.seen.problem
-    try:
-        nodes = fleet.nodes()
-    except StoreError as error:
-        nodes, problem = [], problem or str(error)
+    nodes: list[Report] = []
+    if problem is None:
+        try:
+            nodes = fleet.nodes()
+        except StoreError as error:
+            problem = str(error)
     rollout = present.rollout if present else None
     shown = [_node(one, this=one.id == fleet.me.id) for one in nodes if one.id != fleet.me.id]
     shown.append(_node(fleet.report(), this=True))

@@ -84,7 +84,7 @@ def router(runtime: Runtime) -> APIRouter:
             revision=runtime.revision,
             applied=stats["applied"],
             source=str(runtime.origin),
-            overridden=runtime.override.in_force,
+            overridden=runtime.override.in_force and not runtime.kept.shared,
             listeners=runtime.engine.addresses(),
             totals=stats["totals"],
             cluster=_cluster(stats["store"]),

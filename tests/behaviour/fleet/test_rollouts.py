@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from support.fleet import Shop, Visitors, fleet, place_of_first
@@ -11,17 +12,22 @@ from support.stores import Engine
 def test_a_good_one_gets_to_all_and_a_bad_one_is_taken_back(engine: Engine, services: Shop, tmp_path: Path) -> None:
     with fleet(engine, tmp_path, 3) as nodes:
         assert [node.me["in_force"] for node in nodes] == [0, 0, 0]
-        first = nodes[0].apply(services.config("one"), "--wait", "--reason", "the first one")
-        assert first.exit_code == 0, first.output
-        assert "is for all nodes: unobserved: 0 requests within 2 s" in first.output
-        assert "3 of 3 nodes have it" in first.output
+        empty = nodes[0].apply(services.config("one"), "--wait", "--reason", "the first one")
+        assert empty.exit_code == 0, empty.output
+        assert "is for all nodes: unobserved: 0 requests within 2 s" in empty.output
+        assert "3 of 3 nodes have it" in empty.output
         with Visitors(nodes) as visitors:
             visitors.goes_on()
             good = nodes[1].apply(services.config("two"), "--wait")
             assert good.exit_code == 0, good.output
             assert "0.0% of" in good.output and "unobserved" not in good.output
-            assert place_of_first(nodes, nodes[0].rollout) in range(3)
+            first = place_of_first(nodes, nodes[0].rollout)
+            ended = datetime.fromisoformat(nodes[0].rollout["ended"]).timestamp()
             visitors.goes_on()
+            others = [visitors.of(number) for number in range(3) if number != first]
+            late = [next(one.at for one in seen if one.mark == "two") - ended for seen in others]
+            print(f"the others had it {late[0]:.2f} s and {late[1]:.2f} s after the last observation")
+            assert max(late) < 15
             bad = nodes[2].apply(services.config("three", failing=10, observe="30s"), "--wait")
             assert bad.exit_code == 1, bad.output
             assert "was taken back" in bad.output and "answers were 5xx" in bad.output

@@ -42,6 +42,10 @@ def completed(given: Any) -> dict[str, Any]:
             given = {"routes": [{"prefix": "/", "service": "one", **given}]}
         else:
             given = {"services": {name: {"instances": each or ["http://a"]} for name, each in given.items()}}
+    store = given.get("store")
+    if "://" in str(store.get("url") if isinstance(store, dict) else store):
+        # The file of a node of a fleet has nothing else.
+        return dict(given)
     routes = given.get("routes", ())
     auth = {"auth": {"jwt": {"secret": "x" * 40}}} if routes else {}
     services = {route["service"]: {"instances": ["http://127.0.0.1:9001"]} for route in routes if "service" in route}
