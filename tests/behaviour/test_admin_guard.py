@@ -257,7 +257,9 @@ def test_bodies_are_bounded(admin: Start, echo: EchoInstance, monkeypatch: pytes
     with admin(all=echo) as api:
         assert api.http.post("/config/validate", content=b"#" * 1000).status_code == 200
         assert api.http.post("/config/validate", content=b"#" * 1001).status_code == 413
-        assert api.http.post("/limits/look", content=(b"#" * 600 for _ in range(2))).status_code == 413
+        fields = {"Content-Type": "application/json"}
+        answer = api.http.post("/limits/look", content=(b"#" * 600 for _ in range(2)), headers=fields)
+        assert answer.status_code == 413
 
 
 def test_an_address_in_use_is_an_error_where_it_was_configured(

@@ -8,8 +8,11 @@ from typing import Any
 import h11  # uvicorn brings it, and is made of it
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pylae.admin import bounds
+from pylae.admin import bounds, problems
+from pylae.admin.guard import ALWAYS
 from pylae.engine import Ends
+
+_INVALID = "this is not a valid HTTP/1.1 request; it needs exactly one `Host`, and a head of at most 64 KB"
 
 
 class Connection(H11Protocol):
@@ -39,6 +42,17 @@ class Connection(H11Protocol):
         """Called when data arrives."""
         super().data_received(data)
         self._watch()
+
+    def send_400_response(self, _msg: str) -> None:
+        """Refuses what is no request, as everything else is refused."""
+        body = problems.body(400, _INVALID)
+        fields = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        start = h11.Response(
+            status_code=400, headers=[*fields, *ALWAYS, (b"connection", b"close")], reason=b"Bad Request"
+        )
+        for event in (start, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Called when a request has been answered."""

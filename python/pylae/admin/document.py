@@ -24,13 +24,20 @@ _ALWAYS = {
     503: "The gateway stops, or Python does not answer; `code` says the latter.",
 }
 _PROTECTED = {401: "The token is missing or wrong."}
-_WITH_BODY = {413: f"The body is larger than {MOST_BODY // 2**20} MB."}
-_CHECKED = {422: "A parameter or the body does not have the form that is described here. `problems` has all flaws."}
+_WITH_BODY = {
+    413: f"The body is larger than {MOST_BODY // 2**20} MB.",
+    415: "The body is compressed, or is no JSON by its `Content-Type` where JSON is needed.",
+}
+_CHECKED = {
+    422: "A parameter or the body does not have the form that is described here, or there is no such parameter. "
+    "`problems` has the flaws."
+}
 _NAMES = {
     400: "BadRequest",
     401: "Unauthorized",
     403: "Forbidden",
     413: "ContentTooLarge",
+    415: "UnsupportedMediaType",
     422: "UnprocessableContent",
     500: "InternalServerError",
     503: "ServiceUnavailable",
@@ -90,13 +97,11 @@ def _describe(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
     found = _SENTENCE.match(operation["description"])
     operation["summary"] = " ".join(found[0].split()) if found else operation["operationId"]
     answers = operation["responses"]
-    always = {**_ALWAYS, **(_PROTECTED if operation["security"] else {})}
+    always = {**_ALWAYS, **(_PROTECTED | _CHECKED if operation["security"] else {})}
     if "requestBody" in operation:
         always |= _WITH_BODY
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
-        if "requestBody" in operation or not all(_takes_all(one) for one in operation["parameters"]):
-            always |= _CHECKED
     for status in always:
         if (own := answers.get(str(status))) is None:
             answers[str(status)] = {"$ref": f"#/components/responses/{_NAMES[status]}"}
@@ -106,13 +111,6 @@ def _describe(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
         if answer.get("description") == _NAMELESS:
             answer["description"] = _said(answer, schemas) or "Done."
     operation["responses"] = {status: answers[status] for status in sorted(answers)}
-
-
-def _takes_all(parameter: Mapping[str, Any]) -> bool:
-    """Whether a parameter is a part of a path that may be any text."""
-    schema: Mapping[str, Any] = parameter["schema"]
-    free = schema.get("type") == "string" and schema.keys() <= {"type", "title", "description", "examples"}
-    return bool(parameter["in"] == "path" and free)
 
 
 def _said(answer: Mapping[str, Any], schemas: Mapping[str, Any]) -> str | None:

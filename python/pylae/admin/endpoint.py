@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from pylae.access.scopes import CONFIGURE, OPERATE, READ, REGISTER, registering
 from pylae.admin.audited import Call
 from pylae.admin.caller import Caller, caller_in
+from pylae.admin.form import malformed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,7 +123,8 @@ class Endpoint(APIRoute):
     def _refusal(self, scope: Scope, caller: Caller) -> HTTPException | None:
         needed = self.scope_of(scope)
         if caller.bearer.scopes.allow(needed):
-            return None
+            parameters = {field.alias for field in self.dependant.query_params}
+            return malformed(scope, parameters, json=self.body_field is not None)
         return HTTPException(403, f"this needs the scope `{needed}`, which the token {caller.name} has not")
 
 

@@ -37,6 +37,7 @@ _PROBES = ("/live", "/ready")
 """Paths that only report a status and need no token."""
 MOST_BODY = 32 * 1024 * 1024
 """Largest body of a request, in bytes: that of a configuration file."""
+TOO_LARGE = f"the body is too large; at most {MOST_BODY // 2**20} MB are allowed"
 _QUIET = 10.0
 """Seconds between two log records about tokens that are refused for the same reason."""
 _MOST_REASONS = 64
@@ -47,7 +48,7 @@ _CHALLENGES = (
     (b"www-authenticate", b'Bearer realm="pylae admin"'),
     (b"www-authenticate", b'Basic realm="pylae admin", charset="UTF-8"'),
 )
-_ALWAYS = (
+ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -200,7 +201,7 @@ def _credential(fields: list[tuple[bytes, bytes]]) -> bytes | None:
 async def _refuse(send: Send, refused: Refused) -> None:
     body = problems.body(refused.status, refused.detail)
     fields = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    fields += [*_ALWAYS, *(_CHALLENGES if refused.status == 401 else ())]
+    fields += [*ALWAYS, *(_CHALLENGES if refused.status == 401 else ())]
     await send({"type": "http.response.start", "status": refused.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
@@ -213,7 +214,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise HTTPException(413, f"the body is too large; at most {MOST_BODY // 2**20} MB are allowed")
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     return counted
@@ -223,7 +224,7 @@ def _hardened(send: Send) -> Send:
     async def with_fields(message: Message) -> None:
         if message["type"] == "http.response.start":
             own = {name for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(field for field in _ALWAYS if field[0] not in own)]
+            message["headers"] = [*message["headers"], *(field for field in ALWAYS if field[0] not in own)]
         await send(message)
 
     return with_fields

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
 
 MEDIA_TYPE = "application/problem+json"
+_NOTHING = "there is nothing at this path; `/` describes all paths, and `/openapi.json` does so for programs"
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
@@ -126,9 +127,13 @@ def add_handlers(app: FastAPI, runtime: Runtime) -> None:
 
     @app.exception_handler(HTTPException)
     async def told(request: Request, error: HTTPException) -> Response:
-        # Each route knows only its own methods.
-        allow = {"Allow": _allowed(app, request)} if error.status_code == 405 else {}
-        return refusal(error.status_code, error.detail, headers={**(error.headers or {}), **allow})
+        if error.status_code == 405:
+            # Each route knows only its own methods.
+            allowed = _allowed(app, request)
+            return refusal(405, f"this path takes {allowed}", headers={"Allow": allowed})
+        # What the framework says is less.
+        detail = _NOTHING if error.detail == "Not Found" else error.detail
+        return refusal(error.status_code, detail, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:

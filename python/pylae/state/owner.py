@@ -50,12 +50,14 @@ def acting() -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder for its owner alone, if it does not exist; if only root may create it, for that user. Raises
-    OSError.
+    """Creates a folder for its owner alone, and those above it, if they do not exist; if only root may create it, for
+    that user. Raises OSError.
     """
     try:
         with acting():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # `parents` would create those above it for everybody to look into.
+            for missing in [one for one in (*reversed(folder.parents), folder) if not one.exists()]:
+                missing.mkdir(mode=0o700, exist_ok=True)
     except PermissionError:
         if _owner is None or os.geteuid() != 0:
             raise
