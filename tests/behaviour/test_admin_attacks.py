@@ -513,8 +513,8 @@ ATTACKS = [
         ),
     ),
     Attack(
-        "the token of the admin API",
-        lambda it: it["admin"].update(remote=True),
+        "the token of the admin API, off loopback",
+        lambda it: it["admin"].update(address="0.0.0.0:0", tls="auto"),
         "admin.token",
         lambda it: it["admin"].update(hosts=["gate.internal"]),
     ),

@@ -119,8 +119,8 @@ def test_a_change_is_told_its_own_revision(admin: Start, echo: EchoInstance, mon
         assert runtime
         apply = runtime.apply_document
 
-        def followed_by_another(text: str, revision: str | None, cause: Cause) -> Any:
-            told = apply(text, revision, cause)
+        def followed_by_another(text: str, revision: str | None, cause: Cause, *, unlimited: bool) -> Any:
+            told = apply(text, revision, cause, unlimited=unlimited)
             apply(json.dumps({**document, "limits": {"max_requests": 8}}))
             return told
 
