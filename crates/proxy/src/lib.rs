@@ -23,7 +23,7 @@ mod telemetry;
 
 mod io;
 
-pub use background::admin::{AdminConnection, AdminSettings, Ends};
+pub use background::admin::{AdminConnection, AdminSettings, ConnectionEnds};
 pub use background::shared_limits::SharedLimits;
 pub use engine::{Drain, Engine, LimitQuestion, RegistryStore, SignalEvent, Signals};
 pub use flow::explain::{Explanation, Question, check, explain};

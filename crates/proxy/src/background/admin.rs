@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 
 use self::connections::{AdminConnections, Shared, watch};
 use self::handover::Handover;
-pub use self::handover::{AdminConnection, Ends};
+pub use self::handover::{AdminConnection, ConnectionEnds};
 use self::health::AdminHealth;
 pub(crate) use self::health::HealthSource;
 use crate::io::tls::Acceptor;

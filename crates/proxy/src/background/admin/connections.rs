@@ -19,14 +19,12 @@ use tokio::time::timeout;
 use super::handover::{AdminConnection, Handover};
 use super::health::AdminHealth;
 use super::probe::{self, AdminHosts, HEAD, Probe, Sighting, inspect};
-use super::relay::Relay;
+use super::relay::{AdminRelay, LINGER};
 use crate::io::clock;
 use crate::io::tls::Acceptor;
 use crate::telemetry::liveness::Liveness;
 use crate::telemetry::log::{Log, Refusals};
 
-/// How long a client has to take its answer and close.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes that are read behind a request that ends its connection.
 const MOST_BEHIND: usize = 64 * 1024;
 /// How long nothing is accepted after that has failed.
@@ -134,7 +132,7 @@ impl AdminConnections {
     /// one of Python's connections, and not of these.
     fn spawn<F>(self: &Rc<Self>, socket: Socket, serve: impl FnOnce(Rc<Self>, AsyncFd<Socket>) -> F)
     where
-        F: Future<Output = Option<Relay>> + 'static,
+        F: Future<Output = Option<AdminRelay>> + 'static,
     {
         // Fails only if the connection cannot be watched for want of descriptors, and then it is closed.
         let Ok(socket) = socket.set_nonblocking(true).and_then(|()| watch(socket)) else { return };
@@ -154,7 +152,7 @@ impl AdminConnections {
         self.open.borrow_mut().insert(id, task.abort_handle());
     }
 
-    async fn serve(self: Rc<Self>, socket: AsyncFd<Socket>) -> Option<Relay> {
+    async fn serve(self: Rc<Self>, socket: AsyncFd<Socket>) -> Option<AdminRelay> {
         let acceptor = self.shared.tls.lock().clone();
         match acceptor {
             Some(acceptor) => return self.serve_secure(socket, acceptor).await,

@@ -22,12 +22,12 @@ pub struct AdminConnection {
     /// The connection, or where TLS is ended here the end of a pair of sockets that is relayed to it.
     pub descriptor: OwnedFd,
     /// Where TLS is ended here, what the descriptor does not know.
-    pub ends: Option<Ends>,
+    pub ends: Option<ConnectionEnds>,
 }
 
 /// The addresses of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
+pub struct ConnectionEnds {
     /// The client's.
     pub client: SocketAddr,
     /// The one that it has connected to.

@@ -14,23 +14,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::connections::LINGER;
-use super::secure::close;
 use crate::io::tls::Tls;
 
+/// How long a client has to take its answer and close.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that are moved at once.
 const PIECE: usize = 16 * 1024;
 /// How long a client may take nothing of what is left once Python has closed.
 const STALL: Duration = Duration::from_secs(10);
 
 /// A connection between a client and Python.
-pub(super) struct Relay {
+pub(super) struct AdminRelay {
     tls: Box<Tls>,
     python: UnixStream,
     /// What Python must still take.
-    request: Pending,
+    request: Unsent,
     /// What the client must still take.
-    answer: Pending,
+    answer: Unsent,
     client_ended: bool,
     /// Python takes nothing any more.
     deaf: bool,
@@ -39,7 +39,7 @@ pub(super) struct Relay {
 
 /// Bytes on their way. It holds no memory while there are none.
 #[derive(Default)]
-struct Pending {
+struct Unsent {
     bytes: Vec<u8>,
     moved: usize,
 }
@@ -47,15 +47,15 @@ struct Pending {
 /// Counts a relay until it is dropped.
 struct Relayed(Rc<Cell<usize>>);
 
-impl Relay {
+impl AdminRelay {
     /// `seen` is what the client has sent already; `count` counts relays.
     pub(super) fn new(tls: Box<Tls>, python: UnixStream, seen: Vec<u8>, count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self {
             tls,
             python,
-            request: Pending { bytes: seen, moved: 0 },
-            answer: Pending::default(),
+            request: Unsent { bytes: seen, moved: 0 },
+            answer: Unsent::default(),
             client_ended: false,
             deaf: false,
             _count: Relayed(Rc::clone(count)),
@@ -99,7 +99,7 @@ impl Relay {
                 self.request.advance(count);
             } else {
                 // It has closed, which the other direction sees too: what it has sent is still there.
-                (self.deaf, self.request) = (true, Pending::default());
+                (self.deaf, self.request) = (true, Unsent::default());
             }
             return Poll::Ready(Ok(()));
         }
@@ -131,7 +131,7 @@ impl Relay {
     }
 }
 
-impl Pending {
+impl Unsent {
     fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -153,6 +153,12 @@ impl Pending {
         self.advance(count);
         Poll::Ready(Ok(()))
     }
+}
+
+/// Ends the sending side, and waits for the client's end.
+pub(super) async fn close(tls: &mut Tls) -> io::Result<()> {
+    poll_fn(|cx| tls.poll_shutdown(cx)).await?;
+    poll_fn(|cx| tls.poll_linger(cx)).await
 }
 
 impl Drop for Relayed {

@@ -14,10 +14,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::connections::{AdminConnections, LINGER, finish};
-use super::handover::{AdminConnection, Ends};
+use super::connections::{AdminConnections, finish};
+use super::handover::{AdminConnection, ConnectionEnds};
 use super::probe::{self, HEAD, Probe, Sighting, inspect};
-use super::relay::Relay;
+use super::relay::{AdminRelay, LINGER, close};
 use crate::io::clock;
 use crate::io::tls::{Acceptor, Tls};
 
@@ -29,7 +29,7 @@ const PIECE: usize = 4096;
 /// The beginning of a request inside TLS.
 struct Beginning {
     tls: Box<Tls>,
-    ends: Ends,
+    ends: ConnectionEnds,
     /// What has come so far.
     seen: Vec<u8>,
 }
@@ -40,9 +40,12 @@ impl AdminConnections {
         self: Rc<Self>,
         socket: AsyncFd<Socket>,
         acceptor: Arc<Acceptor>,
-    ) -> Option<Relay> {
+    ) -> Option<AdminRelay> {
         let named = |address: io::Result<socket2::SockAddr>| address.ok().and_then(|address| address.as_socket());
-        let ends = Ends { client: named(socket.get_ref().peer_addr())?, server: named(socket.get_ref().local_addr())? };
+        let ends = ConnectionEnds {
+            client: named(socket.get_ref().peer_addr())?,
+            server: named(socket.get_ref().local_addr())?,
+        };
         if timeout(acceptor.handshake_timeout, speaks_plainly(&socket)).await.ok()?.ok()? {
             finish(socket, &probe::needs_tls()).await;
             return None;
@@ -101,7 +104,7 @@ impl AdminConnections {
     }
 
     /// Offers Python one end of a pair of sockets, and returns what relays to the other.
-    async fn hand_over(self: Rc<Self>, beginning: Beginning) -> Option<Relay> {
+    async fn hand_over(self: Rc<Self>, beginning: Beginning) -> Option<AdminRelay> {
         let pair = if self.relayed.get() < MOST_RELAYED { pair().ok() } else { None };
         let Some((own, given)) = pair else {
             self.refuse_secure(beginning).await;
@@ -112,7 +115,7 @@ impl AdminConnections {
             self.refuse_secure(Beginning { tls, ends, seen }).await;
             return None;
         }
-        Some(Relay::new(tls, own, seen, &self.relayed))
+        Some(AdminRelay::new(tls, own, seen, &self.relayed))
     }
 
     async fn refuse_secure(&self, beginning: Beginning) {
@@ -156,10 +159,4 @@ async fn answer(mut tls: Box<Tls>, answer: &str) {
     };
     // Close connections that their clients leave open. The result does not matter: nothing follows.
     let _ = timeout(LINGER, written).await;
-}
-
-/// Ends the sending side, and waits for the client's end.
-pub(super) async fn close(tls: &mut Tls) -> io::Result<()> {
-    poll_fn(|cx| tls.poll_shutdown(cx)).await?;
-    poll_fn(|cx| tls.poll_linger(cx)).await
 }

@@ -106,7 +106,10 @@ impl Tls {
         // Process bytes read earlier, or produce the client's first message. An error is recorded in `end`.
         let _ = self.process_held(WriteAction::None);
         loop {
-            if let Some(end) = self.end.take() {
+            // A client may send all that it has to say, its end included, together with the last of its handshake.
+            if self.side.common().is_handshaking()
+                && let Some(end) = self.end.take()
+            {
                 // Send the alert, if the peer still reads.
                 let _ = self.poll_flush(cx);
                 let error = end.error();
