@@ -107,8 +107,8 @@ impl Engine {
     /// Starts the data plane. When this returns, all listeners accept connections. `maintenance` is what is switched
     /// from the first request on. `hooks` receives the log and creates the source of the plan's hooks. `bound` is
     /// called once all sockets are bound and all files are open, before anything is served: what it gives up, no
-    /// request has ever had. `joined` is called after that, in a cluster, once the store is connected or cannot be for now; it may
-    /// return a plan with other instances to begin with.
+    /// request has ever had. `joined` is called after that, in a cluster, once the store is connected or cannot be for
+    /// now; it may return a plan with other instances to begin with.
     pub fn start(
         plan: Plan,
         maintenance: Maintenance,

@@ -223,8 +223,8 @@ impl PyEngine {
         .map_err(|problems| plan_error(&problems))
     }
 
-    /// Serves the admin address until the end of the stop. `place` is its listening socket, which is duplicated, and its
-    /// name in the plan, which says whether it speaks TLS. `hosts` are the names besides the loopback ones that it
+    /// Serves the admin address until the end of the stop. `place` is its listening socket, which is duplicated, and
+    /// its name in the plan, which says whether it speaks TLS. `hosts` are the names besides the loopback ones that it
     /// answers for, None any. Answers `/live` and `/ready`; all other connections wait for `next_admin_connection`. Who
     /// presents `token` is told how the gateway is doing while Python cannot answer; None asks for no token. `bounds`
     /// are the connections whose head is awaited, the seconds for a head, and those that a connection waits. Returns a
