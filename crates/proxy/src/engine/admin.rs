@@ -11,8 +11,8 @@ use crate::telemetry::liveness::Liveness;
 use crate::telemetry::metrics::Summary;
 
 impl Engine {
-    /// Serves the admin address, with the TLS that the plan in force has for it, whose socket listens, until the end of the stop. Returns a descriptor that is readable
-    /// while connections wait for Python.
+    /// Serves the admin address, whose socket listens, with the TLS that the plan in force has for it, until the end of
+    /// the stop. Returns a descriptor that is readable while connections wait for Python.
     pub fn serve_admin(self: &Arc<Self>, listening: OwnedFd, settings: AdminSettings) -> io::Result<OwnedFd> {
         let mut admin = self.admin.lock();
         if self.liveness.is_stopping() {
