@@ -126,7 +126,7 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.get("/fleet", responses=refusals(alone))
     @needs(READ)
     def get_fleet() -> FleetState:
-        """Lists the nodes that follow the same store, what they have in force, and why not what they should have."""
+        """Lists the nodes that follow the same store: what each has in force, and why not what it should have."""
         return _state(_fleet_of(runtime))
 
     @topic.get("/rollout", responses=refusals(unknown))
