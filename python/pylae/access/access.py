@@ -29,7 +29,7 @@ class OpenedStore(Protocol):
         """Returns the open store. Raises StoreError."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Access:
     """The tokens and the audit of a gateway. `node` is its name in the audit."""
 

@@ -1,17 +1,15 @@
 """The audit: a line for every call of the admin API that changes something, or was refused because of its scope.
 
-A line is on the disk of this node before its call is answered, in a file of the state folder. A thread moves lines from
-there into the store: at once where several nodes share the store, else when the store is open or the file is large. So
-no call waits for the store, and an idle gateway does not open it.
+A line is on the disk of this node before its call is answered, in a file of the state folder. One thread writes there,
+and another one moves lines into the store: at once where several nodes share it, else when it is open or the file is
+large. So no call waits for the store, and an idle gateway does not open it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import queue
 import secrets
 import threading
@@ -24,21 +22,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pylae import state
+from pylae.access.audit_file import AuditFile
 from pylae.errors import StoreError
-from pylae.state.owner import acting, make_folder
 from pylae.store.store import MOST_OPERATIONS, MOST_PAIRS, MOST_VALUE, Delete, Put, Store
 
 log = logging.getLogger("pylae")
 audit_log = logging.getLogger("pylae.audit")
 
 PREFIX = "audit/"
-FILE = "audit.jsonl"
 VERSION = 1
 MOST_LINE = 8 * 1024
 """Bytes of a line."""
-MOST_FILE = 16 * 1024 * 1024
-"""Bytes of the file. Lines beyond that are in the gateway's log alone."""
 _LARGE = 256 * 1024
 """Bytes of the file from which on the store is opened for it."""
 _WAITING = 4096
@@ -46,6 +40,8 @@ _WAITING = 4096
 _AT_ONCE = 512
 _AGAIN = 2.0
 """Seconds until a store that is away is asked again."""
+_PAUSE = 0.2
+"""Seconds between two times that lines are moved into the store."""
 _TRIM_AFTER = 500
 """Lines between two looks at how many the store has."""
 _FAREWELL = 5.0
@@ -111,6 +107,15 @@ class _Repeated:
     times: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A line that waits to be written."""
+
+    key: str
+    data: bytes
+    written: Future[None]
+
+
 def now() -> str:
     """Returns the time for a line."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -129,14 +134,14 @@ class AuditLog:
 
     def __init__(self, kept: OpenedStore, folder: Path, most: Callable[[], int], is_shown: Callable[[], bool]) -> None:
         """`most` says how many lines the store keeps, `is_shown` whether each is also a record of `pylae.audit`."""
-        self._kept, self._folder, self._most, self._is_shown = kept, folder, most, is_shown
-        self._file = folder / FILE
-        state.sweep(folder, FILE)
-        self._lines: queue.Queue[tuple[str, bytes, Future[None]] | None] = queue.Queue(_WAITING)
+        self._kept, self._most, self._is_shown = kept, most, is_shown
+        self._file = AuditFile(folder)
+        self._lines: queue.Queue[_Waiting | None] = queue.Queue(_WAITING)
         self._lock = threading.Lock()
         self._moving = threading.Lock()
         """Held while lines are moved into the store."""
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._due, self._ended = threading.Event(), threading.Event()
         self._stopped = False
         self._start, self._number = secrets.token_hex(3), 0
         self._moved = _TRIM_AFTER
@@ -147,7 +152,8 @@ class AuditLog:
 
     def start(self) -> None:
         """Moves lines on that an earlier run has left, where several nodes share the store."""
-        if self._kept.shared and self._file.exists():
+        if self._kept.shared and self._file.size:
+            self._due.set()
             self._begin()
 
     def record(self, line: Line) -> Future[None]:
@@ -191,29 +197,29 @@ class AuditLog:
         self._say_times(found)
 
     def _record(self, line: Line) -> Future[None]:
-        written: Future[None] = Future()
         with self._lock:
             self._number += 1
             number = self._number
         key = f"{line.time[:26].replace(':', '-')}Z-{self._start}-{number:08d}"
-        data = _encoded(line)
+        waiting = _Waiting(key, _encoded(line), Future())
         if self._is_shown():
-            audit_log.info("%s", data.decode())
+            audit_log.info("%s", waiting.data.decode())
         self._begin()
         try:
             if self._stopped:
                 raise queue.Full
-            self._lines.put_nowait((key, data, written))
+            self._lines.put_nowait(waiting)
         except queue.Full:
-            self._tell("too many wait to be written", [data])
-            written.set_result(None)
-        return written
+            self._tell("too many wait to be written", [waiting])
+            waiting.written.set_result(None)
+        return waiting.written
 
     def _begin(self) -> None:
         with self._lock:
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="pylae-audit", daemon=True)
-                self._thread.start()
+            if not self._threads and not self._stopped:
+                for name, work in (("pylae-audit", self._write_always), ("pylae-audit-store", self._move_always)):
+                    self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+                    self._threads[-1].start()
 
     def stop(self) -> None:
         """Writes what is left, and ends. May be called again."""
@@ -222,142 +228,103 @@ class AuditLog:
             if self._stopped:
                 return
             self._stopped = True
-            thread = self._thread
-        if thread is not None:
+        if self._threads:
+            writing, moving = self._threads
             with contextlib.suppress(queue.Full):
                 self._lines.put(None, timeout=_FAREWELL)
-            thread.join(_FAREWELL)
+            writing.join(_FAREWELL)
+            self._ended.set()
+            self._due.set()
+            moving.join(_FAREWELL)
 
-    def _run(self) -> None:
-        while True:
-            batch = self._batch()
-            if batch is None:
-                if self._is_due():
-                    with contextlib.suppress(StoreError):
-                        self._move()
-                return
+    def _write_always(self) -> None:
+        more = True
+        while more:
+            batch, more = self._batch()
             if batch:
                 self._write(batch)
             self._count(all_of_them=False)
             if self._is_due():
-                try:
-                    self._move()
-                except StoreError as error:
-                    if (said := str(error)) != self._trouble:
-                        self._trouble = said
-                        log.warning("lines of the audit wait in %s: %s", self._file, said)
+                self._due.set()
 
-    def _batch(self) -> list[tuple[str, bytes, Future[None]]] | None:
-        """The next lines; none if there is something else to do by now; None at the end."""
-        waits = self._kept.shared and self._file.exists()
-        patience = _AGAIN if waits else (_COUNT if self._refused else None)
+    def _batch(self) -> tuple[list[_Waiting], bool]:
+        """The next lines, none if there is something else to do by now; and whether there are more to come."""
+        batch: list[_Waiting] = []
         try:
-            first = self._lines.get(timeout=patience)
+            one = self._lines.get(timeout=_COUNT if self._refused else None)
+            while one is not None and len(batch) < _AT_ONCE:
+                batch.append(one)
+                one = self._lines.get_nowait()
         except queue.Empty:
-            return []
-        batch = []
-        while first is not None:
-            batch.append(first)
-            if len(batch) == _AT_ONCE:
-                return batch
-            try:
-                first = self._lines.get_nowait()
-            except queue.Empty:
-                return batch
-        if batch:
-            self._write(batch)
-        return None
+            return batch, True
+        if one is not None:
+            batch.append(one)
+        return batch, one is not None
 
-    def _write(self, batch: Sequence[tuple[str, bytes, Future[None]]]) -> None:
+    def _write(self, batch: Sequence[_Waiting]) -> None:
         """Appends lines to the file. What it has no room for is in the gateway's log."""
         try:
-            with self._locked() as descriptor:
-                room = MOST_FILE - os.fstat(descriptor).st_size
-                written = [key.encode() + b" " + data + b"\n" for key, data, _ in batch]
-                fitting = 0
-                for one in written:
-                    if (room := room - len(one)) < 0:
-                        break
-                    fitting += 1
-                data = memoryview(b"".join(written[:fitting]))
-                while data:
-                    data = data[os.write(descriptor, data) :]
-                os.fsync(descriptor)
-            if fitting < len(batch):
-                self._tell(f"{self._file} is full", [data for _, data, _ in batch[fitting:]])
+            fitting = self._file.append([one.key.encode() + b" " + one.data + b"\n" for one in batch])
+            self._tell(f"{self._file.path} is full", batch[fitting:])
         except OSError as error:
-            self._tell(f"{self._file} cannot be written: {error.strerror}", [data for _, data, _ in batch])
+            self._tell(f"{self._file.path} cannot be written: {error.strerror}", batch)
         finally:
-            for _, _, future in batch:
-                future.set_result(None)
+            for one in batch:
+                one.written.set_result(None)
 
-    def _tell(self, why: str, lines: Sequence[bytes]) -> None:
+    def _tell(self, why: str, lines: Sequence[_Waiting]) -> None:
         """Says lines in the gateway's log that are kept nowhere else."""
         self.unkept += len(lines)
-        for data in lines:
-            log.warning("audit, not kept because %s: %s", why, data.decode())
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Opens the file for this process alone: another gateway may use the folder, while this one ends."""
-        make_folder(self._folder)
-        with acting():
-            while True:
-                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-                descriptor = os.open(self._file, flags, 0o600)
-                try:
-                    with contextlib.suppress(OSError):
-                        fcntl.flock(descriptor, fcntl.LOCK_EX)
-                    if os.fstat(descriptor).st_nlink:
-                        yield descriptor
-                        return
-                finally:
-                    os.close(descriptor)
+        for one in lines:
+            log.warning("audit, not kept because %s: %s", why, one.data.decode())
 
     def _is_due(self) -> bool:
-        if self._kept.shared or self._kept.is_open:
-            return self._file.exists()
-        try:
-            return self._file.stat().st_size >= _LARGE
-        except OSError:
-            return False
+        return self._file.size > (0 if self._kept.shared or self._kept.is_open else _LARGE)
+
+    def _move_always(self) -> None:
+        while not self._ended.is_set():
+            self._due.wait()
+            self._due.clear()
+            pause = _PAUSE
+            try:
+                if self._is_due():
+                    self._move()
+            except StoreError as error:
+                self._due.set()
+                pause = _AGAIN
+                if (said := str(error)) != self._trouble:
+                    self._trouble = said
+                    log.warning("lines of the audit wait in %s: %s", self._file.path, said)
+            self._ended.wait(pause)
+        # What is not moved by now is moved at the next start.
+        with contextlib.suppress(StoreError):
+            if self._is_due():
+                self._move()
 
     def _move(self) -> None:
         """Moves all lines of the file into the store. Raises StoreError."""
         with self._moving:
             store = self._kept.opened()
-            if not self._file.exists():
+            if not self._file.size:
                 return
             try:
-                with self._locked() as descriptor:
-                    size = os.fstat(descriptor).st_size
-                    data = os.pread(descriptor, size, 0)
+                data = self._file.read()
             except OSError as error:
-                raise StoreError(f"{self._file} cannot be read: {error.strerror}") from None
-            # Without the lock: lines are appended meanwhile. A line has the same key if it is put again.
+                raise StoreError(f"{self._file.path} cannot be read: {error.strerror}") from None
+            # Lines are appended meanwhile. A line has the same key if it is put again.
             for puts in _batches(_puts(data)):
                 store.txn([], puts)
                 self._moved += len(puts)
-            self._cut(size)
+            try:
+                self._file.cut(len(data))
+            except OSError as error:
+                log.warning("%s cannot be cut: %s", self._file.path, error.strerror)
             if self._trouble is not None:
                 self._trouble = None
                 log.info("the lines of the audit that have waited are in the store")
             if self._moved >= _TRIM_AFTER:
                 self._trim(store)
                 self._moved = 0
-
-    def _cut(self, size: int) -> None:
-        """Removes the first bytes of the file."""
-        try:
-            with self._locked() as descriptor:
-                rest = os.pread(descriptor, MOST_FILE, size)
-                if rest:
-                    state.write(self._file, rest)
-                else:
-                    state.remove(self._file)
-        except OSError as error:
-            # They are put again, with the same keys.
-            log.warning("%s cannot be cut: %s", self._file, error.strerror)
 
     def _trim(self, store: Store) -> None:
         """Removes the oldest lines from the store, beyond the number that is kept."""

@@ -125,6 +125,7 @@ class Fleet:
         named = config.cluster.node if config.cluster else None
         self.me = NodeName(id=unique, name=named or f"{socket.gethostname()[:128]}-{unique[:6]}")
         """This node."""
+        runtime.access.node = self.me.name
         meter = Meter(runtime.engine)
         local = LocalNode(runtime, shared, meter)
         self.member = Member(unique, local, shared.number, kept=shared.copied, failed=shared.refused)

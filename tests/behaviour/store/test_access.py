@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pylae.access import audit as audits
+from pylae.access import audit_file
 from pylae.access import tokens as places
 from pylae.access.audit import AuditLog, Line
 from pylae.access.table import NAME
@@ -372,7 +373,7 @@ def test_lines_wait_in_a_file_while_the_store_is_away(engine: Engine, kept: Kept
         far = Kept(engine.given(port=relay.port, timeout=0.3), engine.folder, engine.folder)
         log = AuditLog(far, tmp_path, lambda: 1000, lambda: False)
         log.record(line(0)).result(10)
-        wait_until(lambda: not (tmp_path / audits.FILE).exists())
+        wait_until(lambda: not (tmp_path / audit_file.NAME).exists())
         relay.cut()
         for number in (1, 2):
             log.record(line(number)).result(10)
@@ -380,11 +381,11 @@ def test_lines_wait_in_a_file_while_the_store_is_away(engine: Engine, kept: Kept
             log.found(10, lambda _: True)
         log.stop()
         # They outlive the process.
-        assert len((tmp_path / audits.FILE).read_bytes().splitlines()) == 2
+        assert len((tmp_path / audit_file.NAME).read_bytes().splitlines()) == 2
         far.close()
     again = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
     again.start()
-    wait_until(lambda: not (tmp_path / audits.FILE).exists())
+    wait_until(lambda: not (tmp_path / audit_file.NAME).exists())
     assert numbers(again) == [2, 1, 0]
     again.stop()
 
@@ -392,9 +393,9 @@ def test_lines_wait_in_a_file_while_the_store_is_away(engine: Engine, kept: Kept
 def test_a_line_that_was_put_already_is_not_put_twice(kept: Kept, tmp_path: Path) -> None:
     log = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
     log.record(line(0)).result(10)
-    before = (tmp_path / audits.FILE).read_bytes() if (tmp_path / audits.FILE).exists() else b""
+    before = (tmp_path / audit_file.NAME).read_bytes() if (tmp_path / audit_file.NAME).exists() else b""
     assert numbers(log) == [0]
-    (tmp_path / audits.FILE).write_bytes(before)
+    (tmp_path / audit_file.NAME).write_bytes(before)
     assert numbers(log) == [0]
     log.stop()
 
@@ -402,14 +403,14 @@ def test_a_line_that_was_put_already_is_not_put_twice(kept: Kept, tmp_path: Path
 def test_what_has_no_room_is_in_the_log(
     kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(audits, "MOST_FILE", 10)
+    monkeypatch.setattr(audit_file, "MOST", 10)
     log = AuditLog(kept, tmp_path, lambda: 1000, lambda: False)
     log.record(line(7)).result(10)
     assert "is full" in caplog.text
     assert '"number": 7' in caplog.text
-    monkeypatch.setattr(audits, "MOST_FILE", 10**6)
-    (tmp_path / audits.FILE).unlink(missing_ok=True)
-    (tmp_path / audits.FILE).mkdir()
+    monkeypatch.setattr(audit_file, "MOST", 10**6)
+    (tmp_path / audit_file.NAME).unlink(missing_ok=True)
+    (tmp_path / audit_file.NAME).mkdir()
     log.record(line(8)).result(10)
     assert '"number": 8' in caplog.text
     log.stop()
