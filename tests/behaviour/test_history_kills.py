@@ -52,7 +52,7 @@ def left(kept: set[str], head: int) -> set[str]:
     return {digest for digest in kept if int(digest[:2], 16) >= head}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.long)])
 def test_a_process_is_killed_at_each_step(tmp_path: Path, every: int) -> None:
     done = subprocess.run(

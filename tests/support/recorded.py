@@ -43,7 +43,7 @@ class Recorded:
         address = self.process.said("admin API on").split()[-1]
         token = (self.state / "admin-token").read_text().strip()
         fields = {"Authorization": f"Bearer {token}"}
-        self.http = httpx.Client(base_url=f"http://{address}", headers=fields, timeout=30, verify=False)
+        self.http = httpx.Client(base_url=f"http://{address}", headers=fields, timeout=60, verify=False)
         return self
 
     def _whole(self, config: dict[str, Any]) -> dict[str, Any]:
