@@ -151,11 +151,11 @@ class Journal:
 
     def _files(self) -> list[Path]:
         try:
-            with acting():
-                found = list(self._folder.iterdir())
+            with acting(), os.scandir(self._folder) as found:
+                names = sorted(one.name for one in found if one.name.endswith(_ENDING) and one.name[0].isdigit())
         except OSError:
             return []
-        return sorted(file for file in found if file.suffix == _ENDING and _moment(file))
+        return [self._folder / name for name in names]
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
