@@ -17,6 +17,8 @@ NEEDED = {
     "the licence": r"[^/]+\.dist-info/licenses/LICENSE",
     "the licences of what is linked": r"[^/]+\.dist-info/licenses/THIRD-PARTY-LICENSES",
     "the list of crates that are linked": r"[^/]+\.dist-info/sboms/[^/]+\.json",
+    "what migrates a store": r"pylae/store/migrations/env\.py",
+    "the migrations of a store": r"pylae/store/migrations/versions/\d{4}_\w+\.py",
     "the file that configures the demo": r"pylae/demo/[^/]+\.yaml",
 }
 """What must be there, and the names that it may have."""
