@@ -28,6 +28,8 @@ FILES = {
     "pylae/_native.pyi": "",
     "pylae/py.typed": "",
     "pylae/cli/starters/plugin_test.txt": "",
+    "pylae/store/migrations/env.py": "",
+    "pylae/store/migrations/versions/0001_first.py": "",
     "pylae/demo/pylae.yaml": "",
     f"{INFO}/METADATA": METADATA,
     f"{INFO}/licenses/LICENSE": "",
@@ -57,6 +59,7 @@ def test_a_good_wheel(tmp_path: Path) -> None:
     ("change", "mistake"),
     [
         ({"pylae/py.typed": None}, "lacks the mark of a typed package"),
+        ({"pylae/store/migrations/versions/0001_first.py": None}, "lacks the migrations of a store"),
         ({f"{INFO}/licenses/THIRD-PARTY-LICENSES": None}, "lacks the licences of what is linked"),
         ({"pylae/_native.abi3.so": None, "pylae/_native.cpython-311.so": ""}, "lacks the native module"),
         ({"tests/test_routes.py": ""}, "has tests/test_routes.py"),
