@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+import functools
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from pylae.access.token import Token
 from pylae.access.tokens import ScopeError
@@ -19,7 +20,7 @@ def check_address(token: Token, host: str, caller: str | None) -> None:
     if address is None:
         raise ScopeError(f"with the token {token.name}, an instance is registered by its IP address, not by {host!r}")
     if token.networks:
-        if not any(address in ip_network(one) for one in token.networks):
+        if not any(address in _network(one) for one in token.networks):
             raise ScopeError(f"the token {token.name} is for instances in {', '.join(token.networks)}, not {address}")
         return
     own = _address(caller or "")
@@ -27,6 +28,11 @@ def check_address(token: Token, host: str, caller: str | None) -> None:
         raise ScopeError(f"the token {token.name} has no networks, and this caller has no address of its own")
     if address != own:
         raise ScopeError(f"with the token {token.name}, {own} can register instances at its own address, not {address}")
+
+
+@functools.lru_cache(4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text)
 
 
 def _address(text: str) -> Address | None:
