@@ -160,8 +160,9 @@ def findings(api: Admin, config: SchemathesisConfig) -> list[str]:
     return [f"{text} ({number} times)" for text, number in found.items()]
 
 
+@pytest.mark.timeout(300)
 def test_it_does_what_its_document_says(api: Admin) -> None:
-    assert findings(api, settings(api, THERE, 3, seed=1)) == []
+    assert findings(api, settings(api, THERE, 2, seed=1)) == []
 
 
 @pytest.mark.long
