@@ -203,3 +203,36 @@ def test_what_is_missing_is_said(admin: Start, echo: EchoInstance, tmp_path: Pat
         api.running.stop()
         told = pylae("status", admin=api)
         assert (told.exit_code, "is the gateway running?" in told.output) == (3, True)
+
+
+def test_apply_to_a_gateway_that_is_alone(admin: Start, echo: EchoInstance, pylae: Pylae, tmp_path: Path) -> None:
+    with admin(all=echo) as api:
+        document = configure({"admin": {"address": "127.0.0.1:0"}}, all=echo)
+        document["routes"][0]["prefix"] = "/applied"
+        (tmp_path / "shop.yaml").write_text(yaml.safe_dump({**document, "state": str(tmp_path / "state")}))
+        told = pylae("apply", "shop.yaml", "--wait", "--reason", "a try", admin=api)
+        assert told.exit_code == 0, told.output
+        assert told.stdout == f"ok applied revision {api.get('/status')['revision']}\n"
+        assert api.running.get("/applied/x").status == 200
+        assert api.get("/history")["entries"][0]["reason"] == "a try"
+        # What is wrong is in the file that was given, and not in that of the gateway.
+        (tmp_path / "shop.yaml").write_text("routes: []\nlimits: {max_bodi: 1}\n")
+        told = pylae("apply", "shop.yaml", admin=api)
+        assert told.exit_code == 1
+        assert told.stderr.startswith("shop.yaml:2:10: limits.max_bodi: unknown key")
+        assert pylae("apply", admin=api).exit_code == 2
+        assert pylae("apply", "shop.yaml", "--cancel", admin=api).exit_code == 2
+        alone = pylae("apply", "--cancel", admin=api)
+        assert alone.exit_code == 3 and "this gateway has no shared store" in alone.output
+        assert pylae("nodes", admin=api).exit_code == 3
+
+
+def test_apply_sends_what_a_file_includes(admin: Start, echo: EchoInstance, pylae: Pylae, tmp_path: Path) -> None:
+    with admin(all=echo) as api:
+        document = configure({"admin": {"address": "127.0.0.1:0"}, "state": str(tmp_path / "state")}, all=echo)
+        routes = document.pop("routes")
+        (tmp_path / "routes.yaml").write_text(yaml.safe_dump({"routes": [{**routes[0], "prefix": "/included"}]}))
+        (tmp_path / "shop.yaml").write_text(yaml.safe_dump({"include": "routes.yaml", **document}))
+        told = pylae("apply", "shop.yaml", admin=api)
+        assert told.exit_code == 0, told.output
+        assert api.running.get("/included/x").status == 200

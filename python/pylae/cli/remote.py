@@ -82,8 +82,9 @@ class Remote:
     def post(
         self, path: str, body: Any = None, method: str = "POST", *, match: str | None = None, **query: str | None
     ) -> Any:
-        """Sends a request that changes something. `match` is the `If-Match`; bytes are sent as they are. Raises
-        Failure.
+        """Sends a request that changes something. `match` is the `If-Match`; bytes are sent as they are, as YAML.
+
+        Raises Failure.
         """
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask(method, path + (f"?{urlencode(given)}" if given else ""), body, match)
@@ -117,7 +118,8 @@ class Remote:
     def _answer(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, match: str | None
     ) -> http.client.HTTPResponse:
-        fields = {"Content-Type": "application/json", **({} if match is None else {"If-Match": match})}
+        media = "application/yaml" if isinstance(body, bytes) else "application/json"
+        fields = {"Content-Type": media, **({} if match is None else {"If-Match": match})}
         if self._token is not None:
             fields["Authorization"] = f"Bearer {self._token}"
         try:
