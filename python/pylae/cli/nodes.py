@@ -25,7 +25,9 @@ def nodes(gateway: Remote) -> None:
     shown = [(_fleet, _found(gateway, "/fleet")), (_cluster, _found(gateway, "/nodes"))]
     parts = [(show, found) for show, found in shown if found is not None]
     if not parts:
-        raise Failure("this gateway is alone", "it has no shared `store`, and is not a node of a `cluster`")
+        raise Failure(
+            "this gateway is not a node of a cluster, nor of a fleet", "give it `cluster` or a shared `store`"
+        )
     for show, found in parts:
         show(found)
 
