@@ -55,7 +55,8 @@ class Gateway:
         self.builder = ConfigBuilder(settings)
         """What it is made of: the configuration, what code adds to it, and the place of each setting."""
         self.local_socket = True
-        """If true, the gateway listens on a socket in its state folder, where `pylae status` and the like find it."""
+        """If true, the gateway listens on a socket in its state folder, where `pylae status` and the like find it, and
+        keeps a history of its configuration."""
         self._runtime: Runtime | None = None
         self._events: NativeSignals | None = None
         """The signals that `run` waits for."""
@@ -212,7 +213,11 @@ class Gateway:
         # Here, because `pylae check` does without: it takes 40 ms, and what serves the admin API 30 ms more.
         from pylae.runtime.runtime import Runtime
 
-        runtime = Runtime(self.builder, lambda path: type(self).from_file(path).builder, self._events)
+        # Without both, nobody could ask for its history.
+        recorded = self.local_socket or bool(self.config.admin)
+        runtime = Runtime(
+            self.builder, lambda path: type(self).from_file(path).builder, self._events, recorded=recorded
+        )
         addresses = runtime.start()
         self._runtime = runtime
         try:

@@ -377,21 +377,21 @@ def pylae(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 
 def test_the_command(admin: Start, echo: EchoInstance, pylae: Callable[..., Result]) -> None:
     with admin(ROUTES, shop=echo, users=echo) as api:
-        assert pylae(api, "maintenance", "list").output == "nothing is switched to maintenance\n"
+        assert pylae(api, "maintenance", "list").stdout == "nothing is switched to maintenance\n"
         on = pylae(api, "maintenance", "on", "--text", "back at six", "--retry-after", "10m")
-        assert on.output == "the gateway is switched to maintenance\n"
+        assert on.stdout == "the gateway is switched to maintenance\n"
         assert api.running.get("/orders").one("retry-after") == "600"
         assert pylae(api, "maintenance", "on", "--service", "shop").exit_code == 0
-        assert "already" in pylae(api, "maintenance", "on", "--service", "shop").output
-        header, first, second = pylae(api, "maintenance", "list").output.splitlines()
+        assert "already" in pylae(api, "maintenance", "on", "--service", "shop").stdout
+        header, first, second = pylae(api, "maintenance", "list").stdout.splitlines()
         assert header.split() == ["WHAT", "SINCE", "BY", "RETRY", "AFTER", "TEXT"]
         assert first.startswith("gateway ")
         assert first.endswith("admin  600 s        back at six")
         assert second.startswith("service shop")
-        assert "switched to maintenance: gateway, service shop" in pylae(api, "status").output
+        assert "switched to maintenance: gateway, service shop" in pylae(api, "status").stdout
         off = pylae(api, "maintenance", "off")
-        assert off.output == "the maintenance of the gateway has ended\nstill switched: service shop\n"
-        assert pylae(api, "maintenance", "off", "--route", "orders").output == (
+        assert off.stdout == "the maintenance of the gateway has ended\nstill switched: service shop\n"
+        assert pylae(api, "maintenance", "off", "--route", "orders").stdout == (
             "route orders was not switched to maintenance\n"
         )
         both = pylae(api, "maintenance", "on", "--service", "shop", "--route", "orders")

@@ -138,5 +138,5 @@ def test_maintenance_is_no_failure(gateway: Callable[..., Running], echo: EchoIn
     assert running.get("/").status == 503
     wait_until(lambda: Page.of(running.gateway).value("pylae_requests_total") == 1)
     page = Page.of(running.gateway)
-    assert page.value("pylae_maintenance", scope="service", name="all") == 1
+    assert page.by("pylae_maintenance", "scope", "name") == {("service", "all"): 1}
     assert_firing(page, 1, set(), tmp_path, pylae_request_duration_seconds_sum=0.0)

@@ -69,6 +69,7 @@ def test_verdicts(requests: int, errors: int, mean: float | None, expected: str)
         "errors": errors,
         "error_rate": errors / requests if requests else 0.0,
         "mean_duration": mean,
+        "maintenance": [],
         "services": {"s": {"status": expected, "requests": requests, "errors": errors, "mean_duration": mean}},
     }
 

@@ -21,17 +21,17 @@ _IF_CHANGED = ("start", "program")
 class Recorder:
     """Writes the history of one gateway: into the journal, and from there into the store once that is opened."""
 
-    def __init__(self, kept: Kept, folder: Path) -> None:
-        """`folder` is the state folder."""
-        self._kept = kept
+    def __init__(self, kept: Kept, folder: Path, *, is_on: bool) -> None:
+        """`folder` is the state folder. If it is not on, nothing is recorded."""
+        self._kept, self._is_on = kept, is_on
         self._journal = Journal(folder, kept.settings.history)
         self.failures = 0
         """How many configurations could not be recorded."""
 
     def record(self, builder: ConfigBuilder, cause: Cause) -> None:
         """Records that a configuration is in force now. A failure is logged and counted, and raises nothing."""
-        if self._kept.shared:
-            # All gateways that share it have one history, which says what they are to do.
+        # All gateways that share a store have one history, which says what they are to do.
+        if not self._is_on or self._kept.shared:
             return
         try:
             content = pack(document_of(builder))

@@ -87,9 +87,16 @@ class Runtime:
     """One run of a gateway. It serves what `builder` has built, and can be started once."""
 
     def __init__(
-        self, builder: ConfigBuilder, read: Callable[[Path], ConfigBuilder], events: NativeSignals | None = None
+        self,
+        builder: ConfigBuilder,
+        read: Callable[[Path], ConfigBuilder],
+        events: NativeSignals | None = None,
+        *,
+        recorded: bool = True,
     ) -> None:
         """`read` reads a file of the configuration; `events` are the signals that a stop is told to, if any.
+
+        `recorded` says whether what is put in force goes into the history.
 
         Raises ConfigError if the gateway cannot become the user that the configuration names.
         """
@@ -131,7 +138,7 @@ class Runtime:
         """What was applied over the admin API, or what a shared store has."""
         self.fleet: Fleet | None = None
         """What follows a shared store."""
-        self.recorder = Recorder(self.kept, self.folder)
+        self.recorder = Recorder(self.kept, self.folder, is_on=recorded)
         """What writes the history."""
         self.access = Access.of(
             self.kept,
