@@ -119,8 +119,8 @@ class Coordinator:
         return sorted(self._nodes.values(), key=lambda one: (one.name, one.id))
 
     def _busiest(self) -> Report:
-        """The node that has answered most: there, a judgement takes the shortest time."""
-        return max(self._sorted(), key=lambda one: one.requests)
+        """The node that answers most: there, a judgement takes the shortest time."""
+        return max(self._sorted(), key=lambda one: (one.rate, one.requests))
 
     def _admit(self, rollout: Rollout, now: float) -> Rollout | None:
         """Waits until the first node has it in force."""

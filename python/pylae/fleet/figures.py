@@ -15,8 +15,10 @@ _GROWTH = math.log(1.05)
 """How much longer a bucket of durations is than the one before: what is read from them is right to some per cent."""
 _SHORTEST, _LONGEST = 10e-6, 3600.0
 """Seconds. Durations beyond count as these."""
-_AT_ONCE = 1024
-"""Most exchanges of a worker that are read at once: all that it keeps."""
+_AT_ONCE = 256
+"""Most exchanges of a worker that are read at once, also while somebody watches them all."""
+_ALL = 1024
+"""Exchanges that a worker keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Meter:
         They are a sample: what they say of the number of requests is too low on a busy node.
         """
         since = datetime.now(UTC) - timedelta(seconds=window)
-        kept = self._engine.exchanges([], _AT_ONCE)["exchanges"]
+        kept = self._engine.exchanges([], _ALL)["exchanges"]
         found = [one for one in kept if datetime.fromisoformat(one["timestamp"]) >= since]
         answered = [one for one in found if one["status"] >= 200 and one["status"] != 499]
         errors = sum(one["status"] >= 500 for one in answered)

@@ -71,6 +71,8 @@ class Follower:
         self._figures, self._additions = figures, additions
         self._lease: Lease | None = None
         self._began = clock()
+        self._counted = self._began, 0
+        self._rate = 0.0
         self._alive = self._reported = -LEASE * 1.0
         self._told: Report | None = None
         self._present: Present | None = None
@@ -106,7 +108,7 @@ class Follower:
         report = self._me.report(self._member, found, self._additions())
         if report == self._told and now - self._reported < (BUSY if is_busy else IDLE):
             return
-        full = report.model_copy(update={"age": self._clock() - self._began, **self._figures(is_busy).as_dict()})
+        full = self._with_figures(report, now, self._figures(is_busy))
         if self._lease is None:
             self._lease = self._store.grant(LEASE)
         try:
@@ -115,6 +117,13 @@ class Follower:
             self._lease = self._store.grant(LEASE)
             self._store.put(f"{NODES}{report.id}", full.encoded(), lease=self._lease)
         self._told, self._reported = report, now
+
+    def _with_figures(self, report: Report, now: float, figures: Figures) -> Report:
+        before, requests = self._counted
+        if now - before >= BUSY:
+            self._rate = max(0.0, (figures.requests - requests) / (now - before))
+            self._counted = now, figures.requests
+        return report.model_copy(update={"age": now - self._began, "rate": self._rate, **figures.as_dict()})
 
     def _coordinate(self, is_busy: bool) -> None:
         if not is_busy:

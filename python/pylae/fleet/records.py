@@ -161,6 +161,8 @@ class Report(_Record):
     """What it has said of a configuration that is rolled out, before that is in force anywhere."""
     failed: Refused | None = None
     """Why it does not have its target."""
+    rate: Annotated[float, Field(ge=0)] = 0.0
+    """Requests per second lately."""
     requests: Annotated[int, Field(ge=0)] = 0
     errors: Annotated[int, Field(ge=0)] = 0
     durations: Annotated[dict[str, int], Field(max_length=512)] = {}
