@@ -14,7 +14,7 @@ from pylae.access.access import Access
 from pylae.access.audit import Line, now
 from pylae.admin.caller import Caller
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that an answer waits for its line to be on the disk."""
 _MOST_BODY = 64 * 1024
 """Bytes of a body, of a request or an answer, that are looked at."""
