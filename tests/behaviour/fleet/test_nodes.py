@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from pylae.cli.report import Failure
+from pylae.fleet import head
+from pylae.fleet.records import NODES, ROLLOUT
+from pylae.history.entry import Cause
+from pylae.history.history import History
+from pylae.store.store import Delete
 from support.fleet import MARK, Node, Shop, fleet
 from support.peer import wait_until
 from support.running import Process
 from support.stores import Engine
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def mark_of(node: Process) -> str | None:
@@ -175,8 +181,6 @@ def test_a_change_is_of_what_all_nodes_have(engine: Engine, services: Shop, tmp_
     with fleet(engine, tmp_path, 1, admin={"address": "127.0.0.1:0"}) as [node]:
         assert node.apply(services.config("one"), "--wait", "--now").exit_code == 0
         body = json.dumps(services.config("two")).encode()
-        from pylae.cli.report import Failure
-
         with pytest.raises(Failure, match="revision 7 is no longer that of the fleet, 1 is"):
             node.remote.post("/config", body, "PUT", match='"7"')
         assert node.remote.get("/status")["revision"] == "1"
@@ -185,3 +189,50 @@ def test_a_change_is_of_what_all_nodes_have(engine: Engine, services: Shop, tmp_
         node.has(2)
         assert node.remote.get("/config")["policies"] == {"transform": {"response": {"set": {MARK: "two"}}}}
         assert "listeners" not in node.remote.get("/config")
+
+
+def test_who_writes_to_the_store_gets_nothing_of_the_node(
+    engine: Engine, services: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_NODE", "s3cret")
+    with fleet(engine, tmp_path, 1) as [node], engine.connect() as store:
+        assert node.apply(services.config("one"), "--wait", "--now").exit_code == 0
+        attacks = (
+            services.config("${SECRET_OF_THE_NODE}"),
+            services.config("${file:/etc/hostname}"),
+            services.config("two", hooks=[{"on_request": "os:getcwd"}]),
+            services.config("two", listeners=["0.0.0.0:1"]),
+            services.config("two", admin={"address": "127.0.0.1:0", "references": ["SECRET_OF_THE_NODE"]}),
+        )
+        for attack in attacks:
+            entry = History(store).append(attack, Cause("apply", "attacker"))
+            assert store.txn([], [head.put(entry.number)])
+            wait_until(lambda number=entry.number: node.me["target"] == number and node.me["problems"] != [])
+            assert node.me["in_force"] == 1 and mark_of(node) == "one"
+            assert "s3cret" not in json.dumps(node.fleet)
+        # It goes on as soon as the head is one that it can have.
+        assert store.txn([], [head.put(1)])
+        wait_until(lambda: node.me["target"] == 1 and not node.me["problems"])
+
+
+def test_values_that_nobody_has_written_and_a_store_without_any(engine: Engine, services: Shop, tmp_path: Path) -> None:
+    with fleet(engine, tmp_path, 2) as nodes, engine.connect() as store:
+        assert nodes[0].apply(services.config("one"), "--wait", "--now").exit_code == 0
+        kept = store.get(ROLLOUT)
+        assert kept is not None
+        store.put(f"{NODES}{'0' * 16}", b"\xff")
+        store.put(ROLLOUT, b'{"version": 1, "number": "all"}')
+        for node in nodes:
+            assert "fleet/rollout/latest in the store is not what" in node.said("roll-outs stand still")
+        assert mark_of(nodes[0]) == "one"
+        refused = nodes[0].apply(services.config("two"))
+        assert refused.exit_code == 3 and "is not what this version of Pylae writes there" in refused.output
+        store.put(ROLLOUT, kept.value)
+        for node in nodes:
+            node.said("is available again")
+        store.txn([], [Delete(head.KEY), Delete(ROLLOUT)])
+        wait_until(lambda: nodes[0].fleet["head"] == 0)
+        assert [mark_of(node) for node in nodes] == ["one", "one"]
+        # The history is still there, and its numbers go on.
+        assert nodes[0].apply(services.config("two"), "--wait", "--now").exit_code == 0
+        assert [node.me["in_force"] for node in nodes] == [2, 2]

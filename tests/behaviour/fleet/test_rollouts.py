@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from support.fleet import Shop, Visitors, fleet, place_of_first
 from support.stores import Engine
 
 
+@pytest.mark.timeout(300)
 def test_a_good_one_gets_to_all_and_a_bad_one_is_taken_back(engine: Engine, services: Shop, tmp_path: Path) -> None:
     with fleet(engine, tmp_path, 3) as nodes:
         assert [node.me["in_force"] for node in nodes] == [0, 0, 0]
