@@ -270,6 +270,18 @@ def test_a_store_that_cannot_be_used_is_told_and_loses_nothing(recorded: Recorde
     assert recorded.how() == ["start", "admin"]
 
 
+def test_a_backup_has_what_nobody_has_asked_for_yet(recorded: Recorded, tmp_path: Path) -> None:
+    recorded.start(timeout(1)).change(set_timeout(2))
+    assert not (recorded.state / "store.db").exists()
+    file = tmp_path / "kept.backup"
+    told = pylae(recorded, "store", "backup", str(file))
+    assert told.exit_code == 0, told.output
+    kept = file.read_text()
+    assert "history/entries/0000000002" in kept
+    assert '"audit/' in kept
+    assert [one["number"] for one in recorded.entries()] == [1, 2]
+
+
 def test_a_damaged_file_of_the_journal_is_left_aside(recorded: Recorded) -> None:
     recorded.start(timeout(1))
     for number in (2, 3):

@@ -288,7 +288,7 @@ class AuditLog:
             pause = _PAUSE
             try:
                 if self._is_due():
-                    self._move()
+                    self.move()
             except StoreError as error:
                 self._due.set()
                 pause = _AGAIN
@@ -299,9 +299,9 @@ class AuditLog:
         # What is not moved by now is moved at the next start.
         with contextlib.suppress(StoreError):
             if self._is_due():
-                self._move()
+                self.move()
 
-    def _move(self) -> None:
+    def move(self) -> None:
         """Moves all lines of the file into the store. Raises StoreError."""
         with self._moving:
             store = self._kept.opened()
@@ -347,7 +347,7 @@ class AuditLog:
         before: str | None = None,
     ) -> list[Found]:
         """Returns the latest lines that match, latest first, of those after and before an id. Raises StoreError."""
-        self._move()
+        self.move()
         store = self._kept.opened()
         latest: deque[Found] = deque(maxlen=most)
         key = PREFIX + after if after is not None else None

@@ -38,13 +38,16 @@ def store(ctx: click.Context) -> None:
         ctx.exit(USAGE)
 
 
-def _options(verb: C) -> C:
-    """Adds the options that say which store is meant, and passes it as `store`. A failure is shown as JSON too."""
+def _options(verb: C, *, complete: bool = False) -> C:
+    """Adds the options that say which store is meant, and passes it as `store`. A failure is shown as JSON too.
+
+    If it has to be `complete`, what waits for it in the state folder is moved there first.
+    """
 
     @functools.wraps(verb)
     def with_store(config: str | None, state: str | None, url: str | None, as_json: bool, **rest: Any) -> None:
         try:
-            with _meant(config, state, url) as found:
+            with _meant(config, state, url, complete=complete) as found:
                 lines, said = verb(store=found, **rest)
         except StoreError as error:
             if not as_json:
@@ -114,7 +117,7 @@ def migrate(store: Store) -> tuple[list[str], dict[str, Any]]:
 
 @store.command(short_help="Write all that is in the store to a file.")
 @click.argument("file", type=click.Path(path_type=Path))
-@_options
+@functools.partial(_options, complete=True)
 def backup(store: Store, file: Path) -> tuple[list[str], dict[str, Any]]:
     """Write all that the store has at this moment to FILE, which only you can read. Gateways may go on meanwhile.
 
@@ -154,12 +157,29 @@ def restore_(store: Store, file: Path, replace: bool) -> tuple[list[str], dict[s
 
 
 @contextlib.contextmanager
-def _meant(config: str | None, folder: str | None, url: str | None) -> Iterator[Store]:
+def _meant(config: str | None, folder: str | None, url: str | None, *, complete: bool) -> Iterator[Store]:
     from pylae.store.engines import connected
 
     settings, state_folder, base = _settings(config, folder, url)
     with connected(settings, state_folder, base) as found:
+        if complete and found.schema() in (None, found.newest):
+            _take_in(settings, state_folder, base)
         yield found
+
+
+def _take_in(settings: StoreSettings, folder: Path, base: Path) -> None:
+    """Moves what waits in the state folder for a gateway to open its file of SQLite: the history, and the audit."""
+    from pylae.access import audit_file
+    from pylae.access.audit import AuditLog
+    from pylae.history.journal import FOLDER
+    from pylae.runtime.kept import Kept
+    from pylae.runtime.recorder import Recorder
+
+    with contextlib.closing(Kept(settings, folder, base)) as kept:
+        if kept.shared or not any((folder / name).exists() for name in (FOLDER, audit_file.NAME)):
+            return
+        Recorder(kept, folder, is_on=True).history()
+        AuditLog(kept, folder, lambda: settings.audit, lambda: False).move()
 
 
 def _settings(config: str | None, folder: str | None, url: str | None) -> tuple[StoreSettings, Path, Path]:
