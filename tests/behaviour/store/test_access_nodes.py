@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from support.instance import EchoInstance
 from support.peer import wait_until
-from support.running import Process, configure
+from support.running import Process
 from support.stores import Engine
 
 pytestmark = pytest.mark.long
@@ -21,14 +20,14 @@ pytestmark = pytest.mark.long
 class Node:
     """A gateway that runs, and a client of its admin API."""
 
-    def __init__(self, engine: Engine, folder: Path, echo: EchoInstance) -> None:
+    def __init__(self, engine: Engine, folder: Path) -> None:
         folder.mkdir()
         settings = engine.given(timeout=0.5)
         store: dict[str, Any] = {"url": settings.url, "timeout": "500ms"}
         if settings.user and settings.password:
             store |= {"user": settings.user, "password": settings.password.get_secret_value()}
-        config = configure("services: {mail: {discovery: {heartbeat: {}}}}", all=echo)
-        given = {"admin": "127.0.0.1:0", "state": str(folder / "state"), "store": store, **config}
+        given: dict[str, Any] = {"listeners": ["127.0.0.1:0"], "workers": 1, "admin": "127.0.0.1:0", "store": store}
+        given["state"] = str(folder / "state")
         self.state = folder / "state"
         self.process = Process(given, folder)
         address = self.process.said("admin API on").split()[-1]
@@ -50,13 +49,13 @@ Start = Callable[[str], Node]
 
 
 @pytest.fixture
-def start(shared: Engine, tmp_path: Path, echo: EchoInstance) -> Iterator[Start]:
+def start(shared: Engine, tmp_path: Path) -> Iterator[Start]:
     with shared.connect() as store:
         store.migrate()
     with ExitStack() as stack:
 
         def begin(name: str) -> Node:
-            node = Node(shared, tmp_path / name, echo)
+            node = Node(shared, tmp_path / name)
             stack.callback(node.close)
             return node
 
@@ -94,6 +93,8 @@ def test_tokens_and_audit_of_two_gateways(start: Start, shared: Engine) -> None:
     wait_until(lambda: other.http.get("/audit").status_code == 200)
     wait_until(lambda: ("POST", "/revocations", 200) in paths(other))
     found = paths(other)
+    lines = other.http.get("/audit?most=1000").json()["lines"]
+    assert len({one["node"] for one in lines}) == 2, "each node has a name"
     assert found.count(("POST", "/revocations", 200)) == 2
     wait_until(lambda: other.http.delete("/tokens/ci").status_code == 200)
     assert other.status(secret) == 401
