@@ -5,28 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pylae.access.audit import AuditLog
 from pylae.access.tokens import Tokens
-from pylae.store.store import Store
-
-
-class OpenedStore(Protocol):
-    """The store of a gateway, which `pylae.runtime.kept.Kept` opens."""
-
-    shared: bool
-
-    @property
-    def where(self) -> str:
-        """Which store it is."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something has needed it by now."""
-
-    def opened(self) -> Store:
-        """Returns the open store. Raises StoreError."""
+from pylae.store.kept import Kept
 
 
 @dataclass(slots=True)
@@ -39,7 +21,7 @@ class Access:
 
     @classmethod
     def of(
-        cls, kept: OpenedStore, folder: Path, node: str, most_lines: Callable[[], int], is_shown: Callable[[], bool]
+        cls, kept: Kept, folder: Path, node: str, most_lines: Callable[[], int], is_shown: Callable[[], bool]
     ) -> Access:
         """Returns those of a gateway with this store and state folder. For the last two, see `AuditLog`."""
         return cls(Tokens(kept, folder), AuditLog(kept, folder, most_lines, is_shown), node)

@@ -20,10 +20,11 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pylae.access.audit_file import AuditFile
 from pylae.errors import StoreError
+from pylae.store.kept import Kept
 from pylae.store.store import MOST_OPERATIONS, MOST_PAIRS, MOST_VALUE, Delete, Put, Store
 
 log = logging.getLogger("pylae")
@@ -50,19 +51,6 @@ SAME = 600.0
 _MOST_SAME = 256
 _COUNT = 5.0
 """Seconds between two looks at whether such a line is due."""
-
-
-class OpenedStore(Protocol):
-    """The store of a gateway, which `pylae.runtime.kept.Kept` opens."""
-
-    shared: bool
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something has needed it by now."""
-
-    def opened(self) -> Store:
-        """Returns the open store. Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +120,7 @@ class Found:
 class AuditLog:
     """The audit of a gateway. All threads can use it."""
 
-    def __init__(self, kept: OpenedStore, folder: Path, most: Callable[[], int], is_shown: Callable[[], bool]) -> None:
+    def __init__(self, kept: Kept, folder: Path, most: Callable[[], int], is_shown: Callable[[], bool]) -> None:
         """`most` says how many lines the store keeps, `is_shown` whether each is also a record of `pylae.audit`."""
         self._kept, self._most, self._is_shown = kept, most, is_shown
         self._file = AuditFile(folder)

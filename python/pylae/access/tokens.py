@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
-from typing import Protocol
 
 from pylae import state
 from pylae.access import table
 from pylae.access.scopes import Scopes, may_register
 from pylae.access.token import Hashed, Token, compare_with_nothing, new_id, new_secret, presented, read
 from pylae.errors import CompactedError, ConflictError, PylaeError, StoreError, StoreUnavailableError
+from pylae.store.kept import Kept
 from pylae.store.store import RESTORING, Compare, Delete, Operation, Put, Store
 
 log = logging.getLogger("pylae")
@@ -36,19 +36,6 @@ _AGAIN = 1.0
 """Seconds until a store that is away is asked again."""
 _FAREWELL = 5.0
 _MINUTE = 60.0
-
-
-class OpenedStore(Protocol):
-    """The store of a gateway, which `pylae.runtime.kept.Kept` opens."""
-
-    shared: bool
-
-    @property
-    def where(self) -> str:
-        """Which store it is."""
-
-    def opened(self) -> Store:
-        """Returns the open store. Raises StoreError."""
 
 
 class ScopeError(PylaeError):
@@ -77,7 +64,7 @@ class Bearer:
 class Tokens:
     """The tokens of a gateway. All threads can use it. `clock` is in seconds since 1970."""
 
-    def __init__(self, kept: OpenedStore, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, kept: Kept, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._kept, self._folder, self._clock = kept, folder, clock
         self._lock = threading.Lock()
         """Held while the table changes."""

@@ -172,8 +172,8 @@ def _take_in(settings: StoreSettings, folder: Path, base: Path) -> None:
     from pylae.access import audit_file
     from pylae.access.audit import AuditLog
     from pylae.history.journal import FOLDER
-    from pylae.runtime.kept import Kept
     from pylae.runtime.recorder import Recorder
+    from pylae.store.kept import Kept
 
     with contextlib.closing(Kept(settings, folder, base)) as kept:
         if kept.shared or not any((folder / name).exists() for name in (FOLDER, audit_file.NAME)):

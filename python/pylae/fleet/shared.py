@@ -21,8 +21,8 @@ from pylae.fleet import copies, head
 from pylae.fleet.records import Refused, told
 from pylae.history.history import History
 from pylae.hooks.modules import importable
-from pylae.runtime.kept import Kept
 from pylae.runtime.override import Override
+from pylae.store.kept import Kept
 from pylae.store.settings import store_url
 
 log = logging.getLogger("pylae")

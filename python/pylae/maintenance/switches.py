@@ -7,15 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pylae import state
 from pylae.errors import StoreError
 from pylae.maintenance.switch import PREFIX, Scope, Switch, key_of, read, shown
-
-if TYPE_CHECKING:
-    from pylae.runtime.kept import Kept
-    from pylae.store.store import Store
+from pylae.store.kept import Kept
+from pylae.store.store import Store
 
 log = logging.getLogger("pylae")
 

@@ -10,7 +10,7 @@ from pylae.history.content import document_of, pack
 from pylae.history.entry import Cause
 from pylae.history.history import History
 from pylae.history.journal import Journal
-from pylae.runtime.kept import Kept
+from pylae.store.kept import Kept
 
 log = logging.getLogger("pylae")
 

@@ -32,11 +32,11 @@ from pylae.maintenance.switches import Switches
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import privileges
-from pylae.runtime.kept import Kept
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override
 from pylae.runtime.recorder import Recorder
 from pylae.state import local_tls, owner
+from pylae.store.kept import Kept
 
 log = logging.getLogger("pylae")
 

@@ -19,8 +19,8 @@ from pylae.access.table import NAME
 from pylae.access.token import Token
 from pylae.access.tokens import PREFIX, Bearer, ScopeError, Tokens, UnknownTokenError, unlimited
 from pylae.errors import ConflictError, StoreError, StoreUnavailableError
-from pylae.runtime.kept import Kept
 from pylae.store.backup import back_up, restore
+from pylae.store.kept import Kept
 from pylae.store.store import Put
 from support.peer import wait_until
 from support.relay import Relay

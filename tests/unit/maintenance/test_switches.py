@@ -10,7 +10,7 @@ from pylae.errors import StoreError
 from pylae.maintenance import switches as module
 from pylae.maintenance.switch import PREFIX, Scope, Switch
 from pylae.maintenance.switches import Switches, TooManyError
-from pylae.runtime.kept import Kept
+from pylae.store.kept import Kept
 from pylae.store.store import KeyValue, Page
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pylae.errors import StoreError, StoreUnavailableError
-from pylae.runtime.kept import Kept
 from pylae.settings import StoreSettings
+from pylae.store.kept import Kept
 from pylae.store.store import Store
 
 
