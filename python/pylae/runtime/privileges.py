@@ -5,14 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pylae.config.document.load import reason
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.config import Config
-from pylae.errors import EngineError
+from pylae.errors import ConfigError, EngineError, Problem
 from pylae.policies.access_log import AccessLog
 from pylae.state import owner
 from pylae.state.owner import Owner
@@ -87,6 +87,19 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def prepared(config: Config, problem_at: Callable[[Finding], Problem]) -> Account | None:
+    """Returns the user that the gateway becomes; what is made from now on is that user's. Raises ConfigError."""
+    found = account(config)
+    if isinstance(found, Finding):
+        raise ConfigError([problem_at(found)])
+    if found is not None:
+        never = impossible(found)
+        findings = [never] if never else list(prepare(found, config))
+        if findings:
+            raise ConfigError([problem_at(finding) for finding in findings])
+    return found
 
 
 def prepare(account: Account, config: Config) -> Iterator[Finding]:

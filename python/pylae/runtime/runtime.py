@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import secrets
 import socket
 import threading
@@ -19,9 +18,7 @@ from pylae import auth, state
 from pylae.access.access import Access
 from pylae.access.tokens import ScopeError
 from pylae.config.builder import ConfigBuilder
-from pylae.config.document.nodes import Finding
 from pylae.config.models.admin import Admin
-from pylae.config.models.config import has_authenticator, requires_users
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
@@ -31,7 +28,7 @@ from pylae.maintenance.switch import shown
 from pylae.maintenance.switches import Switches
 from pylae.monitoring import Health
 from pylae.registry.registry import ServiceRegistry
-from pylae.runtime import privileges
+from pylae.runtime import notices, privileges
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override
 from pylae.runtime.recorder import Recorder
@@ -105,7 +102,7 @@ class Runtime:
         self._read, self._events = read, events
         self._engine: Engine | None = None
         # First, so that it owns what is made from now on.
-        self._account = self._prepared()
+        self._account = privileges.prepared(builder.config, builder.problem_at)
         self._named = {"user": builder.config.user, "group": builder.config.group}
         self.origin = builder.origin.absolute()
         """File or program that the configuration comes from."""
@@ -187,10 +184,9 @@ class Runtime:
         plan = self.builder.plan(create=True)
         for warning in self.builder.check(plan):
             log.warning("%s", warning)
-        if account is None and os.geteuid() == 0:
-            log.warning("the gateway and all hooks run as root; `user: NAME` drops root once the listeners are open")
-        self._tell_how_to_sign()
-        self._tell_what_to_trust()
+        notices.root(account)
+        notices.signing(self.builder)
+        notices.trust(self.builder)
         try:
             # Instances that are found meanwhile are handed over once there is an engine.
             with self.changing:
@@ -220,44 +216,6 @@ class Runtime:
         self.registry.join(store)
         after = self.registry.filled(self.plan)
         return None if before == after else json.dumps(after)
-
-    def _prepared(self) -> privileges.Account | None:
-        """The user that the gateway becomes; what is made from now on is that user's. Raises ConfigError."""
-        config = self.builder.config
-        account = privileges.account(config)
-        if account is None:
-            return None
-        found = [account] if isinstance(account, Finding) else []
-        if isinstance(account, privileges.Account):
-            impossible = privileges.impossible(account)
-            found = [impossible] if impossible else list(privileges.prepare(account, config))
-        if found or isinstance(account, Finding):
-            raise ConfigError([self.builder.problem_at(finding) for finding in found])
-        return account
-
-    def _tell_what_to_trust(self) -> None:
-        """Logs what clients must trust if a certificate was made for this machine."""
-        written = self.builder.written
-        spoken = [listener.tls for listener in written.listeners]
-        if any(tls and tls.auto for tls in (*spoken, *([written.admin.tls] if written.admin else []))):
-            log.info(
-                "TLS with a certificate for localhost, for development; clients trust it by %s: "
-                "curl --cacert FILE, or add it to the authorities of the browser or the system",
-                local_tls.authority_file(),
-            )
-
-    def _tell_how_to_sign(self) -> None:
-        """Logs which secret signs tokens if the configuration names none."""
-        config = self.builder.config
-        if has_authenticator(config) or not requires_users(config):
-            return
-        name = next((name for name in auth.VARIABLES if os.environ.get(name)), None)
-        whence = f"the environment variable {name}" if name else str(auth.secret_file())
-        log.info(
-            "no authenticator is configured: the gateway accepts tokens that are signed with the secret in %s; "
-            "`pylae token --user ID --role ROLE` makes one",
-            whence,
-        )
 
     def attend(self, attendant: Attendant) -> None:
         """Stops `attendant` with the engine."""
@@ -295,7 +253,7 @@ class Runtime:
             if other is not None:
                 self.builder.become(source)
             self.recorder.record(self.builder, cause)
-        self._tell_how_to_sign()
+        notices.signing(self.builder)
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
 
     def _refuse_other_account(self, source: ConfigBuilder, *, partial: bool) -> None:
