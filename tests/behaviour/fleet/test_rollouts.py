@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.fleet import Shop, Visitors, fleet, place_of_first
+from support.peer import wait_until
 from support.stores import Engine
 
 
@@ -26,7 +27,7 @@ def test_a_good_one_gets_to_all_and_a_bad_one_is_taken_back(engine: Engine, serv
             assert "0.0% of" in good.output and "unobserved" not in good.output
             first = place_of_first(nodes, nodes[0].rollout)
             ended = datetime.fromisoformat(nodes[0].rollout["ended"]).timestamp()
-            visitors.goes_on()
+            wait_until(lambda: all("two" in visitors.marks(number) for number in range(3)))
             others = [visitors.of(number) for number in range(3) if number != first]
             late = [next(one.at for one in seen if one.mark == "two") - ended for seen in others]
             print(f"the others had it {late[0]:.2f} s and {late[1]:.2f} s after the last observation")
