@@ -24,7 +24,7 @@ from pylae.store.kept import Kept
 from pylae.store.store import Put
 from support.peer import wait_until
 from support.relay import Relay
-from support.stores import Engine
+from support.stores import SERVERS, Engine
 
 Node = Callable[..., Tokens]
 
@@ -38,6 +38,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+of_a_server = pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=pytest.mark.long) for name in SERVERS], indirect=True
+)
+"""For what only a store that is a server can do."""
 
 
 @pytest.fixture
@@ -210,9 +216,9 @@ def test_what_cannot_be_read_does_not_count_and_is_said(
     assert tokens.listed() == [made]
 
 
+@of_a_server
 def test_all_nodes_know_of_a_change_soon(node: Node, engine: Engine) -> None:
-    if engine.server is None:
-        pytest.skip("a file is of one node")
+    assert engine.server is not None
     first, second = node("a"), node("b")
     _, secret = first.create(named("ci"), unlimited())
     wait_until(lambda: isinstance(second.find(secret.encode()), Bearer))
@@ -226,9 +232,9 @@ def test_all_nodes_know_of_a_change_soon(node: Node, engine: Engine) -> None:
     assert not second.holds(found)
 
 
+@of_a_server
 def test_while_the_store_is_away_tokens_are_as_they_were(node: Node, engine: Engine) -> None:
-    if engine.server is None:
-        pytest.skip("a file is there")
+    assert engine.server is not None
     clock = Clock()
     with Relay(engine.server.port) as relay:
         near = {"port": relay.port, "timeout": 0.3}
@@ -366,9 +372,9 @@ def test_only_so_many_lines_are_kept(kept: Kept, tmp_path: Path, monkeypatch: py
     log.stop()
 
 
+@of_a_server
 def test_lines_wait_in_a_file_while_the_store_is_away(engine: Engine, kept: Kept, tmp_path: Path) -> None:
-    if engine.server is None:
-        pytest.skip("a file is there")
+    assert engine.server is not None
     with Relay(engine.server.port) as relay:
         far = Kept(engine.given(port=relay.port, timeout=0.3), engine.folder, engine.folder)
         log = AuditLog(far, tmp_path, lambda: 1000, lambda: False)
