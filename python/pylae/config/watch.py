@@ -37,6 +37,10 @@ class Watch:
         self._read = dict(files)
         self._seen = {path: seen for path, seen in self._seen.items() if path in self._read}
 
+    def pass_over(self) -> None:
+        """Compares with what the last look has seen from now on: it was read, and cannot be used."""
+        self._read |= {path: seen.digest for path, seen in self._seen.items()}
+
     def changed(self) -> bool:
         """Returns true if any file differs from what was read, and has not changed since the last look."""
         before = self._seen

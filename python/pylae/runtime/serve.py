@@ -68,11 +68,11 @@ def _try(runtime: Runtime, watch: Watch, read: Callable[[], None]) -> None:
         watch.follow({**runtime.builder.followed, **error.files})
     except EngineError as error:
         log.error("the configuration was not applied, the old one stays in force: %s", error)
-        watch.follow(runtime.builder.followed)
+        watch.pass_over()
     except Exception:
         # A fault in reading must not end what is serving.
         log.exception("the configuration was not applied, the old one stays in force")
-        watch.follow(runtime.builder.followed)
+        watch.pass_over()
     give_back()
 
 

@@ -52,7 +52,7 @@ def test_traffic_goes_on_without_the_store(engine: Engine, services: Shop, tmp_p
                     assert not node.fleet["available"]
                     assert "what follows is old" in node.pylae("nodes").output
                 # Longer than leases last, and than it would have been observed.
-                threading.Event().wait(25)
+                threading.Event().wait(60)
                 visitors.goes_on(300)
                 assert sorted(node.me["in_force"] for node in nodes) == [1, 1, 2]
                 refused = nodes[0].apply(services.config("three"))
