@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pylae.config.checks.local import KEYS
 from pylae.maintenance.switch import PREFIX, Switch, key_of
 from support.admin import Admin
 from support.instance import EchoInstance
@@ -19,7 +20,7 @@ Node = Callable[[str], Admin]
 
 
 @pytest.fixture
-def node(gateway: Callable[..., Running], shared: Engine, echo: EchoInstance, tmp_path: Path) -> Callable[[str], Admin]:
+def node(shared: Engine, echo: EchoInstance, tmp_path: Path) -> Iterator[Node]:
     """Starts a node with a state folder of this name."""
     settings = shared.given()
     store: dict[str, Any] = {"url": settings.url, "user": settings.user, "timeout": "1s"}
@@ -28,11 +29,24 @@ def node(gateway: Callable[..., Running], shared: Engine, echo: EchoInstance, tm
     with shared.connect() as empty:
         empty.migrate()
 
-    def start(name: str) -> Admin:
-        given = {"admin": "127.0.0.1:0", "state": str(tmp_path / name), "store": store}
-        return Admin(gateway({**given, **configure(all=echo)}))
+    document = configure(all=echo)
+    own = {key: document.pop(key) for key in KEYS if key in document}
+    started: list[Running] = []
 
-    return start
+    def start(name: str) -> Admin:
+        running = Running({**own, "admin": "127.0.0.1:0", "state": str(tmp_path / name), "store": store})
+        api = Admin(running)
+        if not started:
+            # Others follow what the first one has.
+            begun = api.http.put("/config", json=document, params={"now": "true"}, headers={"If-Match": "*"})
+            assert begun.status_code == 202, begun.text
+        started.append(running)
+        wait_until(lambda: running.get("/").status != 404)
+        return api
+
+    yield start
+    for running in started:
+        running.stop()
 
 
 def shut(api: Admin) -> bool:
