@@ -36,6 +36,7 @@ TAG = "maintenance"
 
 _UNKNOWN = {404: "There is no such service or route."}
 _FULL = {409: "As much is switched as can be."}
+_NO_NAME = {404: "That cannot be a name: it has a line break."}
 _UNKEPT = {503: "The store or the state folder cannot keep it, so nothing was changed."}
 
 
@@ -153,7 +154,7 @@ def router(runtime: Runtime) -> APIRouter:
         """Answers every request for a service 503. Its health checks go on."""
         return switch(request, "service", name, told)
 
-    @topic.delete("/services/{name:path}", responses=refusals(_UNKEPT))
+    @topic.delete("/services/{name:path}", responses=refusals({**_NO_NAME, **_UNKEPT}))
     @needs(OPERATE)
     def end_maintenance_of_service(name: ServiceName) -> MaintenanceChange:
         """Ends the maintenance of a service."""
@@ -165,7 +166,7 @@ def router(runtime: Runtime) -> APIRouter:
         """Answers every request of a route 503."""
         return switch(request, "route", name, told)
 
-    @topic.delete("/routes/{name:path}", responses=refusals(_UNKEPT))
+    @topic.delete("/routes/{name:path}", responses=refusals({**_NO_NAME, **_UNKEPT}))
     @needs(OPERATE)
     def end_maintenance_of_route(name: RouteName) -> MaintenanceChange:
         """Ends the maintenance of a route."""
