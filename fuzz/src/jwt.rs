@@ -72,7 +72,7 @@ fn chain() -> &'static Chain {
         }]});
         let shared = Arc::new(PolicyShared::new(1));
         let auth = Authenticators::build(Some(&auth), &shared.identity).expect("authenticators");
-        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+        let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
         let config = json!({"authenticators": ["jwt"], "required": true});
         Chain::build(&BTreeMap::from([("authentication".to_owned(), config)]), &parts).expect("a chain")
     })

@@ -101,6 +101,17 @@ def issue_token(
     return _signed(_claims(_user(user), jwt := _signer(_config(config)), span), jwt)
 
 
+def sign_claims(claims: Mapping[str, Any], config: Config, ttl: timedelta = TOKEN_LIFE) -> str:
+    """Returns a token with just these claims, and with `exp`, `iss` and `aud` unless they are among them.
+
+    Raises ConfigError if there is no secret to sign with.
+    """
+    jwt = _signer(config)
+    added: dict[str, Any] = {"exp": int(time.time()) + int(ttl.total_seconds())}
+    added |= {name: accepted[0] for name, accepted in (("iss", jwt.issuer), ("aud", jwt.audience)) if accepted}
+    return _signed({**added, **claims}, jwt)
+
+
 def token_of(user: Mapping[str, Any], jwt: Jwt, ttl: DurationLike, now: float) -> str:
     """Returns a token with the user's id as `sub` and as `user_id`, for programs that do not know `sub`.
 

@@ -50,6 +50,7 @@ __all__ = [
     "User",
     "check",
     "count_unhandled",
+    "decide",
     "echo_policy",
     "explain",
     "flush_stderr",
@@ -369,6 +370,17 @@ def explain(plan: str, request: str) -> dict[str, Any]:
     """Returns what a plan would do with a request. Opens no socket. Raises EngineError for a malformed request."""
     try:
         return cast("dict[str, Any]", json.loads(_native.explain(plan, request)))
+    except _native.PlanError as error:
+        raise _failure(error) from None
+
+
+def decide(plan: str, requests: str) -> list[dict[str, Any]]:
+    """Returns what a plan would decide for each of some requests: `decided`, or `problems` of what is no request.
+
+    Opens no socket. Raises EngineError for a plan that cannot be built.
+    """
+    try:
+        return cast("list[dict[str, Any]]", json.loads(_native.decide(plan, requests)))
     except _native.PlanError as error:
         raise _failure(error) from None
 

@@ -16,8 +16,8 @@ use crate::exchange::answer::Answer;
 use crate::exchange::halt::Rejection;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::exchange::user::User;
+use crate::plan::Problem;
 use crate::plan::Seconds;
-use crate::problem::Problem;
 
 /// A hook of a route in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ mod cluster;
 mod condition;
 mod errors;
 mod listener;
+mod problem;
 mod route;
 mod seconds;
 mod service;
@@ -21,6 +22,7 @@ pub use cluster::{ClusterPlan, StoreKind, StoreServer};
 pub use condition::{ValueMatch, ValueTest};
 pub use errors::{ErrorPage, ErrorPages, PageKey, PagePart, PageTemplate, PageValue};
 pub use listener::{AdminPlan, CertifiedKey, ClientAuth, ClientAuthMode, ListenerPlan, ListenerTls, TlsVersion};
+pub use problem::Problem;
 pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, WebSocket};
 pub use seconds::Seconds;
 pub use service::{

@@ -110,9 +110,16 @@ pub struct Scratch {
     scan: Scan,
     groups: GroupCaches,
     values: ValueScratch,
+    /// Why a condition could not be told.
+    failed: Option<String>,
 }
 
 impl Scratch {
+    /// Takes the reason for which the last condition of a split that failed could not be told.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failed.take()
+    }
+
     /// Positions of the parameters of the last route found, parallel to [`Router::params`]. A group that did not
     /// participate is empty.
     pub fn captures(&self) -> &[Span] {

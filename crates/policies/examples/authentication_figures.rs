@@ -111,7 +111,7 @@ fn chain_of(authenticator: &Value) -> Chain {
     let auth =
         Authenticators::build(Some(&settings), &shared.identity).unwrap_or_else(|problems| panic!("{problems:?}"));
     auth.connect(1, |_, _, _| Some(Arc::new(Knows) as Arc<dyn IdentityFunction>));
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
     Chain::build(&config, &parts).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

@@ -86,7 +86,7 @@ fn policy(keys: u64) -> u128 {
     });
     let config = serde_json::from_value(serde_json::json!({"limits": [limit], "concurrency": null}));
     let auth = Authenticators::default();
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
     let built = config.map(|config| RateLimit::build(config, &parts));
     let Ok(Ok(policy)) = built else { panic!("not a configuration") };
     let mut exchange = Exchange::new(0);

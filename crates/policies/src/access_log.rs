@@ -7,6 +7,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use pylae_core::expression::{Conclusion, Expression, ExpressionMoment, ExpressionScope, ExpressionUse, RouteNames};
 use pylae_core::request::query;
 use pylae_core::{Exchange, Problem};
 use pylae_http::{Name, Version};
@@ -28,6 +29,8 @@ pub struct Config {
     response_headers: Vec<String>,
     /// Fields and query parameters to mask, besides those that are always masked.
     mask: Vec<String>,
+    /// Which exchanges have a line; null for all.
+    filter: Option<Expression>,
 }
 
 /// The format of a line.
@@ -99,12 +102,20 @@ impl Policy for AccessLog {
         if config.output.is_empty() || config.output.contains('\0') {
             return Err(vec![Problem::at("output", "must be `stdout`, `stderr` or the path of a file")]);
         }
+        if let Some(Err(mistakes)) =
+            config.filter.as_ref().map(|one| one.check(ExpressionMoment::Over, ExpressionUse::Condition))
+        {
+            return Err(mistakes.iter().map(|mistake| Problem::at("filter", mistake.to_string())).collect());
+        }
         let masked = always_masked(parts).chain(config.mask.iter().map(|name| lowercase(name))).collect();
         Ok(Self::new(config, masked))
     }
 
     fn preview(&self, _exchange: &Exchange) -> String {
-        format!("writes a line to {}", self.config.output)
+        match &self.config.filter {
+            None => format!("writes a line to {}", self.config.output),
+            Some(filter) => format!("writes a line to {} if `{}`", self.config.output, filter.text()),
+        }
     }
 }
 
@@ -121,6 +132,7 @@ impl AccessLog {
             request_headers: none(),
             response_headers: none(),
             mask: none(),
+            filter: None,
         };
         Self::new(config, masked)
     }
@@ -133,6 +145,18 @@ impl AccessLog {
     /// Returns where lines go: `stdout`, `stderr` or the path of a file.
     pub fn output(&self) -> &str {
         &self.config.output
+    }
+
+    /// Returns true if the exchange has a line. One for which the filter cannot be told has one: the failure is what is
+    /// returned then.
+    #[inline]
+    pub fn filter(&self, exchange: &Exchange, completion: &Completion<'_>) -> Result<bool, String> {
+        let Some(filter) = &self.config.filter else { return Ok(true) };
+        let names =
+            RouteNames { route: completion.route.unwrap_or_default(), service: completion.service.unwrap_or_default() };
+        let conclusion = Some(Conclusion { complete: completion.complete, duration: completion.duration });
+        let scope = ExpressionScope { exchange, names, conclusion };
+        filter.is_met(&scope).map_err(|failure| filter.tell(&failure))
     }
 
     /// Appends the line of a completed exchange.

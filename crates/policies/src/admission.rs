@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ip_access::{self, IpAccess};
+use crate::require::Require;
 
 /// Which clients the policies of a route admit.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub struct RouteAccess<'a> {
     /// Accepted roles; the user needs one of them. Empty accepts any user.
     pub(crate) roles: BTreeSet<&'a str>,
     pub(crate) addresses: Option<&'a IpAccess>,
+    /// What else is required.
+    pub(crate) requirements: Option<&'a Require>,
 }
 
 impl RouteAccess<'_> {
@@ -30,8 +33,11 @@ impl RouteAccess<'_> {
             (Some(own), Some(theirs)) => !own.is_subset(theirs),
         };
         let by_role = !other.roles.is_empty() && (self.roles.is_empty() || !self.roles.is_subset(&other.roles));
+        // Which of two different requirements admits more cannot be told.
+        let by_requirements = other.requirements.is_some() && self.requirements != other.requirements;
         by_user
             || by_role
+            || by_requirements
             || !other.permissions.is_subset(&self.permissions)
             || ip_access::is_broader(self.addresses, other.addresses)
     }
@@ -55,7 +61,7 @@ mod tests {
             {"kind": "basic", "users": [], "remember": 1.0, "forward_credentials": false},
         ]});
         let auth = Authenticators::build(Some(&plan), &shared.identity).unwrap();
-        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+        let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
         let chain = |policies: &Value| {
             let policies: BTreeMap<String, Value> = serde_json::from_value(policies.clone()).unwrap();
             Chain::build(&policies, &parts).unwrap()

@@ -121,6 +121,9 @@ impl Policy for Authentication {
     }
 
     fn preview(&self, exchange: &Exchange) -> String {
+        if let Some(user) = &exchange.request.user {
+            return format!("lets user {} pass, who is known already", user.id);
+        }
         let (mut refused, mut unchecked) = (Vec::new(), None);
         for authenticator in &self.0.authenticators {
             match authenticator.preview(exchange) {
@@ -156,6 +159,9 @@ impl Policy for Authentication {
     }
 
     fn apply_preview(&self, exchange: &mut Exchange) {
+        if exchange.request.user.is_some() {
+            return;
+        }
         exchange.request.user =
             self.0.authenticators.iter().find_map(|authenticator| match authenticator.preview(exchange) {
                 AuthenticatorOutcome::Accepted(user) => Some(user),
@@ -165,6 +171,11 @@ impl Policy for Authentication {
 }
 
 impl Authentication {
+    /// Returns true if it asks any authenticator.
+    pub(crate) fn asks(&self) -> bool {
+        !self.0.authenticators.is_empty()
+    }
+
     /// Returns the names of the authenticators, one of which must accept the client. None if no user is required.
     pub(crate) fn required_authenticators(&self) -> Option<BTreeSet<&str>> {
         self.0.required.then(|| self.0.authenticators.iter().map(|authenticator| authenticator.name()).collect())

@@ -111,7 +111,7 @@ mod tests {
     fn decide(config: serde_json::Value, user: Option<(&str, &[&str])>) -> u16 {
         let shared = Arc::new(PolicyShared::new(1));
         let auth = Authenticators::default();
-        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+        let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
         let policy = Authorization::build(serde_json::from_value(config).unwrap(), &parts).unwrap();
         let mut exchange = Exchange::new(0);
         exchange.request.user = user.map(|(role, permissions)| {

@@ -199,10 +199,16 @@ impl Chain {
                     access.permissions = authorization.permissions();
                     access.roles = authorization.roles();
                 }
+                AnyPolicy::require(requirements) => access.requirements = Some(requirements),
                 _ => {}
             }
         }
         access
+    }
+
+    /// Returns true if a user can become known.
+    pub fn authenticates(&self) -> bool {
+        self.policies.iter().any(|policy| matches!(policy, AnyPolicy::authentication(one) if one.asks()))
     }
 
     /// Returns true if one of the policies answers CORS preflights.

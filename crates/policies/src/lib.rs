@@ -18,6 +18,7 @@ pub mod mirror;
 mod policy;
 pub mod rate_limit;
 pub mod redirect;
+pub mod require;
 pub mod security_headers;
 pub mod static_response;
 mod table;

@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_share_is_kept() {
         let shared = Arc::new(PolicyShared::new(1));
-        let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
+        let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &Authenticators::default() };
         for share in [0.0, 0.1, 0.5, 1.0] {
             let config = Config {
                 service: "shadow".into(),

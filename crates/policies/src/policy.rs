@@ -59,6 +59,8 @@ pub trait Policy: Sized + Send + Sync + 'static {
 pub struct Parts<'a> {
     /// Name of the route.
     pub route: &'a str,
+    /// Name of the route's service; empty if it has none of its own.
+    pub service: &'a str,
     /// Names of the values that the route's match captures, in the order of `Exchange::params`.
     pub params: &'a [Box<str>],
     /// State shared by all policies of all routes.

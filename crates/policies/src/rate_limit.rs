@@ -12,6 +12,7 @@ mod standing;
 use std::array;
 use std::sync::Arc;
 
+use pylae_core::expression::{ExpressionMoment, ExpressionUse, RouteNames};
 use pylae_core::limit::store::MAX_CHARGES;
 use pylae_core::limit::{
     self, Charge, Clocks, ConcurrencyPermit, Decision, LimitAlgorithm, LimitError, LimitKey, LimitMode, LimitShape,
@@ -62,6 +63,7 @@ struct LimitConfig {
 pub struct RateLimit {
     limiter: Limiter,
     route: Box<str>,
+    service: Box<str>,
     limits: Box<[LimitRule]>,
     concurrency: Option<Concurrency>,
     /// The cluster counts some of the limits.
@@ -106,7 +108,7 @@ impl Policy for RateLimit {
     fn preview(&self, exchange: &Exchange) -> String {
         let mut parts = Vec::new();
         let mut admits = true;
-        let request = KeyRequest { exchange, route: &self.route };
+        let request = KeyRequest::new(exchange, self.names());
         for limit in &self.limits {
             let mut key = Vec::new();
             limit.key.write_key(&request, &mut key);
@@ -167,8 +169,13 @@ impl RateLimit {
             return Err(problems);
         }
         let shared = Arc::clone(parts.shared);
-        let (route, limits, settled) = (parts.route.into(), limits.into(), settled.into());
-        Ok(Self { limiter, route, limits, concurrency, is_shared, settled, policies, shared })
+        let (route, service) = (parts.route.into(), parts.service.into());
+        let (limits, settled) = (limits.into(), settled.into());
+        Ok(Self { limiter, route, service, limits, concurrency, is_shared, settled, policies, shared })
+    }
+
+    fn names(&self) -> RouteNames<'_> {
+        RouteNames { route: &self.route, service: &self.service }
     }
 
     fn admit(&self, exchange: &mut Exchange) -> Verdict {
@@ -198,7 +205,7 @@ impl RateLimit {
     /// Charges the cost to all limits, or to none. `N` is at least the number of limits.
     fn charge<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
         let count = self.limits.len();
-        let keys = LimitKeys::<N>::write(exchange, &self.route, |index| Some(&self.limits.get(index)?.key));
+        let keys = LimitKeys::<N>::write(exchange, self.names(), |index| Some(&self.limits.get(index)?.key));
         let mut charges: [Charge<'_>; N] = array::from_fn(|index| {
             // Entries after the last limit are never checked.
             let index = index.min(count - 1);
@@ -286,6 +293,7 @@ fn check_config(config: &Config) -> Vec<Problem> {
         if limit.key.0.is_empty() {
             problems.push(Problem::at(format!("limits[{index}].key"), "must have at least one part"));
         }
+        problems.extend(check_key(&limit.key, &format!("limits[{index}].key")));
         if let Some(error) = limit.settle.as_ref().and_then(Settle::check) {
             problems.push(Problem::at(format!("limits[{index}].settle"), error));
         }
@@ -297,8 +305,17 @@ fn check_config(config: &Config) -> Vec<Problem> {
         if concurrency.key.0.is_empty() {
             problems.push(Problem::at("concurrency.key", "must have at least one part"));
         }
+        problems.extend(check_key(&concurrency.key, "concurrency.key"));
     }
     problems
+}
+
+/// Checks the expressions of a key.
+fn check_key(key: &LimitKey, at: &str) -> Vec<Problem> {
+    let checked =
+        key.expressions().map(|expression| expression.check(ExpressionMoment::Authenticated, ExpressionUse::Key));
+    let mistakes = checked.filter_map(Result::err).flatten();
+    mistakes.map(|mistake| Problem::at(at, mistake.to_string())).collect()
 }
 
 fn limit_problem(index: usize, error: LimitError) -> Problem {

@@ -177,6 +177,8 @@ policy_table! {
     authentication: crate::authentication::Authentication [Derived],
     /// As soon as the user is known.
     authorization: crate::authorization::Authorization [Derived],
+    /// After authentication and the permissions that everybody knows of, and before limits count the request.
+    require: crate::require::Require,
     /// After authentication: its keys may be users, and `auto` is the user where there is one. All its limits are
     /// checked here together, because a refusal by one must not consume the others.
     rate_limit: crate::rate_limit::RateLimit,

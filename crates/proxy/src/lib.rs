@@ -26,7 +26,7 @@ mod io;
 pub use background::admin::{AdminConnection, AdminSettings, ConnectionEnds};
 pub use background::shared_limits::SharedLimits;
 pub use engine::{Drain, Engine, LimitQuestion, RegistryStore, SignalEvent, Signals};
-pub use flow::explain::{Explanation, Question, check, explain};
+pub use flow::explain::{DecidedRequest, Explanation, Question, check, decide_all, explain};
 pub use io::clock::shift_clock;
 pub use io::tls::{LocalCertificate, local_certificate};
 pub use store::StoreValue;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use pylae_core::expression::ExpressionPlace;
 use pylae_core::route::Scratch;
 use pylae_core::service::Changes;
 use pylae_core::{Halt, Shortage};
@@ -70,6 +71,7 @@ pub(crate) struct Worker {
     pub(crate) shared_connections: SharedConnections,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) refusals: Refusals,
+    failed_expressions: [Refusals; ExpressionPlace::ALL.len()],
     pub(crate) draining: Cell<bool>,
     closing_idle: Cell<bool>,
     in_flight: Cell<usize>,
@@ -143,6 +145,7 @@ impl Worker {
             shared_connections: SharedConnections::default(),
             scratch: RefCell::default(),
             refusals: Refusals::default(),
+            failed_expressions: Default::default(),
             draining: Cell::new(false),
             closing_idle: Cell::new(false),
             in_flight: Cell::new(0),
@@ -320,6 +323,11 @@ impl Worker {
     /// Counts and logs that the gateway itself lacked something. `doing`: what it was about to do.
     pub(crate) fn report_shortage(&self, what: Shortage, doing: impl FnOnce() -> String) {
         self.shared.overload.report_shortage(self.log(), what, doing);
+    }
+
+    /// Logs that an expression could not be evaluated, but not more often than once a second for each place.
+    pub(crate) fn report_failed_expression(&self, place: ExpressionPlace, what: impl FnOnce() -> String) {
+        self.failed_expressions[place as usize].report(self.log(), clock::coarse(), "expression_failed", what);
     }
 
     /// Waits while no connections are accepted.

@@ -28,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tables::register(module)?;
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
+    module.add_function(wrap_pyfunction!(plan::decide, module)?)?;
     module.add_function(wrap_pyfunction!(plan::echo_policy, module)?)?;
     module.add_function(wrap_pyfunction!(tls::local_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(engine::write_stderr, module)?)?;

@@ -48,6 +48,23 @@ pub(crate) fn explain(py: Python<'_>, plan: &str, request: &str) -> PyResult<Str
     .map_err(|problems: Vec<Problem>| plan_error(&problems))
 }
 
+/// Decides requests as the gateway would, without opening a socket. `requests` is a list of requests as `explain` takes
+/// them. Returns a list with what was decided for each, or with its problems.
+#[pyfunction]
+pub(crate) fn decide(py: Python<'_>, plan: &str, requests: &str) -> PyResult<String> {
+    gil::detached(py, || {
+        let questions: Vec<_> =
+            serde_json::from_str(requests).map_err(|error| vec![Problem::at("", error.to_string())])?;
+        let decided = pylae_proxy::decide_all(&parse(plan)?, &questions)?;
+        let told = decided.into_iter().map(|one| match one {
+            Ok(decided) => serde_json::json!({ "decided": decided }),
+            Err(problems) => serde_json::json!({ "problems": problems }),
+        });
+        Ok(told.collect::<serde_json::Value>().to_string())
+    })
+    .map_err(|problems: Vec<Problem>| plan_error(&problems))
+}
+
 /// Deserializes the configuration of a policy and serializes it again, to compare both sides.
 #[pyfunction]
 pub(crate) fn echo_policy(name: &str, config: &str) -> PyResult<String> {

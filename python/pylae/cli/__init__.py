@@ -37,6 +37,7 @@ VERBS = (
     "status",
     "store",
     "tail",
+    "test",
     "token",
     "top",
 )
@@ -55,7 +56,7 @@ Start here:
 EPILOG = """\b
 Exit codes:
   0    done (for run: stopped by SIGTERM or SIGINT and drained)
-  1    the configuration has problems; all of them were printed
+  1    the configuration has problems, all of which were printed; for test: something is not as expected
   2    the command was called wrongly
   3    something failed at run time, such as an address that is in use
   70   a fault in Pylae itself; PYLAE_DEBUG=1 shows where

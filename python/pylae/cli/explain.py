@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -60,13 +61,13 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
         problem = "Missing argument 'METHOD URL'." if len(what) < 2 else f"Got unexpected extra argument ({what[3]})"
         raise click.UsageError(problem, click.get_current_context())
     method, url = what[-2:]
-    request = _request(method, url, headers, client)
+    request = request_of(method, url, headers, client)
     file = what[0] if len(what) == 3 else default_file()
     builder = Gateway.from_file(file).builder
     plan = builder.plan()
     answer = engine.explain(json.dumps(plan), json.dumps(request))
     complete = explanation.complete(answer, plan, builder)
-    request = _without_credentials(request, plan)
+    request = without_credentials(request, plan)
     if as_json:
         click.echo(json.dumps({"request": request, **complete}, indent=2))
         return
@@ -74,7 +75,7 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
         click.echo(line)
 
 
-def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> dict[str, Any]:
+def request_of(method: str, url: str, headers: Iterable[str], client: str) -> dict[str, Any]:
     """Returns the request in the form of the native side: the target as a client would send it, the host as a field."""
     host, target = _split(url)
     fields = [] if host is None else [["Host", host]]
@@ -93,7 +94,7 @@ def _request(method: str, url: str, headers: tuple[str, ...], client: str) -> di
     return {"method": method.upper(), "target": target, "headers": fields, "client": client, "secure": secure}
 
 
-def _without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+def without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     """Returns the request without credentials, because explanations are pasted into tickets."""
     authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
     places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}

@@ -104,16 +104,20 @@ def _with_members(split: Document, members: list[Document], place: str | None) -
     told = [
         {
             **standing,
-            "when": [
-                f"{key.removesuffix('s')} {test['name']}"
-                for key, tests in (member["when"] or {}).items()
-                for test in tests
-            ],
+            "when": list(_conditions(member["when"])) if member["when"] else [],
             "changes": [*member["headers"]["remove"], *member["headers"]["set"]],
         }
         for standing, member in zip(split["members"], members, strict=True)
     ]
     return {**split, "members": told, "place": place}
+
+
+def _conditions(when: Document) -> Iterator[str]:
+    """Yields what the conditions of a member are about."""
+    for key in ("headers", "cookies"):
+        yield from (f"{key.removesuffix('s')} {test['name']}" for test in when[key])
+    if when["expression"] is not None:
+        yield "expression"
 
 
 def _with_settings(
@@ -271,6 +275,7 @@ def _split(split: Document) -> Iterator[str]:
         more.append(f"weight {member['weight']}")
         if member["when"]:
             more.append(f"when {', '.join(member['when'])} ({'met' if member['met'] else 'not met'})")
+        more += member["parts"]
         if member["changes"]:
             more.append(f"changes {', '.join(member['changes'])}")
         if not member["available"]:

@@ -329,7 +329,8 @@ _SPLIT = Origin(("split",), entries={"members": Origin(("split",)), "sticky": Or
 
 
 def _when(when: When) -> PlanPart:
-    return PlanPart({"headers": _tests(when.header), "cookies": _tests(when.cookie)}, _WHEN)
+    tests = {"headers": _tests(when.header), "cookies": _tests(when.cookie), "expression": when.expression}
+    return PlanPart(tests, _WHEN)
 
 
 _WHEN = Origin(("when",), entries={"headers": Origin(("when", "header")), "cookies": Origin(("when", "cookie"))})

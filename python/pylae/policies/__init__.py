@@ -14,6 +14,7 @@ from pylae.policies.ip_access import IpAccess
 from pylae.policies.mirror import Mirror
 from pylae.policies.rate_limit import RateLimits
 from pylae.policies.redirect import Redirect
+from pylae.policies.require import Require
 from pylae.policies.security_headers import SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Transform
@@ -46,6 +47,8 @@ class PolicySet(Settings):
     """Lets web pages of other origins call the gateway."""
     address_limit: Switch[AddressLimits] = None
     """Limits the requests of an IP address, before authentication."""
+    require: Switch[Require] = None
+    """Refuses requests whose user or circumstances are not as required."""
     rate_limit: Switch[RateLimits] = None
     """Limits the requests of a client, after authentication."""
     redirect: Switch[Redirect] = None

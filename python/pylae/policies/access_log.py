@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 from pydantic import Field
 
 from pylae.config.models.base import Settings
+from pylae.config.models.condition import Expression
 from pylae.policies.cors import Names
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class AccessLog(Settings):
     """Response fields to add to each line. In JSON they are under `response_headers`."""
     mask: Names = ()
     """Further header fields and query parameters whose values are replaced by `***`."""
+    filter: Expression | None = None
+    """A condition in CEL: only requests that meet it have a line, e.g. `response.status >= 500`. A request for which it
+    cannot be told has one. The [guide](../guide/conditions.md) lists what it may use. Without it, all requests have
+    one."""
 
     if TYPE_CHECKING:
 

@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from pylae.config.models.base import Positive, Settings, refusal
+from pylae.config.models.condition import MAX_EXPRESSION
 from pylae.units import Duration, parse_rate
 
 if TYPE_CHECKING:
@@ -28,10 +29,20 @@ _WORDS = ("auto", "user", "ip", "route", "global", "header:NAME")
 
 def _keys(value: Any) -> Any:
     """Splits `ip+header:X-Tenant` into its parts. Each distinct combination has a count of its own."""
-    return [part.strip() for part in value.split("+")] if isinstance(value, str) else value
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, str) and not value.startswith("expression:"):
+        return [part.strip() for part in value.split("+")]
+    return [value] if isinstance(value, str) else value
 
 
 def _key(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"expression"}:
+        value = f"expression:{value['expression']}" if isinstance(value["expression"], str) else value
+    if isinstance(value, str) and value.startswith("expression:"):
+        if not 0 < len(value.partition(":")[2]) <= MAX_EXPRESSION:
+            raise refusal(f"an expression must have 1 to {MAX_EXPRESSION} characters")
+        return value
     if isinstance(value, str) and not _KEY.fullmatch(value):
         raise refusal(f"must be one of {', '.join(_WORDS)}", known=_WORDS)
     # Names of fields have no case; the plan has them in lower case.
@@ -52,7 +63,7 @@ def _name(text: str) -> str:
 
 Key = Annotated[
     tuple[Annotated[str, BeforeValidator(_key)], ...],
-    BeforeValidator(_keys, json_schema_input_type=str | list[str]),
+    BeforeValidator(_keys, json_schema_input_type=str | dict[str, str] | list[str | dict[str, str]]),
     Field(min_length=1),
 ]
 Name = Annotated[str, AfterValidator(_name)]
@@ -88,7 +99,9 @@ class RateLimit(Settings):
     key: Key = ("auto",)
     """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
     `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
-    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count. `{expression: …}` is what an
+    expression in CEL gives, e.g. `{expression: user.claims.tenant}`, alone or in a list of parts; requests for which it
+    cannot be told share one count."""
     burst: Positive | None = None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: Positive = 1

@@ -45,6 +45,7 @@ from pylae.policies.ip_access import IpAccess
 from pylae.policies.mirror import Mirror
 from pylae.policies.rate_limit import Concurrency, RateLimit, RateLimits
 from pylae.policies.redirect import Redirect
+from pylae.policies.require import ClaimTest, Require
 from pylae.policies.security_headers import Hsts, SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Changes, Transform
@@ -73,6 +74,7 @@ __all__ = [
     "Changes",
     "CircuitBreaker",
     "ClaimNames",
+    "ClaimTest",
     "ClientAuth",
     "ClientCertificate",
     "Cluster",
@@ -105,6 +107,7 @@ __all__ = [
     "RateLimit",
     "RateLimits",
     "Redirect",
+    "Require",
     "RetryBudget",
     "RolloutSettings",
     "Route",

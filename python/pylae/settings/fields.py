@@ -49,6 +49,7 @@ from pylae.policies.ip_access import IpAccess
 from pylae.policies.mirror import Mirror
 from pylae.policies.rate_limit import Concurrency, RateLimit, RateLimits
 from pylae.policies.redirect import Redirect
+from pylae.policies.require import ClaimTest, Require
 from pylae.policies.security_headers import Hsts, SecurityHeaders
 from pylae.policies.static_response import StaticResponse
 from pylae.policies.transform import Changes, Transform
@@ -810,6 +811,10 @@ class AccessLogFields(TypedDict, total=False):
     """Response fields to add to each line. In JSON they are under `response_headers`."""
     mask: str | Texts
     """Further header fields and query parameters whose values are replaced by `***`."""
+    filter: str | None
+    """A condition in CEL: only requests that meet it have a line, e.g. `response.status >= 500`. A request for which it
+    cannot be told has one. The [guide](../guide/conditions.md) lists what it may use. Without it, all requests have
+    one."""
 
 
 class HstsFields(TypedDict, total=False):
@@ -921,7 +926,7 @@ class AddressLimitFields(TypedDict, total=False):
     """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
     any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
     quotas."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
     `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
     burst: int | None
@@ -951,7 +956,7 @@ class AddressConcurrencyFields(TypedDict, total=False):
     """Name of the limit in response fields."""
     limit: Required[int]
     """Most requests in progress at the same time, per key."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together, as for a limit."""
     per_route: bool
     """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
@@ -980,7 +985,7 @@ class AddressLimitsFields(TypedDict, total=False):
     """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
     any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
     quotas."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together: those with the same `ip` (IPv6 addresses by their /64), `header:NAME` or
     `route`, or all of them (`global`). Join several with `+`: `ip+route`."""
     burst: int | None
@@ -1003,6 +1008,26 @@ class AddressLimitsFields(TypedDict, total=False):
     """Add `RateLimit-Policy` and `RateLimit` to responses."""
 
 
+class ClaimTestFields(TypedDict, total=False):
+    """Fields of `ClaimTest`."""
+
+    any: str | bool | int | float | Sequence[str | bool | int | float]
+    """The claim must have one of these values."""
+    all: str | bool | int | float | Sequence[str | bool | int | float]
+    """The claim must have all of these values."""
+    present: bool | None
+    """Whether the claim must be there, with any value. A claim that is `null` is not there."""
+
+
+class RequireFields(TypedDict, total=False):
+    """Fields of `Require`."""
+
+    claims: Mapping[str, ClaimTestLike]
+    """What the user's claims must be, by name. `a.b` is `b` inside `a`, unless a claim has that whole name."""
+    expression: str | None
+    """A condition in CEL, e.g. `user.claims.level >= 3`. The [guide](../guide/conditions.md) lists what it may use."""
+
+
 class RateLimitFields(TypedDict, total=False):
     """Fields of `RateLimit`."""
 
@@ -1017,10 +1042,12 @@ class RateLimitFields(TypedDict, total=False):
     """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
     any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
     quotas."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
     `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
-    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count. `{expression: …}` is what an
+    expression in CEL gives, e.g. `{expression: user.claims.tenant}`, alone or in a list of parts; requests for which it
+    cannot be told share one count."""
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
@@ -1051,7 +1078,7 @@ class ConcurrencyFields(TypedDict, total=False):
     """Name of the limit in response fields."""
     limit: Required[int]
     """Most requests in progress at the same time, per key."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together, as for a limit."""
     per_route: bool
     """Count each route separately. If false, all routes with a `concurrency` of this name count together."""
@@ -1080,10 +1107,12 @@ class RateLimitsFields(TypedDict, total=False):
     """How requests are counted. `token_bucket` refills continuously. `sliding_window` never allows more than `limit` in
     any span of `per`. `fixed_window` counts in spans aligned to UTC, such as days from midnight to midnight, and suits
     quotas."""
-    key: str | Texts
+    key: str | Mapping[str, str] | Texts
     """Which requests are counted together: those with the same `user`, `ip` (IPv6 addresses by their /64),
     `header:NAME` or `route`, or all of them (`global`). `auto` is the user if known, else the address. Join several
-    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count."""
+    with `+`: `ip+header:X-Tenant`. Requests without the user or field share one count. `{expression: …}` is what an
+    expression in CEL gives, e.g. `{expression: user.claims.tenant}`, alone or in a list of parts; requests for which it
+    cannot be told share one count."""
     burst: int | None
     """Most requests at once that a token bucket allows; `limit` unless given."""
     cost: int
@@ -1245,6 +1274,9 @@ class WhenFields(TypedDict, total=False):
     """Conditions on request fields, by name."""
     cookie: Mapping[str, ValueTestLike]
     """Conditions on cookies, by name."""
+    expression: str | None
+    """A condition in CEL, e.g. `request.query.preview == '1'`. The user is not known yet. A request for which it cannot
+    be told does not meet it. The [guide](../guide/conditions.md) lists what it may use."""
 
 
 class MemberHeadersFields(TypedDict, total=False):
@@ -1312,6 +1344,8 @@ class RouteFields(TypedDict, total=False):
     """Lets web pages of other origins call the gateway."""
     address_limit: AddressLimitsLike | bool | None
     """Limits the requests of an IP address, before authentication."""
+    require: RequireLike | bool | None
+    """Refuses requests whose user or circumstances are not as required."""
     rate_limit: RateLimitsLike | bool | None
     """Limits the requests of a client, after authentication."""
     redirect: RedirectLike | bool | None
@@ -1474,6 +1508,8 @@ class PolicySetFields(TypedDict, total=False):
     """Lets web pages of other origins call the gateway."""
     address_limit: AddressLimitsLike | bool | None
     """Limits the requests of an IP address, before authentication."""
+    require: RequireLike | bool | None
+    """Refuses requests whose user or circumstances are not as required."""
     rate_limit: RateLimitsLike | bool | None
     """Limits the requests of a client, after authentication."""
     redirect: RedirectLike | bool | None
@@ -1795,6 +1831,10 @@ AddressConcurrencyLike: TypeAlias = AddressConcurrency | AddressConcurrencyField
 """What stands for `AddressConcurrency`, and that itself."""
 AddressLimitsLike: TypeAlias = AddressLimits | AddressLimitsFields | AddressLimitLike | Sequence[AddressLimitLike]
 """What stands for `AddressLimits`, and that itself."""
+ClaimTestLike: TypeAlias = ClaimTest | ClaimTestFields | str | float | bool | Texts
+"""What stands for `ClaimTest`, and that itself."""
+RequireLike: TypeAlias = Require | RequireFields
+"""What stands for `Require`, and that itself."""
 RateLimitLike: TypeAlias = RateLimit | RateLimitFields | int | str
 """What stands for `RateLimit`, and that itself."""
 ConcurrencyLike: TypeAlias = Concurrency | ConcurrencyFields | int

@@ -199,7 +199,7 @@ def test_splits() -> None:
     members = [
         {
             "service": "new",
-            "when": {"header": {"X-Beta": True}, "cookie": {"group": "b"}},
+            "when": {"header": {"X-Beta": True}, "cookie": {"group": "b"}, "expression": "request.id != ''"},
             "headers": {"set": {"V": 2}},
         },
         {"service": "new", "weight": 5},
@@ -211,6 +211,7 @@ def test_splits() -> None:
     when = {
         "headers": [{"name": "X-Beta", "value": "present"}],
         "cookies": [{"name": "group", "value": {"equals": "b"}}],
+        "expression": "request.id != ''",
     }
     assert compiled["service"] is None
     assert compiled["split"] == {
@@ -261,6 +262,7 @@ def test_origins() -> None:
         "routes[2].split.members": ("routes", 2, "split"),
         "routes[2].split.members[0].service": ("routes", 2, "split", 0, "service"),
         "routes[2].split.members[1].when.cookies[1].value": ("routes", 2, "split", 1, "when", "cookie", "d"),
+        "routes[2].split.members[1].when.expression": ("routes", 2, "split", 1, "when", "expression"),
         "routes[2].split.members[1].when.headers[0].name": ("routes", 2, "split", 1, "when", "header", "X"),
         'routes[2].split.members[1].headers.set["Host"]': ("routes", 2, "split", 1, "headers", "set", "Host"),
         "routes[2].split.sticky.cookie": ("routes", 2, "sticky", "cookie"),

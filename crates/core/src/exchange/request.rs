@@ -126,7 +126,7 @@ impl Request {
     }
 
     /// Returns all values of a field as the client sent them.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.head.fields.values(&self.buffer, name)
     }
 

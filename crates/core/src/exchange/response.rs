@@ -63,13 +63,13 @@ impl Response {
 
     /// Returns the value of a field as the client will see it: that of an edit, or else the first that the instance
     /// sent.
-    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+    pub fn value<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
         self.edits.get(name.as_bytes()).or_else(|| self.kept_values(name).next())
     }
 
     /// Returns all values of a field as the client will see them: first those of the instance that are kept, then those
     /// of edits.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let added = self.edits.added().filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
         self.kept_values(name).chain(added.map(|(_, value)| value))
     }
@@ -98,7 +98,7 @@ impl Response {
     }
 
     /// Returns the instance's values of a field, or none if the field is not forwarded.
-    fn kept_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fn kept_values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let bytes = name.as_bytes();
         let kept = !self.edits.removes(Name::classify(bytes), bytes) && !self.options.nominates(&self.buffer, bytes);
         self.head.fields.values(&self.buffer, name).filter(move |_| kept)

@@ -18,9 +18,11 @@ pub enum FeatureSlot {
     Location,
     /// [`route::Split`](crate::route::Split)
     Split,
+    /// [`expression`](crate::expression)
+    Expression,
 }
 
-const POSITIONS: usize = FeatureSlot::Split as usize + 1;
+const POSITIONS: usize = FeatureSlot::Expression as usize + 1;
 
 /// Per-exchange state of a feature. It stays with the exchange object, which serves one request after another, so that
 /// its memory is reused.
@@ -95,6 +97,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::cache::CacheVisit;
+    use crate::expression::FailedExpressions;
     use crate::hook::HookVisit;
     use crate::limit::Admitted;
     use crate::location::RecordedAsked;
@@ -110,6 +113,7 @@ mod tests {
         slots.get_or_default::<HookVisit>();
         slots.get_or_default::<RecordedAsked>();
         slots.get_or_default::<ChosenMember>();
+        slots.get_or_default::<FailedExpressions>();
         assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
     }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::expression::Expression;
+
 /// The properties of a request that keys are made of.
 pub trait KeySource {
     /// Id of the authenticated user.
@@ -14,9 +16,12 @@ pub trait KeySource {
     fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]>;
     /// Name of the route.
     fn route(&self) -> &str;
+    /// Appends the key that an expression gives, or returns false if it cannot be told.
+    fn write_expression(&self, expression: &Expression, out: &mut Vec<u8>) -> bool;
 }
 
-/// One part of a key. In the plan a string: `auto`, `user`, `ip`, `header:NAME`, `route` or `global`.
+/// One part of a key. In the plan a string: `auto`, `user`, `ip`, `header:NAME`, `expression:TEXT`, `route` or
+/// `global`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KeyPart {
@@ -28,6 +33,8 @@ pub enum KeyPart {
     Ip,
     /// The first value of a request field, name in lower case. All requests without it share a key.
     Header(String),
+    /// What an expression gives. All requests for which it cannot be told share a key.
+    Expression(Box<Expression>),
     /// The route.
     Route,
     /// One key for everything.
@@ -36,7 +43,7 @@ pub enum KeyPart {
 
 /// An unknown part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not auto, user, ip, header:NAME, route or global")]
+#[error("`{0}` is not auto, user, ip, header:NAME, expression:TEXT, route or global")]
 pub struct UnknownPart(String);
 
 impl TryFrom<String> for KeyPart {
@@ -49,8 +56,9 @@ impl TryFrom<String> for KeyPart {
             "ip" => Self::Ip,
             "route" => Self::Route,
             "global" => Self::Global,
-            _ => match text.strip_prefix("header:") {
-                Some(name) if is_token(name) => Self::Header(name.to_ascii_lowercase()),
+            _ => match text.split_once(':') {
+                Some(("header", name)) if is_token(name) => Self::Header(name.to_ascii_lowercase()),
+                Some(("expression", written)) => Self::Expression(Box::new(Expression::new(written))),
                 _ => return Err(UnknownPart(text)),
             },
         })
@@ -64,6 +72,7 @@ impl From<KeyPart> for String {
             KeyPart::User => "user".into(),
             KeyPart::Ip => "ip".into(),
             KeyPart::Header(name) => format!("header:{name}"),
+            KeyPart::Expression(expression) => format!("expression:{}", expression.text()),
             KeyPart::Route => "route".into(),
             KeyPart::Global => "global".into(),
         }
@@ -93,7 +102,19 @@ pub struct LimitKey(pub Vec<KeyPart>);
 impl LimitKey {
     /// Returns true if the key needs the result of authentication.
     pub fn needs_user(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, KeyPart::Auto | KeyPart::User))
+        self.0.iter().any(|part| match part {
+            KeyPart::Auto | KeyPart::User => true,
+            KeyPart::Expression(expression) => expression.reads_user(),
+            _ => false,
+        })
+    }
+
+    /// The expressions among the parts.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.0.iter().filter_map(|part| match part {
+            KeyPart::Expression(expression) => Some(&**expression),
+            _ => None,
+        })
     }
 
     /// Appends the key of a request. The encoding is unambiguous: different values never give the same bytes.
@@ -107,6 +128,14 @@ impl LimitKey {
                 KeyPart::User => value(out, b'u', parts.user_id()),
                 KeyPart::Ip => address(out, parts.client_ip()),
                 KeyPart::Header(name) => value(out, b'h', parts.header(name)),
+                KeyPart::Expression(expression) => {
+                    let start = out.len();
+                    out.push(b'e');
+                    if !parts.write_expression(expression, out) {
+                        out.truncate(start);
+                        out.push(b'-');
+                    }
+                }
                 KeyPart::Route => value(out, b'r', Some(parts.route().as_bytes())),
                 KeyPart::Global => {}
             }
@@ -165,6 +194,11 @@ mod tests {
         fn route(&self) -> &'static str {
             "orders"
         }
+
+        fn write_expression(&self, expression: &Expression, out: &mut Vec<u8>) -> bool {
+            out.extend_from_slice(expression.text().as_bytes());
+            expression.text() != "user.claims.absent"
+        }
     }
 
     fn key(parts: &str, user: Option<&'static str>, ip: &'static str, tenant: Option<&'static str>) -> Vec<u8> {
@@ -176,12 +210,14 @@ mod tests {
 
     #[test]
     fn parts_read_and_write_back() {
-        let text = r#"["auto","user","ip","header:x-tenant","route","global"]"#;
+        let text = r#"["auto","user","ip","header:x-tenant","expression:user.id","route","global"]"#;
         let key: LimitKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
-        assert_eq!(key.to_string(), "auto+user+ip+header:x-tenant+route+global");
+        assert_eq!(key.to_string(), "auto+user+ip+header:x-tenant+expression:user.id+route+global");
         assert_eq!(serde_json::from_str::<LimitKey>(r#"["header:X-Tenant"]"#).unwrap().0[0], key.0[3]);
         assert!(key.needs_user() && !LimitKey(vec![KeyPart::Ip]).needs_user());
+        let of = |text: &str| LimitKey(vec![KeyPart::Expression(Box::new(Expression::new(text)))]);
+        assert!(of("user.id").needs_user() && !of("route.name").needs_user());
         for wrong in ["", "IP", "header:", "header:a b", "cookie:x"] {
             assert!(KeyPart::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
@@ -206,5 +242,9 @@ mod tests {
         assert_ne!(both(Some("ab"), Some("c")), both(Some("a"), Some("bc")));
         assert_ne!(both(Some("a"), None), both(None, Some("a")));
         assert_ne!(both(Some("a"), None), both(Some("a"), Some("")));
+        // One that cannot be told is like no other, and leaves nothing behind.
+        let absent = key(r#"["expression:user.claims.absent"]"#, None, "192.0.2.1", None);
+        assert_eq!(absent, b"-");
+        assert_ne!(key(r#"["expression:user.id"]"#, None, "192.0.2.1", None), absent);
     }
 }

@@ -39,6 +39,8 @@ pub struct WhenPlan {
     pub headers: Vec<ValueMatch>,
     /// Cookies.
     pub cookies: Vec<ValueMatch>,
+    /// An [`Expression`](crate::Expression) that must be true.
+    pub expression: Option<String>,
 }
 
 /// Changes to the fields of a head: removed first, then set.

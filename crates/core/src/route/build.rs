@@ -124,7 +124,7 @@ impl Builder {
             }
         }
         let split = route.split.as_ref().map(|split| {
-            Split::build(split, &mut self.values).map_err(|found| {
+            Split::build(&route.name, split, &mut self.values).map_err(|found| {
                 let at = format!("{route_at}.split");
                 self.problems.extend(found.into_iter().map(|problem| problem.under(&at)));
             })

@@ -6,6 +6,7 @@
 //! the chosen member: an exchange never changes it.
 
 mod choose;
+mod condition;
 mod explain;
 #[cfg(test)]
 mod tests;
@@ -15,13 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pylae_http::Edits;
 
-use super::matching::predicate::{ConditionSource, Predicate, ValuePatterns};
+use super::matching::predicate::ValuePatterns;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
-use crate::plan::{FieldChanges, MemberPlan, SplitPlan, WhenPlan};
-use crate::problem::Problem;
+use crate::plan::{FieldChanges, MemberPlan, Problem, SplitPlan, WhenPlan};
 use crate::request::cookie;
 use crate::service::sticky::{self, StickyCookie};
+
+use self::condition::MemberConditions;
 
 pub use self::explain::{MemberStanding, SplitExplanation};
 
@@ -37,9 +39,11 @@ const GROUP: &str = "split";
 
 /// The members of a route's split.
 pub struct Split {
+    /// Name of the route.
+    route: Box<str>,
     members: Box<[Arc<Member>]>,
     /// The conditions of each member; None if it has none.
-    conditions: Box<[Option<Box<[Predicate]>>]>,
+    conditions: Box<[Option<MemberConditions>]>,
     sticky: Option<Arc<StickyCookie>>,
 }
 
@@ -119,14 +123,14 @@ impl Exchange {
 }
 
 impl Split {
-    /// Compiles a split, or returns everything that is wrong with it, with paths relative to the split.
-    pub(super) fn build(plan: &SplitPlan, patterns: &mut ValuePatterns) -> Result<Self, Vec<Problem>> {
+    /// Compiles the split of a route, or returns everything that is wrong with it, with paths relative to the split.
+    pub(super) fn build(route: &str, plan: &SplitPlan, patterns: &mut ValuePatterns) -> Result<Self, Vec<Problem>> {
         let mut problems = check(plan);
         let mut conditions = Vec::with_capacity(plan.members.len());
         for (index, member) in plan.members.iter().enumerate() {
             let at = format!("members[{index}].when");
-            let built = member.when.as_ref().map(|when| read_when(when, &at, patterns, &mut problems));
-            conditions.push(built.map(Vec::into_boxed_slice));
+            let built = member.when.as_ref().map(|when| MemberConditions::read(when, &at, patterns, &mut problems));
+            conditions.push(built);
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -134,7 +138,7 @@ impl Split {
         let secret = plan.sticky.as_ref().and_then(|sticky| sticky.secret.as_deref()).unwrap_or_default();
         let sticky = plan.sticky.as_ref().map(|sticky| Arc::new(StickyCookie::from_plan(sticky)));
         let members = plan.members.iter().map(|member| Arc::new(Member::build(member, secret, sticky.clone())));
-        Ok(Self { members: members.collect(), conditions: conditions.into(), sticky })
+        Ok(Self { route: route.into(), members: members.collect(), conditions: conditions.into(), sticky })
     }
 
     /// The members by position.
@@ -147,7 +151,7 @@ impl Split {
     fn choose(
         &self,
         exchange: &Exchange,
-        mut meets: impl FnMut(&[Predicate]) -> bool,
+        mut meets: impl FnMut(&MemberConditions) -> bool,
         turns: &AtomicU64,
         available: impl Fn(usize) -> bool,
     ) -> Option<Choice> {
@@ -255,22 +259,6 @@ impl Member {
     }
 }
 
-/// Reads the conditions of a member.
-fn read_when(when: &WhenPlan, at: &str, patterns: &mut ValuePatterns, problems: &mut Vec<Problem>) -> Vec<Predicate> {
-    let mut found = Vec::new();
-    for (source, key, list) in
-        [(ConditionSource::Field, "headers", &when.headers), (ConditionSource::Cookie, "cookies", &when.cookies)]
-    {
-        for (place, condition) in list.iter().enumerate() {
-            match Predicate::build(source, condition, patterns) {
-                Ok(predicate) => found.push(predicate),
-                Err((part, message)) => problems.push(Problem::at(format!("{at}.{key}[{place}].{part}"), message)),
-            }
-        }
-    }
-    found
-}
-
 fn check(plan: &SplitPlan) -> Vec<Problem> {
     let mut problems = Vec::new();
     let members = &plan.members;
@@ -286,7 +274,9 @@ fn check(plan: &SplitPlan) -> Vec<Problem> {
             let message = "another member has this service and a weight; add the weights up there";
             problems.push(Problem::at(format!("members[{index}].service"), message));
         }
-        if member.when.as_ref().is_some_and(|when| when.headers.is_empty() && when.cookies.is_empty()) {
+        let asks_nothing =
+            |when: &WhenPlan| when.headers.is_empty() && when.cookies.is_empty() && when.expression.is_none();
+        if member.when.as_ref().is_some_and(asks_nothing) {
             problems.push(Problem::at(format!("members[{index}].when"), "must have at least one condition"));
         }
     }

@@ -5,8 +5,8 @@ mod turns;
 mod view;
 
 use super::instance::InstanceSlot;
+use crate::plan::Problem;
 use crate::plan::{InstancePlan, LoadBalancer};
-use crate::problem::Problem;
 use kind::Balance;
 
 pub(super) use view::InstanceView;

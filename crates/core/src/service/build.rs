@@ -10,7 +10,7 @@ use super::instance::{DOWN, DRAINING, EJECTED, Instance, InstanceSlot};
 use super::{MAX_INSTANCES, ServiceShared, ServiceState, sticky};
 use crate::clock::Instant as Now;
 use crate::plan;
-use crate::problem::Problem;
+use crate::plan::Problem;
 
 impl ServiceState {
     /// Builds the service that `plan` describes. Instances that `previous` also has keep their state, as do the

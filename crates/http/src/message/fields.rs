@@ -85,7 +85,7 @@ impl Fields {
     }
 
     /// Returns all values of the field called `name` (any name, case ignored), in order.
-    pub fn values<'a>(&'a self, buf: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(&'a self, buf: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
         let id = Name::classify(name.as_bytes());
         self.list
             .iter()

@@ -11,7 +11,7 @@ use crate::authentication::Authenticators;
 fn log(config: &Value) -> AccessLog {
     let shared = Arc::new(PolicyShared::new(1));
     let auth = Authenticators::default();
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
     AccessLog::build(serde_json::from_value(config.clone()).unwrap(), &parts).unwrap()
 }
 
@@ -115,7 +115,7 @@ fn values_of_any_field_are_masked_where_they_hold_a_parameter() {
 fn who_looks_without_a_log_sees_no_more_than_the_logs_show() {
     let shared = Arc::new(PolicyShared::new(1));
     let auth = Authenticators::default();
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
     let logs = [
         log(&config("json")),
         log(&json!({

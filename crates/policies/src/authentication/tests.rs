@@ -64,7 +64,7 @@ fn build(auth: &Value, shared: &Arc<PolicyShared>) -> Result<Chain, String> {
     let built = Authenticators::build(Some(auth), &shared.identity).map_err(|found| format!("{found:?}"))?;
     let names: Vec<&str> = built.list.iter().map(|one| one.name()).collect();
     let configs = BTreeMap::from([("authentication".to_owned(), json!({"authenticators": names, "required": true}))]);
-    let parts = Parts { route: "r", params: &[], shared, auth: &built };
+    let parts = Parts { route: "r", service: "", params: &[], shared, auth: &built };
     Chain::build(&configs, &parts).map_err(|found| format!("{found:?}"))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::User;
+use pylae_core::exchange::user::find_claim;
 use pylae_http::{Edits, Name};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -217,14 +218,6 @@ fn string_list(value: &Value) -> Result<Vec<&str>, RefusalReason> {
         Value::Array(list) => list.iter().map(|item| item.as_str().ok_or(WRONG_TYPE)).collect(),
         _ => Err(WRONG_TYPE),
     }
-}
-
-/// Finds a claim by its name, or by a dotted path of names.
-fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    claims.get(name).or_else(|| {
-        let (first, rest) = name.split_once('.')?;
-        find_claim(claims.get(first)?.as_object()?, rest)
-    })
 }
 
 fn first_claim<'a>(claims: &'a Map<String, Value>, names: &[String]) -> Option<&'a Value> {

@@ -13,7 +13,7 @@ use crate::authentication::Authenticators;
 fn compression() -> Compression {
     let shared = Arc::new(PolicyShared::new(1));
     let config = json!({"algorithms": ["zstd", "br", "gzip"], "min_size": 1, "types": ["text/*"]});
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &Authenticators::default() };
     Compression::build(serde_json::from_value(config).unwrap(), &parts).unwrap()
 }
 

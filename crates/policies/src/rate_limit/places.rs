@@ -5,6 +5,7 @@ use pylae_core::limit::{ConcurrencyPermit, PendingPlace, PlaceOutcome, PlaceVerd
 use pylae_core::{Exchange, Instant, Resume, Verdict};
 
 use super::concurrency::{Concurrency, ConcurrencyCounter};
+use super::request::write_key;
 use super::{KeyRequest, RateLimit, clocks, reject};
 
 impl RateLimit {
@@ -17,7 +18,7 @@ impl RateLimit {
     ) -> Result<ConcurrencyPermit, Verdict> {
         let mut key = std::mem::take(&mut exchange.scratch);
         key.clear();
-        concurrency.key.write_key(&KeyRequest { exchange, route: &self.route }, &mut key);
+        write_key(exchange, self.names(), &concurrency.key, &mut key);
         let permit = match &concurrency.counted {
             ConcurrencyCounter::Node(salt) => Ok(self.shared.in_flight.acquire(*salt, &key, concurrency.limit)),
             ConcurrencyCounter::Cluster(identity) => self.acquire_shared(concurrency, identity, &key, exchange),

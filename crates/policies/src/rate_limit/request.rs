@@ -2,13 +2,33 @@
 
 use std::net::IpAddr;
 
+use std::cell::RefCell;
+
 use pylae_core::Exchange;
+use pylae_core::expression::{Expression, ExpressionPlace, ExpressionScope, RouteNames};
 use pylae_core::limit::{KeySource, LimitKey};
 
 /// The parts of a request from which keys are written.
 pub(super) struct KeyRequest<'a> {
     pub(super) exchange: &'a Exchange,
-    pub(super) route: &'a str,
+    names: RouteNames<'a>,
+    /// Why an expression could not be told.
+    failed: RefCell<Option<String>>,
+}
+
+impl<'a> KeyRequest<'a> {
+    pub(super) fn new(exchange: &'a Exchange, names: RouteNames<'a>) -> Self {
+        Self { exchange, names, failed: RefCell::default() }
+    }
+}
+
+/// Appends the key of a request.
+pub(super) fn write_key(exchange: &mut Exchange, names: RouteNames<'_>, key: &LimitKey, out: &mut Vec<u8>) {
+    let request = KeyRequest::new(exchange, names);
+    key.write_key(&request, out);
+    if let Some(told) = request.failed.take() {
+        exchange.record_failure(ExpressionPlace::Key, told);
+    }
 }
 
 impl KeySource for KeyRequest<'_> {
@@ -25,7 +45,18 @@ impl KeySource for KeyRequest<'_> {
     }
 
     fn route(&self) -> &str {
-        self.route
+        self.names.route
+    }
+
+    fn write_expression(&self, expression: &Expression, out: &mut Vec<u8>) -> bool {
+        let scope = ExpressionScope { exchange: self.exchange, names: self.names, conclusion: None };
+        match expression.write_key(&scope, out) {
+            Ok(()) => true,
+            Err(failure) => {
+                *self.failed.borrow_mut() = Some(expression.tell(&failure));
+                false
+            }
+        }
     }
 }
 
@@ -39,12 +70,17 @@ pub(super) struct LimitKeys<const N: usize> {
 impl<const N: usize> LimitKeys<N> {
     /// Writes the keys of the limits `of` returns by their positions, into the exchange's scratch memory.
     #[inline]
-    pub(super) fn write<'a>(exchange: &mut Exchange, route: &str, of: impl Fn(usize) -> Option<&'a LimitKey>) -> Self {
+    pub(super) fn write<'a>(
+        exchange: &mut Exchange,
+        names: RouteNames<'_>,
+        of: impl Fn(usize) -> Option<&'a LimitKey>,
+    ) -> Self {
         let mut bytes = std::mem::take(&mut exchange.scratch);
         bytes.clear();
-        let request = KeyRequest { exchange, route };
         let ends = std::array::from_fn(|index| {
-            of(index).inspect(|key| key.write_key(&request, &mut bytes));
+            if let Some(key) = of(index) {
+                write_key(exchange, names, key, &mut bytes);
+            }
             bytes.len()
         });
         Self { bytes, ends }

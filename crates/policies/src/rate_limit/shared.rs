@@ -15,7 +15,7 @@ impl RateLimit {
     /// charged first: what they refuse is no business of the store, and what they were charged comes back at once. A
     /// charge that waits for the store runs this policy again when the store has decided.
     pub(super) fn charge_shared<const N: usize>(&self, exchange: &mut Exchange) -> Verdict {
-        let keys = LimitKeys::<N>::write(exchange, &self.route, |index| Some(&self.limits.get(index)?.key));
+        let keys = LimitKeys::<N>::write(exchange, self.names(), |index| Some(&self.limits.get(index)?.key));
         let mut decisions = [Decision::default(); N];
         let awaited = exchange.admitted_mut().awaited.take();
         let verdict = match awaited {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use pylae_core::expression::Expression;
 use pylae_core::limit::key::KeyPart;
 use pylae_core::limit::{Clocks, KeySource, LimitKey};
 use serde::{Deserialize, Serialize};
@@ -56,10 +57,18 @@ impl KeySource for Named<'_> {
     fn route(&self) -> &str {
         self.route
     }
+
+    fn write_expression(&self, _expression: &Expression, _out: &mut Vec<u8>) -> bool {
+        // Keys with an expression are refused before.
+        false
+    }
 }
 
 impl Holder {
     fn write(&self, key: &LimitKey, route: &str) -> Result<Vec<u8>, String> {
+        if key.expressions().next().is_some() {
+            return Err(format!("the key of this limit is `{key}`, which takes a request"));
+        }
         for part in &key.0 {
             let missing = match part {
                 KeyPart::Auto => self.user.is_none() && self.ip.is_none(),

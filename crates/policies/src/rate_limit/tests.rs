@@ -21,7 +21,7 @@ fn config(limits: &[Value], concurrency: Value) -> Config {
 }
 
 fn build(config: Config, route: &str, shared: &Arc<PolicyShared>) -> Result<RateLimit, Vec<Problem>> {
-    RateLimit::build(config, &Parts { route, params: &[], shared, auth: &Authenticators::default() })
+    RateLimit::build(config, &Parts { route, service: "", params: &[], shared, auth: &Authenticators::default() })
 }
 
 fn exchange(user: Option<&str>, head: &str) -> Exchange {
@@ -173,7 +173,7 @@ fn before_authentication_there_are_no_users() {
     let shared = Arc::new(PolicyShared::new(1000));
     let flights = |key: &str| json!({"name": "c", "limit": 1, "key": [key], "per_route": true, "headers": true});
     let auth = Authenticators::default();
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &auth };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &auth };
     let wrong = config(&[limit("a", 1, "ip"), limit("b", 1, "auto")], flights("user"));
     let problems = AddressLimit::build(wrong, &parts).err().unwrap();
     assert_eq!(
@@ -271,7 +271,7 @@ fn what_cannot_be_settled_is_refused() {
     }
     let mut limits = settled("a", 40, "hook");
     limits["key"] = json!(["ip"]);
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &Authenticators::default() };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &Authenticators::default() };
     let problems = AddressLimit::build(config(&[limits], Value::Null), &parts).err().unwrap();
     assert_eq!(problems[0].path, "limits[0].settle");
 }

@@ -1,5 +1,7 @@
 //! Explains what a plan would do with a request. The same code decides as for a real one, without a socket.
 
+mod decide;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,11 +11,12 @@ use pylae_core::plan::ErrorPages;
 use pylae_core::request::{admit, forwarding, websocket};
 use pylae_core::route::{By, RouteQuery, RouteVerdict, SplitExplanation};
 use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
-use pylae_core::{Exchange, Halt, Plan, Problem};
+use pylae_core::{Exchange, Halt, Plan, Problem, User};
 use pylae_http::encode::Via;
 use pylae_policies::{Chain, PolicyShared};
 use serde::{Deserialize, Serialize};
 
+pub use self::decide::{DecidedRequest, decide_all};
 use crate::io::clock;
 use crate::snapshot::{PoolKeys, Route, Snapshot};
 use crate::store::Store;
@@ -31,6 +34,30 @@ pub struct Question {
     client: IpAddr,
     /// True if the client speaks TLS.
     secure: bool,
+    /// The user that authentication would find, in place of a credential.
+    #[serde(default)]
+    user: Option<GivenUser>,
+    /// The request body.
+    #[serde(default)]
+    body: String,
+    /// How many times the request is sent.
+    #[serde(default = "once")]
+    times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// A user as a question has it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenUser {
+    id: String,
+    email: String,
+    role: String,
+    permissions: Vec<String>,
+    claims: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What the plan would do with the request.
@@ -118,6 +145,16 @@ impl Picking {
     }
 }
 
+impl Question {
+    /// Sets the user of the question where the route would have found one.
+    fn identify(&self, route: &Route, exchange: &mut Exchange) {
+        let Some(GivenUser { id, email, role, permissions, claims }) = self.user.clone() else { return };
+        if route.chain.authenticates() {
+            exchange.request.user = Some(Arc::new(User { id, email, role, permissions, claims, via: "given" }));
+        }
+    }
+}
+
 /// Builds a snapshot of the plan with empty counters.
 fn build(plan: Plan) -> Result<Snapshot, Vec<Problem>> {
     let shared = Arc::new(PolicyShared::new(plan.limits.max_keys).with_cache(plan.limits.cache_size));
@@ -136,8 +173,11 @@ pub fn check(plan: Plan) -> Result<Vec<Problem>, Vec<Problem>> {
 
 /// Explains what `plan` would do with a request. Returns all problems of the plan, or why `question` is not a request.
 pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Problem>> {
-    let snapshot = build(plan)?;
-    let mut exchange = read(question, &snapshot)?;
+    explain_in(&build(plan)?, question)
+}
+
+fn explain_in(snapshot: &Snapshot, question: &Question) -> Result<Explanation, Vec<Problem>> {
+    let mut exchange = read(question, snapshot)?;
     let mut answer = Explanation {
         outcome: "route",
         detail: String::new(),
@@ -159,16 +199,19 @@ pub fn explain(plan: Plan, question: &Question) -> Result<Explanation, Vec<Probl
     };
     let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
         answer.early = snapshot.early.as_ref().map_or_else(Vec::new, |early| preview(&early.chain, &mut exchange));
-        crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), &snapshot, &mut exchange)
+        crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), snapshot, &mut exchange)
     });
     answer.canonical_path = lossy(&exchange.request.target.path);
     answer.judged_path = lossy(exchange.request.target.routing_path());
     answer.client = exchange.request.origin.client.to_string();
     if !exchange.request.target.path.is_empty() && !matches!(routed, Err(Halt::Misdirected)) {
-        answer.considered = considered(&snapshot, &exchange);
+        answer.considered = considered(snapshot, &exchange);
     }
     match routed {
-        Ok(route) => describe_route(&snapshot, route, &mut exchange, &mut answer),
+        Ok(route) => {
+            question.identify(route, &mut exchange);
+            describe_route(snapshot, route, &mut exchange, &mut answer);
+        }
         Err(halt) => {
             answer.outcome = match halt {
                 Halt::Misdirected => "misdirected",
@@ -209,7 +252,7 @@ fn read(question: &Question, snapshot: &Snapshot) -> Result<Exchange, Vec<Proble
     exchange.request.buffer.extend_from_slice(b"\r\n");
     exchange.request.origin.peer = (question.client, 0).into();
     exchange.request.origin.secure = question.secure;
-    exchange.times.wall = clock::wall();
+    (exchange.times.wall, exchange.times.now) = (clock::wall(), clock::now());
     match exchange.request.head.parse(&exchange.request.buffer, &snapshot.head_limits) {
         Ok(true) if exchange.request.head.len == exchange.request.buffer.len() => Ok(exchange),
         Ok(_) => Err(vec![Problem::at("", "this is not one request")]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pylae_core::expression::ExpressionPlace;
 use pylae_core::request::admit;
 use pylae_policies::access_log::{AccessLog, Completion};
 use tracing::debug;
@@ -27,20 +28,22 @@ impl Flow<'_> {
         if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
             self.exchange.response.code = Some(CLIENT_TOO_SLOW);
         }
-        let exchange = &*self.exchange;
         let ended = Ended {
-            nanos: clock::now().as_nanos().saturating_sub(exchange.times.started.as_nanos()),
+            nanos: clock::now().as_nanos().saturating_sub(self.exchange.times.started.as_nanos()),
             bytes_in: self.client.body.received(),
             bytes_out: self.client.written,
             complete: sent.complete,
             timed: sent.timed,
         };
+        let logged = self.is_logged(&ended);
+        let exchange = &*self.exchange;
         debug!(
             id = %exchange.request.id.escape_ascii(), status = exchange.response.status, code = exchange.response.code,
             bytes_in = ended.bytes_in, bytes_out = ended.bytes_out, complete = ended.complete,
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
-        self.log(&ended);
+        self.log(&ended, logged);
+        self.report_failures();
         let series = match self.route {
             Some(route) if route.split.is_some() => route.series_for(self.target(), exchange),
             Some(route) => route.series.as_ref(),
@@ -62,12 +65,36 @@ impl Flow<'_> {
         }
     }
 
-    /// Adds the exchange to the latest ones and, if its route has an access log, writes a line there.
-    fn log(&self, ended: &Ended) {
+    /// Whether the access log of the route, if it has one, has a line about the exchange.
+    fn is_logged(&mut self, ended: &Ended) -> bool {
+        let chain = self.route.map_or(&self.snapshot.unrouted, |route| &route.chain);
+        let Some(access_log) = chain.outlet::<AccessLog>() else { return false };
+        access_log.filter(self.exchange, &self.completion(ended)).unwrap_or_else(|told| {
+            self.exchange.record_failure(ExpressionPlace::AccessLog, told);
+            true
+        })
+    }
+
+    /// Logs the expressions that could not be evaluated for the exchange.
+    fn report_failures(&self) {
+        for (place, told) in self.exchange.failures() {
+            self.worker.report_failed_expression(place, || {
+                let route = self.route.map_or("none", |route| &*route.name);
+                let id = self.exchange.request.id.escape_ascii();
+                format!(
+                    "an expression ({}) of route `{route}` could not be evaluated for request {id}: {told}",
+                    place.name()
+                )
+            });
+        }
+    }
+
+    /// Adds the exchange to the latest ones and, if it is logged, writes a line to the access log.
+    fn log(&self, ended: &Ended, logged: bool) {
         let Self { worker, snapshot, route, exchange, .. } = self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
         worker.recent.keep(|out| snapshot.description.write(exchange, &self.completion(ended), out));
-        if let (Some(access_log), Some(sink)) = (chain.outlet::<AccessLog>(), sink) {
+        if logged && let (Some(access_log), Some(sink)) = (chain.outlet::<AccessLog>(), sink) {
             worker.log_buffer.write(sink, |out| access_log.write(exchange, &self.completion(ended), out));
         }
     }

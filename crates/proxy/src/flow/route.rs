@@ -38,23 +38,27 @@ impl<'a> Flow<'a> {
             // Every refused target closes the connection.
             exchange.request.options.close = true;
         }
-        loop {
-            match snapshot.unrouted.request(exchange) {
-                Verdict::Continue => {
-                    let is_lost = matches!(halt, Halt::NotFound | Halt::MethodNotAllowed(_));
-                    let refusal = if is_lost { worker.maintenance().rejection(None, || None) } else { None };
-                    return Err(refusal.map_or(halt, Halt::Rejected));
-                }
-                Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
-                    debug!(
-                        id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.name_before(exchange.entered),
-                        code = rejection.code, "rejected by a policy"
-                    );
-                    return Err(Halt::Rejected(rejection));
-                }
-                // A refused preflight keeps the original halt: there is no route that it could be for.
-                _ => {}
+        let halt = refuse(snapshot, exchange, halt);
+        let is_lost = matches!(halt, Halt::NotFound | Halt::MethodNotAllowed(_));
+        let refusal = if is_lost { worker.maintenance().rejection(None, || None) } else { None };
+        Err(refusal.map_or(halt, Halt::Rejected))
+    }
+}
+
+/// Runs the policies for unrouted requests. Returns the refusal of one of them, or else why there is no route.
+pub(super) fn refuse(snapshot: &Snapshot, exchange: &mut Exchange, halt: Halt) -> Halt {
+    loop {
+        match snapshot.unrouted.request(exchange) {
+            Verdict::Continue => return halt,
+            Verdict::Reject(rejection) if rejection.code != cors::REFUSED => {
+                debug!(
+                    id = %exchange.request.id.escape_ascii(), policy = snapshot.unrouted.name_before(exchange.entered),
+                    code = rejection.code, "rejected by a policy"
+                );
+                return Halt::Rejected(rejection);
             }
+            // A refused preflight keeps the original halt: there is no route that it could be for.
+            _ => {}
         }
     }
 }

@@ -52,6 +52,7 @@ impl Snapshot {
         for (index, route) in plan.routes.iter().enumerate() {
             let parts = Parts {
                 route: &route.name,
+                service: route.service.as_deref().unwrap_or_default(),
                 params: router.as_ref().map_or(&[], |router| router.params(index)),
                 shared,
                 auth: &auth,
@@ -65,7 +66,7 @@ impl Snapshot {
                 }
             }
         }
-        let parts = Parts { route: "", params: &[], shared, auth: &auth };
+        let parts = Parts { route: "", service: "", params: &[], shared, auth: &auth };
         let unrouted = Chain::build(&plan.unrouted, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("unrouted"))))
             .unwrap_or_default();
@@ -111,7 +112,7 @@ fn check_unused(plan: &Plan, services: &Services, auth: &Authenticators, problem
         return;
     }
     let shared = Arc::new(PolicyShared::new(1));
-    let chain = Chain::build(&plan.unused, &Parts { route: "", params: &[], shared: &shared, auth });
+    let chain = Chain::build(&plan.unused, &Parts { route: "", service: "", params: &[], shared: &shared, auth });
     let found = chain.and_then(|chain| mirror_of(&chain, services).map_err(|problem| vec![problem])).err();
     problems.extend(found.into_iter().flatten().map(|problem| problem.under("unused")));
 }

@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use pylae_core::expression::ExpressionPlace;
 use pylae_core::plan::SplitPlan;
 use pylae_core::route::{Choice, Member, Router, Scratch, Split};
 use pylae_core::{Exchange, Instant, Problem};
@@ -61,6 +62,9 @@ impl RouteSplit {
     pub(crate) fn choose(&self, router: &Router, route: usize, scratch: &mut Scratch, exchange: &mut Exchange) {
         let now = exchange.times.now;
         let choice = router.choose(route, exchange, scratch, &self.turns, |index| self.is_available(index, now));
+        if let Some(told) = scratch.take_failure() {
+            exchange.record_failure(ExpressionPlace::Split, told);
+        }
         if let Some(choice) = choice {
             self.set(choice, exchange);
         }

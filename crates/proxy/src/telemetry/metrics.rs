@@ -2,6 +2,7 @@
 //! when read. Series outlive reloads by the names of route and service.
 
 mod counter;
+mod decisions;
 mod exposition;
 mod histogram;
 mod hooks;

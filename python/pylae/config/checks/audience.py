@@ -71,6 +71,7 @@ _OF_POLICIES: Mapping[str, frozenset[Audience]] = {
     "ip_access": _NOBODY,
     "cors": _NOBODY,
     "address_limit": _NOBODY,
+    "require": _NOBODY,
     "rate_limit": _NOBODY,
     "redirect": _CLIENTS,
     "static_response": _CLIENTS,
@@ -256,11 +257,12 @@ class Audiences:
         route = self._config.routes[index]
         code = self._code(index) if guarded else []
         lists = self._config.policies.ip_access if route.ip_access is None else route.ip_access
-        if not (route.auth_required or lists or route.headers or route.query or code):
+        required = self._config.policies.require if route.require is None else route.require
+        if not (route.auth_required or lists or required or route.headers or route.query or code):
             return ANY
         own = [getattr(route, name) for name in (*_PATHS, "host", "method", "headers", "query")]
         asked = [route.auth_required, route.auth, route.permissions, route.roles]
-        return _json([own, asked, lists, self._config.auth, self._config.trusted_proxies, code])
+        return _json([own, asked, lists, required, self._config.auth, self._config.trusted_proxies, code])
 
     def _code(self, index: int) -> list[str]:
         """Returns the hooks and plugins of a route, each with its settings, in an order of their own."""

@@ -67,11 +67,24 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
+    yield from _required_claims(view)
 
 
 def _shown(sources: Sources, path: tuple[Step, ...], value: Any) -> str:
     node = sources.locate(path).node
     return "(not shown)" if node is not None and node.interpolated else shown(value, hidden=False)
+
+
+def _required_claims(view: View) -> Iterator[Finding]:
+    """Finds open routes that the gateway's `require` refuses to everybody."""
+    required = view.config.policies.require
+    if not required or not required.claims:
+        return
+    for index, route in view.routes():
+        if not route.auth_required and not route.auth and route.require is None:
+            hint = "write `require: false` on this route, or leave out `auth_required: false`"
+            text = "nobody gets through: `policies.require` needs claims of a user, and this route asks for none"
+            yield Finding(("routes", index, "auth_required"), text, hint)
 
 
 def _included(config: Config) -> Iterator[Finding]:

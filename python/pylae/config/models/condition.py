@@ -1,15 +1,22 @@
-"""Conditions on header fields, cookies and query parameters."""
+"""Conditions on header fields, cookies and query parameters, and expressions in CEL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from pydantic import model_validator
+from pydantic import Field, StrictStr, model_validator
 
 from pylae.config.models.base import Settings, refusal
 
 if TYPE_CHECKING:
     from pylae.settings.fields import ValueTestFields
+
+
+MAX_EXPRESSION = 4096
+"""Longest expression, in bytes."""
+
+Expression = Annotated[StrictStr, Field(min_length=1, max_length=MAX_EXPRESSION)]
+"""An expression. The native side reads it and finds its mistakes."""
 
 
 class ValueTest(Settings):

@@ -209,6 +209,8 @@ class Route(PolicySet):
         answers = self.redirect or self.static_response
         if not self.auth_required and (self.permissions or self.roles):
             raise refusal("`permissions` and `roles` need a user", "leave out `auth_required: false`")
+        if not self.auth_required and self.require and self.require.claims and not self.auth:
+            raise refusal("`require.claims` need a user", "leave out `auth_required: false`")
         if self.websocket and answers:
             raise refusal("`websocket` needs a service, but `redirect` or `static_response` answers all requests")
         if self.split and (self.service is not None or self.service_url is not None):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from pylae.config.models.base import Count, Settings, refusal
-from pylae.config.models.condition import ValueTest
+from pylae.config.models.condition import Expression, ValueTest
 from pylae.config.models.service import ServiceName, field_name
 from pylae.policies.cors import Names
 from pylae.policies.transform import Fields
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 class When(Settings):
     """Conditions on a request. It must meet all of them."""
 
-    main = ("header", "cookie")
+    main = ("header", "cookie", "expression")
 
     header: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
     """Conditions on request fields, by name."""
     cookie: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
     """Conditions on cookies, by name."""
+    expression: Expression | None = None
+    """A condition in CEL, e.g. `request.query.preview == '1'`. The user is not known yet. A request for which it cannot
+    be told does not meet it. The [guide](../guide/conditions.md) lists what it may use."""
 
     if TYPE_CHECKING:
 
@@ -33,8 +36,8 @@ class When(Settings):
 
     @model_validator(mode="after")
     def _asks(self) -> When:
-        if not self.header and not self.cookie:
-            raise refusal("needs a condition on a `header` or a `cookie`", "e.g. {header: {X-Canary: true}}")
+        if not self.header and not self.cookie and self.expression is None:
+            raise refusal("needs a `header`, a `cookie` or an `expression`", "e.g. {header: {X-Canary: true}}")
         return self
 
 

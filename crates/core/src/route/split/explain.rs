@@ -30,6 +30,8 @@ pub struct MemberStanding {
     pub weight: u32,
     /// Whether the request meets its condition; None without one.
     pub met: Option<bool>,
+    /// What the parts of its expression say, as sentences.
+    pub parts: Vec<String>,
     /// Whether its service can take a request now.
     pub available: bool,
 }
@@ -47,9 +49,10 @@ impl Router {
         let choice = self.choose(route, exchange, &mut scratch, &AtomicU64::default(), &available);
         let mut standing = |index: usize| {
             let (member, conditions) = (&split.members[index], split.conditions[index].as_ref());
-            let met = conditions.map(|conditions| self.meets(exchange, conditions, &mut scratch.values));
+            let met = conditions.map(|conditions| self.meets(exchange, split, conditions, &mut scratch));
+            let parts = conditions.map_or_else(Vec::new, |conditions| conditions.explain(exchange, &split.route));
             let (service, weight, available) = (member.service.clone(), member.weight, available(index));
-            MemberStanding { service, weight, met, available }
+            MemberStanding { service, weight, met, parts, available }
         };
         let members: Vec<_> = (0..split.members.len()).map(&mut standing).collect();
         let total: u64 = members.iter().map(|member| u64::from(member.weight)).sum();

@@ -28,11 +28,11 @@ fn condition(name: &str, value: ValueTest) -> Vec<ValueMatch> {
 }
 
 fn on_header(name: &str, value: ValueTest) -> WhenPlan {
-    WhenPlan { headers: condition(name, value), cookies: vec![] }
+    WhenPlan { headers: condition(name, value), cookies: vec![], expression: None }
 }
 
 fn on_cookie(name: &str, value: ValueTest) -> WhenPlan {
-    WhenPlan { headers: vec![], cookies: condition(name, value) }
+    WhenPlan { headers: vec![], cookies: condition(name, value), expression: None }
 }
 
 fn sticky(secret: Option<&str>) -> Sticky {
@@ -49,7 +49,7 @@ struct Asked {
 
 fn split(members: Vec<MemberPlan>, sticky: Option<Sticky>) -> Asked {
     let mut patterns = ValuePatterns::default();
-    let split = Split::build(&SplitPlan { members, sticky }, &mut patterns).map_err(|found| format!("{found:?}"));
+    let split = Split::build("r", &SplitPlan { members, sticky }, &mut patterns).map_err(|found| format!("{found:?}"));
     Asked { split: split.unwrap(), patterns, turns: AtomicU64::new(0) }
 }
 
@@ -58,7 +58,10 @@ impl Asked {
     fn choose(&self, exchange: &mut Exchange, down: &[usize]) -> Option<(&str, ChosenBy)> {
         let mut scratch = ValueScratch::default();
         let headers = InHead { fields: &exchange.request.head.fields, buf: &exchange.request.buffer };
-        let meets = |all: &[Predicate]| all.iter().all(|one| one.matches(&headers, None, &self.patterns, &mut scratch));
+        let mut meets_fields = |all: &MemberConditions| {
+            all.predicates.iter().all(|one| one.matches(&headers, None, &self.patterns, &mut scratch))
+        };
+        let meets = |all: &MemberConditions| meets_fields(all) && all.meets_expression(exchange, "r") == Ok(true);
         let choice = self.split.choose(exchange, meets, &self.turns, |index| !down.contains(&index))?;
         exchange.set_member(&self.split.members[choice.index], choice);
         Some((self.split.members[choice.index].service(), choice.by))
@@ -80,7 +83,7 @@ impl Asked {
 }
 
 fn problems(members: Vec<MemberPlan>) -> Vec<String> {
-    let found = Split::build(&SplitPlan { members, sticky: None }, &mut ValuePatterns::default());
+    let found = Split::build("r", &SplitPlan { members, sticky: None }, &mut ValuePatterns::default());
     found.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
@@ -143,11 +146,15 @@ fn all_conditions_of_a_member_must_be_met() {
     let when = WhenPlan {
         headers: condition("x-beta", ValueTest::Present),
         cookies: condition("group", ValueTest::Equals("b".into())),
+        expression: Some("request.headers['x-beta'] == '1'".into()),
     };
     let asked = split(vec![MemberPlan { when: Some(when), ..member("beta", 0) }, member("stable", 1)], None);
-    for (fields, service) in
-        [("X-Beta: 1\r\nCookie: group=b\r\n", "beta"), ("X-Beta: 1\r\n", "stable"), ("Cookie: group=b\r\n", "stable")]
-    {
+    for (fields, service) in [
+        ("X-Beta: 1\r\nCookie: group=b\r\n", "beta"),
+        ("X-Beta: 2\r\nCookie: group=b\r\n", "stable"),
+        ("X-Beta: 1\r\n", "stable"),
+        ("Cookie: group=b\r\n", "stable"),
+    ] {
         assert_eq!(asked.ask(fields).unwrap().0, service, "{fields}");
     }
 }
@@ -260,7 +267,7 @@ fn only_its_own_cookie_says_nothing_about_a_client() {
 #[test]
 fn what_cannot_be_a_split_is_told_with_its_place() {
     const NOBODY: &str = "members: all weights are 0, so no member can be chosen";
-    let empty = WhenPlan { headers: vec![], cookies: vec![] };
+    let empty = WhenPlan { headers: vec![], cookies: vec![], expression: None };
     for (members, expected) in [
         (vec![], vec!["members: must have 1 to 64 members", NOBODY]),
         (vec![member("a", 0), member("b", 0)], vec![NOBODY]),
@@ -278,6 +285,13 @@ fn what_cannot_be_a_split_is_told_with_its_place() {
         ),
     ] {
         assert_eq!(problems(members), expected);
+    }
+    let asking = |text: &str| WhenPlan { headers: vec![], cookies: vec![], expression: Some(text.into()) };
+    for (text, why) in [("user.id == '7'", "`user.id` is not known here"), ("reqest.id == ''", "there is no variable")]
+    {
+        let found = problems(vec![MemberPlan { when: Some(asking(text)), ..member("a", 1) }]);
+        let expected = format!("members[0].when.expression: {why}");
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
     }
     let patterns = MemberPlan { when: Some(on_header("a", ValueTest::Pattern("(".into()))), ..member("a", 1) };
     let found = problems(vec![patterns]);

@@ -337,7 +337,7 @@ fn a_credential_may_be_left_out_where_none_is_required() {
     let built = Authenticators::build(Some(&auth(&[jwt(&secret(), &json!({}))])), &shared.identity).unwrap();
     let configs =
         BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["jwt"], "required": false}))]);
-    let parts = Parts { route: "r", params: &[], shared: &shared, auth: &built };
+    let parts = Parts { route: "r", service: "", params: &[], shared: &shared, auth: &built };
     let chain = Chain::build(&configs, &parts).unwrap();
     assert_eq!(who(&chain, &mut request("/", &[])), Ok(String::new()));
     assert_eq!(ask(&chain, &mut bearer("x")).unwrap_err().status, 401);

@@ -82,7 +82,7 @@ impl Asking {
         });
         let configs =
             BTreeMap::from([("authentication".to_owned(), json!({"authenticators": ["f"], "required": true}))]);
-        let parts = Parts { route: "r", params: &[], shared, auth: &built };
+        let parts = Parts { route: "r", service: "", params: &[], shared, auth: &built };
         Self { chain: Chain::build(&configs, &parts).unwrap(), fake, shared: Arc::clone(shared) }
     }
 

@@ -1,6 +1,5 @@
 //! All metrics in the Prometheus text format 0.0.4.
 
-use pylae_core::limit::Limiter;
 use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
@@ -40,6 +39,7 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     let mut page = Page::default();
     page.routes(&view.reading.routes);
     page.limits(&view.reading.routes);
+    page.expressions(&view.reading.routes);
     page.cache(view);
     page.totals(&view.stats.totals);
     page.overload(&view.stats.overload);
@@ -131,19 +131,6 @@ impl Page {
         self.family(name, COUNTER, help);
         for (labels, figures) in labelled(routes).filter(|(_, figures)| count(figures) > 0) {
             self.sample(name, &labels, count(figures));
-        }
-    }
-
-    fn limits(&mut self, routes: &[(Names, Figures)]) {
-        let name = "pylae_limiter_decisions_total";
-        self.family(name, COUNTER, "Requests that a policy which limits rates has admitted or refused.");
-        for ([route, service], figures) in labelled(routes) {
-            for (limiter, counts) in Limiter::ALL.iter().zip(figures.limited) {
-                for (decision, count) in ["refused", "admitted"].iter().zip(counts).filter(|(_, count)| *count > 0) {
-                    let labels = [route, service, ("policy", limiter.name()), ("decision", decision)];
-                    self.sample(name, &labels, count);
-                }
-            }
         }
     }
 
@@ -369,7 +356,7 @@ impl Page {
 }
 
 /// The figures of each route with its labels.
-fn labelled(routes: &[(Names, Figures)]) -> impl Iterator<Item = ([(&str, &str); 2], &Figures)> {
+pub(super) fn labelled(routes: &[(Names, Figures)]) -> impl Iterator<Item = ([(&str, &str); 2], &Figures)> {
     routes.iter().map(|((route, service), figures)| ([("route", &**route), ("service", &**service)], figures))
 }
 

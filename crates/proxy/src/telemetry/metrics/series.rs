@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use pylae_core::expression::ExpressionPlace;
 use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, maintenance};
 use pylae_http::Method;
@@ -82,6 +83,8 @@ pub(crate) struct Block {
     cache: [Counter; CACHE.len()],
     /// Decisions of each limiter: refused and admitted.
     limited: [[Counter; 2]; Limiter::ALL.len()],
+    /// Expressions that could not be evaluated, by place.
+    failed: [Counter; ExpressionPlace::ALL.len()],
     /// New and reused connections to instances.
     pub(crate) connected: Counter,
     pub(crate) reused: Counter,
@@ -135,6 +138,9 @@ impl Block {
                 }
             }
         }
+        for (place, _) in exchange.failures() {
+            self.failed[place as usize].add(1);
+        }
         if !ended.complete && class != GONE {
             self.incomplete.add(1);
         }
@@ -181,6 +187,8 @@ pub(crate) struct Figures {
     pub(crate) cache: [u64; CACHE.len()],
     /// Decisions of each limiter: refused and admitted.
     pub(crate) limited: [[u64; 2]; Limiter::ALL.len()],
+    /// Expressions that could not be evaluated, by place.
+    pub(crate) failed: [u64; ExpressionPlace::ALL.len()],
     pub(crate) connected: u64,
     pub(crate) reused: u64,
     pub(crate) replaced: u64,
@@ -252,6 +260,9 @@ impl Figures {
                 *total += counter.get();
             }
         }
+        for (total, counter) in self.failed.iter_mut().zip(&one.failed) {
+            *total += counter.get();
+        }
         self.incomplete += one.incomplete.get();
         self.retries += one.retries.get();
         self.connected += one.connected.get();
@@ -276,6 +287,7 @@ impl Figures {
         for (totals, others) in self.limited.iter_mut().zip(&other.limited) {
             add_all(totals, others);
         }
+        add_all(&mut self.failed, &other.failed);
         self.incomplete += other.incomplete;
         self.retries += other.retries;
         self.connected += other.connected;
