@@ -52,7 +52,7 @@ def test(
             f"there is no {DEFAULT} in this directory", "name the file with the requests", report.USAGE
         )
     started = time.perf_counter()
-    table, _ = read(path)
+    table = read(path)
     # This process reads the configuration for nothing else.
     os.environ.update(table.environment)
     named = str(path.parent / table.config) if table.config else None

@@ -148,11 +148,11 @@ class ExpectedTable(Settings):
     """The requests. Each is decided by itself, with limits that nobody has used yet."""
 
 
-def read(path: Path) -> tuple[ExpectedTable, DocumentSources]:
-    """Reads a file. Returns it with the places of what is in it. Raises ConfigError with every problem."""
+def read(path: Path) -> ExpectedTable:
+    """Reads a file. Raises ConfigError with every problem."""
     document: Document = parse(read_text(path, {}), str(path), {})
     sources = DocumentSources(document)
     try:
-        return ExpectedTable.model_validate(document.root.plain()), sources
+        return ExpectedTable.model_validate(document.root.plain())
     except ValidationError as error:
         raise ConfigError(problems_of(error, sources, ExpectedTable)) from None
