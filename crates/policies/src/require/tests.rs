@@ -116,7 +116,7 @@ fn an_expression_that_cannot_be_told_refuses() {
     );
     let (status, told) = decide(&policy, Some(json!({})));
     assert_eq!(status, 403);
-    assert!(told.starts_with("it is absent; ask `has(…)` first (line 1, column 52"), "{told}");
+    assert!(told.starts_with("it is absent; ask `has(…)` first (line 1, column 53"), "{told}");
     // Not even what would be met by anything else.
     let negative = build(json!({"claims": {}, "expression": "user.claims.tier != 'tin'"})).unwrap();
     assert_eq!(decide(&negative, Some(json!({}))).0, 403);
