@@ -23,15 +23,12 @@ impl Budget {
     /// Takes `steps`, for the part of the expression at `at`.
     #[inline]
     pub(super) fn take(&self, steps: u32, at: u32) -> Result<(), ExpressionFailure> {
-        match self.0.get().checked_sub(steps) {
-            Some(left) => {
-                self.0.set(left);
-                Ok(())
-            }
-            None => {
-                self.0.set(0);
-                Err(ExpressionFailure::too_expensive(at))
-            }
+        if let Some(left) = self.0.get().checked_sub(steps) {
+            self.0.set(left);
+            Ok(())
+        } else {
+            self.0.set(0);
+            Err(ExpressionFailure::too_expensive(at))
         }
     }
 

@@ -117,7 +117,7 @@ impl<'a> Listed<'a> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Texts(list) => list.len(),
-            Self::Parts(text) if text.is_empty() => 0,
+            Self::Parts("") => 0,
             Self::Parts(text) => text.split(',').count(),
             Self::Json(list) => list.len(),
             Self::Constant(list) => list.len(),

@@ -36,8 +36,7 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'&' if depth == 0 && last == Some((token.start.wrapping_sub(1), b'&')) => cuts.push(token.start + 1),
-            b'?' if depth == 0 => return vec![text.trim()].into_iter(),
-            b'|' if depth == 0 => return vec![text.trim()].into_iter(),
+            b'?' | b'|' if depth == 0 => return vec![text.trim()].into_iter(),
             _ => {}
         }
         last = Some((token.start, token.sign));

@@ -119,6 +119,8 @@ pub(super) fn call<'a>(
         }
         Function::ToInt => to_int(value, at),
         Function::ToDouble => match value {
+            // As CEL has it: the nearest one.
+            #[allow(clippy::cast_precision_loss)]
             Datum::Int(number) => Ok(Datum::Double(number as f64)),
             Datum::Double(number) => Ok(Datum::Double(number)),
             Datum::Text(text) => text.parse().map(Datum::Double).map_err(|_| ExpressionFailure::not_convertible(at)),

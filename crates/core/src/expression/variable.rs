@@ -105,7 +105,7 @@ pub(super) struct UsedVariable {
 
 impl UsedVariable {
     /// Returns a mistake if the variable is not known yet at `moment`.
-    pub(super) fn check(&self, moment: ExpressionMoment, text: &str) -> Option<Mistake> {
+    pub(super) fn check(self, moment: ExpressionMoment, text: &str) -> Option<Mistake> {
         if self.variable.known_from() <= moment {
             return None;
         }

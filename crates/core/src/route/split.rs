@@ -155,7 +155,7 @@ impl Split {
         turns: &AtomicU64,
         available: impl Fn(usize) -> bool,
     ) -> Option<Choice> {
-        let asked = self.conditions.iter().position(|one| one.as_ref().is_some_and(|conditions| meets(conditions)));
+        let asked = self.conditions.iter().position(|one| one.as_ref().is_some_and(&mut meets));
         if let Some(index) = asked {
             return Some(Choice { index, by: ChosenBy::When });
         }

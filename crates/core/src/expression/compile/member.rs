@@ -49,7 +49,7 @@ impl<'a> Compiler<'a> {
             return self.wrong(&select.operand, format!("`{root}` has no `{}`{known}", select.field));
         }
         if let Some(source) = self.fields(&select.operand) {
-            let name = Box::new(self.field_name(source, &select.field, at));
+            let name = Box::new(field_name(source, &select.field, at));
             let (step, kind) = if select.test {
                 (TreeStep::HasField(source, name), DatumKind::Bool)
             } else {
@@ -70,19 +70,10 @@ impl<'a> Compiler<'a> {
         Some((TreeNode { at, step }, kind))
     }
 
-    /// The name of a field, as it is looked for.
-    fn field_name(&self, source: LookupSource, name: &str, at: u32) -> TreeNode {
-        let name = match source {
-            LookupSource::Request | LookupSource::Response => name.to_ascii_lowercase(),
-            LookupSource::Query | LookupSource::Cookies => name.to_owned(),
-        };
-        TreeNode { at, step: TreeStep::Constant(Datum::Text(name.into())) }
-    }
-
     /// What stands between brackets as the name of a field.
     pub(super) fn name_of_field(&mut self, source: LookupSource, part: &'a IdedExpr) -> Option<Box<TreeNode>> {
         if let Expr::Literal(LiteralValue::String(name)) = &part.expr {
-            return Some(Box::new(self.field_name(source, name.inner(), self.at(part))));
+            return Some(Box::new(field_name(source, name.inner(), self.at(part))));
         }
         let (name, kind) = self.of(part)?;
         if !kind.may_be(&DatumKind::Text) {
@@ -139,4 +130,13 @@ impl<'a> Compiler<'a> {
 
 fn is_number(kind: &DatumKind) -> bool {
     matches!(kind, DatumKind::Int | DatumKind::Double)
+}
+
+/// The name of a field, as it is looked for.
+fn field_name(source: LookupSource, name: &str, at: u32) -> TreeNode {
+    let name = match source {
+        LookupSource::Request | LookupSource::Response => name.to_ascii_lowercase(),
+        LookupSource::Query | LookupSource::Cookies => name.to_owned(),
+    };
+    TreeNode { at, step: TreeStep::Constant(Datum::Text(name.into())) }
 }

@@ -95,7 +95,8 @@ impl<'a> Compiler<'a> {
         step: fn(Box<[TreeNode; 2]>) -> TreeStep,
     ) -> Compiled {
         let [(one, kind), (other, other_kind)] = self.sides(call)?;
-        if !kind.may_be(&other_kind) && !(kind.may_be_number() && other_kind.may_be_number()) {
+        let are_numbers = kind.may_be_number() && other_kind.may_be_number();
+        if !(kind.may_be(&other_kind) || are_numbers) {
             return self.wrong(part, format!("{kind} and {other_kind} are never equal"));
         }
         Some((TreeNode { at: self.at(part), step: step(Box::new([one, other])) }, DatumKind::Bool))
