@@ -72,7 +72,7 @@ fn a_claim_is_one_of_the_wanted_values() {
         (json!([1]), json!({"a": {"b": true}}), 403),
         (json!([true]), json!({"a": {"b": true}}), 200),
         (json!([true]), json!({"a": {"b": "true"}}), 403),
-        (json!([9007199254740993_i64]), json!({"a": {"b": 9007199254740992_i64}}), 403),
+        (json!([9_007_199_254_740_993_i64]), json!({"a": {"b": 9_007_199_254_740_992_i64}}), 403),
         (json!({"all": ["x", "y"]}), json!({"a": {"b": ["z", "y", "x"]}}), 200),
         (json!({"all": ["x", "y"]}), json!({"a": {"b": ["x"]}}), 403),
         (json!({"present": true}), json!({"a": {"b": false}}), 200),
