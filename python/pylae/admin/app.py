@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from pylae.access.scopes import READ
 from pylae.admin import (
@@ -39,11 +41,34 @@ _TOPICS = (
     *(status, monitoring, configuration, history, fleet, services, breakers, limits, cache, nodes, revocations),
     *(exchanges, maintenance, tokens, audit),
 )
+# All gateways of a process share the models of the endpoints. FastAPI and Pydantic build their validators when they are
+# first needed, and on several threads at once one can find what another has half built.
+_BUILDING = threading.Lock()
+
+
+class Application(Described):
+    """Builds all of its routes before it answers the first request."""
+
+    _built = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._built:
+            with _BUILDING:
+                for route in self.routes:
+                    # FastAPI builds the endpoints of a router when it looks for one of them for the first time.
+                    route.matches({"type": "http", "method": "GET", "path": "/", "headers": []})
+            self._built = True
+        await super().__call__(scope, receive, send)
 
 
 def application(runtime: Runtime) -> FastAPI:
     """Returns the admin API of a gateway."""
-    app = Described(
+    with _BUILDING:
+        return _application(runtime)
+
+
+def _application(runtime: Runtime) -> FastAPI:
+    app = Application(
         title="Pylae admin API",
         version="1",
         description="Shows and controls a running gateway. All requests except `/live` and `/ready` need the token: "

@@ -8,19 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.fleet import Shop, shop
-from support.stores import Engine, Etcd, Postgresql, engine_of
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Postgresql]:
-    with Postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def etcd() -> Iterator[Etcd]:
-    with Etcd() as server:
-        yield server
+from support.stores import Engine, engine_of
 
 
 @pytest.fixture(params=["etcd", pytest.param("postgresql", marks=pytest.mark.long)])

@@ -9,19 +9,7 @@ from pathlib import Path
 import pytest
 
 from pylae.store.store import Store
-from support.stores import SERVERS, Engine, Etcd, Postgresql, engine_of
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Postgresql]:
-    with Postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def etcd() -> Iterator[Etcd]:
-    with Etcd() as server:
-        yield server
+from support.stores import SERVERS, Engine, engine_of
 
 
 @pytest.fixture(params=["sqlite", *(pytest.param(name, marks=pytest.mark.long) for name in SERVERS)])
