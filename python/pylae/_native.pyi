@@ -281,6 +281,10 @@ class User:
     def get(self, key: str, default: Any = None) -> Any: ...
 
 @final
+class Known:
+    def __new__(cls, user: User | None, until: float) -> Known: ...
+
+@final
 class Certificate:
     @property
     def common_name(self) -> str: ...

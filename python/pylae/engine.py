@@ -23,6 +23,7 @@ __all__ = [
     "Engine",
     "Headers",
     "HookTimeout",
+    "Known",
     "NativeCache",
     "NativeCircuitBreaker",
     "NativeKeyedLimiter",
@@ -67,6 +68,7 @@ Request = _native.Request
 Response = _native.Response
 QueryParams = _native.QueryParams
 Certificate = _native.Certificate
+Known = _native.Known
 Url = _native.Url
 User = _native.User
 HookTimeout = _native.HookTimeout

@@ -264,6 +264,8 @@ pub struct HookVisit {
     pub fields: Edits,
     /// What the function of an authenticator has returned.
     pub identified: Identified,
+    /// Until when that may be remembered at most, since the Unix epoch; None if the function has not said.
+    pub identified_until: Option<Duration>,
     /// The request body, if a hook wants it.
     pub request_body: Option<Arc<[u8]>>,
     /// The response body, if it is buffered or a hook has set it.

@@ -34,6 +34,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<made::PyResponse>()?;
     module.add_class::<headers::PyHeaders>()?;
     module.add_class::<user::PyUser>()?;
+    module.add_class::<user::PyKnown>()?;
     module.add_class::<certificate::PyCertificate>()?;
     module.add_class::<ready::Ready>()?;
     module.add_class::<parsed::PyUrl>()?;

@@ -37,6 +37,7 @@ from pylae.hooks.cors import cors_twice
 from pylae.hooks.hook import Function, Hook, lenient, make, misannotated, options_of, route_names_of
 from pylae.hooks.modules import importable
 from pylae.hooks.usable import refuse_unusable
+from pylae.identity.surroundings import Surroundings
 from pylae.runtime import privileges
 
 F = TypeVar("F", bound=Function)
@@ -64,6 +65,7 @@ class ConfigBuilder:
         self._named: Mapping[Path, str | None] = {}
         self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
         self._loaded: list[Hook] | None = None
+        self._implementations: load.Implementations = {}
         self._given = Additions()
         """What the program at `path` added, and adds again when it is read again."""
         self._added = Additions()
@@ -168,6 +170,7 @@ class ConfigBuilder:
     def _with(self, written: Config) -> ConfigBuilder:
         other = copy.copy(self)
         other.written, other._loaded = written, None
+        other._implementations = dict(self._implementations)
         return other
 
     @property
@@ -276,11 +279,18 @@ class ConfigBuilder:
 
     def _authenticators(self) -> list[Hook]:
         config = self.config
-        if config.auth is None or not config.auth.functions:
+        if config.auth is None:
             return []
-        found, files = load.authenticators(config, self.sources)
-        self.read_files = {**self.read_files, **files}
-        return found
+        found: list[Hook] = []
+        if config.auth.functions:
+            found, files = load.authenticators(config, self.sources)
+            self.read_files = {**self.read_files, **files}
+        return [*found, *load.own(config.auth, self._implementations)]
+
+    def attach(self, surroundings: Surroundings) -> None:
+        """Gives the authenticators of Pylae's own the gateway that they run in."""
+        for _settings, implementation in self._implementations.values():
+            implementation.attach(surroundings)
 
     @property
     def functions(self) -> list[Function]:
@@ -412,6 +422,6 @@ def _with_auth(config: Config, *, create: bool) -> Config:
 
 _MADE_OF = (
     *("path", "document", "read_files", "written"),
-    *("_named", "_calls", "_loaded", "_keywords", "_given", "_added", "_aside", "own", "_is_bare"),
+    *("_named", "_calls", "_loaded", "_implementations", "_keywords", "_given", "_added", "_aside", "own", "_is_bare"),
 )
 """What makes one builder the same as another."""

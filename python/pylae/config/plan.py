@@ -7,10 +7,9 @@ come from another path of the configuration than their own say so: see `pylae.co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pylae.config.document.nodes import Step
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.function import AuthenticatorOptions
 from pylae.config.models.base import Settings
@@ -69,9 +68,10 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         {**_route(name, route, config, late, early), "errors": pages.plan(route.errors, ("routes", index, "errors"))}
         for index, (name, route) in enumerate(zip(names, config.routes, strict=True))
     ]
-    for name, authenticator, at, path in _own_paths(config):
+    for authenticator, at, path in config.auth.paths if config.auth else ():
+        name = f"{authenticator}: {path}"
         call = Call((name,), False, asked[authenticator])
-        origin = Origin(("auth", *at, "paths"), from_root=True, whole=True)
+        origin = Origin(("auth", *at), from_root=True, whole=True)
         routes.append(PlanPart(_own_path(name, path, config, [*late, call], early), origin))
     return {
         "version": VERSION,
@@ -176,12 +176,6 @@ def route_names(config: Config) -> list[str]:
             taken.add(name)
         names.append(name)
     return names
-
-
-def _own_paths(config: Config) -> Iterator[tuple[str, str, tuple[Step, ...], str]]:
-    """The paths that authenticators own: the name of the route of each, the authenticator, its place, and the path."""
-    for name, at, one in config.auth.asked if config.auth else ():
-        yield from ((f"{name}: {path}", name, at, path) for path in one.paths)
 
 
 def _derived_name(route: Route) -> str:

@@ -14,7 +14,9 @@ from pylae.config.checks.explain import problems_of
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.sources import Below, Sources
 from pylae.config.models.application import why_not_asgi
+from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse
+from pylae.config.models.authenticators.own import OwnAuthenticator
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import ON, HookSettings, PluginUse
 from pylae.errors import ConfigError, HookError, Problem
@@ -23,8 +25,12 @@ from pylae.hooks.hook import Hook, make, make_authenticator, mark_of
 from pylae.hooks.installed import AUTHENTICATORS, PLUGINS, BrokenError, named
 from pylae.hooks.modules import MissingError, Modules
 from pylae.hooks.plugin import METHODS, Plugin, hooks_of
+from pylae.identity.kinds import Implementation, made
 
 _OWN = Path(__file__).parent
+
+Implementations = dict[str, tuple[OwnAuthenticator, Implementation]]
+"""Authenticators of Pylae's own by name, with the settings that they were made with."""
 
 
 class _SettingsError(Exception):
@@ -110,6 +116,22 @@ def authenticators(config: Config, sources: Sources) -> tuple[list[Hook], dict[P
     if problems:
         raise ConfigError(problems, modules.files)
     return found, modules.files
+
+
+def own(auth: AuthConfig, implementations: Implementations) -> list[Hook]:
+    """Returns the authenticators of Pylae's own as hooks.
+
+    Those in `implementations` that have the same settings stay, and what they know; the others are made anew.
+    """
+    found = []
+    before = dict(implementations)
+    implementations.clear()
+    for name, at, settings in auth.own:
+        known = before.get(name)
+        implementation = known[1] if known is not None and known[0] == settings else made(settings, name)
+        implementations[name] = settings, implementation
+        found.append(make_authenticator(implementation.authenticate, settings.options, name, ("auth", *at)))
+    return found
 
 
 def _application(path: str, modules: Modules) -> Any:

@@ -24,6 +24,7 @@ from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
 from pylae.fleet.metrics import page as fleet_page
 from pylae.history.entry import Cause
+from pylae.identity.surroundings import Surroundings
 from pylae.maintenance.switch import shown
 from pylae.maintenance.switches import Switches
 from pylae.monitoring import Health
@@ -147,6 +148,9 @@ class Runtime:
         """Tokens of the admin API, and the audit."""
         self.switches = Switches(self.folder, self.kept, self._switch)
         """What is switched to maintenance."""
+        self._surroundings = Surroundings(
+            self.kept, self.folder, lambda kind, value, seconds: self.engine.revoke(kind, value, seconds)
+        )
 
     @property
     def running(self) -> bool:
@@ -192,6 +196,7 @@ class Runtime:
             with self.changing:
                 self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
                 self.plan = plan
+                self.builder.attach(self._surroundings)
                 engine = Engine(json.dumps(self.registry.filled(plan)), self.builder.functions)
                 addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
                 if self._events is not None:
@@ -280,6 +285,7 @@ class Runtime:
             keeping = self.override.keeping(source) if keep else None
             commit = stack.enter_context(keeping) if keeping is not None else None
             hooks = self.engine.hooks
+            source.attach(self._surroundings)
             self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
             # Killed before this, it starts again with what was in force before.
             if commit is None:

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_core::hook::HookCall;
 use pylae_core::{Exchange, Problem};
 use serde::de::DeserializeOwned;
 
 use super::identity::Identity;
+use super::kinds::function::IdentityFunction;
 use super::outcome::AuthenticatorOutcome;
 
 /// A kind of authenticator. It is built from its part of the plan, and shared by all workers.
@@ -43,6 +45,14 @@ pub(super) trait AuthenticatorKind: Sized {
     fn credential_names(&self) -> impl Iterator<Item = &str> {
         std::iter::empty()
     }
+
+    /// The Python function that it asks, and whether that sees only a part of each request.
+    fn call(&self) -> Option<(&HookCall, bool)> {
+        None
+    }
+
+    /// Has `function` asked from now on. It belongs to the configuration of this number.
+    fn connect(&self, _function: Arc<dyn IdentityFunction>, _revision: u64) {}
 
     /// Returns true if it reads bearer tokens: a client that sent a bad one is told why (RFC 6750 section 3).
     fn takes_bearer_tokens(&self) -> bool {

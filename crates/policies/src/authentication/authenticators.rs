@@ -72,10 +72,9 @@ impl Authenticators {
         mut connect: impl FnMut(usize, &HookCall, bool) -> Option<Arc<dyn IdentityFunction>>,
     ) {
         for (index, authenticator) in self.list.iter().enumerate() {
-            let Authenticator::function(asked) = &**authenticator else { continue };
-            let (call, keyed) = asked.call();
+            let Some((call, keyed)) = authenticator.call() else { continue };
             if let Some(function) = connect(index, call, keyed) {
-                asked.connect(function, revision);
+                authenticator.connect(function, revision);
             }
         }
     }

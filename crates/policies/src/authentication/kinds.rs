@@ -9,6 +9,7 @@ pub(super) mod jwt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_core::hook::HookCall;
 use pylae_core::{Exchange, Problem};
 use serde::Deserialize;
 
@@ -70,6 +71,14 @@ macro_rules! authenticator_table {
 
             pub(super) fn credential_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
                 match self { $(Self::$kind(one) => Box::new(one.credential_names())),+ }
+            }
+
+            pub(super) fn call(&self) -> Option<(&HookCall, bool)> {
+                match self { $(Self::$kind(one) => one.call()),+ }
+            }
+
+            pub(super) fn connect(&self, function: Arc<dyn function::IdentityFunction>, revision: u64) {
+                match self { $(Self::$kind(one) => one.connect(function, revision)),+ }
             }
 
             pub(super) fn takes_bearer_tokens(&self) -> bool {

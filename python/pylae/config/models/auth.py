@@ -21,6 +21,7 @@ from pylae.config.models.authenticators.function import (
 )
 from pylae.config.models.authenticators.jwt import Jwt
 from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Identity, one_or_more
+from pylae.config.models.authenticators.own import OwnAuthenticator
 from pylae.config.models.base import Settings, Switch, refusal
 from pylae.config.models.tls import ListenerTls
 from pylae.config.origin import Origin, PlanPart
@@ -118,6 +119,19 @@ class AuthConfig(Settings):
         yield from ((name, at, one) for name, at, one in self.placed if isinstance(one, AskedAuthenticator))
 
     @property
+    def own(self) -> Iterator[tuple[str, tuple[Step, ...], OwnAuthenticator]]:
+        """The authenticators that call Python of Pylae's own, in the same form."""
+        yield from ((name, at, one) for name, at, one in self.placed if isinstance(one, OwnAuthenticator))
+
+    @property
+    def paths(self) -> Iterator[tuple[str, tuple[Step, ...], str]]:
+        """The paths that authenticators serve themselves, with their names and where that is written under `auth`."""
+        for name, at, one in self.asked:
+            yield from ((name, (*at, "paths"), path) for path in one.paths)
+        for name, at, own in self.own:
+            yield from ((name, at, path) for path in own.options.paths)
+
+    @property
     def conceals(self) -> bool:
         """Whether some credentials are kept from instances."""
         return any(one.conceals for one in self.authenticators)
@@ -146,5 +160,7 @@ class AuthConfig(Settings):
             plan = one.plan()
             if isinstance(one, AskedAuthenticator):
                 plan |= {"name": name, "challenge": one.challenge or name, "call": calls[name]}
+            elif isinstance(one, OwnAuthenticator):
+                plan |= {"name": name, "call": calls[name]}
             planned.append(PlanPart(plan, Origin(("auth", *at), from_root=True)))
         return {**self.model_dump(mode="json", include={"realm", "failure_limit"}), "authenticators": planned}

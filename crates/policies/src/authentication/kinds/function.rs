@@ -16,8 +16,6 @@ use crate::authentication::identity::Identity;
 use crate::authentication::memory::VerifiedCredential;
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 
-/// Kind of the authenticator, as users have it.
-const KIND: &str = "function";
 const REVOKED: &str = "the user was revoked";
 const NOT_ASKED: &str = "its function is asked about real requests only";
 
@@ -27,6 +25,8 @@ const NOT_ASKED: &str = "its function is asked about real requests only";
 pub(crate) struct Config {
     /// Name by which routes refer to it.
     name: String,
+    /// What users are known by.
+    via: Via,
     /// Scheme that its challenges name.
     challenge: String,
     /// All that the function sees of a request; None for the whole of it.
@@ -37,6 +37,22 @@ pub(crate) struct Config {
     forward_credentials: bool,
     /// The function.
     call: HookCall,
+}
+
+/// What is called: a function of the program, or one of Pylae's own.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Via {
+    Function,
+}
+
+impl Via {
+    /// As users have it.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+        }
+    }
 }
 
 /// Calls the function of an authenticator.
@@ -91,7 +107,8 @@ struct FunctionRules {
 struct RememberedBy {
     credentials: Vec<u8>,
     salt: u64,
-    span: Duration,
+    /// Since the Unix epoch.
+    until: Duration,
     /// Of the memory before the function was asked.
     epoch: u64,
 }
@@ -131,7 +148,7 @@ impl AuthenticatorKind for FunctionAuthenticator {
             None => (None, None),
             Some(parts) => {
                 let Some(sent) = SentCredentials::of(exchange, parts) else { return AuthenticatorOutcome::Absent };
-                let by = rules.config.cache.map(|span| rules.remembered_by(&sent, connected.salt, span.0));
+                let by = rules.config.cache.map(|span| rules.remembered_by(&sent, connected.salt, at, span.0));
                 if let Some(outcome) = by.as_ref().and_then(|by| rules.remembered(by, at)) {
                     return outcome;
                 }
@@ -163,8 +180,9 @@ impl AuthenticatorKind for FunctionAuthenticator {
         let Some(parts) = &self.0.config.key else { return unchecked };
         let Some(sent) = SentCredentials::of(exchange, parts) else { return AuthenticatorOutcome::Absent };
         let (Some(span), Some(connected)) = (self.0.config.cache, self.0.connected.get()) else { return unchecked };
-        let by = self.0.remembered_by(&sent, connected.salt, span.0);
-        self.0.remembered(&by, Moment::of(exchange)).unwrap_or(unchecked)
+        let at = Moment::of(exchange);
+        let by = self.0.remembered_by(&sent, connected.salt, at, span.0);
+        self.0.remembered(&by, at).unwrap_or(unchecked)
     }
 
     fn strip_credential(&self, exchange: &mut Exchange) {
@@ -176,26 +194,23 @@ impl AuthenticatorKind for FunctionAuthenticator {
     fn credential_names(&self) -> impl Iterator<Item = &str> {
         self.0.config.key.iter().flatten().filter_map(CredentialPart::secret_name)
     }
-}
 
-impl FunctionAuthenticator {
-    /// The function to call, and whether it sees only a part of each request.
-    pub(crate) fn call(&self) -> (&HookCall, bool) {
-        (&self.0.config.call, self.0.config.key.is_some())
+    fn call(&self) -> Option<(&HookCall, bool)> {
+        Some((&self.0.config.call, self.0.config.key.is_some()))
     }
 
-    /// Has `function` asked from now on. It belongs to the configuration of this number.
-    pub(crate) fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
+    fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
         // Cannot fail: strings, numbers and lists.
         let settings = serde_json::to_string(&self.0.config).unwrap_or_default();
-        let salt = self.0.identity.memory.salt(&format!("{KIND} {revision} {settings}"));
+        let salt = self.0.identity.memory.salt(&format!("function {revision} {settings}"));
         let _ = self.0.connected.set(ConnectedFunction { function, salt });
     }
 }
 
 impl FunctionRules {
-    fn remembered_by(&self, sent: &SentCredentials, salt: u64, span: Duration) -> RememberedBy {
-        RememberedBy { credentials: sent.identity(), salt, span, epoch: self.identity.memory.epoch() }
+    fn remembered_by(&self, sent: &SentCredentials, salt: u64, at: Moment, span: Duration) -> RememberedBy {
+        let until = at.wall.saturating_add(span);
+        RememberedBy { credentials: sent.identity(), salt, until, epoch: self.identity.memory.epoch() }
     }
 
     /// Returns the outcome that is remembered.
@@ -213,7 +228,8 @@ impl FunctionRules {
         let FunctionResult { mut exchange, end } = result;
         let visit = exchange.hook_visit();
         let (fields, identified) = (std::mem::take(&mut visit.fields), std::mem::take(&mut visit.identified));
-        let by = by.filter(|_| fields.is_empty());
+        let until = visit.identified_until.take().unwrap_or(Duration::MAX);
+        let by = by.filter(|_| fields.is_empty()).map(|by| RememberedBy { until: by.until.min(until), ..by });
         let outcome = match (end, identified) {
             (FunctionEnd::Answer(answer), _) => AuthenticatorOutcome::Answered(answer),
             (FunctionEnd::Reject(rejection), _) if rejection.status == 401 => {
@@ -221,7 +237,7 @@ impl FunctionRules {
             }
             (FunctionEnd::Reject(rejection), _) => AuthenticatorOutcome::Rejected(rejection),
             (FunctionEnd::Continue, Identified::User(user)) => self.accept(user, by, at),
-            (FunctionEnd::Continue, Identified::Nobody) => self.know_nobody(by, at),
+            (FunctionEnd::Continue, Identified::Nobody) => self.know_nobody(by),
             // It has failed, and the program says that the request goes on then.
             (FunctionEnd::Continue, Identified::Unasked) => AuthenticatorOutcome::Absent,
         };
@@ -230,7 +246,7 @@ impl FunctionRules {
 
     fn accept(&self, user: Arc<User>, by: Option<RememberedBy>, at: Moment) -> AuthenticatorOutcome {
         let mut user = Arc::unwrap_or_clone(user);
-        user.via = KIND;
+        user.via = self.config.via.text();
         let (id, issued) = token_of(&user.claims);
         let memory = &self.identity.memory;
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
@@ -239,18 +255,16 @@ impl FunctionRules {
         let user = Arc::new(user);
         if let Some(by) = by {
             let bytes = by.credentials.len() + size_of_user(&user);
-            let until = at.wall.saturating_add(by.span);
-            let entry = VerifiedCredential { user: Arc::clone(&user), until, id };
+            let entry = VerifiedCredential { user: Arc::clone(&user), until: by.until, id };
             memory.insert(memory.tag(by.salt, &by.credentials), entry, bytes, by.epoch);
         }
         AuthenticatorOutcome::Accepted(user)
     }
 
-    fn know_nobody(&self, by: Option<RememberedBy>, at: Moment) -> AuthenticatorOutcome {
+    fn know_nobody(&self, by: Option<RememberedBy>) -> AuthenticatorOutcome {
         if let Some(by) = by {
             let unknown = &self.identity.unknown;
-            let until = at.wall.saturating_add(by.span);
-            let entry = VerifiedCredential { user: Arc::default(), until, id: None };
+            let entry = VerifiedCredential { user: Arc::default(), until: by.until, id: None };
             unknown.insert(unknown.tag(by.salt, &by.credentials), entry, by.credentials.len(), unknown.epoch());
         }
         // Without `key`, it is not known if there was a credential at all.

@@ -45,7 +45,7 @@ fn function(more: &Value) -> Value {
         "body": null, "budget": null, "error_body": null, "malformed": false,
     });
     let mut settings = json!({
-        "kind": "function", "name": "f", "challenge": "F", "key": ["header:X-Token"], "cache": 60.0,
+        "kind": "function", "name": "f", "via": "function", "challenge": "F", "key": ["header:X-Token"], "cache": 60.0,
         "forward_credentials": true, "call": call,
     });
     for (name, value) in more.as_object().unwrap() {
@@ -117,6 +117,20 @@ fn what_it_says_is_remembered_for_a_while() {
         assert_eq!(asking.ask(&mut later), Ok("ada".into()));
         assert_eq!(later.request.user.unwrap().via, "function");
         assert_eq!(asking.asked(), 3);
+    }
+}
+
+#[test]
+fn it_is_remembered_no_longer_than_the_function_says() {
+    let asking = Asking::new(&json!({}), false, |exchange| {
+        exchange.hook_visit().identified_until = Some(exchange.times.wall + Duration::from_secs(10));
+        by_name(exchange)
+    });
+    for (name, seconds, asked) in [("ada", 0, 1), ("ada", 9, 1), ("ada", 10, 2), ("nobody", 0, 3), ("nobody", 10, 4)] {
+        let mut later = request("/", &[&format!("X-Token: {name}")]);
+        later.times.wall += Duration::from_secs(seconds);
+        let _ = asking.ask(&mut later);
+        assert_eq!(asking.asked(), asked, "{name} after {seconds} s");
     }
 }
 

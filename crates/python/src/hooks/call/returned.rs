@@ -12,7 +12,7 @@ use crate::errors::http_error;
 use crate::hooks::message::handle::{ExchangeHandle, PyRequest};
 use crate::hooks::message::made::PyResponse;
 use crate::hooks::message::mapping;
-use crate::hooks::message::user::PyUser;
+use crate::hooks::message::user::{PyKnown, PyUser};
 
 /// Maximum number of tuple items whose types the error names.
 const MAX_NAMED: usize = 4;
@@ -42,12 +42,15 @@ pub(crate) fn answer_of(
 /// where a path is its own: there is nothing else.
 fn authenticated(handle: &ExchangeHandle, returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
     let py = returned.py();
-    let (answered, user) = if let Ok(response) = returned.cast::<PyResponse>() {
-        (response.get().answer(), None)
+    let (answered, user, until) = if let Ok(response) = returned.cast::<PyResponse>() {
+        (response.get().answer(), None, None)
     } else if let Ok(user) = returned.cast::<PyUser>() {
-        (None, Some(Arc::clone(&user.get().0)))
+        (None, Some(Arc::clone(&user.get().0)), None)
+    } else if let Ok(known) = returned.cast::<PyKnown>() {
+        let PyKnown { user, until } = known.get();
+        (None, user.clone(), Some(*until))
     } else if returned.is_none() {
-        (None, None)
+        (None, None, None)
     } else {
         return Err(no_identity(returned)?);
     };
@@ -60,7 +63,9 @@ fn authenticated(handle: &ExchangeHandle, returned: &Bound<'_, PyAny>) -> PyResu
     }
     // Fails only if the exchange is over: nobody waits for the user then.
     let _ = handle.change(|exchange: &mut Exchange| {
-        exchange.hook_visit().identified = user.map_or(Identified::Nobody, Identified::User);
+        let visit = exchange.hook_visit();
+        visit.identified = user.map_or(Identified::Nobody, Identified::User);
+        visit.identified_until = until;
     });
     Ok(answer)
 }

@@ -1,6 +1,7 @@
 //! The Python user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pylae_http::{Edits, Name};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -125,5 +126,23 @@ impl PyUser {
 
     fn __repr__(&self) -> String {
         format!("User(id={:?}, role={:?})", self.0.id, self.0.role)
+    }
+}
+
+/// What the function of an authenticator says, and how long that may be remembered.
+#[pyclass(name = "Known", frozen, module = "pylae.hooks")]
+pub(crate) struct PyKnown {
+    pub(crate) user: Option<Arc<pylae_core::User>>,
+    /// Since the Unix epoch.
+    pub(crate) until: Duration,
+}
+
+#[pymethods]
+impl PyKnown {
+    /// `until` is in seconds since the Unix epoch.
+    #[new]
+    fn make(user: Option<PyRef<'_, PyUser>>, until: f64) -> PyResult<Self> {
+        let until = Duration::try_from_secs_f64(until).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { user: user.map(|user| Arc::clone(&user.0)), until })
     }
 }

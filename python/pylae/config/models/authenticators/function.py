@@ -65,7 +65,7 @@ class AskedAuthenticator(AuthenticatorKind, CallOptions):
     def plan(self) -> dict[str, Any]:
         # `AuthConfig` adds the name and the call.
         options = self.model_dump(mode="json", include={"key", "cache", "challenge", "forward_credentials"})
-        return {"kind": "function", **options}
+        return {"kind": "function", "via": "function", **options}
 
 
 class AuthenticatorOptions(AskedAuthenticator):

@@ -1,0 +1,26 @@
+"""What a running gateway gives its authenticators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylae.store.kept import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The parts of a running gateway that authenticators use.
+
+    Attributes:
+        kept: The store of the gateway.
+        folder: The state folder.
+        revoke: Refuses a user (`user`) or a token (`jti`) for some seconds. Raises EngineError.
+    """
+
+    kept: Kept
+    folder: Path
+    revoke: Callable[[str, str, float], None]
