@@ -22,6 +22,9 @@ FUZZ_SECONDS ?= 60
 # share what it has set up, such as the findings of a type checker. If one of the processes dies, the run ends.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 PARALLEL = --numprocesses=$(WORKERS) --dist=loadscope --max-worker-restart=0
+# The OpenID provider of the tests, which Node runs; where there is no npm, its tests are skipped.
+PROVIDER := tests/support/oidc_provider
+INSTALLED_PROVIDER := $(PROVIDER)/node_modules/.package-lock.json
 # Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
 LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
@@ -54,7 +57,7 @@ test-rust: export RUST_TEST_THREADS ?= $(shell expr 4 \* $$(nproc))
 test-rust: $(VENV)/.dependencies ## Tests of the Rust crates, corpora of the fuzz targets included
 	cargo test --quiet --workspace
 
-test-python: $(VENV)/.dev ## Tests of the Python package, over real sockets where it matters (WORKERS=… or PYTEST_ARGS=…)
+test-python: $(VENV)/.dev $(if $(shell command -v npm),$(INSTALLED_PROVIDER)) ## Tests of the Python package, over real sockets where it matters (WORKERS=… or PYTEST_ARGS=…)
 	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(PARALLEL))
 
 # pytest ends with 5 if no test has the mark.
@@ -125,12 +128,16 @@ lock: ## Lock the development dependencies anew
 	$(LOCK) --group pyproject.toml:packaging --constraint requirements-dev.lock --output-file release/requirements.lock
 
 clean: ## Remove what was built
-	rm -rf $(VENV) target fuzz/target python/pylae/*.so
+	rm -rf $(VENV) target fuzz/target python/pylae/*.so $(PROVIDER)/node_modules
 
 $(VENV)/.dependencies: requirements-dev.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	touch $@
+
+$(INSTALLED_PROVIDER): $(PROVIDER)/package-lock.json
+	npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
 # Apart from .venv: building a wheel takes few packages, and those of tests are not there for every machine.

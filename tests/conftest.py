@@ -13,6 +13,7 @@ from pylae.testing import FakeService
 from support.admin import Admin
 from support.exchanges import nobody
 from support.instance import OK, EchoInstance, RawInstance
+from support.oidc_provider import OidcProvider
 from support.running import Configuration, Instances, Process, Running, configure
 
 # Gateways of tests have no admin API unless they ask for one; it would be the same address for all.
@@ -125,3 +126,17 @@ def dead_url() -> Iterator[str]:
     """An address that refuses connections."""
     with nobody() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def running_oidc_provider() -> Iterator[OidcProvider]:
+    """A provider that a process of the tests starts once; what a test has made of it is there for the next one."""
+    with OidcProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def oidc_provider(running_oidc_provider: OidcProvider) -> OidcProvider:
+    """A real OpenID provider without clients yet: `oidc_provider.register(running.url)`."""
+    running_oidc_provider.reset()
+    return running_oidc_provider
