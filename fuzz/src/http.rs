@@ -58,6 +58,7 @@ fn request(data: &[u8]) {
         host: b"h",
         upgrade: false,
         via: None,
+        authorization: None,
     };
     let framing = framing.unwrap_or(Framing::None);
     let mut out = Vec::new();

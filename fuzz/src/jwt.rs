@@ -65,7 +65,10 @@ fn chain() -> &'static Chain {
         let auth = json!({"realm": "fuzz", "failure_limit": null, "authenticators": [{
             "kind": "jwt", "name": "jwt", "keys": {"from": "secret", "value": [SECRET]}, "algorithms": [],
             "refresh": 600.0, "max_size": 8192, "issuers": [], "audiences": [], "required_claims": ["exp"],
-            "leeway": LEEWAY, "forward_credentials": true, "claims": {
+            "leeway": LEEWAY, "forward_credentials": true, "binding": {"certificate_required": false, "dpop": {
+                "required": false, "announced": false, "max_age": 60.0, "nonce": false, "nonce_secret": null,
+                "algorithms": ["ES256"],
+            }}, "claims": {
                 "id": ["user_id", "sub"], "email": ["email"], "role": ["role", "realm_access.roles"],
                 "permissions": ["permissions", "scope"],
             },

@@ -5,9 +5,10 @@
 //! that names one of these addresses, or only a path, gets the client's scheme, host and port, and the prefix. Other
 //! addresses stay.
 
+mod address;
+
 use std::sync::Arc;
 
-use pylae_http::message::host;
 use pylae_http::{Edits, Name, NameSet};
 
 use crate::exchange::Exchange;
@@ -15,6 +16,9 @@ use crate::exchange::response::Response;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
 use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
+
+use address::{HostPort, PublicAddress};
+pub use address::{canonical_address, client_address, client_url};
 
 /// Fields that contain an address.
 const NAMES: [Name; 3] = [Name::Location, Name::ContentLocation, Name::Refresh];
@@ -151,86 +155,6 @@ fn replace<'v>(edits: &mut Edits, name: Name, values: impl Iterator<Item = &'v [
     for value in values {
         // Cannot fail: made of a field value, a host and a path.
         let _ = edits.append(name.as_str().as_bytes(), value);
-    }
-}
-
-/// Scheme, host and port as the client knows them: from a trusted proxy, or else from the request itself.
-#[derive(Debug, Default)]
-struct PublicAddress {
-    secure: bool,
-    /// None for an HTTP/1.0 client that sends no Host.
-    authority: Option<HostPort>,
-}
-
-impl PublicAddress {
-    fn of(exchange: &Exchange) -> Self {
-        // The last of several values comes from the nearest proxy.
-        let forwarded = |name| {
-            let value = exchange.request.values(name).last().filter(|_| exchange.request.origin.peer_trusted)?;
-            value.rsplit(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
-        };
-        let secure = match forwarded("x-forwarded-proto").map(<[u8]>::to_ascii_lowercase).as_deref() {
-            Some(b"https") => true,
-            Some(b"http") => false,
-            _ => exchange.request.origin.secure,
-        };
-        let authority =
-            forwarded("x-forwarded-host").and_then(HostPort::read).or_else(|| HostPort::read(&exchange.request.host));
-        Self { secure, authority }
-    }
-
-    fn scheme(secure: bool) -> &'static [u8] {
-        if secure { b"https" } else { b"http" }
-    }
-}
-
-/// Returns the URL that the client asked for, as it or a trusted proxy says. Only path and query if nobody says a host.
-pub fn client_url(exchange: &Exchange) -> Vec<u8> {
-    let PublicAddress { secure, authority } = PublicAddress::of(exchange);
-    let origin = authority.map(|of| [PublicAddress::scheme(secure), &b"://"[..], &of.text[..]].concat());
-    let query = exchange.request.query().map(|query| [&b"?"[..], query].concat());
-    [&origin.unwrap_or_default()[..], &exchange.request.target.path[..], &query.unwrap_or_default()[..]].concat()
-}
-
-/// A host with an optional port, in canonical form.
-#[derive(Debug, Default)]
-struct HostPort {
-    text: Box<[u8]>,
-    /// Length of the host in `text`.
-    host: usize,
-}
-
-impl HostPort {
-    fn read(text: &[u8]) -> Option<Self> {
-        let mut canonical = Vec::with_capacity(text.len());
-        let host = host::canonical(text, &mut canonical).ok()?;
-        Some(Self { text: canonical.into(), host })
-    }
-
-    fn host(&self) -> &[u8] {
-        &self.text[..self.host]
-    }
-
-    /// Returns true if its host is `host`, which has no brackets.
-    fn is_host(&self, host: &str) -> bool {
-        let own = self.host();
-        let own = own.strip_prefix(b"[").and_then(|own| own.strip_suffix(b"]")).unwrap_or(own);
-        own == host.strip_suffix('.').unwrap_or(host).as_bytes()
-    }
-
-    /// Returns the explicit port, or the default.
-    fn port(&self, secure: bool) -> u16 {
-        let said = self.text.get(self.host + 1..).and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
-        said.unwrap_or_else(|| Self::default_port(secure))
-    }
-
-    /// Returns the port unless it is the default.
-    fn non_default_port(&self, secure: bool) -> Option<u16> {
-        Some(self.port(secure)).filter(|port| *port != Self::default_port(secure))
-    }
-
-    fn default_port(secure: bool) -> u16 {
-        if secure { 443 } else { 80 }
     }
 }
 

@@ -26,8 +26,8 @@ pub use problem::Problem;
 pub use route::{EncodedSlash, Match, PathMatch, RetryOn, RoutePlan, WebSocket};
 pub use seconds::Seconds;
 pub use service::{
-    BreakerScope, CircuitBreaker, HashOn, HealthCheck, InstancePlan, LoadBalancer, PassiveHealth, Protocol, Queue,
-    RetryBudget, ServicePlan, ServiceTls, Sticky,
+    BreakerScope, CircuitBreaker, ClientAuthentication, ClientCredentials, HashOn, HealthCheck, InstancePlan,
+    LoadBalancer, PassiveHealth, Protocol, Queue, RetryBudget, ServicePlan, ServiceTls, Sticky,
 };
 pub use split::{FieldChanges, MemberPlan, SplitPlan, WhenPlan};
 

@@ -63,6 +63,8 @@ pub struct RequestLine<'a> {
     pub upgrade: bool,
     /// Member to add to `Via`, whatever edits do to the received lines.
     pub via: Option<Via>,
+    /// Value of the Authorization field in place of every other, received or added; none is written if it is empty.
+    pub authorization: Option<&'a [u8]>,
 }
 
 /// The fields of a message and the changes to them.
@@ -93,7 +95,14 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(line.host);
     out.extend_from_slice(b"\r\n");
-    fields(out, source, NEVER_IN_REQUEST);
+    if let Some(authorization) = line.authorization {
+        fields(out, source, NEVER_IN_REQUEST.with(AUTHORIZATION));
+        if !authorization.is_empty() {
+            self::line(out, Name::Authorization.as_str().as_bytes(), authorization);
+        }
+    } else {
+        fields(out, source, NEVER_IN_REQUEST);
+    }
     out.extend_from_slice(line.via.map_or(b"", Via::line));
     body(out, framing);
     if line.upgrade {
@@ -165,6 +174,7 @@ const NEVER: NameSet = NameSet::of(&[
     Name::Upgrade,
 ]);
 const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
+const AUTHORIZATION: NameSet = NameSet::of(&[Name::Authorization]);
 
 fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
     let FieldSource { fields, buf, options, edits, .. } = source;
@@ -197,8 +207,11 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
         }
     }
     out.extend_from_slice(&buf[run]);
+    let replaced = never.has(Name::Authorization);
     for (name, value) in edits.added() {
-        line(out, name, value);
+        if !replaced || !name.eq_ignore_ascii_case(b"authorization") {
+            line(out, name, value);
+        }
     }
 }
 

@@ -98,6 +98,10 @@ fn chain(algorithm: &str, keys: &Value) -> Chain {
     chain_of(&json!({
         "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [algorithm], "refresh": 600.0, "max_size": 8192,
         "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,
+        "binding": {"certificate_required": false, "dpop": {
+            "required": false, "announced": false, "max_age": 3600.0, "nonce": false, "nonce_secret": null,
+            "algorithms": ["ES256"],
+        }},
         "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions"]},
     }))
 }

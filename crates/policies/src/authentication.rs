@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod authenticators;
+mod binding;
 mod credential;
 mod failures;
 mod identity;
@@ -31,7 +32,7 @@ pub use kinds::jwt::TokenVerifier;
 use crate::{Parts, Policy, PolicyShared};
 use failures::Failures;
 use kinds::Authenticator;
-use outcome::{AuthenticatorOutcome, Refusal};
+use outcome::{AuthenticatorOutcome, Refusal, Unproven};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,7 +92,8 @@ impl Policy for Authentication {
             return Err(problems);
         }
         let mut challenges: Vec<String> = Vec::new();
-        for challenge in authenticators.iter().map(|authenticator| authenticator.challenge(&parts.auth.realm)) {
+        let of = |one: &Arc<Authenticator>| [Some(one.challenge(&parts.auth.realm)), one.second_challenge()];
+        for challenge in authenticators.iter().flat_map(of).flatten() {
             if !challenges.contains(&challenge) {
                 challenges.push(challenge);
             }
@@ -126,10 +128,14 @@ impl Policy for Authentication {
         }
         let (mut refused, mut unchecked) = (Vec::new(), None);
         for authenticator in &self.0.authenticators {
-            match authenticator.preview(exchange) {
+            match authenticator.preview(exchange).bare() {
                 AuthenticatorOutcome::Accepted(user) => {
                     let role = if user.role.is_empty() { "no role" } else { user.role.as_str() };
-                    return format!("{} lets user {} ({role}) pass", authenticator.name(), user.id);
+                    let bound = if user.claims.contains_key("cnf") { PROOF_CHECKED } else { "" };
+                    return format!("{} lets user {} ({role}) pass{bound}", authenticator.name(), user.id);
+                }
+                AuthenticatorOutcome::Refused(Refusal::Unproven(unproven)) => {
+                    refused.push(format!("{}: {}", authenticator.name(), unproven.why));
                 }
                 AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
                     refused.push(format!("{}: {why}", authenticator.name()));
@@ -163,7 +169,7 @@ impl Policy for Authentication {
             return;
         }
         exchange.request.user =
-            self.0.authenticators.iter().find_map(|authenticator| match authenticator.preview(exchange) {
+            self.0.authenticators.iter().find_map(|authenticator| match authenticator.preview(exchange).bare() {
                 AuthenticatorOutcome::Accepted(user) => Some(user),
                 _ => None,
             });
@@ -231,7 +237,11 @@ impl AuthenticationRules {
                 let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens() };
                 Err(Some(match refusal {
                     // The authenticator that could not check might have accepted the credential.
-                    Some(Refused { why: Refusal::Bad(_) | Refusal::Rejected(_), .. }) if unchecked => refused,
+                    Some(Refused { why: Refusal::Bad(_) | Refusal::Unproven(_) | Refusal::Rejected(_), .. })
+                        if unchecked =>
+                    {
+                        refused
+                    }
                     // Another one knows what is wrong with it.
                     Some(Refused { why: Refusal::Unknown, .. }) => refused,
                     earlier => earlier.unwrap_or(refused),
@@ -276,9 +286,12 @@ impl AuthenticationRules {
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
+            // A client cannot know the nonce before it is told.
+            Refusal::Unproven(unproven) if unproven.nonce.is_some() => self.unproven(*unproven),
             why => match (self.charge_failures(exchange, 1), why) {
                 (Some(wait), _) => reject_too_many_failures(wait),
                 (None, Refusal::Rejected(rejection)) => self.challenging(rejection),
+                (None, Refusal::Unproven(unproven)) => self.unproven(*unproven),
                 (None, Refusal::Bad(why)) => self.unauthorized(why, refused.bearer),
                 (None, _) => self.unauthorized("the credential belongs to no known user", false),
             },
@@ -295,6 +308,16 @@ impl AuthenticationRules {
         Verdict::Reject(rejection)
     }
 
+    /// Rejects with 401: the challenge of the scheme in which the token is bound, with what is wrong, then all others.
+    fn unproven(&self, Unproven { why, error, challenge, nonce }: Unproven) -> Verdict {
+        let own = format!("{challenge}, error=\"{error}\", error_description=\"{why}\"");
+        let mut headers = vec![("WWW-Authenticate", own)];
+        let others = self.challenges.iter().filter(|other| **other != challenge);
+        headers.extend(others.map(|other| ("WWW-Authenticate", other.clone())));
+        headers.extend(nonce.map(|nonce| ("DPoP-Nonce", nonce)));
+        reject(401, "unauthorized", why.into(), &headers)
+    }
+
     /// Rejects with 401 and every challenge. Only a client that sent a bad bearer token is told why (RFC 6750 section
     /// 3).
     fn unauthorized(&self, message: &'static str, bearer: bool) -> Verdict {
@@ -309,6 +332,9 @@ impl AuthenticationRules {
         reject(401, "unauthorized", message.into(), &headers)
     }
 }
+
+/// What an explanation says of a token that is bound to a key, and was sent as it must be.
+const PROOF_CHECKED: &str = "; its token is bound to a key, which the request shows (the proof is not used up by this)";
 
 fn reject_too_many_failures(wait: Duration) -> Verdict {
     let message = "too many failed authentications from this address";

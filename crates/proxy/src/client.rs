@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod body;
 mod forward_interim;
 mod interim;
+pub(crate) mod token;
 mod wait;
 
 use std::future::poll_fn;

@@ -310,6 +310,7 @@ impl Engine {
         totals.add(&reading);
         let now = clock::now();
         let services = in_force.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
+        let tokens = in_force.snapshot.token_figures(now);
         let cache = self.policies.cache_if_used().map(|cache| cache.usage());
         let InForce { applied, refused, applied_at, .. } = *in_force;
         let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
@@ -318,6 +319,7 @@ impl Engine {
         let stats = Stats {
             totals,
             services,
+            tokens,
             access_logs,
             log_dropped,
             cache,

@@ -11,14 +11,15 @@ mod pool_keys;
 mod route;
 mod service;
 mod split;
+mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pylae_core::Problem;
 use pylae_core::cache::Cache;
 use pylae_core::plan::Plan;
 use pylae_core::route::{Router, ServedHosts};
+use pylae_core::{Instant, Problem};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
@@ -32,9 +33,10 @@ pub(crate) use self::route::Route;
 pub(crate) use self::service::Service;
 use self::service::Services;
 pub(crate) use self::split::RouteSplit;
+pub(crate) use self::token::{Issue, ServiceToken, TokenChange};
 use crate::io::tls::Acceptor;
 use crate::telemetry::access_log::Sink;
-use crate::telemetry::metrics::Series;
+use crate::telemetry::metrics::{Series, TokenFigures};
 
 /// A plan, ready to serve.
 pub(crate) struct Snapshot {
@@ -66,6 +68,27 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The figures of the tokens that instances get, by service.
+    pub(crate) fn token_figures(&self, now: Instant) -> Vec<TokenFigures> {
+        let figures = |service: &Arc<Service>| {
+            let token = service.token.as_ref()?;
+            let expires = token.lifetime(now).map(|left| left.as_secs_f64());
+            Some(TokenFigures { service: service.name.to_string(), expires, failures: token.failures() })
+        };
+        self.services.values().filter_map(figures).collect()
+    }
+
+    /// The tokens that instances get, each once.
+    pub(crate) fn tokens(&self) -> Vec<Arc<ServiceToken>> {
+        let mut tokens: Vec<Arc<ServiceToken>> = Vec::new();
+        for token in self.services.values().filter_map(|service| service.token.as_ref()) {
+            if !tokens.iter().any(|known| Arc::ptr_eq(known, token)) {
+                tokens.push(Arc::clone(token));
+            }
+        }
+        tokens
+    }
+
     /// The metrics series of all routes.
     pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
         let members = self.routes.iter().filter_map(|route| route.split.as_ref()).flat_map(RouteSplit::all_series);

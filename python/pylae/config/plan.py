@@ -186,13 +186,17 @@ def _derived_name(route: Route) -> str:
 
 def service_plan(name: str, service: Service, texts: Texts | None = None) -> dict[str, Any]:
     """One service as the plan has it. `texts` reads the files that it names."""
-    plan = service.model_dump(mode="json", exclude={"tls", "discovery", "app", "instances", "load_balancer"})
+    plan = service.model_dump(mode="json", exclude=_OTHERWISE_PLANNED)
     switched_off = {key: None for key, value in plan.items() if value is False and key != "preserve_host"}
     tls = service.tls.plan(texts or Texts(), ("services", name, "tls")) if service.secure else None
     tls = tls and PlanPart(tls, _SERVICE_TLS)
+    if own := service.client_credentials:
+        place = ("services", name, "client_credentials")
+        plan["client_credentials"] = own.plan(texts or Texts(), place)
     return {"name": name, **with_instances(service, service.instances), **plan, **switched_off, "tls": tls}
 
 
+_OTHERWISE_PLANNED = {"tls", "discovery", "app", "instances", "load_balancer", "client_credentials"}
 _SERVICE_TLS = Origin(("tls",), entries={"certificate": Origin(("tls",))})
 
 

@@ -11,6 +11,7 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.api_key import ApiKey, Consumer
 from pylae.config.models.authenticators.basic import Account, Basic
+from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
@@ -22,6 +23,7 @@ from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
+    ClientCredentials,
     HealthCheck,
     LoadBalancer,
     PassiveHealth,
@@ -77,6 +79,7 @@ __all__ = [
     "ClaimTest",
     "ClientAuth",
     "ClientCertificate",
+    "ClientCredentials",
     "Cluster",
     "Compression",
     "Concurrency",
@@ -84,6 +87,7 @@ __all__ = [
     "Consumer",
     "Cors",
     "Discovery",
+    "Dpop",
     "FunctionAuthenticator",
     "HealthCheck",
     "HookOptions",

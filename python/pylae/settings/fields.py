@@ -16,6 +16,7 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.authenticators.api_key import ApiKey, Consumer
 from pylae.config.models.authenticators.basic import Account, Basic
+from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
@@ -26,6 +27,7 @@ from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
     CircuitBreaker,
+    ClientCredentials,
     HealthCheck,
     LoadBalancer,
     PassiveHealth,
@@ -257,6 +259,25 @@ class ClaimNamesFields(TypedDict, total=False):
     """The permissions: a list of texts, or one text separated by spaces."""
 
 
+class DpopFields(TypedDict, total=False):
+    """Fields of `Dpop`."""
+
+    required: bool
+    """Refuse tokens that are not bound to a key."""
+    max_age: DurationLike
+    """How old a proof may be, besides `leeway`. The gateway remembers used proofs as long."""
+    nonce: bool
+    """Demand that proofs repeat a value of the gateway (`DPoP-Nonce`), so that nobody can make them in advance."""
+    nonce_secret: str | SecretStr | None
+    """Secret of which nonces are made, 32 bytes or more: the same on all nodes behind one address. Without it, each
+    process makes its own up."""
+    algorithms: (
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+        | Sequence[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]]
+    )
+    """Accepted algorithms of proofs."""
+
+
 class JwtFields(TypedDict, total=False):
     """Fields of `Jwt`."""
 
@@ -320,8 +341,13 @@ class JwtFields(TypedDict, total=False):
     """Largest token. Larger ones are refused."""
     refresh: DurationLike
     """How often to fetch `jwks_url`. A token with an unknown key also triggers a fetch, at most every 30 seconds."""
+    dpop: DpopLike | None
+    """Proofs of possession of a token's key. Understood without this setting too."""
+    certificate_bound: Literal["accepted", "required"]
+    """`required`: refuse tokens that are not bound to the client's certificate. A token that is bound to one is always
+    refused without it."""
     forward_credentials: bool
-    """Send the token to instances, on all routes."""
+    """Send the token to instances, on all routes, and the proof of DPoP with it."""
 
 
 class ConsumerFields(TypedDict, total=False):
@@ -746,6 +772,27 @@ class QueueFields(TypedDict, total=False):
     """Longest wait in the queue. After that, the request gets 503."""
 
 
+class ClientCredentialsFields(TypedDict, total=False):
+    """Fields of `ClientCredentials`."""
+
+    token_url: Required[str]
+    """URL of the token endpoint."""
+    client_id: Required[str]
+    """The gateway's name there."""
+    client_secret: Required[str | SecretStr]
+    """The secret that belongs to it."""
+    scope: str | Texts
+    """Scopes to ask for: a list, or one text separated by spaces."""
+    audience: str | Texts
+    """Services that the token is to be for, as `audience`. Some servers need it."""
+    client_auth: Literal["basic", "post"]
+    """How to send name and secret: in `Authorization: Basic`, or in the body."""
+    extra: Mapping[str, str]
+    """Further parameters of the request, for example `resource`."""
+    ca: str | None
+    """PEM file with the authorities to trust for `token_url`. The default is the system's authorities."""
+
+
 class ServiceFields(TypedDict, total=False):
     """Fields of `Service`."""
 
@@ -796,6 +843,8 @@ class ServiceFields(TypedDict, total=False):
     idle_timeout: DurationLike
     """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
     s)."""
+    client_credentials: ClientCredentialsLike | None
+    """Token of the gateway's own for the instances, in place of the client's credentials."""
 
 
 class AccessLogFields(TypedDict, total=False):
@@ -1759,6 +1808,8 @@ LimitsLike: TypeAlias = Limits | LimitsFields
 """What stands for `Limits`, and that itself."""
 ClaimNamesLike: TypeAlias = ClaimNames | ClaimNamesFields
 """What stands for `ClaimNames`, and that itself."""
+DpopLike: TypeAlias = Dpop | DpopFields
+"""What stands for `Dpop`, and that itself."""
 JwtLike: TypeAlias = Jwt | JwtFields
 """What stands for `Jwt`, and that itself."""
 ConsumerLike: TypeAlias = Consumer | ConsumerFields | str | Texts
@@ -1807,6 +1858,8 @@ RetryBudgetLike: TypeAlias = RetryBudget | RetryBudgetFields
 """What stands for `RetryBudget`, and that itself."""
 QueueLike: TypeAlias = Queue | QueueFields
 """What stands for `Queue`, and that itself."""
+ClientCredentialsLike: TypeAlias = ClientCredentials | ClientCredentialsFields
+"""What stands for `ClientCredentials`, and that itself."""
 ServiceLike: TypeAlias = Service | ServiceFields
 """What stands for `Service`, and that itself."""
 AccessLogLike: TypeAlias = AccessLog | AccessLogFields

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// The subject of a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
@@ -18,6 +20,8 @@ pub struct Certificate {
     pub addresses: Vec<IpAddr>,
     /// End of its validity, since the Unix epoch.
     pub not_after: Duration,
+    /// SHA-256 of the whole certificate in DER (`x5t#S256`, RFC 8705 section 3.1).
+    pub thumbprint: [u8; 32],
 }
 
 /// Largest number of names that are read.
@@ -92,6 +96,7 @@ impl Certificate {
                 found.read_extensions(content)?;
             }
         }
+        found.thumbprint.copy_from_slice(digest(&SHA256, der).as_ref());
         Some(found)
     }
 

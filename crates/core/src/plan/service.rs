@@ -48,6 +48,37 @@ pub struct ServicePlan {
     pub max_idle: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Seconds,
+    /// How the gateway gets the token that instances get in place of the client's credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<ClientCredentials>,
+}
+
+/// How the gateway gets a token (RFC 6749 section 4.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCredentials {
+    /// The token endpoint.
+    pub token_url: String,
+    /// The gateway's name there.
+    pub client_id: String,
+    /// What it proves its name with.
+    pub client_secret: String,
+    /// How it does that.
+    pub client_auth: ClientAuthentication,
+    /// Further parameters of the request, in this order.
+    pub parameters: Vec<(String, String)>,
+    /// Trusted authorities in PEM; null means those that the system trusts.
+    pub ca: Option<String>,
+}
+
+/// How a client authenticates at a token endpoint (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// In `Authorization: Basic`.
+    Basic,
+    /// In the body of the request.
+    Post,
 }
 
 /// Protocol towards instances.

@@ -96,14 +96,20 @@ fn add_prefix(exchange: &mut Exchange, scratch: &mut Vec<u8>) -> Result<(), Inva
     }
     scratch.clear();
     if exchange.request.origin.peer_trusted && exchange.request.head.fields.has(NAME) {
-        for line in exchange.request.values(NAME.as_str()).flat_map(|line| line.split(|byte| *byte == b',')) {
-            let line = line.trim_ascii();
-            let end = line.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
-            scratch.extend_from_slice(if line.starts_with(b"/") { &line[..end] } else { b"" });
-        }
+        forwarded_prefix(exchange, scratch);
     }
     scratch.extend_from_slice(stripped(exchange));
     exchange.request.edits.set_known(NAME, scratch)
+}
+
+/// Appends the prefix that proxies in front have stripped, by their X-Forwarded-Prefix. For a trusted peer.
+pub(crate) fn forwarded_prefix(exchange: &Exchange, out: &mut Vec<u8>) {
+    let lines = exchange.request.values(Name::XForwardedPrefix.as_str());
+    for line in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
+        let line = line.trim_ascii();
+        let end = line.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        out.extend_from_slice(if line.starts_with(b"/") { &line[..end] } else { b"" });
+    }
 }
 
 /// Returns the prefix that `strip_prefix` removed from the path, or nothing if a hook has set the path since.

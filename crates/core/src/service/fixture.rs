@@ -48,6 +48,7 @@ pub(crate) fn plan(load_balancer: impl Into<LoadBalancer>, weights: &[u32]) -> p
         preserve_host: None,
         max_idle: 8,
         idle_timeout: seconds(60.0),
+        client_credentials: None,
     }
 }
 

@@ -11,7 +11,15 @@ fn forwarded(fields: &str, edits: &Edits, drop: NameSet, framing: Framing) -> St
     let mut options = ConnectionOptions::default();
     options.read(&head.fields, buf.as_bytes()).unwrap();
     let source = FieldSource { fields: &head.fields, buf: buf.as_bytes(), options: &options, drop, edits };
-    let line = RequestLine { method: b"GET", path: b"/p", query: None, host: b"h", upgrade: false, via: None };
+    let line = RequestLine {
+        method: b"GET",
+        path: b"/p",
+        query: None,
+        host: b"h",
+        upgrade: false,
+        via: None,
+        authorization: None,
+    };
     let mut out = Vec::new();
     request(&mut out, line, source, framing);
     let out = String::from_utf8(out).unwrap();
@@ -55,7 +63,15 @@ fn writes_a_request() {
     edits.set(b"x-request-id", b"i").unwrap();
     let options = ConnectionOptions::default();
     let source = FieldSource { fields: &head.fields, buf, options: &options, drop: NameSet::EMPTY, edits: &edits };
-    let line = RequestLine { method: b"BREW", path: b"/a", query: Some(b""), host: b"h:1", upgrade: false, via: None };
+    let line = RequestLine {
+        method: b"BREW",
+        path: b"/a",
+        query: Some(b""),
+        host: b"h:1",
+        upgrade: false,
+        via: None,
+        authorization: None,
+    };
     let mut out = b"before".to_vec();
     request(&mut out, line, source, Framing::Length(0));
     let expected =
@@ -222,8 +238,15 @@ fn via_continues_the_list_behind_all_edits() {
     edits.clear();
     edits.remove(b"via");
     let source = FieldSource { fields: &fields, buf: b"", options: &options, drop: NameSet::EMPTY, edits: &edits };
-    let line =
-        RequestLine { method: b"GET", path: b"/", query: None, host: b"h", upgrade: true, via: Some(Via::Http2) };
+    let line = RequestLine {
+        method: b"GET",
+        path: b"/",
+        query: None,
+        host: b"h",
+        upgrade: true,
+        via: Some(Via::Http2),
+        authorization: None,
+    };
     request(&mut out, line, source, Framing::Chunked);
     let expected = "GET / HTTP/1.1\r\nHost: h\r\nVia: 2.0 pylae\r\nTransfer-Encoding: chunked\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);

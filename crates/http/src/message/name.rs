@@ -35,6 +35,7 @@ names! {
     ContentType "Content-Type",
     Cookie "Cookie",
     Date "Date",
+    Dpop "DPoP",
     Etag "ETag",
     Expect "Expect",
     Expires "Expires",

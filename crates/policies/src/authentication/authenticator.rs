@@ -28,6 +28,11 @@ pub(super) trait AuthenticatorKind: Sized {
     /// Returns the challenge for `WWW-Authenticate` (RFC 9110 section 11.6.1).
     fn challenge(&self, realm: &str) -> String;
 
+    /// Returns a challenge of another scheme that it understands too.
+    fn second_challenge(&self) -> Option<String> {
+        None
+    }
+
     /// Authenticates the request. `lockout` returns how long the address must wait if it has failed too often; call it
     /// before anything expensive.
     fn authenticate(&self, exchange: &Exchange, lockout: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome;

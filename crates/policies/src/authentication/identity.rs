@@ -3,9 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
 use pylae_core::limit::Clocks;
 
+use super::binding::replay::ProofMemory;
 use super::key_set::{Background, KeySets};
 use super::memory::CredentialCache;
 
@@ -15,6 +17,9 @@ pub struct Identity {
     /// Credentials by which functions know nobody.
     pub(super) unknown: CredentialCache,
     pub(super) key_sets: KeySets,
+    /// Proofs that were used.
+    pub(super) proofs: ProofMemory,
+    nonce_secret: OnceLock<[u8; 32]>,
     background: OnceLock<Box<dyn Background>>,
 }
 
@@ -24,6 +29,8 @@ impl Default for Identity {
             memory: CredentialCache::of_verified(),
             unknown: CredentialCache::of_unknown(),
             key_sets: KeySets::default(),
+            proofs: ProofMemory::default(),
+            nonce_secret: OnceLock::new(),
             background: OnceLock::new(),
         }
     }
@@ -48,6 +55,17 @@ impl Identity {
     /// Runs `run` with the revocations, which are locked meanwhile. It may not revoke anything.
     pub fn with_revocations<T>(&self, run: impl FnOnce(&mut RevocationSet) -> T) -> T {
         self.memory.with_revocations(run)
+    }
+
+    /// Returns what nonces are made with, the same until the process ends; None if there is no randomness.
+    pub(super) fn nonce_secret(&self) -> Option<&[u8]> {
+        if self.nonce_secret.get().is_none() {
+            let mut secret = [0; 32];
+            rand::fill(&mut secret).ok()?;
+            // Fails if another thread was faster.
+            let _ = self.nonce_secret.set(secret);
+        }
+        self.nonce_secret.get().map(<[u8; 32]>::as_slice)
     }
 
     pub(super) fn background(&self) -> Option<&dyn Background> {

@@ -1,15 +1,18 @@
 //! Keys that verify tokens. Each key is bound to one algorithm when it is parsed; a token's `alg` is only compared.
 
-use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rsa::PublicEncryptingKey;
-use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pylae_core::Problem;
 use serde::{Deserialize, Serialize};
 
 use super::object::Object;
+
+mod jwk;
+
+pub(super) use jwk::Jwk;
 
 /// Maximum number of keys in a set.
 const MAX_KEYS: usize = 100;
@@ -73,7 +76,7 @@ impl SignatureAlgorithm {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
@@ -100,6 +103,11 @@ impl SignatureAlgorithm {
             ES512 => &signature::ECDSA_P521_SHA512_FIXED,
             EdDSA => &signature::ED25519,
         })
+    }
+
+    /// Returns true if it verifies with a public key.
+    pub(super) fn is_public(self) -> bool {
+        self.public().is_some()
     }
 
     fn is_rsa(self) -> bool {
@@ -157,7 +165,7 @@ impl VerificationKey {
         }
     }
 
-    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
             Material::Public(key) => key.verify_sig(message, signature).is_ok(),
@@ -270,12 +278,17 @@ impl Keys {
     }
 }
 
+/// Returns true for an RSA key, in DER, of enough bits.
+fn is_long_enough(der: &[u8]) -> bool {
+    PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= MIN_RSA_BITS)
+}
+
 /// Returns one key per algorithm of `allowed` that the public key in DER fits.
 fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Result<Vec<VerificationKey>, String> {
     let key = |algorithm: SignatureAlgorithm| VerificationKey::public(kid.map(Into::into), algorithm, der);
     let usual = [RS256, ES256, ES384, ES512, EdDSA].into_iter().find(|algorithm| key(*algorithm).is_some());
     let usual = usual.ok_or("this is not an RSA, P-256, P-384, P-521 or Ed25519 public key")?;
-    if usual.is_rsa() && !PublicEncryptingKey::from_der(der).is_ok_and(|key| key.key_size_bits() >= MIN_RSA_BITS) {
+    if usual.is_rsa() && !is_long_enough(der) {
         return Err(format!("an RSA key needs at least {MIN_RSA_BITS} bits"));
     }
     if allowed.is_empty() {
@@ -292,74 +305,6 @@ fn from_der(kid: Option<&str>, der: &[u8], allowed: &[SignatureAlgorithm]) -> Re
 #[derive(Deserialize)]
 struct JwkSet {
     keys: Vec<serde_json::Value>,
-}
-
-/// The used members of a JSON Web Key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    r#use: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    kid: Option<String>,
-    crv: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    k: Option<String>,
-}
-
-impl Jwk {
-    fn read(&self, allowed: &[SignatureAlgorithm], private: bool) -> Option<Vec<VerificationKey>> {
-        let for_signatures = self.r#use.as_deref().is_none_or(|usage| usage == "sig")
-            && self.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-        if !for_signatures {
-            return None;
-        }
-        // The key's own `alg` restricts it further. If it is unknown or not allowed, the key is unusable.
-        let own = match &self.alg {
-            None => None,
-            Some(name) => {
-                Some(SignatureAlgorithm::from_name(name).filter(|own| allowed.is_empty() || allowed.contains(own))?)
-            }
-        };
-        let own = own.as_slice();
-        let allowed = if own.is_empty() { allowed } else { own };
-        let kid = self.kid.as_deref();
-        match (self.kty.as_str(), self.crv.as_deref()) {
-            ("oct", _) if private => self.secrets(kid, allowed),
-            ("RSA", _) => {
-                let (n, e) = (decode_base64url(self.n.as_deref()?)?, decode_base64url(self.e.as_deref()?)?);
-                let der = RsaPublicKeyComponents { n: &n[..], e: &e[..] }.as_der().ok()?;
-                from_der(kid, der.as_ref(), allowed).ok()
-            }
-            ("EC", Some(curve)) => {
-                let width = match curve {
-                    "P-256" => 32,
-                    "P-384" => 48,
-                    "P-521" => 66,
-                    _ => return None,
-                };
-                let (x, y) = (decode_base64url(self.x.as_deref()?)?, decode_base64url(self.y.as_deref()?)?);
-                let point = [&[4][..], &x[..], &y[..]].concat();
-                if x.len() != width || y.len() != width { None } else { from_der(kid, &point, allowed).ok() }
-            }
-            ("OKP", Some("Ed25519")) => from_der(kid, &decode_base64url(self.x.as_deref()?)?, allowed).ok(),
-            _ => None,
-        }
-    }
-
-    fn secrets(&self, kid: Option<&str>, allowed: &[SignatureAlgorithm]) -> Option<Vec<VerificationKey>> {
-        let bytes = decode_base64url(self.k.as_deref()?)?;
-        let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
-        Some(
-            allowed
-                .iter()
-                .filter_map(|algorithm| VerificationKey::secret(kid.map(Into::into), *algorithm, &bytes))
-                .collect(),
-        )
-    }
 }
 
 /// Decodes base64url without padding. Only the canonical encoding is accepted.

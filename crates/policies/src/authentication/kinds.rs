@@ -52,6 +52,10 @@ macro_rules! authenticator_table {
                 match self { $(Self::$kind(one) => one.challenge(realm)),+ }
             }
 
+            pub(super) fn second_challenge(&self) -> Option<String> {
+                match self { $(Self::$kind(one) => one.second_challenge()),+ }
+            }
+
             #[inline]
             pub(super) fn authenticate(
                 &self,

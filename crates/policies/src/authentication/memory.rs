@@ -12,6 +12,8 @@ use pylae_core::User;
 use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
 use pylae_core::limit::Clocks;
 
+use super::binding::confirmation::Binding;
+
 /// Number of shards, each with its own lock. A power of two.
 const SHARDS: usize = 64;
 /// Estimated maximum bytes of the verified credentials of one shard; 64 MB in total.
@@ -30,6 +32,14 @@ pub(super) struct VerifiedCredential {
     pub(super) until: Duration,
     /// The token's `jti`.
     pub(super) id: Option<Box<str>>,
+    /// The key that its sender must have.
+    pub(super) binding: Option<Arc<Binding>>,
+}
+
+/// Whose credential it is, and the key that its sender must have: to be proven anew with every request.
+pub(super) struct Known {
+    pub(super) user: Arc<User>,
+    pub(super) binding: Option<Arc<Binding>>,
 }
 
 /// Verified credentials and revocations. Bounded, shared by all workers, and kept across reloads.
@@ -69,7 +79,7 @@ struct CachedCredential {
 
 /// Uses the key itself as its hash: tags are hashes already.
 #[derive(Default)]
-struct IdentityHasher(u64);
+pub(super) struct IdentityHasher(u64);
 
 impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
@@ -126,9 +136,9 @@ impl CredentialCache {
         self.hashers[0].hash_one(text)
     }
 
-    /// Returns the user of a cached credential that has not expired and may not have been revoked.
+    /// Returns whose a cached credential is that has not expired and may not have been revoked.
     #[inline]
-    pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Arc<User>> {
+    pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Known> {
         let mut shard = self.shard(tag).0.lock();
         let cached = shard.entries.get_mut(&tag.0)?;
         if cached.rest != tag.1 || wall >= cached.credential.until {
@@ -143,7 +153,8 @@ impl CredentialCache {
             }
             cached.epoch = epoch;
         }
-        Some(Arc::clone(&cached.credential.user))
+        let VerifiedCredential { user, binding, .. } = &cached.credential;
+        Some(Known { user: Arc::clone(user), binding: binding.clone() })
     }
 
     /// Returns the current epoch. Callers read it before they verify a credential and pass it to [`Self::insert`].

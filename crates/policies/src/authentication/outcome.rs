@@ -25,11 +25,23 @@ pub(super) enum AuthenticatorOutcome {
     Wait(Pin<Box<dyn Future<Output = AuthenticatorOutcome>>>),
 }
 
+impl AuthenticatorOutcome {
+    /// Returns the outcome without fields for the answer.
+    pub(super) fn bare(self) -> Self {
+        match self {
+            Self::WithFields(_, outcome) => outcome.bare(),
+            outcome => outcome,
+        }
+    }
+}
+
 /// Why a credential is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The credential is invalid, for this reason.
     Bad(&'static str),
+    /// The credential may be valid, but is bound to a key that the client has not shown.
+    Unproven(Box<Unproven>),
     /// The credential is invalid, and this says so.
     Rejected(Box<Rejection>),
     /// Nobody is known by the credential. It counts as a failure only where a user is required.
@@ -38,6 +50,19 @@ pub(super) enum Refusal {
     Limited(Duration),
     /// The credential cannot be checked now, for this reason. Not the client's fault.
     Unchecked(&'static str),
+}
+
+/// A token that was not sent by the owner of its key, or so it seems, and what the client is told (RFC 9449 sections
+/// 7.1 and 9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unproven {
+    pub(super) why: &'static str,
+    /// `invalid_token`, `invalid_dpop_proof` or `use_dpop_nonce`.
+    pub(super) error: &'static str,
+    /// The value of `WWW-Authenticate` without the error.
+    pub(super) challenge: String,
+    /// What the next proof must repeat.
+    pub(super) nonce: Option<String>,
 }
 
 /// The time at which a request is authenticated.

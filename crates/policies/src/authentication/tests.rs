@@ -1,5 +1,6 @@
 //! Which credentials the authenticators accept and refuse.
 
+mod bound;
 mod credentials;
 mod functions;
 mod hostile;
@@ -43,6 +44,10 @@ fn jwt(keys: &Value, more: &Value) -> Value {
     let mut settings = json!({
         "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [], "refresh": 600.0, "max_size": 8192,
         "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,
+        "binding": {"certificate_required": false, "dpop": {
+            "required": false, "announced": false, "max_age": 60.0, "nonce": false, "nonce_secret": null,
+            "algorithms": ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"],
+        }},
         "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions", "scope"]},
     });
     for (name, value) in more.as_object().unwrap() {

@@ -11,6 +11,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::binding::confirmation::Binding;
 use super::keys::{KeyMatch, Keys, decode_base64url};
 use super::object::Object;
 
@@ -61,6 +62,8 @@ pub(super) struct Verified {
     pub(super) expires: Option<Duration>,
     pub(super) issued: Option<Duration>,
     pub(super) id: Option<String>,
+    /// The key that its sender must have.
+    pub(super) binding: Option<Arc<Binding>>,
 }
 
 /// Why a token is not verified.
@@ -84,7 +87,7 @@ struct Header {
 }
 
 /// Deserializes a member that may be missing, but not null.
-fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
@@ -181,10 +184,11 @@ fn validate(claims: Map<String, Value>, rules: &TokenRules, wall: Duration) -> R
         return Err("the token is for another audience");
     }
     let id = optional_string(&claims, "jti")?.map(ToOwned::to_owned);
+    let binding = Binding::of(&claims)?;
     let user = user(claims, &rules.claims)?;
     let moment = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     let expires = expires.map(|expires| moment(expires).saturating_add(rules.leeway.0));
-    Ok(Verified { user: Arc::new(user), expires, issued: issued.map(moment), id })
+    Ok(Verified { user: Arc::new(user), expires, issued: issued.map(moment), id, binding })
 }
 
 /// Returns a `NumericDate` claim (RFC 7519 section 2): a number with or without fraction, never a string.

@@ -1,4 +1,4 @@
-//! The auxiliary thread, which runs health checks and samples metrics.
+//! The auxiliary thread, which runs health checks, samples metrics, and says when tokens for instances are fetched.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use crate::background::{health, overload};
+use crate::background::{health, overload, tokens};
 use crate::io::clock;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{INTERVAL, Metrics};
@@ -60,11 +60,13 @@ fn run(
 ) {
     let (metrics, watched, policies) = (Arc::clone(metrics), Arc::clone(shared), Arc::clone(policies));
     let applied = snapshots.clone();
+    let (followed, keeping) = (snapshots.clone(), Arc::clone(shared));
     LocalSet::new().block_on(runtime, async {
         supervise_task(Duty::Auxiliary, move || sample(Arc::clone(&metrics)));
         supervise_task(Duty::Auxiliary, move || {
             overload::run(applied.clone(), Arc::clone(&watched), Arc::clone(&policies))
         });
+        supervise_task(Duty::Auxiliary, move || tokens::run(followed.clone(), Arc::clone(&keeping)));
         health::run(snapshots, Arc::clone(shared)).await;
     });
 }

@@ -177,16 +177,17 @@ async fn probe(service: &Service, index: usize, rules: &HealthCheck) -> io::Resu
     let instances = &mut service.state.instances();
     let instance = instances.nth(index).ok_or(io::ErrorKind::NotFound)?;
     let mut socket = open_dedicated(service, index).await?;
+    let authorization = service.token.as_ref().map_or_else(Vec::new, |token| token.line(clock::coarse()));
     if let Some(name) = &rules.grpc {
-        return grpc::probe(&mut socket, instance.authority(), name).await;
+        return grpc::probe(&mut socket, instance.authority(), name, &authorization).await;
     }
     let path = &rules.path;
     // Written out because the encoder does not write fields such as Connection.
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: pylae-health-check\r\nAccept: */*\r\nConnection: close\r\n",
         instance.authority()
     );
-    send(&mut socket, request.as_bytes()).await?;
+    send(&mut socket, &[head.as_bytes(), &authorization, b"\r\n"].concat()).await?;
     let ProbeHead { status, left } = read_head(&mut socket).await?;
     let reason = format!("status {status}");
     Ok(ProbeResult { ok: (200..400).contains(&status), reason, rest: Some((socket, left)) })

@@ -5,16 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pylae_policies::authentication::{Fetched, KeySet, MAX_KEY_SET_BYTES};
-use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
+use crate::background::http_client::{agent, describe, read_body, system_roots};
 use crate::io::clock;
 use crate::telemetry::log::Log;
 use crate::telemetry::panics::{Duty, enter, supervise};
-
-/// Time limit for a fetch, from the DNS lookup to the last byte.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A handle to the thread that schedules fetches, which ends when this is dropped.
 pub(crate) struct Keeper(Sender<Weak<KeySet>>);
@@ -43,7 +39,7 @@ fn keep(receiver: &Receiver<Weak<KeySet>>, log: &Arc<Log>) {
 }
 
 fn run(receiver: &Receiver<Weak<KeySet>>, sets: &mut Vec<Weak<KeySet>>, log: &Arc<Log>) {
-    let agent = agent();
+    let agent = agent(system_roots());
     loop {
         let now = clock::now();
         let mut next = Duration::from_secs(3600);
@@ -124,46 +120,12 @@ fn log_outcome(set: &KeySet, fetched: Fetched, log: &Log) {
 
 /// Returns the body of a 200 response, if it is not too large.
 fn get(agent: &Agent, url: &str) -> Result<Vec<u8>, String> {
-    let mut answer =
-        agent.get(url).header("Accept", "application/jwk-set+json, application/json").call().map_err(describe)?;
+    let request = agent.get(url).header("Accept", "application/jwk-set+json, application/json");
+    let answer = request.call().map_err(|error| describe(error, MAX_KEY_SET_BYTES))?;
     if answer.status() != 200 {
         return Err(format!("the answer is {}", answer.status()));
     }
-    answer.body_mut().with_config().limit(MAX_KEY_SET_BYTES as u64).read_to_vec().map_err(describe)
-}
-
-/// Describes the error without the URL, which may hold a secret.
-fn describe(error: ureq::Error) -> String {
-    match error {
-        ureq::Error::BodyExceedsLimit(_) => format!("the answer is larger than {MAX_KEY_SET_BYTES} bytes"),
-        ureq::Error::Timeout(_) => format!("no answer within {} seconds", TIMEOUT.as_secs()),
-        ureq::Error::BadUri(_) => "this is not an address".to_owned(),
-        error => error.to_string(),
-    }
-}
-
-/// Creates an HTTP client that follows no redirects and trusts the system's authorities.
-fn agent() -> Agent {
-    let system: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
-        .certs
-        .iter()
-        .map(|found| Certificate::from_der(found.as_ref()).to_owned())
-        .collect();
-    // Images without system certificates use the roots that browsers ship.
-    let roots = if system.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&system) };
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-        .root_certs(roots)
-        .build();
-    let config = Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .user_agent("pylae")
-        .tls_config(tls)
-        .build();
-    config.into()
+    read_body(answer, MAX_KEY_SET_BYTES)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use pylae_policies::mirror::Mirror;
 use tracing::debug;
 
 use crate::client::Client;
-use crate::client::admission;
+use crate::client::{admission, token};
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::snapshot::{Route, RouteSplit, Service};
@@ -38,6 +38,9 @@ impl<'a> Flow<'a> {
         let mut started =
             if route.chain.is_empty() && permit.is_none() { exchange.times.started } else { clock::now() };
         loop {
+            if let Some(token) = &service.token {
+                token::await_issue(token, deadline, client, exchange).await?;
+            }
             let input = PickInput { now: started, hash, sticky, avoid: &tried, random: worker.random_u64() };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
             let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
@@ -55,6 +58,9 @@ impl<'a> Flow<'a> {
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
             debug!(id = %exchange.request.id.escape_ascii(), ?outcome, sent, "attempt over");
+            if let (Some(token), AttemptOutcome::Status(401)) = (&service.token, outcome) {
+                token::heed_refusal(token, exchange, now);
+            }
             worker.log_changes(picked.report(now, outcome, now.since(started)));
             let attempt = AttemptReport {
                 outcome,

@@ -15,9 +15,9 @@ use crate::flow::Flow;
 use crate::io::body_reader::BodyReader;
 use crate::io::shortage;
 use crate::io::socket::Socket;
-use crate::upstream::attempt::encode;
 use crate::upstream::connect::connecting_to;
 use crate::upstream::dedicated::open_dedicated;
+use crate::upstream::forwarded_head::ForwardedHead;
 
 /// Most bytes read of a response body. They are discarded: the instance only sees an orderly end.
 const MAX_READ: usize = 1 << 20;
@@ -52,7 +52,7 @@ impl Flow<'_> {
         let framing =
             if exchange.request.framing == Framing::None { Framing::None } else { Framing::Length(body.len() as u64) };
         let mut request = Vec::with_capacity(1024 + body.len());
-        encode(exchange, host, framing, self.snapshot.plan.via, &mut request);
+        ForwardedHead { service, host, framing }.encode(exchange, self.snapshot.plan.via, &mut request);
         request.extend_from_slice(body);
         worker.stats.mirrored.add(1);
         let guard = MirrorGuard::new(&worker.mirroring);

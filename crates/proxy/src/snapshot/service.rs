@@ -8,6 +8,7 @@ use pylae_core::service::{Instance, ServiceState};
 use pylae_core::{Exchange, Problem};
 
 use super::pool_keys::PoolKeys;
+use super::token::ServiceToken;
 use crate::io::clock;
 use crate::io::tls::Connector;
 use crate::telemetry::log::Refusals;
@@ -26,6 +27,8 @@ pub(crate) struct Service {
     pub(crate) refusals: Refusals,
     /// Rate-limits the log of kept connections that ended during a request.
     pub(crate) lost_connections: Refusals,
+    /// The token that instances get in place of the client's credentials.
+    pub(crate) token: Option<Arc<ServiceToken>>,
     /// The pool key of each instance. The same address with the same TLS settings keeps its key over reloads.
     pub(crate) pools: Box<[u64]>,
 }
@@ -74,10 +77,11 @@ pub(super) fn build_services(
         match ServiceState::build(service, before.map(|service| &service.state), clock::now()) {
             Ok(state) => {
                 let pools = service.instances.iter().map(|instance| keys.get(service, instance)).collect();
+                let token = token_of(service, previous, &services);
                 let (name, plan) = (service.name.as_str().into(), service.clone());
                 let (tls, refusals, lost_connections) =
                     (tls.unwrap_or_default(), Refusals::default(), Refusals::default());
-                let ready = Service { name, plan, state, tls, refusals, lost_connections, pools };
+                let ready = Service { name, plan, state, tls, refusals, lost_connections, token, pools };
                 if services.insert(service.name.clone(), Arc::new(ready)).is_some() {
                     problems.push(Problem::at(format!("services[{index}].name"), "another service has this name"));
                 }
@@ -88,4 +92,13 @@ pub(super) fn build_services(
         }
     }
     services
+}
+
+/// Returns the token of a service: the same one for all services with the same settings, before a reload and after it.
+fn token_of(service: &plan::ServicePlan, previous: Option<&Services>, built: &Services) -> Option<Arc<ServiceToken>> {
+    let settings = service.client_credentials.as_ref()?;
+    let known = built.values().chain(previous.into_iter().flat_map(Services::values));
+    let mut tokens = known.filter_map(|service| service.token.as_ref());
+    let same = tokens.find(|token| token.settings() == settings).cloned();
+    Some(same.unwrap_or_else(|| Arc::new(ServiceToken::new(settings.clone(), clock::now()))))
 }

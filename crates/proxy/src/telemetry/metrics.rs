@@ -26,7 +26,7 @@ pub(crate) use process::{Process, began_at, open_descriptors, resident_memory};
 pub(crate) use recent::INTERVAL;
 pub(crate) use registry::{Metrics, MetricsReading};
 pub(crate) use series::{Block, Ended, Series};
-pub use stats::{FeedFigures, OverloadStats, ResourceUse, Stats, WorkerFigures};
+pub use stats::{FeedFigures, OverloadStats, ResourceUse, Stats, TokenFigures, WorkerFigures};
 pub use store::{NodeStats, StoreStats};
 pub(crate) use summary::summarize;
 pub use summary::{CacheSummary, Connections, Group, Recently, ServiceSummary, Summary};

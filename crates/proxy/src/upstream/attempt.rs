@@ -7,12 +7,12 @@ use std::time::Duration;
 use pylae_core::exchange::request::Request;
 use pylae_core::exchange::response::Response;
 use pylae_core::plan::Protocol;
-use pylae_core::request::{forwarding, websocket};
+use pylae_core::request::websocket;
 use pylae_core::service::{AttemptOutcome, Picked};
 use pylae_core::{Exchange, Halt, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::body::framing;
-use pylae_http::encode::{self, RequestLine, Via};
+use pylae_http::encode::Via;
 
 use crate::client::Client;
 use crate::io::clock;
@@ -23,6 +23,7 @@ use crate::telemetry::metrics::Block;
 use crate::upstream::answer::UpstreamResponse;
 use crate::upstream::connect;
 use crate::upstream::failure::{Failure, Fault};
+use crate::upstream::forwarded_head::ForwardedHead;
 use crate::upstream::http2::{self, StreamTarget};
 use crate::upstream::upload::{Upload, UploadError};
 use crate::worker::Worker;
@@ -228,7 +229,8 @@ impl Attempt<'_, '_> {
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         let host = self.service.host_for(self.picked.instance(), self.route.preserve_host, exchange);
-        encode(exchange, host, exchange.request.framing, self.snapshot.plan.via, out);
+        let head = ForwardedHead { service: self.service, host, framing: exchange.request.framing };
+        head.encode(exchange, self.snapshot.plan.via, out);
     }
 }
 
@@ -240,24 +242,6 @@ fn is_repeatable(exchange: &Exchange) -> bool {
 /// Returns true if the request must not use a connection that may be about to close, because it cannot be resent.
 fn needs_fresh_connection(client: &Client, exchange: &Exchange) -> bool {
     !is_repeatable(exchange) || !client.body.will_be_replayable()
-}
-
-/// Appends the head of the request for an instance, with a Via field if `via`.
-pub(crate) fn encode(exchange: &Exchange, host: &[u8], framing: Framing, via: bool, out: &mut Vec<u8>) {
-    let path = if exchange.request.forward_path.is_empty() {
-        &exchange.request.target.path
-    } else {
-        &exchange.request.forward_path
-    };
-    let line = RequestLine {
-        method: exchange.request.head.method_span.of(&exchange.request.buffer),
-        path,
-        query: exchange.request.sent_query(),
-        host,
-        upgrade: exchange.request.upgrades,
-        via: via.then(|| Via::of(exchange.request.head.version, exchange.request.origin.on_stream)),
-    };
-    encode::request(out, line, exchange.request.fields(forwarding::dropped_fields(exchange)), framing);
 }
 
 /// The progress of one attempt over its connection.

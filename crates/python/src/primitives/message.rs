@@ -89,7 +89,15 @@ pub(super) fn set_response(exchange: &mut Exchange, status: u16, lines: &FieldLi
 /// Returns the fields of the request as they are sent to the service, without Host.
 pub(super) fn request_lines(exchange: &Exchange) -> FieldLines {
     let mut bytes = Vec::with_capacity(512);
-    let line = RequestLine { method: b"GET", path: b"/", query: None, host: b"-", upgrade: false, via: None };
+    let line = RequestLine {
+        method: b"GET",
+        path: b"/",
+        query: None,
+        host: b"-",
+        upgrade: false,
+        via: None,
+        authorization: None,
+    };
     encode::request(&mut bytes, line, exchange.request.fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();
     // Cannot fail: the codec wrote the bytes.

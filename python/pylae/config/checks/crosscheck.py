@@ -291,6 +291,8 @@ def weaknesses(config: Config) -> Iterator[Finding]:
             text = "without `verify`, anyone on the network can pose as the instance"
             hint = "set `ca` to the certificate of the instance or of its authority"
             yield Finding(("services", name, "tls", "verify"), text, hint)
+        if own := service.client_credentials:
+            yield from (found.below(("services", name, "client_credentials")) for found in own.weaknesses())
     if config.auth:
         yield from (found.below(("auth",)) for found in config.auth.weaknesses())
 

@@ -38,6 +38,7 @@ FILES: tuple[At, ...] = (
     ("services", "*", "tls", "ca"),
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
+    ("services", "*", "client_credentials", "ca"),
     ("errors", "*", "*"),
     ("routes", "*", "errors", "*", "*"),
     ("admin", "token_file"),

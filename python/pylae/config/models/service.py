@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Unpack
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, SerializeAsAny, model_validator
 
+from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.application import Application
+from pylae.config.models.authenticators.kind import one_or_more
 from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
 from pylae.config.models.instance import Instance
-from pylae.config.models.tls import ServiceTls
+from pylae.config.models.tls import PemFile, ServiceTls, Texts
 from pylae.config.tables import BALANCERS, balancers_with
 from pylae.registry.kinds import Discovery
 from pylae.units import Duration, Wait
@@ -19,6 +23,7 @@ from pylae.units import Duration, Wait
 if TYPE_CHECKING:
     from pylae.settings.fields import (
         CircuitBreakerFields,
+        ClientCredentialsFields,
         HealthCheckFields,
         LoadBalancerFields,
         PassiveHealthFields,
@@ -40,6 +45,28 @@ def _service_name(text: str) -> str:
 
 ServiceName = Annotated[str, AfterValidator(_service_name)]
 """Name of a service: letters, digits, dots, colons, hyphens and underscores."""
+
+
+def _token_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.username is None and not parts.fragment
+    except ValueError:
+        valid = False
+    if not valid or not text.isascii() or any(character <= " " for character in text):
+        raise refusal("must be an http:// or https:// address without user name and fragment", secret=True)
+    return text
+
+
+_OWN_PARAMETERS = ("grant_type", "scope", "audience", "client_id", "client_secret")
+
+
+def _parameters(extra: dict[str, str]) -> dict[str, str]:
+    if own := [name for name in extra if name in _OWN_PARAMETERS]:
+        raise refusal(f"`{own[0]}` is no further parameter: other settings say it", "leave it out of `extra`")
+    if "" in extra:
+        raise refusal("a parameter has no name")
+    return extra
 
 
 def field_name(text: str) -> str:
@@ -223,6 +250,55 @@ class Queue(Settings):
         def __init__(self, **fields: Unpack[QueueFields]) -> None: ...
 
 
+class ClientCredentials(Settings):
+    """A token that the gateway fetches for the instances of a service (RFC 6749 section 4.4) and keeps fresh. Instances
+    get it as `Authorization: Bearer`, in place of the client's credentials.
+    """
+
+    token_url: Annotated[str, AfterValidator(_token_url)]
+    """URL of the token endpoint."""
+    client_id: Annotated[str, Field(min_length=1, max_length=1024)]
+    """The gateway's name there."""
+    client_secret: SecretStr
+    """The secret that belongs to it."""
+    scope: Annotated[
+        tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
+    ] = ()
+    """Scopes to ask for: a list, or one text separated by spaces."""
+    audience: Annotated[
+        tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
+    ] = ()
+    """Services that the token is to be for, as `audience`. Some servers need it."""
+    client_auth: Literal["basic", "post"] = "basic"
+    """How to send name and secret: in `Authorization: Basic`, or in the body."""
+    extra: Annotated[dict[str, str], AfterValidator(_parameters)] = {}
+    """Further parameters of the request, for example `resource`."""
+    ca: PemFile | None = None
+    """PEM file with the authorities to trust for `token_url`. The default is the system's authorities."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[ClientCredentialsFields]) -> None: ...
+
+    def plan(self, texts: Texts, path: tuple[Step, ...]) -> dict[str, Any]:
+        """Returns its part of the plan. `path` is its place in the model."""
+        scope = [("scope", " ".join(self.scope))] if self.scope else []
+        audience = [("audience", one) for one in self.audience]
+        return {
+            **self.model_dump(mode="json", include={"token_url", "client_id", "client_auth"}),
+            "client_secret": self.client_secret.get_secret_value(),
+            "parameters": [list(pair) for pair in (*scope, *audience, *self.extra.items())],
+            "ca": self.ca and texts.read(self.ca, (*path, "ca")),
+        }
+
+    def weaknesses(self) -> Iterator[Finding]:
+        """Yields settings that work but are probably insecure. Paths begin at this setting."""
+        parts = urlsplit(self.token_url)
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            text = "anyone on the network can read the secret that goes over http://"
+            yield Finding(("token_url",), text, "use https://")
+
+
 class Service(Settings):
     """A named group of instances."""
 
@@ -275,6 +351,8 @@ class Service(Settings):
     idle_timeout: Wait = timedelta(seconds=4)
     """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
     s)."""
+    client_credentials: ClientCredentials | None = None
+    """Token of the gateway's own for the instances, in place of the client's credentials."""
 
     @property
     def secure(self) -> bool:

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::credential::{CredentialPart, SentCredentials};
 use crate::authentication::identity::Identity;
-use crate::authentication::memory::VerifiedCredential;
+use crate::authentication::memory::{Known, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 
 const REVOKED: &str = "the user was revoked";
@@ -216,7 +216,7 @@ impl FunctionRules {
     /// Returns the outcome that is remembered.
     fn remembered(&self, by: &RememberedBy, at: Moment) -> Option<AuthenticatorOutcome> {
         let Identity { memory, unknown, .. } = &*self.identity;
-        if let Some(user) = memory.get(memory.tag(by.salt, &by.credentials), at.wall) {
+        if let Some(Known { user, .. }) = memory.get(memory.tag(by.salt, &by.credentials), at.wall) {
             return Some(AuthenticatorOutcome::Accepted(user));
         }
         let nobody = unknown.get(unknown.tag(by.salt, &by.credentials), at.wall);
@@ -255,7 +255,7 @@ impl FunctionRules {
         let user = Arc::new(user);
         if let Some(by) = by {
             let bytes = by.credentials.len() + size_of_user(&user);
-            let entry = VerifiedCredential { user: Arc::clone(&user), until: by.until, id };
+            let entry = VerifiedCredential { user: Arc::clone(&user), until: by.until, id, binding: None };
             memory.insert(memory.tag(by.salt, &by.credentials), entry, bytes, by.epoch);
         }
         AuthenticatorOutcome::Accepted(user)
@@ -264,7 +264,7 @@ impl FunctionRules {
     fn know_nobody(&self, by: Option<RememberedBy>) -> AuthenticatorOutcome {
         if let Some(by) = by {
             let unknown = &self.identity.unknown;
-            let entry = VerifiedCredential { user: Arc::default(), until: by.until, id: None };
+            let entry = VerifiedCredential { user: Arc::default(), until: by.until, id: None, binding: None };
             unknown.insert(unknown.tag(by.salt, &by.credentials), entry, by.credentials.len(), unknown.epoch());
         }
         // Without `key`, it is not known if there was a credential at all.

@@ -1,19 +1,20 @@
-//! `Authorization: Bearer` with a JSON Web Token (RFC 6750, RFC 7519).
+//! `Authorization: Bearer` or `DPoP` with a JSON Web Token (RFC 6750, RFC 7519, RFC 9449).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem, User};
-use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::authentication::authenticator::AuthenticatorKind;
+use crate::authentication::binding::evidence::{Evidence, Scheme, SentToken};
+use crate::authentication::binding::{self, BindingConfig, BindingRules, Looks};
 use crate::authentication::identity::Identity;
 use crate::authentication::key_set::{KeyFetch, KeySet};
 use crate::authentication::keys::{KeyConfig, Keys, SignatureAlgorithm};
-use crate::authentication::memory::{CredentialTag, VerifiedCredential};
-use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
+use crate::authentication::memory::{CredentialTag, Known, VerifiedCredential};
+use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 use crate::authentication::token::{self, TokenError, TokenRules, Verified};
 
 /// How long a token without `exp` is remembered.
@@ -32,6 +33,7 @@ pub struct Config {
     max_size: usize,
     #[serde(flatten)]
     rules: TokenRules,
+    binding: BindingConfig,
     /// Whether instances see the token.
     forward_credentials: bool,
 }
@@ -51,12 +53,14 @@ impl TokenVerifier {
         Ok(Self { keys, rules: config.rules, max_size: config.max_size })
     }
 
-    /// Returns whose token it is at `wall`, the time since the Unix epoch, or why it is refused.
+    /// Returns whose token it is at `wall`, the time since the Unix epoch, or why it is refused. A token that is bound to
+    /// a key is refused, because nobody shows the key here.
     pub fn verify(&self, token: &str, wall: Duration) -> Result<Arc<User>, token::RefusalReason> {
         if token.len() > self.max_size {
             return Err(TOO_LARGE);
         }
         match token::verify(token, &self.keys, &self.rules, wall) {
+            Ok(verified) if verified.binding.is_some() => Err("the token is bound to a key, which nobody shows here"),
             Ok(verified) => Ok(verified.user),
             Err(TokenError::Refused(why) | TokenError::UnknownKey(why)) => Err(why),
         }
@@ -85,6 +89,7 @@ struct JwtVerifier {
     name: String,
     source: JwtKeys,
     rules: TokenRules,
+    binding: BindingRules,
     max_size: usize,
     salt: u64,
     identity: Arc<Identity>,
@@ -115,9 +120,12 @@ impl AuthenticatorKind for Jwt {
         } else {
             JwtKeys::Fixed(Arc::new(keys_at_hand(&config.keys, allowed)?))
         };
+        let binding = BindingRules::build(config.binding, config.rules.leeway.0, identity)
+            .map_err(|found| found.into_iter().map(|problem| problem.under("binding")).collect::<Vec<_>>())?;
         let inner = JwtVerifier {
             name: config.name,
             source,
+            binding,
             rules: config.rules,
             max_size: config.max_size,
             salt: identity.memory.salt(&settings),
@@ -135,27 +143,35 @@ impl AuthenticatorKind for Jwt {
     }
 
     fn challenge(&self, realm: &str) -> String {
-        format!("Bearer realm=\"{realm}\"")
+        match self.inner.binding.challenge() {
+            Some((challenge, true)) => challenge.to_owned(),
+            _ => format!("Bearer realm=\"{realm}\""),
+        }
+    }
+
+    fn second_challenge(&self) -> Option<String> {
+        let (challenge, required) = self.inner.binding.challenge()?;
+        (!required).then(|| challenge.to_owned())
     }
 
     #[inline]
     fn authenticate(&self, exchange: &Exchange, lockout: impl FnOnce() -> Option<Duration>) -> AuthenticatorOutcome {
-        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
-        if token.len() > self.inner.max_size {
-            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
+        let Some(sent) = SentToken::of(exchange) else { return AuthenticatorOutcome::Absent };
+        if sent.text.len() > self.inner.max_size {
+            return self.inner.refused(sent.scheme, TOO_LARGE);
         }
         let at = Moment::of(exchange);
-        let tag = self.inner.tag(token);
+        let tag = self.inner.tag(sent.text);
         match self.inner.identity.memory.get(tag, at.wall) {
-            Some(user) => AuthenticatorOutcome::Accepted(user),
-            None => self.verify_new(token, tag, at, lockout),
+            Some(known) => self.inner.binding.admit(known, sent, exchange),
+            None => self.verify_new(exchange, sent, tag, at, lockout),
         }
     }
 
     fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
-        let Some(token) = credential(exchange, "bearer") else { return AuthenticatorOutcome::Absent };
-        if token.len() > self.inner.max_size {
-            return AuthenticatorOutcome::Refused(Refusal::Bad(TOO_LARGE));
+        let Some(sent) = SentToken::of(exchange) else { return AuthenticatorOutcome::Absent };
+        if sent.text.len() > self.inner.max_size {
+            return self.inner.refused(sent.scheme, TOO_LARGE);
         }
         let keys = match &self.inner.source {
             JwtKeys::Fixed(keys) => Arc::clone(keys),
@@ -163,17 +179,25 @@ impl AuthenticatorKind for Jwt {
                 return AuthenticatorOutcome::Refused(Refusal::Unchecked("the keys would have to be fetched first"));
             }
         };
-        let token = std::str::from_utf8(token).unwrap_or_default();
-        token::verify(token, &keys, &self.inner.rules, exchange.times.wall).map_or_else(
-            |failure| self.inner.refusal(failure),
-            |verified| AuthenticatorOutcome::Accepted(verified.user),
-        )
+        let token = std::str::from_utf8(sent.text).unwrap_or_default();
+        let at = Moment::of(exchange);
+        match token::verify(token, &keys, &self.inner.rules, at.wall) {
+            Err(failure) => self.inner.refusal(sent.scheme, failure),
+            Ok(Verified { user, binding, .. }) => {
+                let evidence = Evidence::of(exchange, sent.scheme);
+                self.inner.binding.settle(Known { user, binding }, sent.text, &evidence, at, Looks::Only)
+            }
+        }
     }
 
     fn strip_credential(&self, exchange: &mut Exchange) {
-        if !self.forward && credential(exchange, "bearer").is_some() {
-            exchange.request.edits.remove_known(Name::Authorization);
+        if !self.forward {
+            binding::strip(exchange);
         }
+    }
+
+    fn credential_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once("DPoP")
     }
 }
 
@@ -181,7 +205,8 @@ impl Jwt {
     /// Verifies a token that is not in the credential cache.
     fn verify_new(
         &self,
-        token: &[u8],
+        exchange: &Exchange,
+        sent: SentToken<'_>,
         tag: CredentialTag,
         at: Moment,
         lockout: impl FnOnce() -> Option<Duration>,
@@ -189,13 +214,15 @@ impl Jwt {
         if let Some(wait) = lockout() {
             return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
-        let Ok(token) = std::str::from_utf8(token) else {
-            return self.inner.refusal(TokenError::Refused(token::NOT_A_TOKEN));
+        let Ok(token) = std::str::from_utf8(sent.text) else {
+            return self.inner.refused(sent.scheme, token::NOT_A_TOKEN);
         };
         match self.inner.verify(token, tag, at) {
-            Ok(user) => AuthenticatorOutcome::Accepted(user),
-            Err(TokenError::UnknownKey(why)) => self.wait_for_key(token, tag, at, why),
-            Err(failure) => self.inner.refusal(failure),
+            Ok(known) => self.inner.binding.admit(known, sent, exchange),
+            Err(TokenError::UnknownKey(why)) => {
+                self.wait_for_key(token, tag, at, Evidence::of(exchange, sent.scheme), why)
+            }
+            Err(failure) => self.inner.refusal(sent.scheme, failure),
         }
     }
 
@@ -206,9 +233,10 @@ impl Jwt {
         token: &str,
         verified: CredentialTag,
         at: Moment,
+        evidence: Evidence,
         why: token::RefusalReason,
     ) -> AuthenticatorOutcome {
-        let refusal = || self.inner.refusal(TokenError::UnknownKey(why));
+        let refusal = || self.inner.refusal(evidence.scheme, TokenError::UnknownKey(why));
         let JwtKeys::At(set) = &self.inner.source else { return refusal() };
         let Some(background) = self.inner.identity.background() else { return refusal() };
         if matches!(set.request_fetch(at.now), KeyFetch::NotSoon) {
@@ -216,14 +244,14 @@ impl Jwt {
             return if self.inner.tag(token.as_bytes()) == verified {
                 refusal()
             } else {
-                self.inner.reverify(token, at)
+                self.inner.reverify(token, at, &evidence)
             };
         }
         background.watch(set);
         let (inner, set, token) = (Arc::clone(&self.inner), Arc::clone(set), token.to_owned());
         AuthenticatorOutcome::Wait(Box::pin(async move {
             set.wait_for_fetch(at.now).await;
-            inner.reverify(&token, at)
+            inner.reverify(&token, at, &evidence)
         }))
     }
 }
@@ -239,7 +267,7 @@ impl JwtVerifier {
     }
 
     /// Verifies a token and remembers it.
-    fn verify(&self, token: &str, tag: CredentialTag, at: Moment) -> Result<Arc<User>, TokenError> {
+    fn verify(&self, token: &str, tag: CredentialTag, at: Moment) -> Result<Known, TokenError> {
         let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let keys = match &self.source {
@@ -247,26 +275,35 @@ impl JwtVerifier {
             JwtKeys::At(set) => set.current(),
         };
         let keys = keys.ok_or(TokenError::UnknownKey(token::UNKNOWN_KEY))?;
-        let Verified { user, expires, issued, id } = token::verify(token, &keys, &self.rules, at.wall)?;
+        let Verified { user, expires, issued, id, binding } = token::verify(token, &keys, &self.rules, at.wall)?;
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
             return Err(TokenError::Refused(REVOKED));
         }
         let until = expires.unwrap_or_else(|| at.wall.saturating_add(MAX_REMEMBERED));
-        let entry = VerifiedCredential { user: Arc::clone(&user), until, id: id.map(Into::into) };
-        memory.insert(tag, entry, token.len(), epoch);
-        Ok(user)
+        let known = Known { user: Arc::clone(&user), binding: binding.clone() };
+        memory.insert(tag, VerifiedCredential { user, until, id: id.map(Into::into), binding }, token.len(), epoch);
+        Ok(known)
     }
 
     /// Verifies a token with the keys now in force.
-    fn reverify(&self, token: &str, at: Moment) -> AuthenticatorOutcome {
+    fn reverify(&self, token: &str, at: Moment, evidence: &Evidence) -> AuthenticatorOutcome {
         let tag = self.tag(token.as_bytes());
-        self.verify(token, tag, at).map_or_else(|failure| self.refusal(failure), AuthenticatorOutcome::Accepted)
+        match self.verify(token, tag, at) {
+            Ok(known) => self.binding.settle(known, token.as_bytes(), evidence, at, Looks::ForReal),
+            Err(failure) => self.refusal(evidence.scheme, failure),
+        }
     }
 
-    fn refusal(&self, failure: TokenError) -> AuthenticatorOutcome {
-        AuthenticatorOutcome::Refused(match (failure, &self.source) {
-            (TokenError::UnknownKey(_), JwtKeys::At(set)) if set.current().is_none() => Refusal::Unchecked(NO_KEYS),
-            (TokenError::Refused(why) | TokenError::UnknownKey(why), _) => Refusal::Bad(why),
-        })
+    fn refused(&self, scheme: Scheme, why: token::RefusalReason) -> AuthenticatorOutcome {
+        AuthenticatorOutcome::Refused(self.binding.refusal(scheme, why))
+    }
+
+    fn refusal(&self, scheme: Scheme, failure: TokenError) -> AuthenticatorOutcome {
+        match (failure, &self.source) {
+            (TokenError::UnknownKey(_), JwtKeys::At(set)) if set.current().is_none() => {
+                AuthenticatorOutcome::Refused(Refusal::Unchecked(NO_KEYS))
+            }
+            (TokenError::Refused(why) | TokenError::UnknownKey(why), _) => self.refused(scheme, why),
+        }
     }
 }

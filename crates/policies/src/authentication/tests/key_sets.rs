@@ -6,6 +6,7 @@ use pylae_core::Instant;
 use serde_json::{Value, json};
 
 use super::super::authenticator::AuthenticatorKind;
+use super::super::binding::evidence::{Evidence, Scheme};
 use super::super::key_set::{Background, Fetched, KeySet};
 use super::super::kinds::jwt::Jwt;
 use super::super::outcome::{AuthenticatorOutcome, Moment, Refusal};
@@ -111,8 +112,9 @@ fn a_fetch_that_finishes_while_a_token_is_verified_counts() {
     // What verification without keys has found, just before the first fetch finishes.
     let before = shared.identity.memory.tag(0, token.as_bytes());
     fetcher.work(Ok(&document(&[&one])), at(1));
-    let moment = Moment::of(&bring(&one, at(1)));
-    let outcome = jwt.wait_for_key(token, before, moment, token::UNKNOWN_KEY);
+    let asked = bring(&one, at(1));
+    let evidence = Evidence::of(&asked, Scheme::Bearer);
+    let outcome = jwt.wait_for_key(token, before, Moment::of(&asked), evidence, token::UNKNOWN_KEY);
     assert!(matches!(outcome, AuthenticatorOutcome::Accepted(_)));
     // Nothing has changed since: refused without a third verification.
     let unknown = tokens()["rotation"][1]["token"].as_str().unwrap().to_owned();

@@ -13,14 +13,20 @@ use crate::io::socket::Socket;
 /// The status `SERVING` of a healthy service.
 const SERVING: u8 = 1;
 
-/// Checks the health of the service `name`. An empty name stands for the whole server.
-pub(super) async fn probe(socket: &mut Socket, authority: &str, name: &str) -> io::Result<ProbeResult> {
+/// Checks the health of the service `name`. An empty name stands for the whole server. `authorization` is a line of the
+/// request's head, or nothing.
+pub(super) async fn probe(
+    socket: &mut Socket,
+    authority: &str,
+    name: &str,
+    authorization: &[u8],
+) -> io::Result<ProbeResult> {
     let message = request(name);
     let head = format!(
         "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: pylae-health-check\r\n\
-         Content-Type: application/grpc\r\n\r\n"
+         Content-Type: application/grpc\r\n"
     );
-    send(socket, &[head.as_bytes(), &message].concat()).await?;
+    send(socket, &[head.as_bytes(), authorization, b"\r\n", &message].concat()).await?;
     let (head, answer) = read(socket).await?;
     let trailers = socket.take_trailers();
     let status = grpc::read_status(&answer[..head.len]).or_else(|| grpc::read_status(&trailers));

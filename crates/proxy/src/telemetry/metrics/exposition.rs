@@ -9,7 +9,7 @@ use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
 use super::process::Process;
 use super::registry::MetricsReading;
 use super::series::{CACHE, CLASSES, Figures, method_name};
-use super::stats::{FeedFigures, OverloadStats, Stats, WorkerFigures};
+use super::stats::{FeedFigures, OverloadStats, Stats, TokenFigures, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::panics::Panics;
@@ -44,6 +44,7 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     page.totals(&view.stats.totals);
     page.overload(&view.stats.overload);
     page.services(&view.stats.services);
+    page.tokens(&view.stats.tokens);
     page.hooks(view.hooks);
     page.feed(view.stats);
     page.store(view.stats.store.as_ref());
@@ -269,6 +270,17 @@ impl Page {
         for service in services {
             self.sample(name, &[("service", &service.name)], value(service));
         }
+    }
+
+    fn tokens(&mut self, tokens: &[TokenFigures]) {
+        let name = "pylae_service_token_expires_seconds";
+        self.family(name, GAUGE, "Seconds until the token expires that the instances of a service get; 0 without one.");
+        for (one, expires) in tokens.iter().filter_map(|one| Some((one, one.expires?))) {
+            self.sample(name, &[("service", &one.service)], expires);
+        }
+        let name = "pylae_service_token_failures_total";
+        self.family(name, COUNTER, "Fetches of such a token that have failed.");
+        tokens.iter().for_each(|one| self.sample(name, &[("service", &one.service)], one.failures));
     }
 
     fn feed(&mut self, stats: &Stats) {

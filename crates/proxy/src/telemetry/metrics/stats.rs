@@ -46,6 +46,8 @@ pub struct Stats {
     pub totals: Totals,
     /// Each service with its instances.
     pub services: Vec<ServiceStats>,
+    /// The token of each service that has one of its own.
+    pub tokens: Vec<TokenFigures>,
     /// Each output of access logs.
     pub access_logs: Vec<SinkStats>,
     /// Records and lines of other logs that were dropped.
@@ -66,6 +68,17 @@ pub struct Stats {
     pub revocations: usize,
     /// What the nodes of the cluster tell each other, if there is one.
     pub feed: Option<FeedFigures>,
+}
+
+/// The token that the instances of a service get.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenFigures {
+    /// The service.
+    pub service: String,
+    /// Seconds until it expires, 0 without one; None if the server has not said it.
+    pub expires: Option<f64>,
+    /// Fetches that have failed.
+    pub failures: u64,
 }
 
 /// What a node tells the other nodes of its cluster, and learns from them: revocations, and changes of the response

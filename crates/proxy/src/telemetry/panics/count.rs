@@ -24,7 +24,7 @@ pub enum Duty {
     Auxiliary,
     /// Verifies passwords.
     Background,
-    /// Fetches key sets.
+    /// Fetches key sets, and tokens for instances.
     Keys,
     /// Writes an access log.
     AccessLog,

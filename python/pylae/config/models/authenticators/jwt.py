@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 from urllib.parse import urlsplit
@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from pylae.config.document.nodes import Finding
+from pylae.config.models.authenticators.binding import CertificateBound, Dpop, binding_mistakes, binding_plan
 from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Words, one_or_more
 from pylae.config.models.base import Settings, as_json, refusal
+from pylae.config.models.tls import ListenerTls
 from pylae.config.origin import Origin, PlanPart
 from pylae.units import ByteSize, Duration, Wait
 
@@ -102,8 +104,13 @@ class Jwt(AuthenticatorKind):
     """Largest token. Larger ones are refused."""
     refresh: Duration = timedelta(minutes=10)
     """How often to fetch `jwks_url`. A token with an unknown key also triggers a fetch, at most every 30 seconds."""
+    dpop: Dpop | None = None
+    """Proofs of possession of a token's key. Understood without this setting too."""
+    certificate_bound: CertificateBound = "accepted"
+    """`required`: refuse tokens that are not bound to the client's certificate. A token that is bound to one is always
+    refused without it."""
     forward_credentials: bool = True
-    """Send the token to instances, on all routes."""
+    """Send the token to instances, on all routes, and the proof of DPoP with it."""
 
     if TYPE_CHECKING:
 
@@ -132,6 +139,7 @@ class Jwt(AuthenticatorKind):
             "kind": "jwt",
             **self.model_dump(mode="json", include=same | {"forward_credentials"}),
             "keys": self._keys(),
+            "binding": PlanPart(binding_plan(self.dpop, self.certificate_bound), Origin(())),
             "issuers": list(self.issuer),
             "audiences": list(self.audience),
         }
@@ -144,6 +152,9 @@ class Jwt(AuthenticatorKind):
         if self.jwks is not None:
             return _keys_from("jwks", "jwks", self.jwks.get_secret_value())
         return _keys_from("jwks_url", "url", self.jwks_url)
+
+    def mistakes(self, listeners: Sequence[ListenerTls | None], /) -> Iterator[Finding]:
+        yield from binding_mistakes(self.certificate_bound, listeners)
 
     def weaknesses(self) -> Iterator[Finding]:
         for secret in self.secret or ():
