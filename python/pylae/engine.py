@@ -34,6 +34,7 @@ __all__ = [
     "NativeRegistryStore",
     "NativeReservation",
     "NativeRouter",
+    "NativeSealer",
     "NativeSignals",
     "NativeSlidingWindow",
     "NativeStore",
@@ -92,6 +93,7 @@ NativePick = _native.Pick
 NativeRegistryStore = _native.RegistryStore
 NativeReservation = _native.Reservation
 NativeRouter = _native.Router
+NativeSealer = _native.Sealer
 NativeSignals = _native.Signals
 NativeSlidingWindow = _native.SlidingWindow
 NativeStore = _native.Store

@@ -262,6 +262,8 @@ pub struct HookVisit {
     pub path_set: bool,
     /// Fields that hooks have set for whatever answer comes.
     pub fields: Edits,
+    /// Why an authenticator of Pylae's own is asked.
+    pub asked_for: Option<AskedFor>,
     /// What the function of an authenticator has returned.
     pub identified: Identified,
     /// Until when that may be remembered at most, since the Unix epoch; None if the function has not said.
@@ -276,6 +278,25 @@ pub struct HookVisit {
     pub body_set: bool,
     /// The stream through which the response body passes outside the worker.
     pub stream: Option<Box<dyn HookStream>>,
+}
+
+/// Why an authenticator of Pylae's own is asked about a request that is not for one of its paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedFor {
+    /// To say whose session it is.
+    Check,
+    /// To begin a login.
+    Login,
+}
+
+impl AskedFor {
+    /// As Python has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Login => "login",
+        }
+    }
 }
 
 /// What the function of an authenticator has returned.

@@ -15,6 +15,7 @@ pub mod maintenance;
 pub mod plan;
 pub mod request;
 pub mod route;
+pub mod sealer;
 pub mod service;
 
 pub use clock::Instant;

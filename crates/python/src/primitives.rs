@@ -11,6 +11,7 @@ mod cache;
 mod limit;
 mod message;
 mod router;
+mod sealer;
 mod store;
 mod time;
 mod token;
@@ -34,5 +35,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::PyStoreWait>()?;
     module.add_class::<store::PyStoreWakes>()?;
     module.add_class::<token::PyTokenVerifier>()?;
+    module.add_class::<sealer::PySealer>()?;
     module.add_class::<router::PyRouter>()
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from pylae import engine
 from pylae.auth import default_auth
@@ -37,6 +37,7 @@ from pylae.hooks.cors import cors_twice
 from pylae.hooks.hook import Function, Hook, lenient, make, misannotated, options_of, route_names_of
 from pylae.hooks.modules import importable
 from pylae.hooks.usable import refuse_unusable
+from pylae.identity.cookie_secret import cookie_secret
 from pylae.identity.surroundings import Surroundings
 from pylae.runtime import privileges
 
@@ -412,7 +413,15 @@ class ConfigBuilder:
 
 
 def _with_auth(config: Config, *, create: bool) -> Config:
-    """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not."""
+    """The same with authenticators, if routes need some: a program may leave out `auth`, a document may not.
+
+    And with the secret for cookies, if none is configured.
+    """
+    if config.auth and any(one.cookie_secret is None for one in config.auth.oidc):
+        secret = cookie_secret(create=create)
+        sealed = {"cookie_secret": (SecretStr(secret),)} if secret else {}
+        logins = tuple(one if one.cookie_secret else one.model_copy(update=sealed) for one in config.auth.oidc)
+        config = config.model_copy(update={"auth": config.auth.model_copy(update={"oidc": logins})})
     if has_authenticator(config) or not requires_users(config):
         return config
     found = default_auth(create=create)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from pylae.config.models.authenticators.oidc import Oidc as OidcSettings
 from pylae.config.models.authenticators.own import OwnAuthenticator
+from pylae.identity.oidc import Oidc
 from pylae.identity.surroundings import Surroundings
 
 
@@ -19,7 +21,7 @@ class Implementation(Protocol):
         """Gives it the gateway that it runs in, before it is asked. May be called again."""
 
 
-KINDS: Mapping[type[OwnAuthenticator], Callable[[Any, str], Implementation]] = {}
+KINDS: Mapping[type[OwnAuthenticator], Callable[[Any, str], Implementation]] = {OidcSettings: Oidc}
 """What makes an authenticator of settings and the name by which routes choose it."""
 
 

@@ -15,6 +15,7 @@ from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
+from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
@@ -104,6 +105,7 @@ __all__ = [
     "LoadBalancer",
     "MemberHeaders",
     "Mirror",
+    "Oidc",
     "PassiveHealth",
     "PluginUse",
     "PolicySet",

@@ -20,6 +20,7 @@ from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
+from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
 from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
@@ -422,6 +423,61 @@ class ClientCertificateFields(TypedDict, total=False):
     without role and permissions."""
 
 
+class OidcFields(TypedDict, total=False):
+    """Fields of `Oidc`."""
+
+    name: str
+    """Name by which routes choose it. Required if there are several."""
+    issuer: Required[str]
+    """URL of the provider, as in its tokens (`iss`); everything else is discovered there. `http://` only for this
+    machine."""
+    client_id: Required[str]
+    """Id under which the gateway is registered at the provider."""
+    client_secret: str | SecretStr | None
+    """Secret of that registration. None for a public client."""
+    client_auth: Literal["basic", "post", "none"] | None
+    """How the secret is sent: `basic` (Authorization), `post` (in the body) or `none`. The default is what the provider
+    offers, `basic` first."""
+    scopes: str | Texts
+    """What to ask for. `openid` is always among it; `offline_access` asks many providers for refresh tokens."""
+    path: str
+    """Below this path are its own: `login`, `callback`, `logout`, `backchannel-logout` and `session`. Register
+    `PUBLIC_URL` + `path` + `/callback` at the provider."""
+    public_url: str | None
+    """Origin under which browsers reach the gateway. The default is what each request says."""
+    cookie: str | None
+    """Name of the session cookie. The default is `__Host-pylae-NAME` over https and `pylae-NAME` over http, where
+    browsers refuse the former."""
+    cookie_secret: str | Sequence[str | SecretStr] | SecretStr | None
+    """Secret of at least 32 bytes that seals cookies. If there are several, the first one seals and all open. The
+    default is a generated one, which is kept in the user's state directory; nodes that share a store need one here."""
+    same_site: Literal["lax", "strict", "none"]
+    """`SameSite` of the session cookie: to which requests of other sites browsers add it."""
+    idle: DurationLike
+    """A session without requests ends after this time."""
+    lifetime: DurationLike
+    """A session ends after this time in any case."""
+    refresh_ahead: DurationLike
+    """How long before they expire tokens are refreshed."""
+    claims: ClaimNamesLike
+    """Names of the claims that describe the user."""
+    user: str | None
+    """A function `(claims) -> User | None` that makes the user, instead of `claims`; in a file, its import path
+    `module:function`. None refuses the login."""
+    userinfo: bool
+    """Also ask the provider's userinfo endpoint for claims."""
+    prompt: Literal["none", "login", "consent", "select_account"] | None
+    """What the provider is to ask the person at each login."""
+    extra: Mapping[str, str]
+    """Further parameters of the request for authorization, such as `audience`."""
+    leeway: DurationLike
+    """Allowed difference between the clocks of gateway and provider."""
+    logout_url: str
+    """Where browsers go after a logout: a path, or an address."""
+    ca: str | None
+    """PEM file with the authorities that the provider's certificate may be from. The default is the system's."""
+
+
 class FunctionAuthenticatorFields(TypedDict, total=False):
     """Fields of `FunctionAuthenticator`."""
 
@@ -508,6 +564,8 @@ class AuthConfigFields(TypedDict, total=False):
     """User names and passwords (HTTP Basic)."""
     client_certificate: ClientCertificateLike | bool | None
     """Client certificates (mutual TLS)."""
+    oidc: OidcLike | Sequence[OidcLike]
+    """Logins at OpenID providers. For several, a list, each with a `name`."""
     functions: Mapping[str, FunctionAuthenticatorLike]
     """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: Mapping[str, AuthenticatorUseLike]
@@ -1824,6 +1882,8 @@ CertifiedUserLike: TypeAlias = CertifiedUser | CertifiedUserFields
 """What stands for `CertifiedUser`, and that itself."""
 ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
 """What stands for `ClientCertificate`, and that itself."""
+OidcLike: TypeAlias = Oidc | OidcFields
+"""What stands for `Oidc`, and that itself."""
 FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields | str
 """What stands for `FunctionAuthenticator`, and that itself."""
 AuthenticatorUseLike: TypeAlias = AuthenticatorUse | AuthenticatorUseFields | str

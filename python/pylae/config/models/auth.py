@@ -21,6 +21,7 @@ from pylae.config.models.authenticators.function import (
 )
 from pylae.config.models.authenticators.jwt import Jwt
 from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Identity, one_or_more
+from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.authenticators.own import OwnAuthenticator
 from pylae.config.models.base import Settings, Switch, refusal
 from pylae.config.models.tls import ListenerTls
@@ -64,6 +65,8 @@ class AuthConfig(Settings):
     """User names and passwords (HTTP Basic)."""
     client_certificate: Switch[ClientCertificate] = None
     """Client certificates (mutual TLS)."""
+    oidc: Annotated[tuple[Oidc, ...], BeforeValidator(one_or_more, json_schema_input_type=Oidc | list[Oidc])] = ()
+    """Logins at OpenID providers. For several, a list, each with a `name`."""
     functions: dict[AuthenticatorName, FunctionAuthenticator] = {}
     """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: dict[AuthenticatorName, AuthenticatorUse] = {}
@@ -87,7 +90,9 @@ class AuthConfig(Settings):
         names = self.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            hint = "give each under `jwt` a `name`, and none under `functions` or `plugins` the name of another"
+            hint = (
+                "give each under `jwt` and `oidc` a `name`, and none under `functions` or `plugins` the name of another"
+            )
             raise refusal(f"two authenticators are called {twice}", hint)
         return self
 

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use pylae_core::hook::HookVisit;
+use pylae_core::hook::{AskedFor, HookVisit};
 use pylae_core::location;
 use pylae_http::{Method, Target};
 use pyo3::exceptions::{PyKeyError, PyLookupError, PyValueError};
@@ -161,6 +161,13 @@ impl PyRequest {
         let index = self.with(py, |exchange| exchange.route)?;
         let about = &self.0.about;
         Ok(about.route.as_deref().or_else(|| Some(&**about.routes.get(index?)?)))
+    }
+
+    /// Why an authenticator of Pylae's own is asked: `check` about a session, `login` to begin one. None for all others,
+    /// and for the paths of an authenticator. Nobody but the gateway can set it.
+    #[getter]
+    fn asked_for(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.asked_for).map(AskedFor::name))
     }
 
     /// The authenticated user, or None.
