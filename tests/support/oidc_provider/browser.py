@@ -45,15 +45,16 @@ def follow(browser: httpx.Client, url: str, *, until: str = "") -> Login:
     Stops before a redirect to a URL that begins with `until`, if that is given; `answer` is the redirect then.
     """
     way: list[httpx.Response] = []
-    answer = open_page(browser, url)
-    first = urlsplit(url).netloc
+    answer, site = open_page(browser, url), "none"
     while len(way) < _MOST:
         if answer.is_redirect:
             target = urljoin(str(answer.request.url), answer.headers["Location"])
             if until and target.startswith(until):
                 return Login(answer, way)
             way.append(answer)
-            answer = open_page(browser, target, "none" if urlsplit(target).netloc == first else "cross-site")
+            # Whoever has been elsewhere comes from there.
+            site = site if urlsplit(target).netloc == urlsplit(url).netloc else "cross-site"
+            answer = open_page(browser, target, site)
         elif form := _FORM.search(answer.text):
             way.append(answer)
             sent = {"xsrf": form[2], "logout": "yes"}

@@ -81,9 +81,10 @@ class Key:
         whole = {"alg": self.alg, "kid": self.kid, **header}
         whole = {name: value for name, value in whole.items() if value is not None}
         signed = ".".join(segment(json.dumps(part).encode()) for part in (whole, claims))
-        return f"{signed}.{segment(self._signature(signed.encode(), whole.get('alg')))}"
+        return f"{signed}.{segment(self.signature(signed.encode(), whole.get('alg')))}"
 
-    def _signature(self, data: bytes, alg: str | None) -> bytes:
+    def signature(self, data: bytes, alg: str | None = None) -> bytes:
+        """What signs it, by an algorithm or by that of the key."""
         if alg == "none":
             return b""
         if alg == "HS256":
