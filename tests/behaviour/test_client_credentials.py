@@ -185,7 +185,9 @@ def test_a_token_that_an_instance_refuses_is_renewed_early(gateway: Start, endpo
             answer = running.get("/")
             assert (answer.status, answer.one("WWW-Authenticate")) == (401, 'Bearer realm="x", error="invalid_token"')
         endpoint.wait_for(2)
-        wait_until(lambda: [running.get("/").status, *instance.requests[-1].all("Authorization")][1] == "Bearer token-2")
+        wait_until(
+            lambda: [running.get("/").status, *instance.requests[-1].all("Authorization")][1] == "Bearer token-2"
+        )
         assert len(endpoint.requests) == 2
         running.advance(31)
         running.get("/")
@@ -222,13 +224,15 @@ def test_services_with_the_same_settings_share_a_token_and_reloads_keep_it(
 def test_every_attempt_has_it(gateway: Start, endpoint: TokenEndpoint) -> None:
     failing = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n"
     with RawInstance(failing, failing, OK) as instance:
-        route = {"prefix": "/", "service": "echo", "retries": 2, "retry_on": [503]}
+        route = {"prefix": "/", "service": "echo", "retries": 2, "retry_on": ["server_error"]}
         running = gateway({**configured(endpoint), "routes": [route]}, echo=instance)
         assert running.get("/", bearer("of-the-client")).status == 200
         assert [request.all("Authorization") for request in instance.requests] == [["Bearer token-1"]] * 3
 
 
-def test_copies_have_the_token_of_their_own_service(gateway: Start, echo: EchoInstance, endpoint: TokenEndpoint) -> None:
+def test_copies_have_the_token_of_their_own_service(
+    gateway: Start, echo: EchoInstance, endpoint: TokenEndpoint
+) -> None:
     """A service must not get the token of another one."""
     with TokenEndpoint() as second, RawInstance(OK) as shadow, RawInstance(OK) as bare:
         services = {

@@ -35,7 +35,7 @@ pub use telemetry::liveness::Liveness;
 pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, NodeStats, OverloadStats, Recently,
-    ResourceUse, ServiceSummary, Stats, StoreStats, Summary, Totals, WorkerFigures,
+    ResourceUse, ServiceSummary, Stats, StoreStats, Summary, TokenFigures, Totals, WorkerFigures,
 };
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;
