@@ -289,7 +289,7 @@ class User:
 
 @final
 class Known:
-    def __new__(cls, user: User | None, until: float) -> Known: ...
+    def __new__(cls, what: User | Response | None, until: float) -> Known: ...
 
 @final
 class Certificate:

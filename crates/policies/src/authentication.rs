@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::limit::{Clocks, headers};
-use pylae_core::{Exchange, Problem, Rejection, Resume, Verdict};
+use pylae_core::{Answer, Exchange, Problem, Rejection, Resume, Verdict};
 use pylae_http::Name;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,17 @@ pub struct Authentication(Arc<AuthenticationRules>);
 struct Refused {
     why: Refusal,
     bearer: bool,
+    /// Whether any authenticator has recognised it.
+    recognised: bool,
+}
+
+impl Refused {
+    /// Returns the one of two refusals of a request that counts.
+    fn or(self, later: Self) -> Self {
+        let recognised = self.recognised || later.recognised;
+        let counts = if later.why.weight() > self.why.weight() { later } else { self };
+        Self { recognised, ..counts }
+    }
 }
 
 struct AuthenticationRules {
@@ -137,6 +148,9 @@ impl Policy for Authentication {
                 AuthenticatorOutcome::Refused(Refusal::Unproven(unproven)) => {
                     refused.push(format!("{}: {}", authenticator.name(), unproven.why));
                 }
+                AuthenticatorOutcome::Refused(Refusal::Answered { .. }) | AuthenticatorOutcome::Answered(_) => {
+                    refused.push(format!("{}: the service has refused it", authenticator.name()));
+                }
                 AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
                     refused.push(format!("{}: {why}", authenticator.name()));
                 }
@@ -198,6 +212,10 @@ impl AuthenticationRules {
         mut refusal: Option<Refused>,
     ) -> Verdict {
         for index in next..self.authenticators.len() {
+            let recognised = refusal.as_ref().is_some_and(|refused| refused.recognised);
+            if recognised && self.authenticators[index].asks_about_tokens() {
+                continue;
+            }
             let outcome = self.authenticators[index].authenticate(exchange, || self.charge_failures(exchange, 0));
             match self.apply(exchange, index, outcome, refusal) {
                 Ok(verdict) => return verdict,
@@ -205,7 +223,11 @@ impl AuthenticationRules {
             }
         }
         match refusal {
-            Some(Refused { why: Refusal::Unknown, .. }) if !self.required => self.admit(exchange),
+            Some(Refused { why: Refusal::Unknown | Refusal::Answered { credential: false, .. }, .. })
+                if !self.required =>
+            {
+                self.admit(exchange)
+            }
             Some(refusal) => self.reject_credential(exchange, refusal),
             None if self.required => self.unauthorized("authentication is required", false),
             None => self.admit(exchange),
@@ -232,24 +254,13 @@ impl AuthenticationRules {
     ) -> Result<Verdict, Option<Refused>> {
         match outcome {
             AuthenticatorOutcome::Absent => Err(refusal),
-            AuthenticatorOutcome::Refused(why) => {
-                let unchecked = matches!(why, Refusal::Unchecked(_));
-                let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens() };
-                Err(Some(match refusal {
-                    // The authenticator that could not check might have accepted the credential.
-                    Some(Refused { why: Refusal::Bad(_) | Refusal::Unproven(_) | Refusal::Rejected(_), .. })
-                        if unchecked =>
-                    {
-                        refused
-                    }
-                    // Another one knows what is wrong with it.
-                    Some(Refused { why: Refusal::Unknown, .. }) => refused,
-                    earlier => earlier.unwrap_or(refused),
-                }))
-            }
+            AuthenticatorOutcome::Refused(why) => Err(Some(self.refused(index, why, false, refusal))),
+            AuthenticatorOutcome::Judged(why) => Err(Some(self.refused(index, why, true, refusal))),
             AuthenticatorOutcome::Accepted(user) => {
+                let verdict = self.admit(exchange);
+                self.authenticators[index].pass_on(exchange, &user);
                 exchange.request.user = Some(user);
-                Ok(self.admit(exchange))
+                Ok(verdict)
             }
             AuthenticatorOutcome::Answered(answer) => Ok(Verdict::Answer(answer)),
             AuthenticatorOutcome::Rejected(rejection) => Ok(Verdict::Reject(rejection)),
@@ -274,6 +285,15 @@ impl AuthenticationRules {
         }
     }
 
+    /// Returns the refusal that counts, after that of authenticator `index` has come to those so far.
+    fn refused(&self, index: usize, why: Refusal, recognised: bool, so_far: Option<Refused>) -> Refused {
+        let refused = Refused { why, bearer: self.authenticators[index].takes_bearer_tokens(), recognised };
+        match so_far {
+            Some(earlier) => earlier.or(refused),
+            None => refused,
+        }
+    }
+
     /// Charges `cost` failures to the client's address. Returns how long the address must wait if its limit is used up.
     fn charge_failures(&self, exchange: &Exchange, cost: u32) -> Option<Duration> {
         let at = Clocks { now: exchange.times.now, wall: exchange.times.wall };
@@ -286,11 +306,14 @@ impl AuthenticationRules {
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
+            Refusal::Unavailable(rejection) => Verdict::Reject(rejection),
+            Refusal::Answered { answer, credential: false } => self.answering(answer),
             // A client cannot know the nonce before it is told.
             Refusal::Unproven(unproven) if unproven.nonce.is_some() => self.unproven(*unproven),
             why => match (self.charge_failures(exchange, 1), why) {
                 (Some(wait), _) => reject_too_many_failures(wait),
                 (None, Refusal::Rejected(rejection)) => self.challenging(rejection),
+                (None, Refusal::Answered { answer, .. }) => self.answering(answer),
                 (None, Refusal::Unproven(unproven)) => self.unproven(*unproven),
                 (None, Refusal::Bad(why)) => self.unauthorized(why, refused.bearer),
                 (None, _) => self.unauthorized("the credential belongs to no known user", false),
@@ -316,6 +339,15 @@ impl AuthenticationRules {
         headers.extend(others.map(|other| ("WWW-Authenticate", other.clone())));
         headers.extend(nonce.map(|nonce| ("DPoP-Nonce", nonce)));
         reject(401, "unauthorized", why.into(), &headers)
+    }
+
+    /// Answers as a service has said, with the same.
+    fn answering(&self, mut answer: Box<Answer>) -> Verdict {
+        if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("WWW-Authenticate")) {
+            let challenges = self.challenges.iter().cloned().map(String::into_bytes);
+            answer.headers.extend(challenges.map(|challenge| ("WWW-Authenticate".into(), challenge)));
+        }
+        Verdict::Answer(answer)
     }
 
     /// Rejects with 401 and every challenge. Only a client that sent a bad bearer token is told why (RFC 6750 section

@@ -17,9 +17,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pylae_core::cache::Cache;
+use pylae_core::exchange::request::Request;
 use pylae_core::plan::Plan;
+use pylae_core::request::admit;
 use pylae_core::route::{Router, ServedHosts};
-use pylae_core::{Instant, Problem};
+use pylae_core::{Exchange, Halt, Instant, Problem};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
@@ -53,6 +55,8 @@ pub(crate) struct Snapshot {
     pub(crate) services: Services,
     /// The authenticators that routes refer to.
     auth: Authenticators,
+    /// Fields that only authenticators may send to instances.
+    pub(crate) reserved: Option<Arc<[Box<str>]>>,
     /// What runs before a route is looked for, if there is anything.
     pub(crate) early: Option<EarlyStage>,
     /// Policies of requests that no route takes.
@@ -68,6 +72,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Admits a request: see [`admit::admit`]. Fields that only authenticators may send are no part of it.
+    pub(crate) fn admit(&self, exchange: &mut Exchange, random: u128) -> Result<(), Halt> {
+        if let Some(names) = &self.reserved {
+            let Request { head, buffer, .. } = &mut exchange.request;
+            head.fields.remove(buffer, names);
+        }
+        admit::admit(exchange, |peer| self.trusts(peer), random)
+    }
+
     /// The figures of the tokens that instances get, by service.
     pub(crate) fn token_figures(&self, now: Instant) -> Vec<TokenFigures> {
         let figures = |service: &Arc<Service>| {

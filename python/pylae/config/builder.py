@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -290,6 +291,7 @@ class ConfigBuilder:
 
     def attach(self, surroundings: Surroundings) -> None:
         """Gives the authenticators of Pylae's own the gateway that they run in."""
+        surroundings = replace(surroundings, configuration=self.path.parent if self.path else Path())
         for _settings, implementation in self._implementations.values():
             implementation.attach(surroundings)
 

@@ -353,7 +353,9 @@ def _test(test: ValueTest) -> str | dict[str, str]:
 
 def _authentication(route: Route, auth: AuthConfig) -> Settings | None:
     if auth.authenticators and (route.auth_required or route.auth):
-        return Authentication(authenticators=route.auth or auth.names, required=route.auth_required)
+        # In the order of the fields, whatever the route's is: who can tell by itself goes before who must ask.
+        chosen = tuple(name for name in auth.names if name in route.auth) if route.auth else auth.names
+        return Authentication(authenticators=chosen, required=route.auth_required)
     # What clients send for the gateway is kept from instances on open routes too.
     return Authentication(authenticators=(), required=False) if auth.conceals else None
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pylae.config.document.sources import shown
-from pylae.engine import Request, Response, User
+from pylae.engine import Known, Request, Response, User
 from pylae.errors import HookError
 
 _DECORATORS = {
@@ -93,7 +93,7 @@ def useless_kinds(function: Any, *, authenticates: bool = False) -> Iterator[str
     except Exception:
         # An annotation may be any expression, and may raise anything.
         return
-    useful = (Response, User) if authenticates else (Response, Request)
+    useful = (Response, User, Known) if authenticates else (Response, Request)
     # A hook that annotates the request as a dict may return it.
     given = next((parameter.annotation for parameter in signature.parameters.values()), inspect.Signature.empty)
     for kind in _alternatives(signature.return_annotation):

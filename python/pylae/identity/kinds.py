@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from pylae.config.models.authenticators.oidc import Oidc as OidcSettings
+from pylae.config.models.authenticators import forward_auth, introspection, oidc
 from pylae.config.models.authenticators.own import OwnAuthenticator
+from pylae.identity.forward_auth import ForwardAuth
+from pylae.identity.introspection import Introspection
 from pylae.identity.oidc import Oidc
 from pylae.identity.surroundings import Surroundings
 
@@ -21,7 +23,11 @@ class Implementation(Protocol):
         """Gives it the gateway that it runs in, before it is asked. May be called again."""
 
 
-KINDS: Mapping[type[OwnAuthenticator], Callable[[Any, str], Implementation]] = {OidcSettings: Oidc}
+KINDS: Mapping[type[OwnAuthenticator], Callable[[Any, str], Implementation]] = {
+    forward_auth.ForwardAuth: ForwardAuth,
+    introspection.Introspection: Introspection,
+    oidc.Oidc: Oidc,
+}
 """What makes an authenticator of settings and the name by which routes choose it."""
 
 

@@ -18,9 +18,11 @@ class Surroundings:
     Attributes:
         kept: The store of the gateway.
         folder: The state folder.
+        configuration: The folder that files in the configuration are relative to.
         revoke: Refuses a user (`user`) or a token (`jti`) for some seconds. Raises EngineError.
     """
 
     kept: Kept
     folder: Path
     revoke: Callable[[str, str, float], None]
+    configuration: Path = Path()

@@ -13,7 +13,9 @@ from pylae.config.models.authenticators.api_key import ApiKey, Consumer
 from pylae.config.models.authenticators.basic import Account, Basic
 from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
+from pylae.config.models.authenticators.forward_auth import ForwardAuth, ForwardAuthHeaders
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
+from pylae.config.models.authenticators.introspection import Introspection
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.base import Settings
@@ -89,6 +91,8 @@ __all__ = [
     "Cors",
     "Discovery",
     "Dpop",
+    "ForwardAuth",
+    "ForwardAuthHeaders",
     "FunctionAuthenticator",
     "HealthCheck",
     "HookOptions",
@@ -96,6 +100,7 @@ __all__ = [
     "Hsts",
     "Http2Limits",
     "Instance",
+    "Introspection",
     "IpAccess",
     "JsonBody",
     "Jwt",

@@ -18,7 +18,9 @@ from pylae.config.models.authenticators.api_key import ApiKey, Consumer
 from pylae.config.models.authenticators.basic import Account, Basic
 from pylae.config.models.authenticators.binding import Dpop
 from pylae.config.models.authenticators.client_certificate import CertifiedUser, ClientCertificate
+from pylae.config.models.authenticators.forward_auth import ForwardAuth, ForwardAuthHeaders
 from pylae.config.models.authenticators.function import AuthenticatorOptions, AuthenticatorUse, FunctionAuthenticator
+from pylae.config.models.authenticators.introspection import Introspection
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.condition import ValueTest
@@ -351,6 +353,47 @@ class JwtFields(TypedDict, total=False):
     """Send the token to instances, on all routes, and the proof of DPoP with it."""
 
 
+class IntrospectionFields(TypedDict, total=False):
+    """Fields of `Introspection`."""
+
+    timeout: DurationLike
+    """Longest wait for an answer of the server. After that, the request gets 503."""
+    ca: str | None
+    """PEM file with the authorities to trust for `https://`; those of the system by default."""
+    name: str
+    """Name by which routes choose it. Required if there are several."""
+    endpoint: str | None
+    """URL of the introspection endpoint. By default what the issuer's discovery document says."""
+    issuer: str | None
+    """URL of the issuer. An answer that names another one (`iss`) is refused."""
+    client_id: Required[str]
+    """The gateway's id at the issuer."""
+    client_secret: str | SecretStr | None
+    """The gateway's secret at the issuer. Without one, only `client_id` is sent."""
+    client_auth: Literal["basic", "post"]
+    """How the secret is sent: in `Authorization: Basic`, or in the body."""
+    audience: str | Texts
+    """Accepted audiences (`aud`), one of which the answer must name. The default is all."""
+    claims: ClaimNamesLike
+    """Names of the members of an answer that describe the user."""
+    leeway: DurationLike
+    """Allowed difference between the clocks of gateway and issuer."""
+    cache: DurationLike
+    """Longest time for which an answer is remembered, at most until the token expires. That a token is not active is
+    remembered too. A token that is revoked at the issuer is accepted for this long."""
+    jwt: bool
+    """Ask for signed answers (RFC 9701) and accept no others. `issuer` is required, whose keys verify them."""
+    max_size: SizeLike
+    """Largest token. Larger ones are refused."""
+    dpop: DpopLike | None
+    """Proofs of possession of a token's key. Understood without this setting too, if the answer has `cnf`."""
+    certificate_bound: Literal["accepted", "required"]
+    """`required`: refuse tokens that are not bound to the client's certificate. A token that is bound to one is always
+    refused without it."""
+    forward_credentials: bool
+    """Send the token to instances, on all routes, and the proof of DPoP with it."""
+
+
 class ConsumerFields(TypedDict, total=False):
     """Fields of `Consumer`."""
 
@@ -478,6 +521,54 @@ class OidcFields(TypedDict, total=False):
     """PEM file with the authorities that the provider's certificate may be from. The default is the system's."""
 
 
+class ForwardAuthHeadersFields(TypedDict, total=False):
+    """Fields of `ForwardAuthHeaders`."""
+
+    id: str
+    """The user's id."""
+    email: str | None
+    """The e-mail address."""
+    role: str | None
+    """The role, or several separated by commas."""
+    permissions: str | None
+    """The permissions, separated by commas or spaces."""
+
+
+class ForwardAuthFields(TypedDict, total=False):
+    """Fields of `ForwardAuth`."""
+
+    timeout: DurationLike
+    """Longest wait for an answer of the server. After that, the request gets 503."""
+    ca: str | None
+    """PEM file with the authorities to trust for `https://`; those of the system by default."""
+    name: str
+    """Name by which routes choose it. Required if there are several."""
+    url: Required[str]
+    """URL of the service."""
+    forward_headers: str | Texts | None
+    """Header fields of the request that the service sees besides `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and
+    `-For`. The default is Authorization and Cookie. With `key`, it sees the parts of that instead."""
+    headers: ForwardAuthHeadersLike
+    """Header fields of the answer that describe the user. They are taken out of every client's request."""
+    default_user: str | None
+    """Id of the user if the service lets a request pass without one. By default nobody is known then, which is enough
+    only where no user is required."""
+    copy_headers: str | Texts
+    """Further header fields of the answer that instances get. They are taken out of every client's request, on all
+    routes, and are claims of the user, by their names in lower case."""
+    cache: DurationLike | None
+    """Longest time for which a verdict (2xx, 401, 403) is remembered, at most as long as its `Cache-Control` allows. By
+    default each request is asked about."""
+    key: str | Texts | None
+    """What a verdict is remembered by: `header:NAME`, `cookie:NAME`, or several of them. Method, scheme, host, path and
+    query belong to it too. The service sees nothing else of the request. No verdict is remembered for a request that
+    has none of these parts."""
+    key_path: bool
+    """`false` leaves method, scheme, host, path and query out of `key`, and the service does not see them."""
+    max_size: SizeLike
+    """Largest body of an answer."""
+
+
 class FunctionAuthenticatorFields(TypedDict, total=False):
     """Fields of `FunctionAuthenticator`."""
 
@@ -558,6 +649,9 @@ class AuthConfigFields(TypedDict, total=False):
 
     jwt: JwtLike | Sequence[JwtLike]
     """JSON Web Tokens. For several issuers, a list, each with a `name`."""
+    introspection: IntrospectionLike | Sequence[IntrospectionLike]
+    """Tokens whose issuer is asked about them. For several issuers, a list, each with a `name`. It is not asked about
+    tokens that `jwt` recognises as its own."""
     api_key: ApiKeyLike | None
     """API keys of programs."""
     basic: BasicLike | None
@@ -566,6 +660,8 @@ class AuthConfigFields(TypedDict, total=False):
     """Client certificates (mutual TLS)."""
     oidc: OidcLike | Sequence[OidcLike]
     """Logins at OpenID providers. For several, a list, each with a `name`."""
+    forward_auth: ForwardAuthLike | Sequence[ForwardAuthLike]
+    """Services that decide about each request. For several, a list, each with a `name`."""
     functions: Mapping[str, FunctionAuthenticatorLike]
     """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: Mapping[str, AuthenticatorUseLike]
@@ -1870,6 +1966,8 @@ DpopLike: TypeAlias = Dpop | DpopFields
 """What stands for `Dpop`, and that itself."""
 JwtLike: TypeAlias = Jwt | JwtFields
 """What stands for `Jwt`, and that itself."""
+IntrospectionLike: TypeAlias = Introspection | IntrospectionFields
+"""What stands for `Introspection`, and that itself."""
 ConsumerLike: TypeAlias = Consumer | ConsumerFields | str | Texts
 """What stands for `Consumer`, and that itself."""
 ApiKeyLike: TypeAlias = ApiKey | ApiKeyFields
@@ -1884,6 +1982,10 @@ ClientCertificateLike: TypeAlias = ClientCertificate | ClientCertificateFields
 """What stands for `ClientCertificate`, and that itself."""
 OidcLike: TypeAlias = Oidc | OidcFields
 """What stands for `Oidc`, and that itself."""
+ForwardAuthHeadersLike: TypeAlias = ForwardAuthHeaders | ForwardAuthHeadersFields
+"""What stands for `ForwardAuthHeaders`, and that itself."""
+ForwardAuthLike: TypeAlias = ForwardAuth | ForwardAuthFields
+"""What stands for `ForwardAuth`, and that itself."""
 FunctionAuthenticatorLike: TypeAlias = FunctionAuthenticator | FunctionAuthenticatorFields | str
 """What stands for `FunctionAuthenticator`, and that itself."""
 AuthenticatorUseLike: TypeAlias = AuthenticatorUse | AuthenticatorUseFields | str

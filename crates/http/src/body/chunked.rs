@@ -261,6 +261,18 @@ fn keep_trailers(fields: &Fields, section: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Returns trailer lines without those whose names are among `names`, ignoring case and treating `_` as `-`.
+pub fn without(trailers: &[u8], names: &[Box<str>]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(trailers.len());
+    for line in trailers.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if !names.iter().any(|gone| name::equal(name, gone.as_bytes())) {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
+}
+
 /// Of the names that the gateway uses only `ETag` may come in trailers: all others control framing, routing,
 /// authentication, caching or the processing of the content.
 fn may_trail(id: Name, name: &[u8]) -> bool {

@@ -99,6 +99,20 @@ impl Fields {
         others.map(|field| field.name.of(buf)).filter(|name| name::starts_with(name, prefix))
     }
 
+    /// Removes all lines whose names are among `names`, ignoring case and treating `_` as `-`.
+    pub fn remove(&mut self, buf: &[u8], names: &[Box<str>]) {
+        let goes = |field: &Field| names.iter().any(|name| name::equal(field.name.of(buf), name.as_bytes()));
+        if !self.list.iter().any(goes) {
+            return;
+        }
+        self.list.retain(|field| !goes(field));
+        self.lines_end = 0;
+        self.seen = NameSet::EMPTY;
+        for field in self.list.iter().filter(|field| !field.underscore) {
+            self.seen.add(field.id);
+        }
+    }
+
     /// Adds a line to a head that does not come from an HTTP/1 buffer. The caller must have checked that the name is a
     /// token and that the value has no control characters.
     pub fn push(&mut self, field: Field) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::hook::HookCall;
-use pylae_core::{Exchange, Problem};
+use pylae_core::{Exchange, Problem, User};
 use serde::de::DeserializeOwned;
 
 use super::identity::Identity;
@@ -63,4 +63,18 @@ pub(super) trait AuthenticatorKind: Sized {
     fn takes_bearer_tokens(&self) -> bool {
         false
     }
+
+    /// Returns true if it asks somebody outside about bearer tokens: not about those that another authenticator has
+    /// recognised.
+    fn asks_about_tokens(&self) -> bool {
+        false
+    }
+
+    /// Names of fields that only this authenticator may send to instances. No request of a client keeps them.
+    fn reserved_fields(&self) -> &[String] {
+        &[]
+    }
+
+    /// Adds to the forwarded request what belongs to a user that it has accepted.
+    fn pass_on(&self, _exchange: &mut Exchange, _user: &User) {}
 }

@@ -63,6 +63,11 @@ impl Authenticators {
         self.list.iter().flat_map(|authenticator| authenticator.credential_names())
     }
 
+    /// Names of the fields that only authenticators may send to instances.
+    pub fn reserved_fields(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().flat_map(|authenticator| authenticator.reserved_fields()).map(String::as_str)
+    }
+
     /// Has `connect` give the function of each authenticator that has one. It is given the authenticator's index, the
     /// call, and whether the function sees only a part of each request. The functions belong to the configuration of
     /// number `revision`.

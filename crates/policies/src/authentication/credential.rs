@@ -6,11 +6,13 @@ use std::sync::Arc;
 use pylae_core::Exchange;
 use pylae_core::connection::certificate::Certificate;
 use pylae_core::request::{cookie, forwarding, query};
-use pylae_http::{HeadLimits, Method, Name};
+use pylae_http::{HeadLimits, Name};
 use serde::{Deserialize, Serialize};
 
-/// A part of a request that holds a credential. In the plan a string: `header:NAME`, `query:NAME`, `cookie:NAME` or
-/// `client_certificate`.
+use super::binding::evidence::SentToken;
+
+/// A part of a request by which its sender is known. In the plan a string: `header:NAME`, `query:NAME`, `cookie:NAME`,
+/// `client_certificate`, `bearer` or `target`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(super) enum CredentialPart {
@@ -22,6 +24,10 @@ pub(super) enum CredentialPart {
     Cookie(String),
     /// The client's certificate.
     Certificate,
+    /// The token in `Authorization`, whether it was sent with a proof or not.
+    Bearer,
+    /// What the request asks for: method, scheme, host, canonical path and query. That is no credential.
+    Target,
 }
 
 impl TryFrom<String> for CredentialPart {
@@ -35,7 +41,11 @@ impl TryFrom<String> for CredentialPart {
             Some(("query", name)) if !name.is_empty() => Ok(Self::Query(name.to_owned())),
             Some(("cookie", name)) if !name.is_empty() => Ok(Self::Cookie(name.to_owned())),
             None if text == "client_certificate" => Ok(Self::Certificate),
-            _ => Err(format!("`{text}` is not header:NAME, query:NAME, cookie:NAME or client_certificate")),
+            None if text == "bearer" => Ok(Self::Bearer),
+            None if text == "target" => Ok(Self::Target),
+            _ => Err(format!(
+                "`{text}` is not header:NAME, query:NAME, cookie:NAME, client_certificate, bearer or target"
+            )),
         }
     }
 }
@@ -47,6 +57,8 @@ impl From<CredentialPart> for String {
             CredentialPart::Query(name) => format!("query:{name}"),
             CredentialPart::Cookie(name) => format!("cookie:{name}"),
             CredentialPart::Certificate => "client_certificate".into(),
+            CredentialPart::Bearer => "bearer".into(),
+            CredentialPart::Target => "target".into(),
         }
     }
 }
@@ -56,7 +68,7 @@ impl CredentialPart {
     pub(super) fn secret_name(&self) -> Option<&str> {
         match self {
             Self::Header(name) | Self::Query(name) => Some(name),
-            Self::Cookie(_) | Self::Certificate => None,
+            Self::Cookie(_) | Self::Certificate | Self::Bearer | Self::Target => None,
         }
     }
 
@@ -65,22 +77,26 @@ impl CredentialPart {
         match self {
             Self::Header(name) => strip_field(exchange, name),
             Self::Query(name) => strip_parameter(exchange, name),
-            // The plan has none of them where credentials are not forwarded.
-            Self::Cookie(_) | Self::Certificate => {}
+            // The plan has none of them where credentials are not forwarded, or their kind strips them.
+            Self::Cookie(_) | Self::Certificate | Self::Bearer | Self::Target => {}
         }
     }
 }
 
-/// The parts of a request that are credentials, and nothing else of it.
+/// The parts of a request that are credentials, and nothing else of it but what it asks for.
 pub(super) struct SentCredentials {
     /// A request head with them. It differs if they do.
     head: Vec<u8>,
     certificate: Option<Arc<Certificate>>,
+    /// Whether what is asked for is asked for over TLS.
+    secure: bool,
+    /// Whether there is any credential.
+    pub(super) present: bool,
 }
 
 impl SentCredentials {
-    /// Returns None if the request has none of the parts.
-    pub(super) fn of(exchange: &Exchange, parts: &[CredentialPart]) -> Option<Self> {
+    /// Takes the parts out of a request.
+    pub(super) fn of(exchange: &Exchange, parts: &[CredentialPart]) -> Self {
         let (mut parameters, mut fields, mut cookies) = (Vec::new(), Vec::new(), Vec::new());
         let mut certificate = None;
         for part in parts {
@@ -104,20 +120,32 @@ impl SentCredentials {
                     }
                 }
                 CredentialPart::Certificate => certificate.clone_from(&exchange.request.origin.certificate),
+                CredentialPart::Bearer => {
+                    if let Some(token) = SentToken::of(exchange) {
+                        fields.extend_from_slice(&[b"authorization: Bearer ", token.text, b"\r\n"].concat());
+                    }
+                }
+                CredentialPart::Target => {}
             }
         }
-        if parameters.is_empty() && fields.is_empty() && cookies.is_empty() && certificate.is_none() {
-            return None;
-        }
+        let present = !(parameters.is_empty() && fields.is_empty() && cookies.is_empty() && certificate.is_none());
         let end: &[u8] = if cookies.is_empty() { b"\r\n" } else { b"\r\n\r\n" };
-        let head = [b"GET /".as_slice(), &parameters, b" HTTP/1.1\r\n", &fields, &cookies, end].concat();
-        Some(Self { head, certificate })
+        let mut head = Vec::new();
+        let targeted = parts.contains(&CredentialPart::Target);
+        if targeted {
+            write_target(exchange, &mut head);
+        } else {
+            head.extend_from_slice(&[b"GET /".as_slice(), &parameters, b" HTTP/1.1\r\n"].concat());
+        }
+        head.extend_from_slice(&[&fields, &cookies, end].concat());
+        Self { head, certificate, secure: targeted && exchange.request.origin.secure, present }
     }
 
     /// Returns what identifies them: other credentials never give the same bytes.
     pub(super) fn identity(&self) -> Vec<u8> {
         let certificate = self.certificate.as_ref().map(|certificate| format!("{certificate:?}"));
-        [&self.head, certificate.unwrap_or_default().as_bytes()].concat()
+        let scheme: &[u8] = if self.secure { b"s" } else { b"" };
+        [&self.head, scheme, certificate.unwrap_or_default().as_bytes()].concat()
     }
 
     /// Returns a request that has them and nothing else of `exchange` but its id, its times
@@ -128,13 +156,41 @@ impl SentCredentials {
         let limits = HeadLimits { head: self.head.len(), target: self.head.len(), fields: self.head.len() };
         request.buffer = self.head;
         request.head.parse(&request.buffer, &limits).ok().filter(|whole| *whole)?;
-        request.target.read(request.head.target.of(&request.buffer), Method::Get).ok()?;
+        request.target.read_with_slashes(request.head.target.of(&request.buffer), request.head.method).ok()?;
+        if let Some(host) = request.head.fields.get(&request.buffer, Name::Host) {
+            request.host.extend_from_slice(host);
+            request.host_len = exchange.request.host_len;
+        }
+        request.origin.secure = self.secure;
         request.origin.certificate = self.certificate;
         request.origin.peer_trusted = exchange.request.origin.peer_trusted;
         request.id.clone_from(&exchange.request.id);
         masked.times.started = exchange.times.started;
         (masked.times.now, masked.times.wall) = (exchange.times.now, exchange.times.wall);
         Some(masked)
+    }
+}
+
+/// Writes the line and the Host of a request that asks for the same.
+fn write_target(exchange: &Exchange, head: &mut Vec<u8>) {
+    let request = &exchange.request;
+    head.extend_from_slice(request.head.method_span.of(&request.buffer));
+    head.push(b' ');
+    head.extend_from_slice(&request.target.path);
+    if let Some(query) = request.query() {
+        head.push(b'?');
+        head.extend_from_slice(query);
+    }
+    head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    head.extend_from_slice(&request.host);
+    head.extend_from_slice(b"\r\n");
+    if request.origin.peer_trusted {
+        // The address that the client knows is made of them.
+        for name in ["x-forwarded-proto", "x-forwarded-host"] {
+            for value in request.values(name) {
+                head.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+            }
+        }
     }
 }
 

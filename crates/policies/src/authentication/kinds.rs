@@ -4,13 +4,14 @@ pub(super) mod api_key;
 pub(super) mod basic;
 pub(super) mod client_certificate;
 pub(super) mod function;
+pub(super) mod introspection;
 pub(super) mod jwt;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::hook::HookCall;
-use pylae_core::{Exchange, Problem};
+use pylae_core::{Exchange, Problem, User};
 use serde::Deserialize;
 
 use super::authenticator::AuthenticatorKind;
@@ -88,6 +89,18 @@ macro_rules! authenticator_table {
             pub(super) fn takes_bearer_tokens(&self) -> bool {
                 match self { $(Self::$kind(one) => one.takes_bearer_tokens()),+ }
             }
+
+            pub(super) fn asks_about_tokens(&self) -> bool {
+                match self { $(Self::$kind(one) => one.asks_about_tokens()),+ }
+            }
+
+            pub(super) fn reserved_fields(&self) -> &[String] {
+                match self { $(Self::$kind(one) => one.reserved_fields()),+ }
+            }
+
+            pub(super) fn pass_on(&self, exchange: &mut Exchange, user: &User) {
+                match self { $(Self::$kind(one) => one.pass_on(exchange, user)),+ }
+            }
         }
     };
 }
@@ -97,5 +110,6 @@ authenticator_table! {
     basic: basic::Basic,
     client_certificate: client_certificate::ClientCertificate,
     function: function::FunctionAuthenticator,
+    introspection: introspection::Introspection,
     jwt: jwt::Jwt,
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pylae_core::User;
 use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
 use pylae_core::limit::Clocks;
+use pylae_core::{Answer, User};
 
 use super::binding::confirmation::Binding;
 
@@ -34,6 +34,8 @@ pub(super) struct VerifiedCredential {
     pub(super) id: Option<Box<str>>,
     /// The key that its sender must have.
     pub(super) binding: Option<Arc<Binding>>,
+    /// What a service answers to it, if it refuses it.
+    pub(super) answer: Option<Arc<Answer>>,
 }
 
 /// Whose credential it is, and the key that its sender must have: to be proven anew with every request.
@@ -139,6 +141,20 @@ impl CredentialCache {
     /// Returns whose a cached credential is that has not expired and may not have been revoked.
     #[inline]
     pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Known> {
+        self.read(tag, wall, |VerifiedCredential { user, binding, .. }| Known {
+            user: Arc::clone(user),
+            binding: binding.clone(),
+        })
+    }
+
+    /// Reads a cached credential, under the same conditions.
+    #[inline]
+    pub(super) fn read<T>(
+        &self,
+        tag: CredentialTag,
+        wall: Duration,
+        read: impl FnOnce(&VerifiedCredential) -> T,
+    ) -> Option<T> {
         let mut shard = self.shard(tag).0.lock();
         let cached = shard.entries.get_mut(&tag.0)?;
         if cached.rest != tag.1 || wall >= cached.credential.until {
@@ -153,8 +169,7 @@ impl CredentialCache {
             }
             cached.epoch = epoch;
         }
-        let VerifiedCredential { user, binding, .. } = &cached.credential;
-        Some(Known { user: Arc::clone(user), binding: binding.clone() })
+        Some(read(&cached.credential))
     }
 
     /// Returns the current epoch. Callers read it before they verify a credential and pass it to [`Self::insert`].

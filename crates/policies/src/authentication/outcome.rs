@@ -7,6 +7,8 @@ use std::time::Duration;
 use pylae_core::{Answer, Exchange, Instant, Rejection, User};
 use pylae_http::{Edits, Name};
 
+use super::token::NOT_A_TOKEN;
+
 /// The outcome of one authenticator.
 pub(super) enum AuthenticatorOutcome {
     /// The request has no credential of this kind.
@@ -15,6 +17,8 @@ pub(super) enum AuthenticatorOutcome {
     Accepted(Arc<User>),
     /// The credential is refused.
     Refused(Refusal),
+    /// The same, by the authenticator whose it is to judge: nobody outside needs to be asked about it.
+    Judged(Refusal),
     /// The authenticator answers the request itself, as a login does.
     Answered(Box<Answer>),
     /// The request ends with this rejection, whatever other authenticators would say.
@@ -26,9 +30,10 @@ pub(super) enum AuthenticatorOutcome {
 }
 
 impl AuthenticatorOutcome {
-    /// Returns the outcome without fields for the answer.
+    /// Returns the outcome without fields for the answer, and without whose it was to judge.
     pub(super) fn bare(self) -> Self {
         match self {
+            Self::Judged(why) => Self::Refused(why),
             Self::WithFields(_, outcome) => outcome.bare(),
             outcome => outcome,
         }
@@ -44,12 +49,36 @@ pub(super) enum Refusal {
     Unproven(Box<Unproven>),
     /// The credential is invalid, and this says so.
     Rejected(Box<Rejection>),
+    /// A service answers so.
+    Answered {
+        /// With status 401.
+        answer: Box<Answer>,
+        /// Whether the request has a credential. Without one, it is a failure only where a user is required.
+        credential: bool,
+    },
     /// Nobody is known by the credential. It counts as a failure only where a user is required.
     Unknown,
     /// The address has failed too often and must wait this long.
     Limited(Duration),
     /// The credential cannot be checked now, for this reason. Not the client's fault.
     Unchecked(&'static str),
+    /// The same, and this says so.
+    Unavailable(Box<Rejection>),
+}
+
+impl Refusal {
+    /// Of several refusals of a request, the first one of the greatest weight counts.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            // Another one knows what is wrong with it.
+            Self::Unknown => 0,
+            Self::Answered { credential: false, .. } => 1,
+            Self::Bad(why) if *why == NOT_A_TOKEN => 2,
+            Self::Bad(_) | Self::Unproven(_) | Self::Rejected(_) | Self::Answered { .. } => 3,
+            // The authenticator that could not check might have accepted the credential.
+            Self::Limited(_) | Self::Unchecked(_) | Self::Unavailable(_) => 4,
+        }
+    }
 }
 
 /// A token that was not sent by the owner of its key, or so it seems, and what the client is told (RFC 9449 sections

@@ -6,6 +6,7 @@ mod functions;
 mod hostile;
 mod key_sets;
 mod remembered;
+mod services;
 mod vectors;
 
 use std::collections::BTreeMap;

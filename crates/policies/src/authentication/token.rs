@@ -42,6 +42,13 @@ impl TokenRules {
     fn is_from(&self, issuer: Option<&str>) -> bool {
         self.issuers.is_empty() || issuer.is_some_and(|issuer| self.issuers.iter().any(|accepted| accepted == issuer))
     }
+
+    /// Returns true if `token`, which is not verified, says that it is from one of the accepted issuers, which are
+    /// named.
+    pub(super) fn claims_issuer(&self, token: &str) -> bool {
+        let payload = token.split('.').nth(1).filter(|_| !self.issuers.is_empty()).and_then(decode_base64url);
+        payload.is_some_and(|payload| self.is_from(issuer_of(&payload).as_deref()))
+    }
 }
 
 /// Names of claims for each attribute. The first claim present is used; `a.b` is `b` inside `a`.
@@ -70,6 +77,8 @@ pub(super) struct Verified {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TokenError {
     Refused(RefusalReason),
+    /// It is signed by an accepted issuer, and refused all the same.
+    Judged(RefusalReason),
     /// The set has no such key, but a newer set might. Holds the reason to refuse the token otherwise.
     UnknownKey(RefusalReason),
 }
@@ -144,7 +153,10 @@ pub(super) fn verify(token: &str, keys: &Keys, rules: &TokenRules, wall: Duratio
         KeyMatch::NoKeyVerifies => return Err(unknown(MISMATCH)),
     }
     let Claims(claims) = serde_json::from_slice(&payload).map_err(|_| TokenError::Refused(NOT_A_TOKEN))?;
-    validate(claims, rules, wall).map_err(TokenError::Refused)
+    validate(claims, rules, wall).map_err(|why| match why {
+        OTHER_ISSUER => TokenError::Refused(why),
+        why => TokenError::Judged(why),
+    })
 }
 
 /// Returns the issuer that an unverified token claims.

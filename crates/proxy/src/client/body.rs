@@ -1,9 +1,12 @@
 //! The request body: checked against its size limit, and buffered for retries while it is small.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pylae_core::request::admit;
 use pylae_core::{Exchange, Halt};
+use pylae_http::body::chunked;
 
 use crate::io::body_reader::{BodyError, BodyReader};
 use crate::io::socket::Socket;
@@ -27,6 +30,8 @@ pub(crate) struct Body {
     expects_continue: bool,
     /// The body cannot be read to its end, so the start of the next request is unknown.
     broken: bool,
+    /// Names of trailer fields that no client may send.
+    reserved: Option<Arc<[Box<str>]>>,
 }
 
 impl Body {
@@ -105,9 +110,20 @@ impl Body {
         &self.buffered
     }
 
+    /// Has these fields left out of the trailers of this request and all that follow.
+    pub(crate) fn reserve(&mut self, names: Option<&Arc<[Box<str>]>>) {
+        if self.reserved.is_some() || names.is_some() {
+            self.reserved = names.cloned();
+        }
+    }
+
     /// Validated trailer lines, at the end of the body.
-    pub(crate) fn trailers(&self) -> &[u8] {
-        self.source.trailers()
+    pub(crate) fn trailers(&self) -> Cow<'_, [u8]> {
+        let sent = self.source.trailers();
+        match &self.reserved {
+            Some(names) if !sent.is_empty() => chunked::without(sent, names).into(),
+            _ => sent.into(),
+        }
     }
 
     /// Number of bytes in the exchange's buffer that belong to this request.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pylae_core::exchange::answer::{ErrorFormat, FoundPages};
 use pylae_core::plan::ErrorPages;
-use pylae_core::request::{admit, forwarding, websocket};
+use pylae_core::request::{forwarding, websocket};
 use pylae_core::route::{By, RouteQuery, RouteVerdict, SplitExplanation};
 use pylae_core::service::{AffinityKey, Candidate, PickExplanation, PickInput, Tried};
 use pylae_core::{Exchange, Halt, Plan, Problem, User};
@@ -197,7 +197,7 @@ fn explain_in(snapshot: &Snapshot, question: &Question) -> Result<Explanation, V
         upstream_headers: Vec::new(),
         page: None,
     };
-    let routed = admit::admit(&mut exchange, |peer| snapshot.trusts(peer), 1).and_then(|()| {
+    let routed = snapshot.admit(&mut exchange, 1).and_then(|()| {
         answer.early = snapshot.early.as_ref().map_or_else(Vec::new, |early| preview(&early.chain, &mut exchange));
         crate::flow::route::match_route(&mut pylae_core::route::Scratch::default(), snapshot, &mut exchange)
     });

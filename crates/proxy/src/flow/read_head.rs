@@ -84,10 +84,11 @@ impl Flow<'_> {
         if parsed.is_err() {
             admit::assign_id(&mut exchange.request.id, None, worker.random());
         }
-        let admitted = parsed.and_then(|()| admit::admit(exchange, |peer| snapshot.trusts(peer), worker.random()));
+        let admitted = parsed.and_then(|()| snapshot.admit(exchange, worker.random()));
         let admitted =
             if exchange.request.origin.on_stream { admitted.and_then(|()| grpc::detect(exchange)) } else { admitted };
         client.body.start(exchange, &client.socket);
+        client.body.reserve(snapshot.reserved.as_ref());
         if admitted.is_err() {
             client.body.mark_broken();
         }

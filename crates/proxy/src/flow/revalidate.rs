@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use pylae_core::Exchange;
 use pylae_core::cache::Fetch;
-use pylae_core::request::admit::admit;
 
 use crate::client::{Client, ClientInfo};
 use crate::flow::Flow;
@@ -48,7 +47,7 @@ fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy:
     copy.request.origin.peer = exchange.request.origin.peer;
     copy.request.origin.secure = exchange.request.origin.secure;
     let parsed = matches!(copy.request.head.parse(&copy.request.buffer, &snapshot.head_limits), Ok(true));
-    if !parsed || admit(copy, |peer| snapshot.trusts(peer), worker.random()).is_err() {
+    if !parsed || snapshot.admit(copy, worker.random()).is_err() {
         return false;
     }
     copy.request.id.clone_from(&exchange.request.id);

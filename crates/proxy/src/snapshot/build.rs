@@ -81,6 +81,8 @@ impl Snapshot {
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         let cache = shared.cache_if_used().cloned();
+        let reserved: Vec<Box<str>> = auth.reserved_fields().map(Into::into).collect();
+        let reserved = (!reserved.is_empty()).then(|| reserved.into());
         Ok(Self {
             head_limits,
             listeners,
@@ -90,6 +92,7 @@ impl Snapshot {
             routes: routes.into(),
             services,
             auth,
+            reserved,
             early,
             unrouted,
             sink: None,

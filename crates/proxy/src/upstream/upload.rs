@@ -112,7 +112,7 @@ impl Upload {
                 filled.map_err(UploadError::Client)?;
             }
             if self.ended {
-                instance.end(client.body.trailers());
+                instance.end(&client.body.trailers());
             }
             while self.written < self.out.len() {
                 match ready!(instance.poll_write(cx, &self.out[self.written..])) {
@@ -191,7 +191,7 @@ impl Upload {
         if self.framing == Framing::Chunked {
             chunked::wrap(&mut self.out, start);
             if self.ended {
-                chunked::finish(&mut self.out, client.body.trailers());
+                chunked::finish(&mut self.out, &client.body.trailers());
             }
         }
     }

@@ -22,14 +22,17 @@ from pylae.policies.mirror import Mirror
 from pylae.registry.kinds import Discovery, is_loaded, kind
 
 At = tuple[Step, ...]
-Audience = Literal["instances", "clients", "plugin", "admin", "store"]
+Audience = Literal["instances", "clients", "plugin", "asked", "admin", "store"]
 """Who sees a setting: `instances` (services, mirrors, and code that handles requests), `clients`, `plugin` (whatever
-the plugin's settings make it talk to), `admin` (users of the admin API), `store` (the store of the cluster, or the
-gateway's own)."""
+the plugin's settings make it talk to), `asked` (the servers that authenticators of this kind ask), `admin` (users of
+the admin API), `store` (the store of the cluster, or the gateway's own)."""
 ANY = "*"
 """The last word of a destination that is open: any Host, or any client."""
 End = tuple[str, ...]
 """One destination. Equal destinations have equal words."""
+
+_ASKING = ("introspection", "forward_auth")
+"""Kinds of authenticators that ask servers."""
 
 _NOBODY: frozenset[Audience] = frozenset()
 _INSTANCES: frozenset[Audience] = frozenset({"instances"})
@@ -91,6 +94,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("plugins",): _NOBODY,
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("auth", "plugins", "*", "settings"): _INSTANCES | {"plugin"},
+    **{("auth", kind): frozenset({"asked"}) for kind in _ASKING},
     ("admin",): frozenset({"admin"}),
     ("cluster",): frozenset({"store"}),
     ("cluster", "tls", "ca"): _NOBODY,
@@ -278,6 +282,11 @@ class Audiences:
             case ("auth", "plugins", str(name), *_) if self._config.auth and name in self._config.auth.plugins:
                 yield ("settings", _json(self._config.auth.plugins[name]))
 
+    def _asked(self, path: At) -> Iterator[End]:
+        """Yields the servers that authenticators of a kind ask, and who vouches for them."""
+        for one in getattr(self._config.auth, str(path[1])) if self._config.auth else ():
+            yield from (("asked", url, one.ca or "") for _, url in one.servers)
+
     def _admin(self, _path: At) -> Iterator[End]:
         if self._config.admin:
             yield ("admin", self._config.admin.address, _asked(self._config.admin.tls))
@@ -294,6 +303,7 @@ _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
     "instances": Audiences._instances,
     "clients": Audiences._clients,
     "plugin": Audiences._plugin,
+    "asked": Audiences._asked,
     "admin": Audiences._admin,
     "store": Audiences._store,
 }

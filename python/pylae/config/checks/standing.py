@@ -29,6 +29,8 @@ FILES: tuple[At, ...] = (
     ("listeners", "*", "tls", "certificates", "*", "cert"),
     ("listeners", "*", "tls", "certificates", "*", "key"),
     ("listeners", "*", "tls", "client_auth", "ca"),
+    ("auth", "introspection", "*", "ca"),
+    ("auth", "forward_auth", "*", "ca"),
     ("cluster", "tls", "ca"),
     ("cluster", "tls", "cert"),
     ("cluster", "tls", "key"),
@@ -60,6 +62,7 @@ _VOID: Mapping[Audience, str] = {
     "instances": "where it is sent (service, instances, path, Host, mirror, hooks)",
     "clients": "who can read it (listeners, authentication, access lists, hooks)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
+    "asked": "which servers are asked about users (endpoint, issuer, url, ca)",
     "admin": "who can see it (address and `tls` of the admin API)",
     "store": "which store it is sent to (store, url, tls)",
 }

@@ -13,12 +13,14 @@ from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.authenticators.api_key import ApiKey
 from pylae.config.models.authenticators.basic import Basic
 from pylae.config.models.authenticators.client_certificate import ClientCertificate
+from pylae.config.models.authenticators.forward_auth import ForwardAuth
 from pylae.config.models.authenticators.function import (
     AskedAuthenticator,
     AuthenticatorOptions,
     AuthenticatorUse,
     FunctionAuthenticator,
 )
+from pylae.config.models.authenticators.introspection import Introspection
 from pylae.config.models.authenticators.jwt import Jwt
 from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Identity, one_or_more
 from pylae.config.models.authenticators.oidc import Oidc
@@ -59,6 +61,12 @@ class AuthConfig(Settings):
 
     jwt: Annotated[tuple[Jwt, ...], BeforeValidator(one_or_more, json_schema_input_type=Jwt | list[Jwt])] = ()
     """JSON Web Tokens. For several issuers, a list, each with a `name`."""
+    introspection: Annotated[
+        tuple[Introspection, ...],
+        BeforeValidator(one_or_more, json_schema_input_type=Introspection | list[Introspection]),
+    ] = ()
+    """Tokens whose issuer is asked about them. For several issuers, a list, each with a `name`. It is not asked about
+    tokens that `jwt` recognises as its own."""
     api_key: ApiKey | None = None
     """API keys of programs."""
     basic: Basic | None = None
@@ -67,6 +75,10 @@ class AuthConfig(Settings):
     """Client certificates (mutual TLS)."""
     oidc: Annotated[tuple[Oidc, ...], BeforeValidator(one_or_more, json_schema_input_type=Oidc | list[Oidc])] = ()
     """Logins at OpenID providers. For several, a list, each with a `name`."""
+    forward_auth: Annotated[
+        tuple[ForwardAuth, ...], BeforeValidator(one_or_more, json_schema_input_type=ForwardAuth | list[ForwardAuth])
+    ] = ()
+    """Services that decide about each request. For several, a list, each with a `name`."""
     functions: dict[AuthenticatorName, FunctionAuthenticator] = {}
     """Python functions that authenticate clients, by name. Routes choose them by these names."""
     plugins: dict[AuthenticatorName, AuthenticatorUse] = {}
@@ -90,9 +102,7 @@ class AuthConfig(Settings):
         names = self.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            hint = (
-                "give each under `jwt` and `oidc` a `name`, and none under `functions` or `plugins` the name of another"
-            )
+            hint = "give each of a list a `name`, and none under `functions` or `plugins` the name of another"
             raise refusal(f"two authenticators are called {twice}", hint)
         return self
 

@@ -233,3 +233,11 @@ fn writes_chunks() {
     finish(&mut out, b"");
     assert_eq!(out, b"0\r\nA: 1\r\n\r\n0\r\n\r\n");
 }
+
+#[test]
+fn trailers_are_left_out_by_name() {
+    let names = ["x-team".into(), "remote-user".into()];
+    let sent = b"X-Team: a\r\nX_TEAM: b\r\nX-Teams: c\r\nremote_user:d\r\nX-Sum: remote-user: 1\r\n";
+    assert_eq!(without(sent, &names), b"X-Teams: c\r\nX-Sum: remote-user: 1\r\n");
+    assert_eq!(without(b"", &names), b"");
+}

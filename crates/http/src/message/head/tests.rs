@@ -246,3 +246,18 @@ fn pushed_lines_count_as_parsed_ones() {
     fields.clear();
     assert_eq!((fields.len(), fields.get(buf, Name::Host)), (0, None));
 }
+
+#[test]
+fn lines_are_removed_by_name() {
+    let buf = b"GET / HTTP/1.1\r\nHost: h\r\nX_Team: a\r\nX-Teams: b\r\nx-user-ID: c\r\nX-TEAM: d\r\nA: e\r\n\r\n";
+    let mut head = RequestHead::default();
+    assert_eq!(head.parse(buf, &LIMITS), Ok(true));
+    head.fields.remove(buf, &["x-none".into()]);
+    assert_eq!((head.fields.len(), head.fields.raw_end(0)), (6, 25));
+    head.fields.remove(buf, &["x-team".into(), "x-user-id".into()]);
+    let names: Vec<_> = head.fields.iter().map(|field| field.name.of(buf)).collect();
+    assert_eq!(names, [&b"Host"[..], b"X-Teams", b"A"]);
+    assert!(head.fields.has(Name::Host) && !head.fields.has(Name::XUserId));
+    // What is copied as it was sent would have them.
+    assert_eq!(head.fields.raw_end(0), 0);
+}

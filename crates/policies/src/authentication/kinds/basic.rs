@@ -200,6 +200,7 @@ impl BasicUsers {
             until: at.wall.saturating_add(self.remember),
             id: None,
             binding: None,
+            answer: None,
         };
         memory.insert(tag, entry, length, epoch);
         Some(user)

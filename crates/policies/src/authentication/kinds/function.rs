@@ -1,5 +1,7 @@
 //! Functions of a program that say who the client is. The data plane asks them and remembers what they say.
 
+mod via;
+
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,9 +17,11 @@ use crate::authentication::credential::{CredentialPart, SentCredentials};
 use crate::authentication::identity::Identity;
 use crate::authentication::memory::{Known, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
+use via::{Sender, Via, answered, has_credential, is_navigation, size_of_answer, unavailable};
 
 const REVOKED: &str = "the user was revoked";
-const NOT_ASKED: &str = "its function is asked about real requests only";
+const NOT_ASKED: &str = "it is asked about real requests only";
+const INACTIVE: &str = "the token is not active";
 
 /// What the plan says.
 #[derive(Serialize, Deserialize)]
@@ -37,22 +41,6 @@ pub(crate) struct Config {
     forward_credentials: bool,
     /// The function.
     call: HookCall,
-}
-
-/// What is called: a function of the program, or one of Pylae's own.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Via {
-    Function,
-}
-
-impl Via {
-    /// As users have it.
-    fn text(self) -> &'static str {
-        match self {
-            Self::Function => "function",
-        }
-    }
 }
 
 /// Calls the function of an authenticator.
@@ -124,6 +112,7 @@ impl AuthenticatorKind for FunctionAuthenticator {
         if config.key.as_ref().is_some_and(Vec::is_empty) {
             problems.push(Problem::at("key", "the function would see nothing"));
         }
+        problems.extend(config.via.problems());
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -147,8 +136,12 @@ impl AuthenticatorKind for FunctionAuthenticator {
         let (sent, by) = match &rules.config.key {
             None => (None, None),
             Some(parts) => {
-                let Some(sent) = SentCredentials::of(exchange, parts) else { return AuthenticatorOutcome::Absent };
-                let by = rules.config.cache.map(|span| rules.remembered_by(&sent, connected.salt, at, span.0));
+                let sent = SentCredentials::of(exchange, parts);
+                if !sent.present && !rules.config.via.sees_target() {
+                    return AuthenticatorOutcome::Absent;
+                }
+                let cache = rules.config.cache.filter(|_| sent.present);
+                let by = cache.map(|span| rules.remembered_by(&sent, connected.salt, at, span.0));
                 if let Some(outcome) = by.as_ref().and_then(|by| rules.remembered(by, at)) {
                     return outcome;
                 }
@@ -158,6 +151,10 @@ impl AuthenticatorKind for FunctionAuthenticator {
         if let Some(wait) = lockout() {
             return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
+        let sender = Sender {
+            credential: sent.as_ref().map_or_else(|| has_credential(exchange), |sent| sent.present),
+            navigates: rules.config.via.sees_target() && is_navigation(exchange),
+        };
         let request = match sent {
             None => Some(exchange.copy_request()),
             Some(sent) => sent.request(exchange),
@@ -166,10 +163,10 @@ impl AuthenticatorKind for FunctionAuthenticator {
             return AuthenticatorOutcome::Refused(Refusal::Bad("the credential cannot be read"));
         };
         match connected.function.ask(request) {
-            AskedFunction::Ended(result) => rules.conclude(*result, by, at),
+            AskedFunction::Ended(result) => rules.conclude(*result, by, sender, at),
             AskedFunction::Pending(waiting) => {
                 let rules = Arc::clone(rules);
-                AuthenticatorOutcome::Wait(Box::pin(async move { rules.conclude(*waiting.await, by, at) }))
+                AuthenticatorOutcome::Wait(Box::pin(async move { rules.conclude(*waiting.await, by, sender, at) }))
             }
         }
     }
@@ -178,7 +175,10 @@ impl AuthenticatorKind for FunctionAuthenticator {
     fn preview(&self, exchange: &Exchange) -> AuthenticatorOutcome {
         let unchecked = AuthenticatorOutcome::Refused(Refusal::Unchecked(NOT_ASKED));
         let Some(parts) = &self.0.config.key else { return unchecked };
-        let Some(sent) = SentCredentials::of(exchange, parts) else { return AuthenticatorOutcome::Absent };
+        let sent = SentCredentials::of(exchange, parts);
+        if !sent.present {
+            return if self.0.config.via.sees_target() { unchecked } else { AuthenticatorOutcome::Absent };
+        }
         let (Some(span), Some(connected)) = (self.0.config.cache, self.0.connected.get()) else { return unchecked };
         let at = Moment::of(exchange);
         let by = self.0.remembered_by(&sent, connected.salt, at, span.0);
@@ -196,7 +196,8 @@ impl AuthenticatorKind for FunctionAuthenticator {
     }
 
     fn call(&self) -> Option<(&HookCall, bool)> {
-        Some((&self.0.config.call, self.0.config.key.is_some()))
+        let config = &self.0.config;
+        Some((&config.call, config.key.is_some() && !config.via.sees_target()))
     }
 
     fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
@@ -204,6 +205,21 @@ impl AuthenticatorKind for FunctionAuthenticator {
         let settings = serde_json::to_string(&self.0.config).unwrap_or_default();
         let salt = self.0.identity.memory.salt(&format!("function {revision} {settings}"));
         let _ = self.0.connected.set(ConnectedFunction { function, salt });
+    }
+
+    fn reserved_fields(&self) -> &[String] {
+        self.0.config.via.reserved()
+    }
+
+    fn pass_on(&self, exchange: &mut Exchange, user: &User) {
+        self.0.config.via.pass_on(exchange, user);
+    }
+}
+
+impl FunctionAuthenticator {
+    /// Returns true if instances see what it is asked about.
+    pub(super) fn forwards(&self) -> bool {
+        self.0.config.forward_credentials
     }
 }
 
@@ -219,25 +235,46 @@ impl FunctionRules {
         if let Some(Known { user, .. }) = memory.get(memory.tag(by.salt, &by.credentials), at.wall) {
             return Some(AuthenticatorOutcome::Accepted(user));
         }
-        let nobody = unknown.get(unknown.tag(by.salt, &by.credentials), at.wall);
-        nobody.map(|_| AuthenticatorOutcome::Refused(Refusal::Unknown))
+        let refused = unknown.read(unknown.tag(by.salt, &by.credentials), at.wall, |one| one.answer.clone())?;
+        Some(refused.map_or_else(|| self.nobody(), |answer| answered(Box::new((*answer).clone()), Sender::KNOWN)))
     }
 
     /// Turns what the function has said into an outcome, and remembers who the user is, or that there is none.
-    fn conclude(&self, result: FunctionResult, by: Option<RememberedBy>, at: Moment) -> AuthenticatorOutcome {
+    fn conclude(
+        &self,
+        result: FunctionResult,
+        by: Option<RememberedBy>,
+        sender: Sender,
+        at: Moment,
+    ) -> AuthenticatorOutcome {
         let FunctionResult { mut exchange, end } = result;
         let visit = exchange.hook_visit();
         let (fields, identified) = (std::mem::take(&mut visit.fields), std::mem::take(&mut visit.identified));
-        let until = visit.identified_until.take().unwrap_or(Duration::MAX);
-        let by = by.filter(|_| fields.is_empty()).map(|by| RememberedBy { until: by.until.min(until), ..by });
+        let until = visit.identified_until.take();
+        let by = by.filter(|_| fields.is_empty());
+        let by = by.map(|by| RememberedBy { until: by.until.min(until.unwrap_or(Duration::MAX)), ..by });
         let outcome = match (end, identified) {
+            (FunctionEnd::Answer(answer), _) if self.config.via.sees_target() => {
+                if let Some(by) = by.filter(|_| until.is_some()) {
+                    self.remember_refusal(&by, Some(Arc::new((*answer).clone())));
+                }
+                answered(answer, sender)
+            }
             (FunctionEnd::Answer(answer), _) => AuthenticatorOutcome::Answered(answer),
             (FunctionEnd::Reject(rejection), _) if rejection.status == 401 => {
                 AuthenticatorOutcome::Refused(Refusal::Rejected(rejection))
             }
+            (FunctionEnd::Reject(rejection), _) if self.config.via != Via::Function && rejection.status >= 500 => {
+                AuthenticatorOutcome::Refused(Refusal::Unavailable(unavailable(rejection)))
+            }
             (FunctionEnd::Reject(rejection), _) => AuthenticatorOutcome::Rejected(rejection),
             (FunctionEnd::Continue, Identified::User(user)) => self.accept(user, by, at),
-            (FunctionEnd::Continue, Identified::Nobody) => self.know_nobody(by),
+            (FunctionEnd::Continue, Identified::Nobody) => {
+                if let Some(by) = by {
+                    self.remember_refusal(&by, None);
+                }
+                self.nobody()
+            }
             // It has failed, and the program says that the request goes on then.
             (FunctionEnd::Continue, Identified::Unasked) => AuthenticatorOutcome::Absent,
         };
@@ -255,22 +292,28 @@ impl FunctionRules {
         let user = Arc::new(user);
         if let Some(by) = by {
             let bytes = by.credentials.len() + size_of_user(&user);
-            let entry = VerifiedCredential { user: Arc::clone(&user), until: by.until, id, binding: None };
+            let entry =
+                VerifiedCredential { user: Arc::clone(&user), until: by.until, id, binding: None, answer: None };
             memory.insert(memory.tag(by.salt, &by.credentials), entry, bytes, by.epoch);
         }
         AuthenticatorOutcome::Accepted(user)
     }
 
-    fn know_nobody(&self, by: Option<RememberedBy>) -> AuthenticatorOutcome {
-        if let Some(by) = by {
-            let unknown = &self.identity.unknown;
-            let entry = VerifiedCredential { user: Arc::default(), until: by.until, id: None, binding: None };
-            unknown.insert(unknown.tag(by.salt, &by.credentials), entry, by.credentials.len(), unknown.epoch());
-        }
-        // Without `key`, it is not known if there was a credential at all.
-        match self.config.key {
-            Some(_) => AuthenticatorOutcome::Refused(Refusal::Unknown),
-            None => AuthenticatorOutcome::Absent,
+    /// Remembers that nobody is known, and how a service says so.
+    fn remember_refusal(&self, by: &RememberedBy, answer: Option<Arc<Answer>>) {
+        let unknown = &self.identity.unknown;
+        let bytes = by.credentials.len() + answer.as_ref().map_or(0, |answer| size_of_answer(answer));
+        let entry = VerifiedCredential { user: Arc::default(), until: by.until, id: None, binding: None, answer };
+        unknown.insert(unknown.tag(by.salt, &by.credentials), entry, bytes, unknown.epoch());
+    }
+
+    /// What it is to know nobody.
+    fn nobody(&self) -> AuthenticatorOutcome {
+        match (&self.config.via, &self.config.key) {
+            (Via::Introspection, _) => AuthenticatorOutcome::Refused(Refusal::Bad(INACTIVE)),
+            // Without `key`, it is not known if there was a credential at all.
+            (_, None) => AuthenticatorOutcome::Absent,
+            (_, Some(_)) => AuthenticatorOutcome::Refused(Refusal::Unknown),
         }
     }
 }

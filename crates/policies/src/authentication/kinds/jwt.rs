@@ -62,7 +62,7 @@ impl TokenVerifier {
         match token::verify(token, &self.keys, &self.rules, wall) {
             Ok(verified) if verified.binding.is_some() => Err("the token is bound to a key, which nobody shows here"),
             Ok(verified) => Ok(verified.user),
-            Err(TokenError::Refused(why) | TokenError::UnknownKey(why)) => Err(why),
+            Err(TokenError::Refused(why) | TokenError::Judged(why) | TokenError::UnknownKey(why)) => Err(why),
         }
     }
 }
@@ -163,7 +163,7 @@ impl AuthenticatorKind for Jwt {
         let at = Moment::of(exchange);
         let tag = self.inner.tag(sent.text);
         match self.inner.identity.memory.get(tag, at.wall) {
-            Some(known) => self.inner.binding.admit(known, sent, exchange),
+            Some(known) => judged(self.inner.binding.admit(known, sent, exchange)),
             None => self.verify_new(exchange, sent, tag, at, lockout),
         }
     }
@@ -182,10 +182,10 @@ impl AuthenticatorKind for Jwt {
         let token = std::str::from_utf8(sent.text).unwrap_or_default();
         let at = Moment::of(exchange);
         match token::verify(token, &keys, &self.inner.rules, at.wall) {
-            Err(failure) => self.inner.refusal(sent.scheme, failure),
+            Err(failure) => self.inner.refusal(token, sent.scheme, failure),
             Ok(Verified { user, binding, .. }) => {
                 let evidence = Evidence::of(exchange, sent.scheme);
-                self.inner.binding.settle(Known { user, binding }, sent.text, &evidence, at, Looks::Only)
+                judged(self.inner.binding.settle(Known { user, binding }, sent.text, &evidence, at, Looks::Only))
             }
         }
     }
@@ -218,11 +218,11 @@ impl Jwt {
             return self.inner.refused(sent.scheme, token::NOT_A_TOKEN);
         };
         match self.inner.verify(token, tag, at) {
-            Ok(known) => self.inner.binding.admit(known, sent, exchange),
+            Ok(known) => judged(self.inner.binding.admit(known, sent, exchange)),
             Err(TokenError::UnknownKey(why)) => {
                 self.wait_for_key(token, tag, at, Evidence::of(exchange, sent.scheme), why)
             }
-            Err(failure) => self.inner.refusal(sent.scheme, failure),
+            Err(failure) => self.inner.refusal(token, sent.scheme, failure),
         }
     }
 
@@ -236,7 +236,7 @@ impl Jwt {
         evidence: Evidence,
         why: token::RefusalReason,
     ) -> AuthenticatorOutcome {
-        let refusal = || self.inner.refusal(evidence.scheme, TokenError::UnknownKey(why));
+        let refusal = || self.inner.refusal(token, evidence.scheme, TokenError::UnknownKey(why));
         let JwtKeys::At(set) = &self.inner.source else { return refusal() };
         let Some(background) = self.inner.identity.background() else { return refusal() };
         if matches!(set.request_fetch(at.now), KeyFetch::NotSoon) {
@@ -253,6 +253,15 @@ impl Jwt {
             set.wait_for_fetch(at.now).await;
             inner.reverify(&token, at, &evidence)
         }))
+    }
+}
+
+/// The token is signed by an accepted issuer, or says that it is: nobody else decides about it.
+#[inline]
+fn judged(outcome: AuthenticatorOutcome) -> AuthenticatorOutcome {
+    match outcome {
+        AuthenticatorOutcome::Refused(why) => AuthenticatorOutcome::Judged(why),
+        outcome => outcome,
     }
 }
 
@@ -277,11 +286,12 @@ impl JwtVerifier {
         let keys = keys.ok_or(TokenError::UnknownKey(token::UNKNOWN_KEY))?;
         let Verified { user, expires, issued, id, binding } = token::verify(token, &keys, &self.rules, at.wall)?;
         if memory.is_revoked(&user, id.as_deref(), issued, at.wall) {
-            return Err(TokenError::Refused(REVOKED));
+            return Err(TokenError::Judged(REVOKED));
         }
         let until = expires.unwrap_or_else(|| at.wall.saturating_add(MAX_REMEMBERED));
         let known = Known { user: Arc::clone(&user), binding: binding.clone() };
-        memory.insert(tag, VerifiedCredential { user, until, id: id.map(Into::into), binding }, token.len(), epoch);
+        let entry = VerifiedCredential { user, until, id: id.map(Into::into), binding, answer: None };
+        memory.insert(tag, entry, token.len(), epoch);
         Ok(known)
     }
 
@@ -289,8 +299,8 @@ impl JwtVerifier {
     fn reverify(&self, token: &str, at: Moment, evidence: &Evidence) -> AuthenticatorOutcome {
         let tag = self.tag(token.as_bytes());
         match self.verify(token, tag, at) {
-            Ok(known) => self.binding.settle(known, token.as_bytes(), evidence, at, Looks::ForReal),
-            Err(failure) => self.refusal(evidence.scheme, failure),
+            Ok(known) => judged(self.binding.settle(known, token.as_bytes(), evidence, at, Looks::ForReal)),
+            Err(failure) => self.refusal(token, evidence.scheme, failure),
         }
     }
 
@@ -298,10 +308,14 @@ impl JwtVerifier {
         AuthenticatorOutcome::Refused(self.binding.refusal(scheme, why))
     }
 
-    fn refusal(&self, scheme: Scheme, failure: TokenError) -> AuthenticatorOutcome {
+    fn refusal(&self, token: &str, scheme: Scheme, failure: TokenError) -> AuthenticatorOutcome {
         match (failure, &self.source) {
+            (TokenError::Judged(why), _) => judged(self.refused(scheme, why)),
             (TokenError::UnknownKey(_), JwtKeys::At(set)) if set.current().is_none() => {
                 AuthenticatorOutcome::Refused(Refusal::Unchecked(NO_KEYS))
+            }
+            (TokenError::Refused(why) | TokenError::UnknownKey(why), _) if self.rules.claims_issuer(token) => {
+                judged(self.refused(scheme, why))
             }
             (TokenError::Refused(why) | TokenError::UnknownKey(why), _) => self.refused(scheme, why),
         }

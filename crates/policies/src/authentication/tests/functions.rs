@@ -11,11 +11,11 @@ use super::super::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction}
 use super::*;
 
 /// Answers by the request that it sees, and keeps what it was asked.
-struct Fake {
-    asked: Mutex<Vec<String>>,
-    answer: fn(&mut Exchange) -> FunctionEnd,
+pub(super) struct Fake {
+    pub(super) asked: Mutex<Vec<String>>,
+    pub(super) answer: fn(&mut Exchange) -> FunctionEnd,
     /// Whether it takes a moment.
-    waits: bool,
+    pub(super) waits: bool,
 }
 
 impl IdentityFunction for Fake {
@@ -39,7 +39,7 @@ fn by_name(exchange: &mut Exchange) -> FunctionEnd {
     FunctionEnd::Continue
 }
 
-fn function(more: &Value) -> Value {
+pub(super) fn function(more: &Value) -> Value {
     let call = json!({
         "hook": 0, "name": "f", "on": "authenticate", "run": "worker", "timeout": 5.0, "on_error": "fail",
         "body": null, "budget": null, "error_body": null, "malformed": false,
@@ -217,6 +217,14 @@ fn wrong_settings_are_told() {
         (json!({"key": null}), "authenticators[0].cache"),
         (json!({"key": []}), "authenticators[0].key"),
         (json!({"key": ["path"]}), ""),
+        (
+            json!({"via": {"forward_auth": {"copy": ["x y"], "reserved": []}}}),
+            "authenticators[0].via.forward_auth.copy[0]",
+        ),
+        (
+            json!({"via": {"forward_auth": {"copy": ["Host"], "reserved": []}}}),
+            "authenticators[0].via.forward_auth.copy[0]",
+        ),
     ] {
         let Err(problems) = Authenticators::build(Some(&auth(&[function(&more)])), &shared.identity) else {
             panic!("{more} was accepted");
@@ -230,18 +238,18 @@ fn what_is_no_credential_is_not_there() {
     let parts: Vec<CredentialPart> = ["header:X-Token", "query:k", "cookie:sid", "client_certificate"]
         .map(|part| part.to_owned().try_into().unwrap())
         .into();
-    assert!(SentCredentials::of(&request("/p?a=k&kk=1", &["Cookie: asid=1; sid2=2", "X-Tok: 1"]), &parts).is_none());
+    assert!(!SentCredentials::of(&request("/p?a=k&kk=1", &["Cookie: asid=1; sid2=2", "X-Tok: 1"]), &parts).present);
     let fields = ["X-Token: a", "Cookie: sid=1; b=2; sid=3", "x-token: b", "Authorization: Bearer t"];
     let mut exchange = request("/p?a=1&%6b=2&k=3", &fields);
     exchange.request.origin.certificate = Some(Arc::new(Certificate::default()));
-    let masked = SentCredentials::of(&exchange, &parts).unwrap().request(&exchange).unwrap();
+    let masked = SentCredentials::of(&exchange, &parts).request(&exchange).unwrap();
     let head = "GET /?%6b=2&k=3 HTTP/1.1\r\nx-token: a\r\nx-token: b\r\ncookie: sid=1; sid=3\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&masked.request.buffer), head);
     assert_eq!(masked.request.query(), Some(&b"%6b=2&k=3"[..]));
     assert!(masked.request.origin.certificate.is_some());
     // What is taken away for instances is there.
     exchange.request.edits.remove(b"X-Token");
-    let masked = SentCredentials::of(&exchange, &parts).unwrap().request(&exchange).unwrap();
+    let masked = SentCredentials::of(&exchange, &parts).request(&exchange).unwrap();
     assert_eq!(masked.request.values("x-token").count(), 2);
 }
 
@@ -252,9 +260,9 @@ fn what_nobody_can_be_believed_is_not_asked_about() {
         .into();
     let fields = ["X-User-ID: root", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Foo: 1"];
     let mut exchange = request("/", &fields);
-    assert!(SentCredentials::of(&exchange, &parts).is_none());
+    assert!(!SentCredentials::of(&exchange, &parts).present);
     exchange.request.origin.peer_trusted = true;
-    let masked = SentCredentials::of(&exchange, &parts).unwrap().request(&exchange).unwrap();
+    let masked = SentCredentials::of(&exchange, &parts).request(&exchange).unwrap();
     let sent = |name| masked.request.values(name).count();
     assert_eq!((sent("x-user-id"), sent("x-forwarded-for"), sent("x-forwarded-foo")), (0, 1, 1));
     assert!(masked.request.origin.peer_trusted);
@@ -286,9 +294,8 @@ proptest! {
         };
         let (first, second) = (exchange_of(&one), exchange_of(&other));
         let (found, others) = (SentCredentials::of(&first, &parts), SentCredentials::of(&second, &parts));
-        let identity = |sent: &Option<SentCredentials>| sent.as_ref().map(SentCredentials::identity);
-        prop_assert_eq!(identity(&found) == identity(&others), trimmed(&one) == trimmed(&other));
-        if let Some(found) = found {
+        prop_assert_eq!(found.identity() == others.identity(), trimmed(&one) == trimmed(&other));
+        if found.present {
             let masked = found.request(&first).unwrap();
             let tokens = |of: &Exchange| of.request.values("x-token").map(<[u8]>::to_vec).collect::<Vec<_>>();
             prop_assert_eq!(tokens(&masked), tokens(&first));

@@ -8,7 +8,13 @@ use super::*;
 
 fn entry(until: u64) -> VerifiedCredential {
     let user = pylae_core::User { id: "7".into(), ..pylae_core::User::default() };
-    VerifiedCredential { user: Arc::new(user), until: Duration::from_secs(until), id: Some("a".into()), binding: None }
+    VerifiedCredential {
+        user: Arc::new(user),
+        until: Duration::from_secs(until),
+        id: Some("a".into()),
+        binding: None,
+        answer: None,
+    }
 }
 
 #[test]

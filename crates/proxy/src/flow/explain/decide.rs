@@ -1,7 +1,7 @@
 //! Decides requests as the gateway would, without a socket: the same stages, with the same code, up to the point where
 //! an instance would be asked.
 
-use pylae_core::request::{admit, websocket};
+use pylae_core::request::websocket;
 use pylae_core::route::Scratch;
 use pylae_core::{Exchange, Halt, Plan, Problem, Verdict};
 use pylae_policies::Chain;
@@ -119,7 +119,7 @@ fn decide(
 
 /// Runs the stages up to the route.
 fn find<'s>(snapshot: &'s Snapshot, exchange: &mut Exchange, by: &mut Option<&'static str>) -> Result<&'s Route, Halt> {
-    if let Err(halt) = admit::admit(exchange, |peer| snapshot.trusts(peer), 1) {
+    if let Err(halt) = snapshot.admit(exchange, 1) {
         snapshot.unrouted.enter_all(exchange);
         return Err(halt);
     }

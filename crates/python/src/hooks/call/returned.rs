@@ -42,15 +42,16 @@ pub(crate) fn answer_of(
 /// where a path is its own: there is nothing else.
 fn authenticated(handle: &ExchangeHandle, returned: &Bound<'_, PyAny>) -> PyResult<Option<Answer>> {
     let py = returned.py();
-    let (answered, user, until) = if let Ok(response) = returned.cast::<PyResponse>() {
-        (response.get().answer(), None, None)
+    let (returned, until) = match returned.cast::<PyKnown>() {
+        Ok(known) => (known.get().what.bind(py), Some(known.get().until)),
+        Err(_) => (returned, None),
+    };
+    let (answered, user) = if let Ok(response) = returned.cast::<PyResponse>() {
+        (response.get().answer(), None)
     } else if let Ok(user) = returned.cast::<PyUser>() {
-        (None, Some(Arc::clone(&user.get().0)), None)
-    } else if let Ok(known) = returned.cast::<PyKnown>() {
-        let PyKnown { user, until } = known.get();
-        (None, user.clone(), Some(*until))
+        (None, Some(Arc::clone(&user.get().0)))
     } else if returned.is_none() {
-        (None, None, None)
+        (None, None)
     } else {
         return Err(no_identity(returned)?);
     };

@@ -132,17 +132,18 @@ impl PyUser {
 /// What the function of an authenticator says, and how long that may be remembered.
 #[pyclass(name = "Known", frozen, module = "pylae.hooks")]
 pub(crate) struct PyKnown {
-    pub(crate) user: Option<Arc<pylae_core::User>>,
+    /// A user, a response, or None.
+    pub(crate) what: Py<PyAny>,
     /// Since the Unix epoch.
     pub(crate) until: Duration,
 }
 
 #[pymethods]
 impl PyKnown {
-    /// `until` is in seconds since the Unix epoch.
+    /// `what` is all that such a function may return; `until` is in seconds since the Unix epoch.
     #[new]
-    fn make(user: Option<PyRef<'_, PyUser>>, until: f64) -> PyResult<Self> {
+    fn make(what: Py<PyAny>, until: f64) -> PyResult<Self> {
         let until = Duration::try_from_secs_f64(until).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { user: user.map(|user| Arc::clone(&user.0)), until })
+        Ok(Self { what, until })
     }
 }

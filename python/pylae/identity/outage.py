@@ -1,0 +1,59 @@
+"""Whether a server that says who users are can be asked, and how long not."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from pylae.errors import HTTPError
+
+log = logging.getLogger("pylae")
+
+_TOLERATED = 3
+"""Failures in a row after which it is asked less often."""
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+class Outage:
+    """Counts failures in a row. After some of them, one request at a time tries again, after ever longer pauses."""
+
+    def __init__(self, name: str, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`name` is that of the authenticator, for the log; `patience` is how long one try may take, in seconds."""
+        self._name, self._patience, self._clock = name, patience, clock
+        self._failures = 0
+        self._until = 0.0
+        self._reason: str | None = None
+
+    def admit(self) -> None:
+        """Admits a call, or raises HTTPError (503) with the time until the next one makes sense."""
+        if self._failures < _TOLERATED:
+            return
+        wait = self._until - self._clock()
+        if wait > 0:
+            raise unavailable(wait)
+        # This call is the try; others wait for what comes of it.
+        self._until = self._clock() + self._patience
+
+    def failed(self, reason: str) -> HTTPError:
+        """Notes a failure, and returns what the client is told. The log says each reason once in a row."""
+        self._failures += 1
+        pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - _TOLERATED, 8), _LONGEST_PAUSE)
+        self._until = self._clock() + (pause if self._failures >= _TOLERATED else 0.0)
+        if reason != self._reason:
+            log.warning("authenticator %s cannot tell who users are: %s", self._name, reason)
+        self._reason = reason
+        return unavailable(pause if self._failures >= _TOLERATED else _FIRST_PAUSE)
+
+    def succeeded(self) -> None:
+        """Notes that it has answered."""
+        if self._reason is not None:
+            log.info("authenticator %s can tell again who users are", self._name)
+        self._failures, self._reason = 0, None
+
+
+def unavailable(wait: float) -> HTTPError:
+    """Returns what a client is told whose credential cannot be checked for `wait` seconds."""
+    return HTTPError(503, "it cannot be told who the user is", {"Retry-After": str(max(1, math.ceil(wait)))})
