@@ -76,6 +76,10 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
         "narrow": {"max_in_flight": 1, "queue": {"size": 0}},
         "slow": {},
         "lost": {"discovery": {"dns": dns}},
+        "tokenless": {
+            "instances": [dead_url],
+            "client_credentials": {"token_url": dead_url, "client_id": "gateway", "client_secret": "secret"},
+        },
     }
     routes = [
         {"name": name, "path": f"/{name}", "service": name, "access_log": {"output": "/dev/full"}} for name in services

@@ -10,9 +10,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pylae_core::connection::certificate::Certificate;
 use pylae_core::hook::Identified;
 use pylae_core::{Exchange, User, Verdict};
 use pylae_http::HeadLimits;
@@ -21,6 +25,8 @@ use pylae_policies::{Chain, Parts, PolicyShared};
 use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of more than thirty-two bytes, for figures";
+/// When all requests come, in seconds since the Unix epoch.
+const NOW: u64 = 1_750_000_000;
 const ROUNDS: usize = 15;
 const TURNS: u32 = 20_000;
 const SIGHTS: usize = 300;
@@ -43,6 +49,7 @@ fn main() {
         let (remembered, first) = (fastest(remembered), fastest(first));
         println!("{name}, {} bytes: remembered {remembered:.2} µs, first sight {first:.1} µs", token.len());
     }
+    bound(&kinds[0].1);
     let (name, keys, token) = &kinds[0];
     let shared = Arc::new(chain(name, keys));
     let threads: Vec<_> = (0..2)
@@ -57,6 +64,39 @@ fn main() {
     let (chain, mut exchange) = (asking(), request(token));
     let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
     println!("function, {} bytes: remembered {remembered:.2} µs", token.len());
+}
+
+/// Prints the figures of tokens that are bound to keys. A proof is good for one request, so each has one of its own.
+fn bound(keys: &Value) {
+    let chain = chain("HS256", keys);
+    let Ok(pair) = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING) else { panic!("no key") };
+    let point = pair.public_key().as_ref().to_vec();
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+    let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    let token = signed_with(&json!({"jkt": URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))}));
+    let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+    let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
+    let header = URL_SAFE_NO_PAD.encode(json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}).to_string());
+    let mut proven = |number: usize| {
+        let id = format!("{number:022}");
+        let claims = json!({"jti": id, "htm": "GET", "htu": "http://h/", "iat": NOW, "ath": ath}).to_string();
+        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+        let Ok(signature) = pair.sign(&SystemRandom::new(), message.as_bytes()) else { panic!("no signature") };
+        let proof = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let mut exchange = request_with(&format!("Authorization: DPoP {token}\r\nDPoP: {proof}"));
+        let start = Instant::now();
+        ask(&chain, &mut exchange);
+        start.elapsed().as_secs_f64() * 1e6
+    };
+    let first = proven(0);
+    let remembered = fastest((1..=10 * SIGHTS).map(proven).collect());
+    println!("DPoP ES256, {} bytes: remembered {remembered:.1} µs, first sight {first:.1} µs", token.len());
+    let certificate = Certificate { thumbprint: [7; 32], not_after: Duration::MAX, ..Certificate::default() };
+    let token = signed_with(&json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 32])}));
+    let mut exchange = request(&token);
+    exchange.request.origin.certificate = Some(Arc::new(certificate));
+    let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
+    println!("certificate-bound, {} bytes: remembered {remembered:.2} µs", token.len());
 }
 
 /// Knows the same user by every credential.
@@ -84,10 +124,18 @@ fn asking() -> Chain {
 
 /// Builds a token with the same claims as the others.
 fn signed() -> String {
-    let claims = json!({
+    signed_with(&Value::Null)
+}
+
+/// Builds a token that is bound to a key, unless `confirmation` is null.
+fn signed_with(confirmation: &Value) -> String {
+    let mut claims = json!({
         "sub": "42", "role": "customer", "email": "ada@example.com", "permissions": ["orders:read"], "iat": 1_700_000_000,
         "exp": 4_102_444_800_u64,
     });
+    if !confirmation.is_null() {
+        claims["cnf"] = confirmation.clone();
+    }
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
@@ -120,12 +168,20 @@ fn chain_of(authenticator: &Value) -> Chain {
 }
 
 fn request(token: &str) -> Exchange {
+    request_with(&format!("Authorization: Bearer {token}"))
+}
+
+fn request_with(fields: &str) -> Exchange {
     let mut exchange = Exchange::new(4096);
     let lines = "Host: h\r\nUser-Agent: figures\r\nAccept: */*\r\n";
-    exchange.request.buffer = format!("GET / HTTP/1.1\r\n{lines}Authorization: Bearer {token}\r\n\r\n").into_bytes();
+    exchange.request.buffer = format!("GET / HTTP/1.1\r\n{lines}{fields}\r\n\r\n").into_bytes();
     let limits = HeadLimits { head: 65_536, target: 8192, fields: 100 };
     assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
-    exchange.times.wall = Duration::from_secs(1_750_000_000);
+    let raw = exchange.request.head.target.of(&exchange.request.buffer);
+    assert_eq!(exchange.request.target.read(raw, exchange.request.head.method), Ok(()));
+    exchange.request.host = b"h".to_vec();
+    exchange.request.host_len = 1;
+    exchange.times.wall = Duration::from_secs(NOW);
     exchange
 }
 

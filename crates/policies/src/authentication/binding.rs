@@ -1,5 +1,5 @@
-//! Tokens that only the owner of a key may use: the key signs a proof for every request (DPoP, RFC 9449), or is that of
-//! the client's certificate (RFC 8705 section 3). Which key it is says the token's claim `cnf` (RFC 7800).
+//! Tokens that only the owner of a key may use: the key signs a proof for every request (`DPoP`, RFC 9449), or is that
+//! of the client's certificate (RFC 8705 section 3). Which key it is says the token's claim `cnf` (RFC 7800).
 
 pub(super) mod confirmation;
 pub(super) mod evidence;

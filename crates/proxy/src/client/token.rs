@@ -1,24 +1,28 @@
 //! The token of a service, as its requests need it.
 
+use std::time::Duration;
+
+use pylae_core::service::AttemptOutcome;
 use pylae_core::{Exchange, Halt, Instant, Rejection};
 use pylae_http::Name;
 
 use crate::client::Client;
 use crate::io::clock;
-use crate::snapshot::ServiceToken;
+use crate::snapshot::{Service, ServiceToken};
 
 /// Longest wait of a request for a token, as long as a fetch may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns once there is a token. Waits for the fetch that is due or running if there is none; fails if there is none
-/// then either. `deadline` is the exchange's.
+/// Returns once the service has its token, if it needs one. Waits for the fetch that is due or running if there is none;
+/// fails if there is none then either. `deadline` is the exchange's. A service without a token costs one comparison.
 #[inline]
 pub(crate) async fn await_issue(
-    token: &ServiceToken,
+    service: &Service,
     deadline: Option<Instant>,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Result<(), Halt> {
+    let Some(token) = &service.token else { return Ok(()) };
     if token.current(clock::coarse()).is_some() {
         return Ok(());
     }
@@ -50,16 +54,39 @@ fn unavailable(token: &ServiceToken, now: Instant) -> Halt {
     }))
 }
 
-/// Has the token renewed if the response in `exchange`, a 401, says that it is not valid (RFC 6750 section 3.1).
-pub(crate) fn heed_refusal(token: &ServiceToken, exchange: &Exchange, now: Instant) {
+/// Has the token of the service renewed if the response in `exchange` says that it is not valid (RFC 6750 section 3.1).
+#[inline]
+pub(crate) fn heed_refusal(service: &Service, outcome: AttemptOutcome, exchange: &Exchange, now: Instant) {
+    let (Some(token), AttemptOutcome::Status(401)) = (&service.token, outcome) else { return };
     let response = &exchange.response;
     let mut challenges = response.head.fields.values(&response.buffer, Name::WwwAuthenticate.as_str());
-    let names_it = |challenge: &[u8]| {
-        let challenge = challenge.to_ascii_lowercase();
-        let has = |text: &[u8]| challenge.windows(text.len()).any(|part| part == text);
-        has(b"bearer") && (has(b"error=\"invalid_token\"") || has(b"error=invalid_token"))
-    };
-    if challenges.any(names_it) {
+    if challenges.any(says_invalid_token) {
         token.renew_early(now);
+    }
+}
+
+fn says_invalid_token(challenge: &[u8]) -> bool {
+    let challenge = challenge.to_ascii_lowercase();
+    let has = |text: &[u8]| challenge.windows(text.len()).any(|part| part == text);
+    has(b"bearer") && (has(b"error=\"invalid_token\"") || has(b"error=invalid_token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_invalid_token;
+
+    #[test]
+    fn only_a_bearer_challenge_says_that_the_token_is_not_valid() {
+        for (challenge, says) in [
+            ("Bearer realm=\"x\", error=\"invalid_token\"", true),
+            ("bearer Error=\"invalid_token\"", true),
+            ("Basic realm=\"x\", Bearer error=invalid_token", true),
+            ("Bearer realm=\"x\"", false),
+            ("Bearer error=\"insufficient_scope\"", false),
+            ("DPoP error=\"invalid_token\"", false),
+            ("", false),
+        ] {
+            assert_eq!(says_invalid_token(challenge.as_bytes()), says, "{challenge}");
+        }
     }
 }

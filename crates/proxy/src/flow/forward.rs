@@ -38,9 +38,7 @@ impl<'a> Flow<'a> {
         let mut started =
             if route.chain.is_empty() && permit.is_none() { exchange.times.started } else { clock::now() };
         loop {
-            if let Some(token) = &service.token {
-                token::await_issue(token, deadline, client, exchange).await?;
-            }
+            token::await_issue(service, deadline, client, exchange).await?;
             let input = PickInput { now: started, hash, sticky, avoid: &tried, random: worker.random_u64() };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
             let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
@@ -58,9 +56,7 @@ impl<'a> Flow<'a> {
                 Err(Failure::Instance(fault)) => (fault.outcome, fault.sent),
             };
             debug!(id = %exchange.request.id.escape_ascii(), ?outcome, sent, "attempt over");
-            if let (Some(token), AttemptOutcome::Status(401)) = (&service.token, outcome) {
-                token::heed_refusal(token, exchange, now);
-            }
+            token::heed_refusal(service, outcome, exchange, now);
             worker.log_changes(picked.report(now, outcome, now.since(started)));
             let attempt = AttemptReport {
                 outcome,

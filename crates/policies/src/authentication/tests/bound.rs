@@ -1,4 +1,4 @@
-//! Tokens that are bound to keys: DPoP (RFC 9449) and client certificates (RFC 8705 section 3).
+//! Tokens that are bound to keys: `DPoP` (RFC 9449) and client certificates (RFC 8705 section 3).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -251,8 +251,8 @@ fn clients_are_told_what_is_understood() {
         rejection.headers.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
     };
     let (plain, dpop) = ("Bearer realm=\"test\"".to_owned(), "DPoP algs=\"ES256 EdDSA\"".to_owned());
-    assert_eq!(challenges(&json!({})), [plain.clone()]);
-    assert_eq!(challenges(&json!({"announced": true})), [plain, dpop.clone()]);
+    assert_eq!(challenges(&json!({"announced": true})), [plain.clone(), dpop.clone()]);
+    assert_eq!(challenges(&json!({})), [plain]);
     assert_eq!(challenges(&json!({"announced": true, "required": true})), [dpop]);
 }
 

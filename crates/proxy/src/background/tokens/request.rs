@@ -54,7 +54,9 @@ fn written(settings: &ClientCredentials) -> (Option<String>, String) {
             escape(text, &mut body);
         }
     };
-    parameters.iter().for_each(|(name, value)| add(name, value));
+    for (name, value) in parameters {
+        add(name, value);
+    }
     match client_auth {
         ClientAuthentication::Post => {
             add("client_id", client_id);

@@ -280,7 +280,9 @@ impl Page {
         }
         let name = "pylae_service_token_failures_total";
         self.family(name, COUNTER, "Fetches of such a token that have failed.");
-        tokens.iter().for_each(|one| self.sample(name, &[("service", &one.service)], one.failures));
+        for one in tokens {
+            self.sample(name, &[("service", &one.service)], one.failures);
+        }
     }
 
     fn feed(&mut self, stats: &Stats) {
