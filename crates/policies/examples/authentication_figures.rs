@@ -77,7 +77,7 @@ fn bound(keys: &Value) {
     let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
     let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
     let header = URL_SAFE_NO_PAD.encode(json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}).to_string());
-    let mut proven = |number: usize| {
+    let proven = |number: usize| {
         let id = format!("{number:022}");
         let claims = json!({"jti": id, "htm": "GET", "htu": "http://h/", "iat": NOW, "ath": ath}).to_string();
         let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
