@@ -16,6 +16,7 @@ import pytest
 from pylae import ConfigError
 from pylae.testing import FakeService, Received, Reply
 from support.instance import EchoInstance
+from support.oidc_provider.keys import Key
 from support.peer import Message, wait_until
 from support.running import Running
 from support.tokens import SECRET, bearer, segment, token
@@ -116,7 +117,10 @@ def test_no_answer_outlives_its_token(gateway: Start, issuer: FakeService, echo:
         {"aud": "other"},
         {"aud": ["other", "another"]},
         {"cnf": {"jkt": "x"}},
+        {"cnf": {"jkt": "A" * 43}},
+        {"cnf": {"x5t#S256": "A" * 43}},
         {"cnf": {}},
+        {"cnf": "x"},
     ],
 )
 def test_tokens_that_are_not_for_here(
@@ -316,6 +320,72 @@ def test_discovery_that_lies(gateway: Start, issuer: FakeService, echo: EchoInst
     running = gateway({"auth": {"introspection": {"issuer": issuer.url, **CLIENT}}}, echo=echo)
     assert running.get("/", bearer("a")).status == 503
     assert all(asked.method == "GET" for asked in issuer.requests)
+
+
+SIGNED = "application/token-introspection+jwt"
+KEY = Key("ES256")
+
+
+def signs(issuer: FakeService, text: str, kind: str = SIGNED) -> None:
+    """Has an issuer with one key give this answer to all."""
+    document = {"issuer": issuer.url, "introspection_endpoint": f"{issuer.url}/ask", "jwks_uri": f"{issuer.url}/keys"}
+    documents = {"/keys": {"keys": [KEY.jwk()]}, "/.well-known/openid-configuration": document}
+
+    def answer(asked: Received) -> Reply:
+        if asked.method == "GET":
+            return Reply.json(documents[asked.path])
+        assert asked.headers["Accept"] == SIGNED
+        return Reply(headers=(("Content-Type", kind),), body=text.encode())
+
+    issuer.answer = answer
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "status"),
+    [
+        ({}, {}, 200),
+        ({}, {"typ": "application/token-introspection+jwt"}, 200),
+        ({"aud": ["gate way", "x"]}, {}, 200),
+        ({"token_introspection": {"active": False}}, {}, 401),
+        ({}, {"typ": "JWT"}, 503),
+        ({}, {"typ": "at+jwt"}, 503),
+        ({}, {"typ": None}, 503),
+        ({}, {"alg": "none"}, 503),
+        ({}, {"alg": "HS256"}, 503),
+        ({}, {"kid": "other"}, 503),
+        ({"iss": "https://other.test"}, {}, 503),
+        ({"iss": None}, {}, 503),
+        ({"aud": "other"}, {}, 503),
+        ({"aud": None}, {}, 503),
+        ({"iat": 32503680000}, {}, 503),
+        ({"iat": None}, {}, 503),
+        ({"exp": 1}, {}, 503),
+        ({"token_introspection": None}, {}, 503),
+        ({"token_introspection": "active"}, {}, 503),
+        ({"token_introspection": {"active": "true"}}, {}, 503),
+    ],
+)
+def test_signed_answers(
+    gateway: Start,
+    issuer: FakeService,
+    echo: EchoInstance,
+    claims: Mapping[str, Any],
+    header: dict[str, Any],
+    status: int,
+) -> None:
+    inner = {"active": True, "sub": "ada"}
+    known = {"iss": issuer.url, "aud": "gate way", "iat": int(time.time()), "token_introspection": inner}
+    said = {name: value for name, value in {**known, **claims}.items() if value is not None}
+    signs(issuer, KEY.sign(said, **{"typ": "token-introspection+jwt", **header}))
+    running = gateway({"auth": {"introspection": {"issuer": issuer.url, "jwt": True, **CLIENT}}}, echo=echo)
+    assert running.get("/", bearer("t")).status == status
+
+
+def test_what_is_not_signed_is_no_signed_answer(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
+    running = gateway({"auth": {"introspection": {"issuer": issuer.url, "jwt": True, **CLIENT}}}, echo=echo)
+    for text, kind in (('{"active": true, "sub": "ada"}', "application/json"), ('{"active": true}', SIGNED)):
+        signs(issuer, text, kind)
+        assert running.get("/", bearer("t")).status == 503
 
 
 @pytest.mark.parametrize(

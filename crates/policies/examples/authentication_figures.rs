@@ -61,9 +61,11 @@ fn main() {
     for figure in threads.into_iter().filter_map(|thread| thread.join().ok()) {
         println!("{name}, one token on two threads at once: remembered {figure:.2} µs");
     }
-    let (chain, mut exchange) = (asking(), request(token));
-    let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
-    println!("function, {} bytes: remembered {remembered:.2} µs", token.len());
+    for (name, chain) in askers() {
+        let mut exchange = request(token);
+        let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
+        println!("{name}, {} bytes: remembered {remembered:.2} µs", token.len());
+    }
 }
 
 /// Prints the figures of tokens that are bound to keys. A proof is good for one request, so each has one of its own.
@@ -110,16 +112,36 @@ impl IdentityFunction for Knows {
     }
 }
 
-/// Builds a chain with a function that is asked by the field `Authorization`.
-fn asking() -> Chain {
-    let call = json!({
-        "hook": 0, "name": "f", "on": "authenticate", "run": "worker", "timeout": 5.0, "on_error": "fail", "body": null,
-        "error_body": null, "budget": null, "malformed": false,
-    });
-    chain_of(&json!({
-        "kind": "function", "name": "function", "challenge": "Bearer", "key": ["header:Authorization"], "cache": 3600.0,
-        "forward_credentials": true, "call": call,
-    }))
+/// Builds chains with those that ask somebody, by the field `Authorization`; `forward_auth` also by what the request
+/// asks for.
+fn askers() -> [(&'static str, Chain); 3] {
+    let asking = |kind: &str, via: Value, key: Value| {
+        let mut settings = json!({
+            "kind": kind, "name": "asking", "via": via, "challenge": "Bearer", "key": key, "cache": 3600.0,
+            "forward_credentials": true, "call": {
+                "hook": 0, "name": "f", "on": "authenticate", "run": "worker", "timeout": 5.0, "on_error": "fail",
+                "body": null, "error_body": null, "budget": null, "malformed": false,
+            },
+        });
+        if kind == "introspection" {
+            (settings["binding"], settings["leeway"]) = (unbound(), json!(30.0));
+        }
+        chain_of(&settings)
+    };
+    let decides = json!({"forward_auth": {"copy": ["x-team"], "reserved": ["x-team", "remote-user"]}});
+    [
+        ("function", asking("function", json!("function"), json!(["header:Authorization"]))),
+        ("introspection", asking("introspection", json!("introspection"), json!(["bearer"]))),
+        ("forward_auth", asking("function", decides, json!(["header:Authorization", "target"]))),
+    ]
+}
+
+/// What tokens need not be bound to.
+fn unbound() -> Value {
+    json!({"certificate_required": false, "dpop": {
+        "required": false, "announced": false, "max_age": 3600.0, "nonce": false, "nonce_secret": null,
+        "algorithms": ["ES256"],
+    }})
 }
 
 /// Builds a token with the same claims as the others.
@@ -146,10 +168,7 @@ fn chain(algorithm: &str, keys: &Value) -> Chain {
     chain_of(&json!({
         "kind": "jwt", "name": "jwt", "keys": keys, "algorithms": [algorithm], "refresh": 600.0, "max_size": 8192,
         "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0, "forward_credentials": true,
-        "binding": {"certificate_required": false, "dpop": {
-            "required": false, "announced": false, "max_age": 3600.0, "nonce": false, "nonce_secret": null,
-            "algorithms": ["ES256"],
-        }},
+        "binding": unbound(),
         "claims": {"id": ["user_id", "sub"], "email": ["email"], "role": ["role"], "permissions": ["permissions"]},
     }))
 }

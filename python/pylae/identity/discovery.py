@@ -15,8 +15,6 @@ from pylae.identity.flights import Flights
 _MOST_BYTES = 1024 * 1024
 _FRESH = 600.0
 """Seconds for which what an issuer has said is used."""
-_SOONEST = 30.0
-"""Seconds after which keys are fetched again if one is not known."""
 
 
 class Issuer:
@@ -43,15 +41,9 @@ class Issuer:
             raise ClaimError(f"`{name}` of the discovery document is not safe: it begins with http://")
         return url
 
-    async def keys(self, *, newer: bool = False) -> tuple[dict[str, Any], bool]:
-        """Returns the key set of the issuer, and whether it has just been fetched. Raises ApiError and ClaimError.
-
-        `newer` asks for a newer one than was returned last, as far as that was not fetched a moment ago.
-        """
-        url = await self.endpoint("jwks_uri")
-        before = self._said.get(url)
-        found = await self._fetched(url, _SOONEST if newer else _FRESH)
-        return found, before is None or found is not before[1]
+    async def keys(self, *, newer: bool = False) -> dict[str, Any]:
+        """Returns the key set of the issuer; with `newer`, one that is fetched now. Raises ApiError and ClaimError."""
+        return await self._fetched(await self.endpoint("jwks_uri"), 0.0 if newer else _FRESH)
 
     async def _document(self) -> Mapping[str, Any]:
         base = self.url.rstrip("/")

@@ -125,21 +125,22 @@ def lifetime(fields: HTTPMessage, most: float) -> float:
 
     The gateway is no shared cache here: `private` is ok, and what says nothing may be remembered.
     """
-    found, fresh = most, False
+    fresh: float | None = None
     for directive in ",".join(fields.get_all("cache-control", [])).split(","):
         name, _, value = directive.strip().partition("=")
         match name.strip().lower():
             case "no-store" | "no-cache":
                 return 0.0
             case "max-age":
-                number, fresh = _NUMBER.fullmatch(value.strip()), True
                 # What is no number is stale at once (RFC 9111, section 4.2.1).
-                found = min(found, float(number[1]) if number else 0.0)
-    ages = fields.get_all("age", [])
-    if not fresh or not ages:
-        return found
-    number = _NUMBER.fullmatch(ages[0].strip())
-    return max(0.0, found - float(number[1])) if number and len(ages) == 1 else 0.0
+                number = _NUMBER.fullmatch(value.strip())
+                age = float(number[1]) if number else 0.0
+                fresh = age if fresh is None else min(fresh, age)
+    if fresh is None:
+        return most
+    ages = fields.get_all("age", ["0"])
+    number = _NUMBER.fullmatch(ages[0].strip()) if len(ages) == 1 else None
+    return min(most, max(0.0, fresh - float(number[1]))) if number else 0.0
 
 
 def _texts(fields: HTTPMessage, name: str) -> list[str]:
