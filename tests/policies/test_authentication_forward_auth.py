@@ -193,6 +193,15 @@ def test_a_service_that_is_late_lets_nobody_pass(gateway: Start, service: FakeSe
     asked.set()
 
 
+def test_who_breaks_the_service_for_himself_shuts_out_nobody(
+    gateway: Start, service: FakeService, echo: EchoInstance
+) -> None:
+    service.answer = lambda asked: Reply(500) if "bad" in asked.headers["X-Forwarded-Uri"] else passes()
+    running = start(gateway, service, echo)
+    assert [running.get("/bad").status for _ in range(10)] == [503] * 10
+    assert running.get("/good").status == 200
+
+
 def test_a_verdict_is_remembered_for_what_was_asked(gateway: Start, service: FakeService, echo: EchoInstance) -> None:
     running = start(gateway, service, echo, **REMEMBERED)
 

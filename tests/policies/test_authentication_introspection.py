@@ -206,7 +206,7 @@ def test_other_answers_let_nobody_pass(gateway: Start, issuer: FakeService, echo
 def test_while_the_issuer_is_away(gateway: Start, issuer: FakeService, echo: EchoInstance) -> None:
     running = start(gateway, issuer, echo)
     assert running.get("/", bearer("remembered")).status == 200
-    issuer.answer = Reply(500)
+    issuer.answer = Reply(503)
     assert [running.get("/", bearer(str(number))).status for number in range(20)] == [503] * 20
     # It is left alone for a while, and what is known holds.
     assert issuer.count < 10

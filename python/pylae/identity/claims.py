@@ -9,74 +9,71 @@ from typing import Any
 
 from pylae.config.models.authenticators.jwt import ClaimNames
 from pylae.engine import User
+from pylae.identity.failures import AnswerError
 
 _LONGEST = 1024
 """Bytes of an id, a role or a mail address."""
 _UNSENT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class ClaimError(Exception):
-    """Claims that cannot be used, and why. No value is in the text."""
-
-
 def parsed(document: bytes | str) -> dict[str, Any]:
-    """Returns a JSON object as it is in tokens: no member twice, no number that is none. Raises ClaimError."""
+    """Returns a JSON object as it is in tokens: no member twice, no number that is none. Raises AnswerError."""
     try:
         found = json.loads(document, object_pairs_hook=_members, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise ClaimError("it is not JSON") from None
+        raise AnswerError("it is not JSON") from None
     if not isinstance(found, dict):
-        raise ClaimError("it is not a JSON object")
+        raise AnswerError("it is not a JSON object")
     return found
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ClaimError("a member is given twice")
+        raise AnswerError("a member is given twice")
     return found
 
 
 def _no_number(text: str) -> Any:
-    raise ClaimError(f"{text} is not a number in JSON")
+    raise AnswerError(f"{text} is not a number in JSON")
 
 
 def text_of(claims: Mapping[str, Any], name: str) -> str | None:
-    """Returns a claim that is a text if it is there. Raises ClaimError for another type."""
+    """Returns a claim that is a text if it is there. Raises AnswerError for another type."""
     value = claims.get(name)
     if value is not None and not isinstance(value, str):
-        raise ClaimError(f"`{name}` is not a text")
+        raise AnswerError(f"`{name}` is not a text")
     return value
 
 
 def date_of(claims: Mapping[str, Any], name: str) -> float | None:
-    """Returns a claim that is a date, in seconds since 1970, if it is there. Raises ClaimError for another type."""
+    """Returns a claim that is a date, in seconds since 1970, if it is there. Raises AnswerError for another type."""
     value = claims.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ClaimError(f"`{name}` is not a number")
+        raise AnswerError(f"`{name}` is not a number")
     try:
         return float(value)
     except OverflowError:
-        raise ClaimError(f"`{name}` is too large") from None
+        raise AnswerError(f"`{name}` is too large") from None
 
 
 def texts_of(claims: Mapping[str, Any], name: str) -> list[str]:
-    """Returns a claim that is a text or a list of texts, as a list. Raises ClaimError for another type."""
+    """Returns a claim that is a text or a list of texts, as a list. Raises AnswerError for another type."""
     return _texts(claims.get(name), name)
 
 
 def user_of(claims: Mapping[str, Any], names: ClaimNames) -> User:
-    """Returns the user that claims describe. Raises ClaimError if they describe none that instances can be told."""
+    """Returns the user that claims describe. Raises AnswerError if they describe none that instances can be told."""
     id_ = _first(claims, names.id)
     if id_ is None:
-        raise ClaimError("it does not say who the user is")
+        raise AnswerError("it does not say who the user is")
     if isinstance(id_, bool) or not isinstance(id_, str | int):
-        raise ClaimError("the user's id is neither a text nor a whole number")
+        raise AnswerError("the user's id is neither a text nor a whole number")
     email = _first(claims, names.email)
     if email is not None and not isinstance(email, str):
-        raise ClaimError("the mail address is not a text")
+        raise AnswerError("the mail address is not a text")
     roles = _texts(_first(claims, names.role), "the role")
     permissions = _first(claims, names.permissions)
     # The format of `scope` (RFC 8693 section 4.2).
@@ -87,18 +84,18 @@ def user_of(claims: Mapping[str, Any], names: ClaimNames) -> User:
 def made_user(
     id_: str, email: str, roles: Sequence[str], permissions: Sequence[str], claims: Mapping[str, Any]
 ) -> User:
-    """Returns a user. Raises ClaimError for texts that instances cannot be told unchanged."""
+    """Returns a user. Raises AnswerError for texts that instances cannot be told unchanged."""
     # Roles are forwarded in one field, separated by commas.
     if not id_ or any("," in role for role in roles):
-        raise ClaimError("the user's id is empty, or a role has a comma")
+        raise AnswerError("the user's id is empty, or a role has a comma")
     role = ",".join(roles)
     for text in (id_, email, role):
         if text != text.strip() or len(text.encode("utf-8", "replace")) > _LONGEST or _UNSENT.search(text):
-            raise ClaimError("the user has an id, role or mail address that cannot be passed on")
+            raise AnswerError("the user has an id, role or mail address that cannot be passed on")
     try:
         return User(id_, email, role, list(permissions), dict(claims))
     except (ValueError, RecursionError):
-        raise ClaimError("the user cannot be passed on") from None
+        raise AnswerError("the user cannot be passed on") from None
 
 
 def find(claims: Mapping[str, Any], name: str) -> Any:
@@ -121,4 +118,4 @@ def _texts(value: Any, what: str) -> list[str]:
         return [value]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return list(value)
-    raise ClaimError(f"{what} is neither a text nor a list of texts")
+    raise AnswerError(f"{what} is neither a text nor a list of texts")

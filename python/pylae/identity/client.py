@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pylae.identity.failures import AnswerError
 from pylae.identity.flights import Flights
-from pylae.registry.client import ApiClient, ApiError, Reply
+from pylae.registry.client import ApiClient, Reply
 from pylae.units import size
 
 Fields = Sequence[tuple[str, str]]
@@ -53,7 +54,10 @@ class _Reader(asyncio.StreamReader):
         super().feed_data(data)
 
     async def until(self, end: bytes) -> bytes:
-        found = await self.readuntil(end)
+        try:
+            found = await self.readuntil(end)
+        except asyncio.LimitOverrunError:
+            raise AnswerError("its head is too long") from None
         self.taken += len(found)
         return found
 
@@ -82,7 +86,9 @@ class _Connection:
 
 
 class ServiceClient(ApiClient):
-    """Asks one service. Its errors are ApiError, with the address in their text."""
+    """Asks one service. Raises ApiError, with the address in its text, if the service cannot be asked, and AnswerError
+    if its answer cannot be used.
+    """
 
     def __init__(self, url: str, ca: Path | None = None) -> None:
         """`url` is that of the service, with path and query; `ca` has the authorities of `https`, in PEM."""
@@ -102,7 +108,7 @@ class ServiceClient(ApiClient):
         """The answer, whatever its status is, if it is whole within `patience` seconds and its body no longer than
         `most` bytes.
 
-        The request must be one that may be repeated: it is, if a kept connection has ended meanwhile. Raises ApiError.
+        The request must be one that may be repeated: it is, if a kept connection has ended meanwhile.
         """
         with self._told():
             async with asyncio.timeout(patience):
@@ -213,11 +219,11 @@ async def _read(reader: _Reader, most: int) -> tuple[Reply, bool]:
         line, _, lines = (await reader.until(b"\r\n\r\n"))[:-4].partition(b"\r\n")
         found = _STATUS.fullmatch(line)
         if found is None or found[2] == b"101":
-            raise ApiError("does not answer as HTTP has it")
+            raise AnswerError("it is not HTTP")
         if not found[2].startswith(b"1"):
             break
     else:
-        raise ApiError("answers with interim answers only")
+        raise AnswerError("it is interim only")
     status, fields = int(found[2]), _fields(lines)
     lasts = found[1] == b"1" and "close" not in (fields.get("connection") or "").lower()
     lengths = {value.strip() for value in fields.get_all("content-length", [])}
@@ -226,13 +232,13 @@ async def _read(reader: _Reader, most: int) -> tuple[Reply, bool]:
         return Reply(status, fields, b""), lasts
     if codings:
         if codings != ["chunked"] or lengths:
-            raise ApiError("answers with a body that has no certain end")
+            raise AnswerError("its body has no certain end")
         return Reply(status, fields, await _chunks(reader, most)), lasts
     if not lengths:
         return Reply(status, fields, await _rest(reader, most)), False
     length = lengths.pop()
     if lengths or not (length.isascii() and length.isdigit()):
-        raise ApiError("answers with a body that has no certain end")
+        raise AnswerError("its body has no certain end")
     if len(length) > len(str(most)) or int(length) > most:
         raise _too_long(most)
     return Reply(status, fields, await reader.exactly(int(length))), lasts
@@ -244,7 +250,7 @@ def _fields(lines: bytes) -> http.client.HTTPMessage:
         name, colon, value = line.partition(b":")
         value = value.strip(b" \t")
         if not (colon and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
-            raise ApiError("does not answer as HTTP has it")
+            raise AnswerError("it is not HTTP")
         fields[name.decode("ascii")] = value.decode("latin-1")
     return fields
 
@@ -255,7 +261,7 @@ async def _chunks(reader: _Reader, most: int) -> bytes:
         line = await reader.until(b"\r\n")
         digits = line[:-2].partition(b";")[0].strip()
         if not _SIZE.fullmatch(digits):
-            raise ApiError("does not answer as HTTP has it")
+            raise AnswerError("it is not HTTP")
         count = int(digits, 16)
         if not count:
             break
@@ -263,11 +269,11 @@ async def _chunks(reader: _Reader, most: int) -> bytes:
             raise _too_long(most)
         data += await reader.exactly(count)
         if await reader.exactly(2) != b"\r\n":
-            raise ApiError("does not answer as HTTP has it")
+            raise AnswerError("it is not HTTP")
     for _ in range(100):
         if await reader.until(b"\r\n") == b"\r\n":
             return bytes(data)
-    raise ApiError("does not answer as HTTP has it")
+    raise AnswerError("it is not HTTP")
 
 
 async def _rest(reader: _Reader, most: int) -> bytes:
@@ -279,5 +285,5 @@ async def _rest(reader: _Reader, most: int) -> bytes:
     return bytes(data)
 
 
-def _too_long(most: int) -> ApiError:
-    return ApiError(f"answers with more than {size(most)}")
+def _too_long(most: int) -> AnswerError:
+    return AnswerError(f"it has more than {size(most)}")

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pylae.config.models.authenticators.asking import is_plain, server_url
-from pylae.identity.claims import ClaimError, parsed
+from pylae.identity.claims import parsed
 from pylae.identity.client import ServiceClient
+from pylae.identity.failures import AnswerError
 from pylae.identity.flights import Flights
 
 _MOST_BYTES = 1024 * 1024
@@ -28,34 +29,34 @@ class Issuer:
         self._said: dict[str, tuple[float, dict[str, Any]]] = {}
 
     async def endpoint(self, name: str) -> str:
-        """Returns a URL that the issuer says, such as `introspection_endpoint`. Raises ApiError and ClaimError."""
+        """Returns a URL that the issuer says, such as `introspection_endpoint`. Raises ApiError and AnswerError."""
         document = await self._document()
         url = document.get(name)
         if not isinstance(url, str):
-            raise ClaimError(f"the discovery document has no `{name}`")
+            raise AnswerError(f"the discovery document has no `{name}`")
         try:
             server_url(url)
         except ValueError:
-            raise ClaimError(f"`{name}` of the discovery document is no URL that can be asked") from None
+            raise AnswerError(f"`{name}` of the discovery document is no URL that can be asked") from None
         if is_plain(url) and not is_plain(self.url):
-            raise ClaimError(f"`{name}` of the discovery document is not safe: it begins with http://")
+            raise AnswerError(f"`{name}` of the discovery document is not safe: it begins with http://")
         return url
 
     async def keys(self, *, newer: bool = False) -> dict[str, Any]:
-        """Returns the key set of the issuer; with `newer`, one that is fetched now. Raises ApiError and ClaimError."""
+        """Returns the key set of the issuer; with `newer`, one that is fetched now. Raises ApiError and AnswerError."""
         return await self._fetched(await self.endpoint("jwks_uri"), 0.0 if newer else _FRESH)
 
     async def _document(self) -> Mapping[str, Any]:
         base = self.url.rstrip("/")
         try:
             document = await self._fetched(f"{base}/.well-known/openid-configuration", _FRESH)
-        except ClaimError:
+        except AnswerError:
             parts = urlsplit(base)
             where = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
             document = await self._fetched(where, _FRESH)
         # Another issuer's document would have its endpoints trusted (RFC 8414, section 3.3).
         if document.get("issuer") != self.url:
-            raise ClaimError("the discovery document is of another issuer")
+            raise AnswerError("the discovery document is of another issuer")
         return document
 
     async def _fetched(self, url: str, fresh: float) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class Issuer:
         fields = [("Accept", "application/json")]
         reply = await self._client(url).call("GET", fields, patience=self._patience, most=_MOST_BYTES)
         if reply.status != 200:
-            raise ClaimError(f"{url} answers with status {reply.status}")
+            raise AnswerError(f"{url} answers with status {reply.status}")
         found = parsed(reply.body)
         self._said[url] = time.monotonic(), found
         return found

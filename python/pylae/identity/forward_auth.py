@@ -11,8 +11,9 @@ from pylae.config.models.authenticators.forward_auth import ForwardAuth as Setti
 from pylae.engine import Known, Request, Response, User
 from pylae.errors import HTTPError
 from pylae.identity.asking import Asking
-from pylae.identity.claims import ClaimError, made_user
+from pylae.identity.claims import made_user
 from pylae.identity.client import Fields
+from pylae.identity.failures import AWAY, AnswerError, AwayError
 from pylae.identity.flights import Flights
 from pylae.registry.client import ApiError, Reply
 
@@ -83,11 +84,8 @@ class ForwardAuth(Asking[Settings]):
             client = self._client(settings.url)
             reply = await client.call("GET", fields, patience=self._patience, most=settings.max_size)
             verdict = self._verdict(reply)
-        except (ApiError, ClaimError) as error:
-            reason = (
-                str(error) if isinstance(error, ApiError) else f"{settings.url} answers what cannot be used: {error}"
-            )
-            return self._outage.failed(reason)
+        except (ApiError, AnswerError) as error:
+            return self._outage.failed(error)
         self._outage.succeeded()
         kept = 0.0 if settings.cache is None else lifetime(reply.fields, settings.cache.total_seconds())
         if isinstance(verdict, Response) and (reply.status not in _REFUSALS or not kept):
@@ -101,7 +99,8 @@ class ForwardAuth(Asking[Settings]):
             return _response(reply, ("content-type", "www-authenticate"), reply.body)
         if reply.status in _REDIRECTS and _one(reply.fields, "location"):
             return _response(reply, ("location", "set-cookie"), b"")
-        raise ClaimError(f"status {reply.status}")
+        why = f"status {reply.status}"
+        raise AwayError(why) if reply.status in AWAY else AnswerError(why)
 
     def _user(self, fields: HTTPMessage) -> User | None:
         names = self._settings.headers
@@ -147,13 +146,13 @@ def _texts(fields: HTTPMessage, name: str) -> list[str]:
     try:
         return [value.encode("latin-1").decode("utf-8") for value in fields.get_all(name, [])]
     except UnicodeError:
-        raise ClaimError(f"{name} is not UTF-8") from None
+        raise AnswerError(f"{name} is not UTF-8") from None
 
 
 def _one(fields: HTTPMessage, name: str) -> str:
     values = _texts(fields, name)
     if len(values) > 1:
-        raise ClaimError(f"{name} is given twice")
+        raise AnswerError(f"{name} is given twice")
     return values[0] if values else ""
 
 

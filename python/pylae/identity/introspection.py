@@ -14,9 +14,10 @@ from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.engine import Known, NativeTokenVerifier, Request, User
 from pylae.errors import HTTPError
 from pylae.identity.asking import Asking
-from pylae.identity.claims import ClaimError, date_of, parsed, text_of, texts_of, user_of
+from pylae.identity.claims import date_of, parsed, text_of, texts_of, user_of
 from pylae.identity.client import ServiceClient
 from pylae.identity.discovery import Issuer
+from pylae.identity.failures import AWAY, AnswerError, AwayError
 from pylae.identity.flights import Flights
 from pylae.registry.client import ApiError, Reply
 
@@ -53,7 +54,7 @@ class Introspection(Asking[Settings]):
             return False
         try:
             issuer = parsed(_decoded(token.split(".")[1])).get("iss")
-        except ClaimError:
+        except AnswerError:
             return False
         return isinstance(issuer, str) and issuer != self._settings.issuer
 
@@ -64,15 +65,13 @@ class Introspection(Asking[Settings]):
             return away
         try:
             answer = self._judged(await self._said(token))
-        except ApiError as error:
-            return self._outage.failed(str(error))
-        except ClaimError as error:
-            return self._outage.failed(f"the issuer's answer cannot be used: {error}")
+        except (ApiError, AnswerError) as error:
+            return self._outage.failed(error)
         self._outage.succeeded()
         return answer
 
     async def _said(self, token: str) -> dict[str, Any]:
-        """Returns the issuer's answer. Raises ApiError and ClaimError."""
+        """Returns the issuer's answer. Raises ApiError and AnswerError."""
         settings = self._settings
         url = settings.endpoint
         if url is None and self._issuer is not None:
@@ -97,42 +96,44 @@ class Introspection(Asking[Settings]):
         return await self._opened(reply)
 
     async def _opened(self, reply: Reply) -> dict[str, Any]:
+        if reply.status in AWAY:
+            raise AwayError(f"status {reply.status}")
         if reply.status in (400, 401, 403):
-            raise ClaimError(f"status {reply.status}: it refuses `client_id` and `client_secret`")
+            raise AnswerError(f"status {reply.status}: it refuses `client_id` and `client_secret`")
         if reply.status != 200:
-            raise ClaimError(f"status {reply.status}")
+            raise AnswerError(f"status {reply.status}")
         kind = (reply.fields.get("content-type") or "").partition(";")[0].strip().lower()
         if kind != (_SIGNED if self._settings.jwt else "application/json"):
             # What is not signed would pass for what is (RFC 9701, section 8.1).
-            raise ClaimError(f"it is not of the type {_SIGNED if self._settings.jwt else 'application/json'}")
+            raise AnswerError(f"it is not of the type {_SIGNED if self._settings.jwt else 'application/json'}")
         return await self._verified(reply.body) if self._settings.jwt else parsed(reply.body)
 
     async def _verified(self, body: bytes) -> dict[str, Any]:
-        """Returns the answer inside a signed one (RFC 9701, section 5). Raises ApiError and ClaimError."""
+        """Returns the answer inside a signed one (RFC 9701, section 5). Raises ApiError and AnswerError."""
         issuer = self._issuer
         if issuer is None:
-            raise ClaimError("nobody's keys verify it")
+            raise AnswerError("nobody's keys verify it")
         try:
             token = body.decode("ascii")
         except UnicodeError:
-            raise ClaimError("it is not a JSON Web Token") from None
+            raise AnswerError("it is not a JSON Web Token") from None
         why = self._mistake(token, await issuer.keys())
         if why in (_UNKNOWN_KEY, _MISMATCH):
             # The issuer may sign with another key by now. If it lies, it is left alone for a while like all that fail.
             why = self._mistake(token, await issuer.keys(newer=True))
         if why:
-            raise ClaimError(why)
+            raise AnswerError(why)
         head, payload = (parsed(_decoded(part)) for part in token.split(".")[:2])
         if str(head.get("typ")).lower().removeprefix("application/") != "token-introspection+jwt":
             # A token of another kind, sent for an answer.
-            raise ClaimError("it is a token of another type")
+            raise AnswerError("it is a token of another type")
         leeway = self._settings.leeway.total_seconds()
         issued = date_of(payload, "iat")
         if issued is None or issued > time.time() + leeway:
-            raise ClaimError("it was issued in the future")
+            raise AnswerError("it was issued in the future")
         inner = payload.get("token_introspection")
         if not isinstance(inner, dict):
-            raise ClaimError("it has no `token_introspection`")
+            raise AnswerError("it has no `token_introspection`")
         return inner
 
     def _mistake(self, token: str, keys: dict[str, Any]) -> str:
@@ -149,15 +150,15 @@ class Introspection(Asking[Settings]):
         try:
             _, why = NativeTokenVerifier(json.dumps(verifier.plan())).verify(token, time.time_ns())
         except ValueError:
-            raise ClaimError("the issuer's keys cannot be used") from None
+            raise AnswerError("the issuer's keys cannot be used") from None
         return why
 
     def _judged(self, said: dict[str, Any]) -> Answer:
-        """Returns whose token it is. Raises ClaimError for an answer that is none."""
+        """Returns whose token it is. Raises AnswerError for an answer that is none."""
         settings, now = self._settings, time.time()
         active = said.get("active")
         if not isinstance(active, bool):
-            raise ClaimError("`active` is neither true nor false")
+            raise AnswerError("`active` is neither true nor false")
         for name in _TEXTS:
             text_of(said, name)
         expires, start = date_of(said, "exp"), date_of(said, "nbf")
@@ -179,4 +180,4 @@ def _decoded(part: str) -> bytes:
     try:
         return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
-        raise ClaimError("it is not a JSON Web Token") from None
+        raise AnswerError("it is not a JSON Web Token") from None

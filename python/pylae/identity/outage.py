@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 
 from pylae.errors import HTTPError
+from pylae.identity.failures import AnswerError, AwayError
+from pylae.registry.client import ApiError
 
 log = logging.getLogger("pylae")
 
@@ -37,15 +39,22 @@ class Outage:
         # This call is the try; others wait for what comes of it.
         self._until = self._clock() + self._patience
 
-    def failed(self, reason: str) -> HTTPError:
-        """Notes a failure, and returns what the client is told. The log says each reason once in a row."""
-        self._failures += 1
-        pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - _TOLERATED, 8), _LONGEST_PAUSE)
-        self._until = self._clock() + (pause if self._failures >= _TOLERATED else 0.0)
+    def failed(self, error: ApiError | AnswerError) -> HTTPError:
+        """Notes a failure, and returns what the client is told. The log says each reason once in a row.
+
+        Whoever sends what a server cannot answer must not shut out others: only a server that is away is left alone.
+        """
+        away = isinstance(error, ApiError | AwayError)
+        self._failures = self._failures + 1 if away else 0
+        pause = 0.0
+        if self._failures >= _TOLERATED:
+            pause = min(_FIRST_PAUSE * 2.0 ** min(self._failures - _TOLERATED, 8), _LONGEST_PAUSE)
+        self._until = self._clock() + pause
+        reason = str(error) if isinstance(error, ApiError) else f"an answer cannot be used ({error})"
         if reason != self._reason:
             log.warning("authenticator %s cannot tell who users are: %s", self._name, reason)
         self._reason = reason
-        return unavailable(pause if self._failures >= _TOLERATED else _FIRST_PAUSE)
+        return unavailable(pause or _FIRST_PAUSE)
 
     def succeeded(self) -> None:
         """Notes that it has answered."""

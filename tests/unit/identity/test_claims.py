@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.engine import NativeTokenVerifier
-from pylae.identity.claims import ClaimError, date_of, parsed, user_of
+from pylae.identity.claims import date_of, parsed, user_of
+from pylae.identity.failures import AnswerError
 from support.tokens import SECRET, token
 
 NAMES = ClaimNames(id=["user_id", "sub"], role=["role", "realm.roles"], permissions=["permissions", "scope"])
@@ -31,7 +32,7 @@ claims_of_users = st.fixed_dictionaries(
 def described(claims: dict[str, Any]) -> tuple[str, str, str, list[str]] | None:
     try:
         user = user_of(claims, NAMES)
-    except ClaimError:
+    except AnswerError:
         return None
     return user.id, user.email, user.role, list(user.permissions)
 
@@ -47,13 +48,13 @@ def test_a_user_is_that_of_a_token(claims: dict[str, Any]) -> None:
     ["", "[]", "1", '"a"', "null", '{"a": 1, "a": 1}', '{"a": {"b": 1, "b": 1}}', '{"a": NaN}', "[" * 10**5, "\xff"],
 )
 def test_what_is_no_object_of_json(text: str) -> None:
-    with pytest.raises(ClaimError):
+    with pytest.raises(AnswerError):
         parsed(text.encode("latin-1"))
 
 
 @pytest.mark.parametrize("value", [True, "1", [], {}, 10**400])
 def test_what_is_no_date(value: Any) -> None:
-    with pytest.raises(ClaimError):
+    with pytest.raises(AnswerError):
         date_of({"exp": value}, "exp")
     assert date_of({"exp": 1}, "exp") == date_of({"exp": 1.0}, "exp") == 1.0
     assert date_of({"exp": None}, "exp") is date_of({}, "exp") is None
