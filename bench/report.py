@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import Sample, Window, middle
-from bench.scenarios import UNHOOKED, Scenario
+from bench.scenarios import PLAIN, Scenario
 
 
 @dataclass
@@ -126,16 +126,17 @@ def _table(result: Result) -> list[str]:
 
 
 def _costs(result: Result) -> list[str]:
-    """What the hook of the scenario costs: the median of the differences of each round."""
+    """What the hook or authenticator of the scenario costs: the median of the differences of each round."""
     if result.scenario.hook == "burning":
         # It is not called: what it burns beside the requests is no cost of theirs.
         return []
     lines: list[str] = []
     for name, samples in result.saturated.items():
-        plain = result.saturated.get(f"{name}{UNHOOKED}")
+        plain = result.saturated.get(f"{name}{PLAIN}")
         if samples and plain:
             cost = median(hooked.cpu - one.cpu for hooked, one in zip(samples, plain, strict=False))
-            lines += ["", f"The hook costs {name} {cost:+.1f} µs a request."]
+            what = "hook" if result.scenario.hook else "authenticator"
+            lines += ["", f"The {what} costs {name} {cost:+.1f} µs a request."]
     return lines
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import FrameType
 
 from bench import report
+from bench.identity import identity_server, with_credential
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
-from bench.peers import PEERS, Peer, Pylae, Setup, Unhooked
+from bench.peers import PEERS, Peer, Plain, Pylae, Setup
 from bench.processes import BenchError, running
 from bench.scenarios import SCENARIOS, Scenario
 
@@ -33,6 +34,8 @@ class _Bench:
     origin: int
     calls: int
     """The origin of gRPC calls."""
+    identity: int
+    """The server that knows users."""
     folder: Path
     window: Window
     rounds: int
@@ -122,9 +125,9 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
         process, port = start_origin(load, Path(name))
-        with running(process), _calls(load, Path(name)) as calls:
-            bench = _Bench(load, port, calls, Path(name), window, options.rounds, options.half)
-            for scenario in (SCENARIOS[name] for name in options.scenarios):
+        with running(process), _calls(load, Path(name)) as calls, identity_server() as identity:
+            bench = _Bench(load, port, calls, identity, Path(name), window, options.rounds, options.half)
+            for scenario in (with_credential(SCENARIOS[name]) for name in options.scenarios):
                 results.append(_scenario(bench, scenario, _asked(peers, scenario)))
                 # After each scenario, so that a run that is interrupted leaves what it has.
                 _write(options, about, results)
@@ -133,13 +136,15 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
 
 
 def _asked(peers: Sequence[Peer], scenario: Scenario) -> list[Peer]:
-    """The peers that can do it; for a hook each with its like without the hook, so that both see the same moments."""
+    """The peers that can do it; for a hook or an authenticator each with its like without it, so that both see the same
+    moments.
+    """
     asked: list[Peer] = []
     for peer in peers:
         if peer.supports(scenario):
             asked.append(peer)
-            if scenario.hook and isinstance(peer, Pylae):
-                asked.append(Unhooked(peer))
+            if (scenario.hook or scenario.auth) and isinstance(peer, Pylae):
+                asked.append(Plain(peer))
     return asked
 
 
@@ -209,7 +214,7 @@ def _scenario(bench: _Bench, scenario: Scenario, peers: list[Peer]) -> report.Re
             home = bench.folder / scenario.name / peer.name
             home.mkdir(parents=True)
             with _recorded(result, peer.name):
-                gateway = Gateway(peer, Setup(scenario, free_port(), origin, home))
+                gateway = Gateway(peer, Setup(scenario, free_port(), origin, home, bench.identity))
                 stack.callback(gateway.process.end)
                 gateway.wait(bench.load)
                 gateways[peer.name] = gateway

@@ -7,8 +7,8 @@ import hmac
 import json
 from dataclasses import dataclass
 
-UNHOOKED = " unhooked"
-"""What is added to a gateway's name where it serves the scenario of a hook without the hook."""
+PLAIN = " plain"
+"""What is added to a gateway's name where it serves a scenario without its hook or its authenticator."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Scenario:
     """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
     hook: str = ""
     """The function of `bench/hooks.py` that every request meets."""
+    auth: str = ""
+    """The authenticator of `bench/identity.py` that knows the sender of every request."""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -142,6 +144,20 @@ SCENARIOS: dict[str, Scenario] = {
             "/json",
             features=_HOOKS,
             hook="burning",
+        ),
+        *(
+            Scenario(
+                f"auth_{auth}",
+                f"the proxy scenario with a user: {title}",
+                "/json",
+                features=frozenset({"auth"}),
+                auth=auth,
+            )
+            for auth, title in (
+                ("session", "of the session of a login"),
+                ("introspection", "of a token that its issuer was asked about"),
+                ("forward_auth", "of a credential that a service was asked about"),
+            )
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),

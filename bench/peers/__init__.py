@@ -5,8 +5,8 @@ from bench.peers.envoy import Envoy
 from bench.peers.floor import Floor
 from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import Nginx
-from bench.peers.pylae import Pylae, Unhooked
+from bench.peers.pylae import Plain, Pylae
 
-__all__ = ["PEERS", "Peer", "Pylae", "Setup", "Unhooked"]
+__all__ = ["PEERS", "Peer", "Plain", "Pylae", "Setup"]
 
 PEERS: dict[str, type[Peer]] = {"floor": Floor, "pylae": Pylae, "haproxy": HAProxy, "nginx": Nginx, "envoy": Envoy}

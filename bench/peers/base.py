@@ -34,6 +34,8 @@ class Setup:
     """Where the origin listens on 127.0.0.1."""
     folder: Path
     """For the configuration; deleted after the run."""
+    identity: int = 0
+    """Where the server of `bench/identity.py` listens on 127.0.0.1."""
 
     @property
     def tls(self) -> bool:

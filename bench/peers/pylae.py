@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from bench.identity import auth
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import ORIGIN, PER_SECOND, SECRET, UNHOOKED, Route
+from bench.scenarios import ORIGIN, PER_SECOND, PLAIN, SECRET, Route
 
 _POLICIES: dict[str, Any] = {
     "auth": {"jwt": {"secret": SECRET}},
@@ -26,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"cache", "hooks", "limit", "policies", "tls", "websocket", "h2", "grpc"})
+    features = frozenset({"auth", "cache", "hooks", "limit", "policies", "tls", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -67,6 +68,9 @@ class Pylae(Peer):
         if "policies" in setup.scenario.features:
             config |= _POLICIES
             routes[:] = [{**route, "auth_required": True} for route in routes]
+        if kind := setup.scenario.auth:
+            config["auth"] = auth(kind, setup.identity)
+            routes[:] = [{**route, "auth_required": True} for route in routes]
         if hook := setup.scenario.hook:
             config["hooks"] = [_hook(hook, setup.folder)]
             routes.append(_route("unasked", Route(prefix="/unasked")))
@@ -75,15 +79,17 @@ class Pylae(Peer):
         return [self.program, "run", file]
 
 
-class Unhooked(Pylae):
-    """The same without the hook of the scenario, measured in turn with it: what the hook costs is the difference."""
+class Plain(Pylae):
+    """The same without the hook or authenticator of the scenario, measured in turn with it: what that costs is the
+    difference.
+    """
 
-    def __init__(self, hooked: Pylae) -> None:
-        super().__init__(f"{hooked.name}{UNHOOKED}", hooked.program)
+    def __init__(self, whole: Pylae) -> None:
+        super().__init__(f"{whole.name}{PLAIN}", whole.program)
 
     def command(self, setup: Setup) -> list[str | Path]:
         """As of the proxy scenario."""
-        scenario = dataclasses.replace(setup.scenario, hook="")
+        scenario = dataclasses.replace(setup.scenario, hook="", auth="")
         return super().command(dataclasses.replace(setup, scenario=scenario))
 
 
