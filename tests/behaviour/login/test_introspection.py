@@ -84,11 +84,6 @@ def test_the_provider_signs_with_another_key(gateway: Start, provider: OidcProvi
     assert len(provider.calls("jwks")) == 2
 
 
-def test_an_answer_that_is_not_signed_is_none(gateway: Start, provider: OidcProvider, echo: EchoInstance) -> None:
-    running = start(gateway, provider, echo, jwt=True)
-    assert running.get("/", bearer(access_token(provider))).status == 503
-
-
 def test_a_token_that_is_bound_to_a_key(gateway: Start, provider: OidcProvider, echo: EchoInstance) -> None:
     key = Key("ES256")
     token = access_token(provider, {"DPoP": dpop_proof(key, "POST", f"{provider.issuer}/token")})
