@@ -184,7 +184,9 @@ def test_a_token_that_an_instance_refuses_is_renewed_early(gateway: Start, endpo
             answer = running.get("/")
             assert (answer.status, answer.one("WWW-Authenticate")) == (401, 'Bearer realm="x", error="invalid_token"')
         endpoint.wait_for(2)
-        wait_until(lambda: [running.get("/").status, *instance.requests[-1].all("Authorization")][1] == "Bearer token-2")
+        wait_until(
+            lambda: [running.get("/").status, *instance.requests[-1].all("Authorization")][1] == "Bearer token-2"
+        )
         assert len(endpoint.requests) == 2
         running.advance(31)
         running.get("/")
@@ -221,7 +223,9 @@ def test_every_attempt_has_it(gateway: Start, endpoint: TokenEndpoint) -> None:
         assert [request.all("Authorization") for request in instance.requests] == [["Bearer token-1"]] * 3
 
 
-def test_copies_have_the_token_of_their_own_service(gateway: Start, echo: EchoInstance, endpoint: TokenEndpoint) -> None:
+def test_copies_have_the_token_of_their_own_service(
+    gateway: Start, echo: EchoInstance, endpoint: TokenEndpoint
+) -> None:
     """A service must not get the token of another one."""
     with TokenEndpoint() as second, RawInstance(OK) as shadow, RawInstance(OK) as bare:
         services = {

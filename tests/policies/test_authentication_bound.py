@@ -136,7 +136,11 @@ def test_behind_a_trusted_proxy(gateway: Start, echo: EchoInstance, prover: Prov
     running = gateway({**auth(), "trusted_proxies": ["127.0.0.1"]}, echo=echo)
     text = prover.token()
     outside = ("X-Forwarded-Proto: https", "X-Forwarded-Host: shop.example")
-    for url, passes in (("https://shop.example/orders", True), ("https://shop.example:443/%6Frders", True), (URL, False)):
+    for url, passes in (
+        ("https://shop.example/orders", True),
+        ("https://shop.example:443/%6Frders", True),
+        (URL, False),
+    ):
         answer = running.get("/orders", *proven(text, prover.proof(text, url)), *outside)
         assert (answer.status == 200) is passes
     running = gateway(auth(), echo=echo)

@@ -1,5 +1,7 @@
-//! Runs the checks of the fuzz target `jwt` on its corpus, and on each file with one byte changed.
+//! Runs the checks of the fuzz targets `jwt` and `dpop` on their corpora, and on each file with one byte changed.
 
+#[path = "../../../fuzz/src/dpop.rs"]
+mod dpop;
 #[path = "../../../fuzz/src/jwt.rs"]
 mod jwt;
 
@@ -9,19 +11,29 @@ use std::path::Path;
 
 #[test]
 fn tokens() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/jwt");
+    run("jwt", b"\n.=\"{}[]:,-0e\x7fA", jwt::check)
+}
+
+#[test]
+fn proofs() -> io::Result<()> {
+    run("dpop", b"\n\"}0", dpop::check)
+}
+
+/// Checks every file of the corpus, and what it becomes with one of its first 200 bytes changed, or cut off there.
+fn run(corpus: &str, bytes: &[u8], check: fn(&[u8])) -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(corpus);
     let files = fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     assert!(files.len() >= 12, "{} files", files.len());
     for file in files {
         let seed = fs::read(&file)?;
-        jwt::check(&seed);
+        check(&seed);
         for place in 0..seed.len().min(200) {
-            for byte in *b"\n.=\"{}[]:,-0e\x7fA" {
+            for byte in bytes {
                 let mut changed = seed.clone();
-                changed[place] = byte;
-                jwt::check(&changed);
+                changed[place] = *byte;
+                check(&changed);
             }
-            jwt::check(&seed[..place]);
+            check(&seed[..place]);
         }
     }
     Ok(())

@@ -261,13 +261,9 @@ class ClientCredentials(Settings):
     """The gateway's name there."""
     client_secret: SecretStr
     """The secret that belongs to it."""
-    scope: Annotated[
-        tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
-    ] = ()
+    scope: Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = ()
     """Scopes to ask for: a list, or one text separated by spaces."""
-    audience: Annotated[
-        tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])
-    ] = ()
+    audience: Annotated[tuple[str, ...], BeforeValidator(one_or_more, json_schema_input_type=str | list[str])] = ()
     """Services that the token is to be for, as `audience`. Some servers need it."""
     client_auth: Literal["basic", "post"] = "basic"
     """How to send name and secret: in `Authorization: Basic`, or in the body."""

@@ -124,6 +124,10 @@ fn proven(
         AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
             AuthenticatorOutcome::Refused(rules.refusal(evidence.scheme, why))
         }
+        AuthenticatorOutcome::WithFields(fields, outcome) => {
+            let outcome = proven(rules, *outcome, token, evidence, at, looks);
+            AuthenticatorOutcome::WithFields(fields, Box::new(outcome))
+        }
         outcome => outcome,
     }
 }

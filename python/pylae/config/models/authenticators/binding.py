@@ -82,9 +82,7 @@ def binding_plan(dpop: Dpop | None, certificate_bound: CertificateBound) -> dict
     }
 
 
-def binding_mistakes(
-    certificate_bound: CertificateBound, listeners: Sequence[ListenerTls | None]
-) -> Iterator[Finding]:
+def binding_mistakes(certificate_bound: CertificateBound, listeners: Sequence[ListenerTls | None]) -> Iterator[Finding]:
     """Yields a finding if certificates are required that no listener asks for. Paths begin at the authenticator."""
     if certificate_bound == "required" and not any(tls and tls.client_auth for tls in listeners):
         hint = "add `client_auth: {ca: …}` to the `tls` of a listener"
