@@ -15,7 +15,6 @@ pub mod maintenance;
 pub mod plan;
 pub mod request;
 pub mod route;
-pub mod sealer;
 pub mod service;
 
 pub use clock::Instant;

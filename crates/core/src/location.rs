@@ -18,7 +18,7 @@ use crate::request::forwarding;
 use crate::service::{Instance, ServiceState};
 
 use address::{HostPort, PublicAddress};
-pub use address::{canonical_address, client_address, client_url};
+pub use address::{canonical_address, client_address, client_url, is_own_origin, is_secure};
 
 /// Fields that contain an address.
 const NAMES: [Name; 3] = [Name::Location, Name::ContentLocation, Name::Refresh];

@@ -3,9 +3,11 @@
 pub(crate) mod accept;
 pub mod admit;
 pub mod cookie;
+pub mod fetch;
 pub mod forwarding;
 pub mod grpc;
 pub mod max_forwards;
 pub mod query;
 pub mod readmit;
+pub mod session;
 pub mod websocket;

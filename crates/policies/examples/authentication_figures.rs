@@ -1,9 +1,9 @@
 //! Measures the cost of authentication: `cargo run --release -p pylae-policies --example authentication_figures`.
 //!
 //! Figures are microseconds for everything that `authentication` does for a request. `remembered` is a token that was
-//! verified before, or a credential for which a function has said whose it is. `first sight` is a new token, which is
-//! parsed and verified. The fastest tenth of many rounds
-//! counts, because other load on the machine can only slow a round down.
+//! verified before, a session cookie that was opened before, or a credential for which a function has said whose it
+//! is. `first sight` is a new one, which is opened or verified, and parsed. The fastest tenth of many rounds counts,
+//! because other load on the machine can only slow a round down.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -18,6 +18,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pylae_core::connection::certificate::Certificate;
 use pylae_core::hook::Identified;
+use pylae_core::request::session::sealer::Sealer;
 use pylae_core::{Exchange, User, Verdict};
 use pylae_http::HeadLimits;
 use pylae_policies::authentication::{AskedFunction, Authenticators, FunctionEnd, FunctionResult, IdentityFunction};
@@ -66,6 +67,32 @@ fn main() {
         let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
         println!("{name}, {} bytes: remembered {remembered:.2} µs", token.len());
     }
+    let cookie = format!("Cookie: theme=dark; pylae-oidc={}", session());
+    let (chain, mut exchange) = (chain_of(&oidc()), request_with(&cookie));
+    let remembered = fastest((0..ROUNDS).map(|_| turns(&chain, &mut exchange)).collect());
+    let first = fastest((0..SIGHTS).map(|_| first_of(&chain_of(&oidc()), &cookie)).collect());
+    println!("session, {} bytes: remembered {remembered:.2} µs, first sight {first:.1} µs", cookie.len());
+}
+
+/// Logins, whose cookies are opened here.
+fn oidc() -> Value {
+    json!({
+        "kind": "oidc", "name": "oidc", "secrets": [SECRET], "origin": null,
+        "cookies": {"http": "pylae-oidc", "https": "__Host-pylae-oidc"}, "call": {
+            "hook": 0, "name": "f", "on": "authenticate", "run": "loop", "timeout": 15.0, "on_error": "fail",
+            "body": null, "error_body": null, "budget": null, "malformed": false,
+        },
+    })
+}
+
+/// Seals a session of the same user as the others.
+fn session() -> String {
+    let members = json!({
+        "i": "AAAAAAAAAAAAAAAAAAAAAA", "b": 1_700_000_000, "x": 4_102_444_800_u64, "n": 4_102_444_800_u64, "u": "42",
+        "r": "customer", "e": "ada@example.com", "p": ["orders:read"], "c": {"tenant": "north", "locale": "de-AT"},
+    });
+    let sealer = Sealer::new(&[SECRET]).and_then(|sealer| sealer.for_purpose("session oidc"));
+    sealer.and_then(|sealer| sealer.seal(members.to_string().as_bytes())).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Prints the figures of tokens that are bound to keys. A proof is good for one request, so each has one of its own.
@@ -221,10 +248,14 @@ fn turns(chain: &Chain, exchange: &mut Exchange) -> f64 {
 
 /// Returns the microseconds of a request with a new token.
 fn first_sight(name: &str, keys: &Value, token: &str) -> f64 {
-    let chain = chain(name, keys);
-    let mut exchange = request(token);
+    first_of(&chain(name, keys), &format!("Authorization: Bearer {token}"))
+}
+
+/// Returns the microseconds of the first request with a credential.
+fn first_of(chain: &Chain, fields: &str) -> f64 {
+    let mut exchange = request_with(fields);
     let start = Instant::now();
-    ask(&chain, &mut exchange);
+    ask(chain, &mut exchange);
     start.elapsed().as_secs_f64() * 1e6
 }
 

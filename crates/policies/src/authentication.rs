@@ -1,5 +1,6 @@
 //! Authenticates clients with any of several authenticators.
 
+mod asked;
 mod authenticator;
 mod authenticators;
 mod binding;
@@ -19,20 +20,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pylae_core::limit::{Clocks, headers};
-use pylae_core::{Answer, Exchange, Problem, Rejection, Resume, Verdict};
-use pylae_http::Name;
+use pylae_core::request::fetch;
+use pylae_core::{Exchange, Problem, Resume, Verdict};
+use pylae_http::{Edits, Name};
 use serde::{Deserialize, Serialize};
 
+pub use asked::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 pub use authenticators::Authenticators;
 pub use identity::Identity;
 pub use key_set::{Background, Fetched, KeySet, MAX_KEY_SET_BYTES};
-pub use kinds::function::{AskedFunction, FunctionEnd, FunctionResult, IdentityFunction};
 pub use kinds::jwt::TokenVerifier;
 
 use crate::{Parts, Policy, PolicyShared};
 use failures::Failures;
 use kinds::Authenticator;
-use outcome::{AuthenticatorOutcome, Refusal, Unproven};
+use outcome::challenges::Challenges;
+pub(crate) use outcome::challenges::reject;
+use outcome::{AuthenticatorOutcome, Refusal};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,8 +74,9 @@ struct AuthenticationRules {
     /// All authenticators of the plan. Their credentials are stripped even on routes that do not use them.
     all: Vec<Arc<Authenticator>>,
     required: bool,
-    /// Distinct values of `WWW-Authenticate`.
-    challenges: Vec<String>,
+    /// The first one that can send people elsewhere to log in.
+    inviting: Option<Arc<Authenticator>>,
+    challenges: Challenges,
     failures: Option<Failures>,
     shared: Arc<PolicyShared>,
 }
@@ -102,18 +107,15 @@ impl Policy for Authentication {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut challenges: Vec<String> = Vec::new();
         let of = |one: &Arc<Authenticator>| [Some(one.challenge(&parts.auth.realm)), one.second_challenge()];
-        for challenge in authenticators.iter().flat_map(of).flatten() {
-            if !challenges.contains(&challenge) {
-                challenges.push(challenge);
-            }
-        }
+        let challenges = Challenges::new(authenticators.iter().flat_map(of).flatten());
+        let inviting = authenticators.iter().find(|authenticator| authenticator.invites()).map(Arc::clone);
         let (shared, all) = (Arc::clone(parts.shared), parts.auth.list.clone());
         Ok(Self(Arc::new(AuthenticationRules {
             authenticators,
             all,
             required: config.required,
+            inviting,
             challenges,
             failures,
             shared,
@@ -137,7 +139,7 @@ impl Policy for Authentication {
         if let Some(user) = &exchange.request.user {
             return format!("lets user {} pass, who is known already", user.id);
         }
-        let (mut refused, mut unchecked) = (Vec::new(), None);
+        let (mut refused, mut unchecked, mut no_session) = (Vec::new(), None, None);
         for authenticator in &self.0.authenticators {
             match authenticator.preview(exchange).bare() {
                 AuthenticatorOutcome::Accepted(user) => {
@@ -150,6 +152,12 @@ impl Policy for Authentication {
                 }
                 AuthenticatorOutcome::Refused(Refusal::Answered { .. }) | AuthenticatorOutcome::Answered(_) => {
                     refused.push(format!("{}: the service has refused it", authenticator.name()));
+                }
+                AuthenticatorOutcome::NoSession(why) => {
+                    no_session = Some(format!("{}: no session ({})", authenticator.name(), why.name()));
+                }
+                AuthenticatorOutcome::Rejected(rejection) => {
+                    return format!("{}: {}: {}", rejection.status, authenticator.name(), rejection.message);
                 }
                 AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {
                     refused.push(format!("{}: {why}", authenticator.name()));
@@ -171,6 +179,10 @@ impl Policy for Authentication {
         if let Some(unchecked) = unchecked {
             return format!("cannot be told: {unchecked}");
         }
+        if let Some(inviting) = self.0.inviting(exchange).filter(|_| refused.is_empty()) {
+            return format!("302: {} begins a login", inviting.name());
+        }
+        refused.extend(no_session.filter(|_| self.0.required));
         match (refused.is_empty(), self.0.required) {
             (false, _) => format!("401: {}", refused.join("; ")),
             (true, true) => format!("401: no credential for {names}"),
@@ -229,8 +241,47 @@ impl AuthenticationRules {
                 self.admit(exchange)
             }
             Some(refusal) => self.reject_credential(exchange, refusal),
-            None if self.required => self.unauthorized("authentication is required", false),
+            None if self.required => self.invite_or(exchange, "authentication is required"),
             None => self.admit(exchange),
+        }
+    }
+
+    /// Returns the authenticator that begins a login for this request, if nobody is known by it.
+    fn inviting(&self, exchange: &Exchange) -> Option<&Arc<Authenticator>> {
+        self.inviting.as_ref().filter(|_| self.required && fetch::is_navigation(exchange))
+    }
+
+    /// Begins a login if a browser asks for a page; refuses other requests.
+    fn invite_or(self: &Arc<Self>, exchange: &mut Exchange, refusal: &'static str) -> Verdict {
+        match self.inviting(exchange).map(|inviting| inviting.invite(exchange)) {
+            Some(outcome) => self.invited(exchange, outcome, refusal),
+            None => self.challenges.unauthorized(refusal, false),
+        }
+    }
+
+    /// Turns what has come of an invitation into a verdict. Nobody is let in by it.
+    fn invited(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        outcome: AuthenticatorOutcome,
+        refusal: &'static str,
+    ) -> Verdict {
+        match outcome {
+            AuthenticatorOutcome::Answered(answer) => Verdict::Answer(answer),
+            AuthenticatorOutcome::Rejected(rejection) => Verdict::Reject(rejection),
+            AuthenticatorOutcome::Refused(Refusal::Rejected(rejection)) => self.challenges.challenging(rejection),
+            AuthenticatorOutcome::WithFields(fields, outcome) => {
+                add_fields(exchange, &fields);
+                self.invited(exchange, *outcome, refusal)
+            }
+            AuthenticatorOutcome::Wait(waiting) => {
+                let inner = Arc::clone(self);
+                Verdict::Wait(Box::pin(async move {
+                    let outcome = waiting.await;
+                    Box::new(move |exchange: &mut Exchange| inner.invited(exchange, outcome, refusal)) as Resume
+                }))
+            }
+            _ => self.challenges.unauthorized(refusal, false),
         }
     }
 
@@ -254,6 +305,11 @@ impl AuthenticationRules {
     ) -> Result<Verdict, Option<Refused>> {
         match outcome {
             AuthenticatorOutcome::Absent => Err(refusal),
+            AuthenticatorOutcome::NoSession(why) => {
+                exchange.set_no_session(why);
+                self.shared.identity.no_sessions.add(why);
+                Err(refusal)
+            }
             AuthenticatorOutcome::Refused(why) => Err(Some(self.refused(index, why, false, refusal))),
             AuthenticatorOutcome::Judged(why) => Err(Some(self.refused(index, why, true, refusal))),
             AuthenticatorOutcome::Accepted(user) => {
@@ -265,11 +321,7 @@ impl AuthenticationRules {
             AuthenticatorOutcome::Answered(answer) => Ok(Verdict::Answer(answer)),
             AuthenticatorOutcome::Rejected(rejection) => Ok(Verdict::Reject(rejection)),
             AuthenticatorOutcome::WithFields(fields, outcome) => {
-                let own = &mut exchange.hook_visit().fields;
-                for (name, value) in fields.added() {
-                    // Cannot fail: they were validated when they were set.
-                    let _ = own.append(name, value);
-                }
+                add_fields(exchange, &fields);
                 self.apply(exchange, index, *outcome, refusal)
             }
             AuthenticatorOutcome::Wait(waiting) => {
@@ -300,88 +352,43 @@ impl AuthenticationRules {
         self.failures.as_ref()?.charge(exchange.request.origin.client, cost, self.shared.cluster_counters(), at)
     }
 
-    fn reject_credential(&self, exchange: &Exchange, refused: Refused) -> Verdict {
+    fn reject_credential(self: &Arc<Self>, exchange: &mut Exchange, refused: Refused) -> Verdict {
         match refused.why {
             Refusal::Limited(wait) => reject_too_many_failures(wait),
             Refusal::Unchecked(why) => {
                 reject(503, "authentication_unavailable", why.into(), &[("Retry-After", "1".into())])
             }
             Refusal::Unavailable(rejection) => Verdict::Reject(rejection),
-            Refusal::Answered { answer, credential: false } => self.answering(answer),
+            Refusal::Answered { answer, credential: false } => self.challenges.answering(answer),
             // A client cannot know the nonce before it is told.
-            Refusal::Unproven(unproven) if unproven.nonce.is_some() => self.unproven(*unproven),
+            Refusal::Unproven(unproven) if unproven.nonce.is_some() => self.challenges.unproven(*unproven),
             why => match (self.charge_failures(exchange, 1), why) {
                 (Some(wait), _) => reject_too_many_failures(wait),
-                (None, Refusal::Rejected(rejection)) => self.challenging(rejection),
-                (None, Refusal::Answered { answer, .. }) => self.answering(answer),
-                (None, Refusal::Unproven(unproven)) => self.unproven(*unproven),
-                (None, Refusal::Bad(why)) => self.unauthorized(why, refused.bearer),
-                (None, _) => self.unauthorized("the credential belongs to no known user", false),
+                (None, Refusal::Rejected(rejection)) => self.challenges.challenging(rejection),
+                (None, Refusal::Answered { answer, .. }) => self.challenges.answering(answer),
+                (None, Refusal::Unproven(unproven)) => self.challenges.unproven(*unproven),
+                (None, Refusal::Bad(why)) => self.challenges.unauthorized(why, refused.bearer),
+                (None, _) => self.invite_or(exchange, "the credential belongs to no known user"),
             },
         }
-    }
-
-    /// Rejects as a function has said, with every challenge if it has given none (RFC 9110 section 15.5.2).
-    fn challenging(&self, mut rejection: Box<Rejection>) -> Verdict {
-        let mut names = rejection.headers.iter().map(|(name, _)| name);
-        if !names.any(|name| name.eq_ignore_ascii_case("WWW-Authenticate")) {
-            let challenges = self.challenges.iter().cloned();
-            rejection.headers.extend(challenges.map(|challenge| ("WWW-Authenticate".into(), challenge)));
-        }
-        Verdict::Reject(rejection)
-    }
-
-    /// Rejects with 401: the challenge of the scheme in which the token is bound, with what is wrong, then all others.
-    fn unproven(&self, Unproven { why, error, challenge, nonce }: Unproven) -> Verdict {
-        let own = format!("{challenge}, error=\"{error}\", error_description=\"{why}\"");
-        let mut headers = vec![("WWW-Authenticate", own)];
-        let others = self.challenges.iter().filter(|other| **other != challenge);
-        headers.extend(others.map(|other| ("WWW-Authenticate", other.clone())));
-        headers.extend(nonce.map(|nonce| ("DPoP-Nonce", nonce)));
-        reject(401, "unauthorized", why.into(), &headers)
-    }
-
-    /// Answers as a service has said, with the same.
-    fn answering(&self, mut answer: Box<Answer>) -> Verdict {
-        if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("WWW-Authenticate")) {
-            let challenges = self.challenges.iter().cloned().map(String::into_bytes);
-            answer.headers.extend(challenges.map(|challenge| ("WWW-Authenticate".into(), challenge)));
-        }
-        Verdict::Answer(answer)
-    }
-
-    /// Rejects with 401 and every challenge. Only a client that sent a bad bearer token is told why (RFC 6750 section
-    /// 3).
-    fn unauthorized(&self, message: &'static str, bearer: bool) -> Verdict {
-        let challenges = self.challenges.iter().map(|challenge| {
-            if bearer && challenge.starts_with("Bearer") {
-                format!("{challenge}, error=\"invalid_token\", error_description=\"{message}\"")
-            } else {
-                challenge.clone()
-            }
-        });
-        let headers: Vec<_> = challenges.map(|challenge| ("WWW-Authenticate", challenge)).collect();
-        reject(401, "unauthorized", message.into(), &headers)
     }
 }
 
 /// What an explanation says of a token that is bound to a key, and was sent as it must be.
 const PROOF_CHECKED: &str = "; its token is bound to a key, which the request shows (the proof is not used up by this)";
 
+/// Adds fields to whatever answer comes.
+fn add_fields(exchange: &mut Exchange, fields: &Edits) {
+    let own = &mut exchange.hook_visit().fields;
+    for (name, value) in fields.added() {
+        // Cannot fail: they were validated when they were set.
+        let _ = own.append(name, value);
+    }
+}
+
 fn reject_too_many_failures(wait: Duration) -> Verdict {
     let message = "too many failed authentications from this address";
     reject(429, "too_many_failures", message.into(), &[("Retry-After", headers::seconds(wait).max(1).to_string())])
-}
-
-/// Returns a rejection as a verdict.
-pub(crate) fn reject(
-    status: u16,
-    code: &'static str,
-    message: std::borrow::Cow<'static, str>,
-    headers: &[(&'static str, String)],
-) -> Verdict {
-    let headers = headers.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
-    Verdict::Reject(Box::new(Rejection { status, code, message, headers }))
 }
 
 #[cfg(test)]

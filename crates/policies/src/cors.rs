@@ -108,6 +108,7 @@ impl Policy for Cors {
     }
 
     fn on_request(&self, exchange: &mut Exchange) -> Verdict {
+        self.judge_origin(exchange);
         if exchange.request.head.method != Method::Options || announced_method(exchange).is_none() {
             return Verdict::Continue;
         }
@@ -150,6 +151,10 @@ impl Policy for Cors {
         true
     }
 
+    fn apply_preview(&self, exchange: &mut Exchange) {
+        self.judge_origin(exchange);
+    }
+
     fn preview(&self, exchange: &Exchange) -> String {
         let origin = exchange.request.head.fields.get(&exchange.request.buffer, Name::Origin);
         match self.allowed_origin(origin, exchange.request.head.fields.count(Name::Origin)) {
@@ -180,6 +185,15 @@ pub fn announced_method(exchange: &Exchange) -> Option<&[u8]> {
 }
 
 impl Cors {
+    /// Tells later policies whether the page may use the user's cookies.
+    fn judge_origin(&self, exchange: &mut Exchange) {
+        if self.credentials && exchange.request.head.fields.has(Name::Origin) {
+            let Request { head, buffer, .. } = &exchange.request;
+            let origin = self.allowed_origin(head.fields.get(buffer, Name::Origin), head.fields.count(Name::Origin));
+            exchange.request.origin_trusted = origin.is_some();
+        }
+    }
+
     /// Returns the value of Access-Control-Allow-Origin, or None if the origin is not allowed.
     fn allowed_origin<'a>(&self, origin: Option<&'a [u8]>, count: usize) -> Option<&'a [u8]> {
         let origin = origin.filter(|_| count == 1)?;

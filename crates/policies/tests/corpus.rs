@@ -1,9 +1,12 @@
-//! Runs the checks of the fuzz targets `jwt` and `dpop` on their corpora, and on each file with one byte changed.
+//! Runs the checks of the fuzz targets `jwt`, `dpop` and `session` on their corpora, and on each file with one byte
+//! changed.
 
 #[path = "../../../fuzz/src/dpop.rs"]
 mod dpop;
 #[path = "../../../fuzz/src/jwt.rs"]
 mod jwt;
+#[path = "../../../fuzz/src/session.rs"]
+mod session;
 
 use std::fs;
 use std::io;
@@ -17,6 +20,11 @@ fn tokens() -> io::Result<()> {
 #[test]
 fn proofs() -> io::Result<()> {
     run("dpop", b"\n\"}0", dpop::check)
+}
+
+#[test]
+fn sessions() -> io::Result<()> {
+    run("session", b"\n.=\"{}[]:,-0e\x7fA", session::check)
 }
 
 /// Checks every file of the corpus, and what it becomes with one of its first 200 bytes changed, or cut off there.

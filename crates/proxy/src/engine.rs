@@ -329,6 +329,7 @@ impl Engine {
             refused,
             workers,
             revocations,
+            no_sessions: self.policies.identity.no_sessions(),
             feed,
         };
         (stats, reading, applied_at)

@@ -3,8 +3,12 @@
 import pytest
 
 from pylae import ConfigError
+from pylae.config.checks.audience import Audiences
+from pylae.config.checks.check import check_config
+from pylae.config.checks.standing import named as named_by
+from pylae.config.document.sources import CallSources
 from pylae.config.models.authenticators.oidc import Oidc
-from pylae.settings import AuthConfig
+from pylae.settings import AuthConfig, Config
 
 LEAST = {"issuer": "https://login.example.org", "client_id": "shop"}
 
@@ -16,6 +20,11 @@ def test_the_name_of_the_cookie_follows_from_the_scheme():
     assert behind.public_url == "https://shop.example.org"
     assert behind.cookie_name("http") == behind.cookie_name("https") == "__Host-pylae-staff"
     assert Oidc(**LEAST, cookie="sid").cookie_name("https") == "sid"
+
+
+def test_scopes_are_words():
+    for written in ("openid offline_access", "openid|offline_access", ["openid", "offline_access"]):
+        assert Oidc(**LEAST, scopes=written).scopes == ("openid", "offline_access")
 
 
 def test_its_own_paths():
@@ -48,6 +57,7 @@ def test_several_have_names_of_their_own():
         ({"same_site": "none", "public_url": "http://127.0.0.1:8080"}, "refuse `same_site: none`"),
         ({"path": "/oauth2/"}, "must be a path"),
         ({"path": "/a/../b"}, "must be a path"),
+        ({"scopes": 'openid "x"'}, "visible ASCII"),
         ({"scopes": ["email"]}, "needs `openid`"),
         ({"client_auth": "post"}, "needs `client_secret`"),
         ({"extra": {"state": "x"}}, "which the gateway sets itself"),
@@ -67,3 +77,25 @@ def test_secrets_are_not_shown():
         Oidc(**LEAST, cookie_secret="hunter2")
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(Oidc(**LEAST, client_secret="hunter2"))
+
+
+@pytest.mark.parametrize(
+    "more", [{"store": {"url": "etcd://127.0.0.1:1"}}, {"cluster": {"name": "shop", "store": "redis://127.0.0.1:1"}}]
+)
+def test_nodes_need_the_same_secret(more):
+    config = Config(**more, auth={"oidc": LEAST})
+    with pytest.raises(ConfigError, match="other nodes could not open the cookies of oidc"):
+        check_config(config, CallSources({(): ("test", 1)}))
+    check_config(Config(**more, auth={"oidc": {**LEAST, "cookie_secret": "s" * 32}}), CallSources({(): ("test", 1)}))
+
+
+def test_who_sees_its_settings():
+    def ends(path, **more):
+        return Audiences(Config(auth={"oidc": {**LEAST, **more}})).of(path)
+
+    secret = ("auth", "oidc", 0, "client_secret")
+    assert ends(secret) == ends(("auth", "oidc", "client_secret")) == {("asked", LEAST["issuer"], "")}
+    assert ends(secret) != ends(secret, issuer="https://evil.example")
+    assert ends(("auth", "oidc", 0, "cookie_secret")) == ends(("auth", "oidc", "cookie_secret")) == frozenset()
+    named = named_by(Config(auth={"oidc": {**LEAST, "user": "shop:user", "ca": "ca.pem"}}))
+    assert {(one.kind, one.text) for one in named} == {("code", "shop:user"), ("file", "ca.pem")}

@@ -46,6 +46,8 @@ pub struct Request {
     pub user: Option<Arc<User>>,
     /// True for a valid WebSocket handshake on a route that allows it.
     pub upgrades: bool,
+    /// True if the route's CORS policy lets pages of the request's origin send cookies.
+    pub origin_trusted: bool,
     /// Largest allowed body, in bytes.
     pub max_body: u64,
     /// Changes to the head before it is sent to the instance.
@@ -92,12 +94,14 @@ impl Request {
         client_path.clear();
         id.clear();
         params.clear();
-        let Self { forward_path, stripped, forward_query, user, upgrades, max_body: _, edits, .. } = self;
+        let Self { forward_path, stripped, forward_query, user, upgrades, origin_trusted, max_body: _, edits, .. } =
+            self;
         forward_path.clear();
         stripped.clear();
         *forward_query = None;
         *user = None;
         *upgrades = false;
+        *origin_trusted = false;
         edits.clear();
     }
 

@@ -20,9 +20,11 @@ pub enum FeatureSlot {
     Split,
     /// [`expression`](crate::expression)
     Expression,
+    /// [`request::session`](crate::request::session)
+    Session,
 }
 
-const POSITIONS: usize = FeatureSlot::Expression as usize + 1;
+const POSITIONS: usize = FeatureSlot::Session as usize + 1;
 
 /// Per-exchange state of a feature. It stays with the exchange object, which serves one request after another, so that
 /// its memory is reused.

@@ -16,24 +16,40 @@ pub(super) struct PublicAddress {
 
 impl PublicAddress {
     pub(super) fn of(exchange: &Exchange) -> Self {
-        // The last of several values comes from the nearest proxy.
-        let forwarded = |name| {
-            let value = exchange.request.values(name).last().filter(|_| exchange.request.origin.peer_trusted)?;
-            value.rsplit(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
-        };
-        let secure = match forwarded("x-forwarded-proto").map(<[u8]>::to_ascii_lowercase).as_deref() {
-            Some(b"https") => true,
-            Some(b"http") => false,
-            _ => exchange.request.origin.secure,
-        };
-        let authority =
-            forwarded("x-forwarded-host").and_then(HostPort::read).or_else(|| HostPort::read(&exchange.request.host));
-        Self { secure, authority }
+        let said = forwarded(exchange, "x-forwarded-host").and_then(HostPort::read);
+        let authority = said.or_else(|| HostPort::read(&exchange.request.host));
+        Self { secure: is_secure(exchange), authority }
     }
 
     pub(super) fn scheme(secure: bool) -> &'static [u8] {
         if secure { b"https" } else { b"http" }
     }
+}
+
+/// Returns what a trusted proxy says in the field `name`. The last of several values comes from the nearest proxy.
+fn forwarded<'e>(exchange: &'e Exchange, name: &str) -> Option<&'e [u8]> {
+    if !exchange.request.origin.peer_trusted {
+        return None;
+    }
+    let value = exchange.request.values(name).last()?;
+    value.rsplit(|byte| *byte == b',').next().map(<[u8]>::trim_ascii)
+}
+
+/// Returns true if the client speaks TLS, to the gateway or to a trusted proxy in front of it.
+pub fn is_secure(exchange: &Exchange) -> bool {
+    match forwarded(exchange, "x-forwarded-proto") {
+        Some(said) if said.eq_ignore_ascii_case(b"https") => true,
+        Some(said) if said.eq_ignore_ascii_case(b"http") => false,
+        _ => exchange.request.origin.secure,
+    }
+}
+
+/// Returns true if an origin (RFC 6454 section 6.2) is the one that the client asked, as it or a trusted proxy says.
+pub fn is_own_origin(exchange: &Exchange, origin: &[u8]) -> bool {
+    let PublicAddress { secure, authority } = PublicAddress::of(exchange);
+    let named = origin.strip_prefix(PublicAddress::scheme(secure)).and_then(|rest| rest.strip_prefix(b"://"));
+    let (Some(own), Some(named)) = (authority, named.and_then(HostPort::read)) else { return false };
+    own.host() == named.host() && own.port(secure) == named.port(secure)
 }
 
 /// Returns the URL that the client asked for, as it or a trusted proxy says. Only path and query if nobody says a host.

@@ -7,8 +7,8 @@ use pylae_core::hook::HookCall;
 use pylae_core::{Exchange, Problem, User};
 use serde::de::DeserializeOwned;
 
+use super::asked::IdentityFunction;
 use super::identity::Identity;
-use super::kinds::function::IdentityFunction;
 use super::outcome::AuthenticatorOutcome;
 
 /// A kind of authenticator. It is built from its part of the plan, and shared by all workers.
@@ -58,6 +58,16 @@ pub(super) trait AuthenticatorKind: Sized {
 
     /// Has `function` asked from now on. It belongs to the configuration of this number.
     fn connect(&self, _function: Arc<dyn IdentityFunction>, _revision: u64) {}
+
+    /// Returns true if it can send people elsewhere to log in.
+    fn invites(&self) -> bool {
+        false
+    }
+
+    /// Begins a login for a navigation by which nobody is known: answers it, or rejects it.
+    fn invite(&self, _exchange: &Exchange) -> AuthenticatorOutcome {
+        AuthenticatorOutcome::Absent
+    }
 
     /// Returns true if it reads bearer tokens: a client that sent a bad one is told why (RFC 6750 section 3).
     fn takes_bearer_tokens(&self) -> bool {

@@ -6,9 +6,9 @@ use pylae_core::Problem;
 use pylae_core::hook::HookCall;
 use serde::Deserialize;
 
+use super::asked::IdentityFunction;
 use super::failures::FailureLimit;
 use super::identity::Identity;
-use super::kinds::function::IdentityFunction;
 use super::kinds::{Authenticator, AuthenticatorConfig};
 use crate::config;
 

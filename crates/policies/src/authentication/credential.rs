@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pylae_core::Exchange;
 use pylae_core::connection::certificate::Certificate;
+use pylae_core::exchange::request::Request;
 use pylae_core::request::{cookie, forwarding, query};
 use pylae_http::{HeadLimits, Name};
 use serde::{Deserialize, Serialize};
@@ -209,6 +210,35 @@ pub(super) fn is_named(sent: &[u8], name: &str) -> bool {
 pub(super) fn strip_field(exchange: &mut Exchange, name: &str) {
     exchange.request.edits.remove(name.as_bytes());
     exchange.request.edits.remove_known(Name::classify(name.as_bytes()));
+}
+
+/// Keeps the cookies from the instance whose names `is_own` knows. Others stay as they are, byte for byte.
+pub(super) fn strip_cookies(exchange: &mut Exchange, is_own: impl Fn(&[u8]) -> bool) {
+    let Request { head, buffer, edits, .. } = &mut exchange.request;
+    let names = |line: &[u8]| line.split(|byte| *byte == b';').any(|pair| is_own(cookie_name(pair)));
+    // An early hook may have set others.
+    let set = edits.added().filter(|(name, _)| Name::classify(name) == Name::Cookie).map(|(_, line)| line);
+    let sent = head.fields.values(buffer, "cookie").filter(|_| !edits.removes(Name::Cookie, b"Cookie"));
+    let lines: Vec<&[u8]> = sent.chain(set).collect();
+    if !lines.iter().any(|line| names(line)) {
+        return;
+    }
+    let kept: Vec<Vec<u8>> = lines.iter().map(|line| without_cookies(line, &is_own)).collect();
+    edits.remove_known(Name::Cookie);
+    for line in kept.iter().filter(|line| !line.is_empty()) {
+        // Cannot fail: a part of a valid value.
+        let _ = edits.append(b"Cookie", line);
+    }
+}
+
+/// Returns what of a line of `Cookie` stays.
+fn without_cookies(line: &[u8], is_own: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let kept: Vec<&[u8]> = line.split(|byte| *byte == b';').filter(|pair| !is_own(cookie_name(pair))).collect();
+    kept.join(&b';').trim_ascii().to_vec()
+}
+
+fn cookie_name(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 /// Keeps a parameter of the query from the instance.

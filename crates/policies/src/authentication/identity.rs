@@ -1,11 +1,13 @@
 //! State of authenticators besides their settings.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use pylae_core::cluster::{Revocation, RevocationSet, Revoked};
 use pylae_core::limit::Clocks;
+use pylae_core::request::session::NoSessionCounts;
 
 use super::binding::replay::ProofMemory;
 use super::key_set::{Background, KeySets};
@@ -17,6 +19,8 @@ pub struct Identity {
     /// Credentials by which functions know nobody.
     pub(super) unknown: CredentialCache,
     pub(super) key_sets: KeySets,
+    /// Cookies of sessions that counted as none.
+    pub(super) no_sessions: NoSessionCounts,
     /// Proofs that were used.
     pub(super) proofs: ProofMemory,
     nonce_secret: OnceLock<[u8; 32]>,
@@ -29,6 +33,7 @@ impl Default for Identity {
             memory: CredentialCache::of_verified(),
             unknown: CredentialCache::of_unknown(),
             key_sets: KeySets::default(),
+            no_sessions: NoSessionCounts::default(),
             proofs: ProofMemory::default(),
             nonce_secret: OnceLock::new(),
             background: OnceLock::new(),
@@ -55,6 +60,11 @@ impl Identity {
     /// Runs `run` with the revocations, which are locked meanwhile. It may not revoke anything.
     pub fn with_revocations<T>(&self, run: impl FnOnce(&mut RevocationSet) -> T) -> T {
         self.memory.with_revocations(run)
+    }
+
+    /// How many cookies of sessions counted as none, by reason.
+    pub fn no_sessions(&self) -> BTreeMap<&'static str, u64> {
+        self.no_sessions.all()
     }
 
     /// Returns what nonces are made with, the same until the process ends; None if there is no randomness.

@@ -6,6 +6,7 @@ pub(super) mod client_certificate;
 pub(super) mod function;
 pub(super) mod introspection;
 pub(super) mod jwt;
+pub(super) mod oidc;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use pylae_core::hook::HookCall;
 use pylae_core::{Exchange, Problem, User};
 use serde::Deserialize;
 
+use super::asked::IdentityFunction;
 use super::authenticator::AuthenticatorKind;
 use super::identity::Identity;
 use super::outcome::AuthenticatorOutcome;
@@ -82,8 +84,16 @@ macro_rules! authenticator_table {
                 match self { $(Self::$kind(one) => one.call()),+ }
             }
 
-            pub(super) fn connect(&self, function: Arc<dyn function::IdentityFunction>, revision: u64) {
+            pub(super) fn connect(&self, function: Arc<dyn IdentityFunction>, revision: u64) {
                 match self { $(Self::$kind(one) => one.connect(function, revision)),+ }
+            }
+
+            pub(super) fn invites(&self) -> bool {
+                match self { $(Self::$kind(one) => one.invites()),+ }
+            }
+
+            pub(super) fn invite(&self, exchange: &Exchange) -> AuthenticatorOutcome {
+                match self { $(Self::$kind(one) => one.invite(exchange)),+ }
             }
 
             pub(super) fn takes_bearer_tokens(&self) -> bool {
@@ -112,4 +122,5 @@ authenticator_table! {
     function: function::FunctionAuthenticator,
     introspection: introspection::Introspection,
     jwt: jwt::Jwt,
+    oidc: oidc::Oidc,
 }

@@ -1,9 +1,12 @@
 //! Inputs and outcomes of authenticators.
 
+pub(super) mod challenges;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pylae_core::request::session::NoSession;
 use pylae_core::{Answer, Exchange, Instant, Rejection, User};
 use pylae_http::{Edits, Name};
 
@@ -13,6 +16,8 @@ use super::token::NOT_A_TOKEN;
 pub(super) enum AuthenticatorOutcome {
     /// The request has no credential of this kind.
     Absent,
+    /// The request has a cookie for a session that counts as none, for this reason. Otherwise like `Absent`.
+    NoSession(NoSession),
     /// The credential is valid.
     Accepted(Arc<User>),
     /// The credential is refused.
@@ -30,6 +35,11 @@ pub(super) enum AuthenticatorOutcome {
 }
 
 impl AuthenticatorOutcome {
+    /// Adds fields for whatever answer comes.
+    pub(super) fn with_fields(self, fields: Edits) -> Self {
+        if fields.is_empty() { self } else { Self::WithFields(fields, Box::new(self)) }
+    }
+
     /// Returns the outcome without fields for the answer, and without whose it was to judge.
     pub(super) fn bare(self) -> Self {
         match self {

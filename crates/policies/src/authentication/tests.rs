@@ -7,6 +7,7 @@ mod hostile;
 mod key_sets;
 mod remembered;
 mod services;
+mod sessions;
 mod vectors;
 
 use std::collections::BTreeMap;

@@ -19,10 +19,14 @@ impl<'a> Flow<'a> {
     pub(super) async fn request_phase(&mut self, route: &'a Route) -> Result<Option<Reply<'a>>, Halt> {
         let result = self.request_policies(route).await;
         let exchange = &mut *self.exchange;
-        if tracing::enabled!(tracing::Level::DEBUG)
-            && let Some(cache) = exchange.cache_outcome()
-        {
-            debug!(id = %exchange.request.id.escape_ascii(), ?cache, "looked up in the cache");
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            if let Some(why) = exchange.no_session() {
+                let reason = why.name();
+                debug!(id = %exchange.request.id.escape_ascii(), reason, "the session cookie counts as none");
+            }
+            if let Some(cache) = exchange.cache_outcome() {
+                debug!(id = %exchange.request.id.escape_ascii(), ?cache, "looked up in the cache");
+            }
         }
         let cancelled = match &result {
             // Without a fetch of its own there is nothing to cancel.

@@ -1,6 +1,6 @@
 //! Sealing of texts that others keep for the gateway.
 
-use pylae_core::sealer::{PurposeSealer, SealError, Sealer};
+use pylae_core::request::session::sealer::{PurposeSealer, SealError, Sealer};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 

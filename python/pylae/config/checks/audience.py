@@ -31,7 +31,7 @@ ANY = "*"
 End = tuple[str, ...]
 """One destination. Equal destinations have equal words."""
 
-_ASKING = ("introspection", "forward_auth")
+_ASKING = ("oidc", "introspection", "forward_auth")
 """Kinds of authenticators that ask servers."""
 
 _NOBODY: frozenset[Audience] = frozenset()
@@ -95,6 +95,7 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("plugins", "*", "settings"): _INSTANCES | {"plugin"},
     ("auth", "plugins", "*", "settings"): _INSTANCES | {"plugin"},
     **{("auth", kind): frozenset({"asked"}) for kind in _ASKING},
+    **{("auth", "oidc", *one, "cookie_secret"): _NOBODY for one in ((), ("*",))},
     ("admin",): frozenset({"admin"}),
     ("cluster",): frozenset({"store"}),
     ("cluster", "tls", "ca"): _NOBODY,

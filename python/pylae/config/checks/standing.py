@@ -37,6 +37,7 @@ FILES: tuple[At, ...] = (
     ("store", "tls", "ca"),
     ("store", "tls", "cert"),
     ("store", "tls", "key"),
+    ("auth", "oidc", "*", "ca"),
     ("services", "*", "tls", "ca"),
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
@@ -148,6 +149,11 @@ def named(config: Config) -> Iterator[Taking]:
         if isinstance(code := getattr(one, one.code), str):
             path = ("auth", *at, one.code)
             yield Taking("code", path, path, code, (code,))
+    for _, at, own in config.auth.own if config.auth else ():
+        for field in own.code:
+            if isinstance(code := getattr(own, field), str):
+                path = ("auth", *at, field)
+                yield Taking("code", path, path, code, (code,))
     for name, service in config.services.items():
         if isinstance(service.app, str):
             path = ("services", name, "app")

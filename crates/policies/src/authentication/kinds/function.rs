@@ -2,22 +2,23 @@
 
 mod via;
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pylae_core::hook::{HookCall, Identified};
 use pylae_core::plan::Seconds;
-use pylae_core::{Answer, Exchange, Problem, Rejection, User};
+use pylae_core::request::fetch;
+use pylae_core::{Answer, Exchange, Problem, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::authentication::asked::{FunctionEnd, IdentityFunction, Said, ask, size_of_user};
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::credential::{CredentialPart, SentCredentials};
 use crate::authentication::identity::Identity;
 use crate::authentication::memory::{Known, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
-use via::{Sender, Via, answered, has_credential, is_navigation, size_of_answer, unavailable};
+use via::{Sender, Via, answered, has_credential, size_of_answer, unavailable};
 
 const REVOKED: &str = "the user was revoked";
 const NOT_ASKED: &str = "it is asked about real requests only";
@@ -41,38 +42,6 @@ pub(crate) struct Config {
     forward_credentials: bool,
     /// The function.
     call: HookCall,
-}
-
-/// Calls the function of an authenticator.
-pub trait IdentityFunction: Send + Sync {
-    /// Asks about a copy of a request.
-    fn ask(&self, exchange: Box<Exchange>) -> AskedFunction;
-}
-
-/// What comes of asking.
-pub enum AskedFunction {
-    /// The function has ended.
-    Ended(Box<FunctionResult>),
-    /// It has not yet.
-    Pending(Pin<Box<dyn Future<Output = Box<FunctionResult>>>>),
-}
-
-/// How a function has ended.
-pub struct FunctionResult {
-    /// The request it was asked about, with what the function has left in it.
-    pub exchange: Box<Exchange>,
-    /// What it has said.
-    pub end: FunctionEnd,
-}
-
-/// What a function has said besides who the client is.
-pub enum FunctionEnd {
-    /// Nothing.
-    Continue,
-    /// It answers the request.
-    Answer(Box<Answer>),
-    /// It rejects the request, or has failed.
-    Reject(Box<Rejection>),
 }
 
 /// A function in a running engine.
@@ -153,7 +122,7 @@ impl AuthenticatorKind for FunctionAuthenticator {
         }
         let sender = Sender {
             credential: sent.as_ref().map_or_else(|| has_credential(exchange), |sent| sent.present),
-            navigates: rules.config.via.sees_target() && is_navigation(exchange),
+            navigates: rules.config.via.sees_target() && fetch::is_navigation(exchange),
         };
         let request = match sent {
             None => Some(exchange.copy_request()),
@@ -162,13 +131,8 @@ impl AuthenticatorKind for FunctionAuthenticator {
         let Some(request) = request else {
             return AuthenticatorOutcome::Refused(Refusal::Bad("the credential cannot be read"));
         };
-        match connected.function.ask(request) {
-            AskedFunction::Ended(result) => rules.conclude(*result, by, sender, at),
-            AskedFunction::Pending(waiting) => {
-                let rules = Arc::clone(rules);
-                AuthenticatorOutcome::Wait(Box::pin(async move { rules.conclude(*waiting.await, by, sender, at) }))
-            }
-        }
+        let asked = Arc::clone(rules);
+        ask(&*connected.function, request, move |said| asked.conclude(said, by, sender, at))
     }
 
     /// What is known without asking the function.
@@ -240,17 +204,8 @@ impl FunctionRules {
     }
 
     /// Turns what the function has said into an outcome, and remembers who the user is, or that there is none.
-    fn conclude(
-        &self,
-        result: FunctionResult,
-        by: Option<RememberedBy>,
-        sender: Sender,
-        at: Moment,
-    ) -> AuthenticatorOutcome {
-        let FunctionResult { mut exchange, end } = result;
-        let visit = exchange.hook_visit();
-        let (fields, identified) = (std::mem::take(&mut visit.fields), std::mem::take(&mut visit.identified));
-        let until = visit.identified_until.take();
+    fn conclude(&self, said: Said, by: Option<RememberedBy>, sender: Sender, at: Moment) -> AuthenticatorOutcome {
+        let Said { end, identified, until, fields } = said;
         let by = by.filter(|_| fields.is_empty());
         let by = by.map(|by| RememberedBy { until: by.until.min(until.unwrap_or(Duration::MAX)), ..by });
         let outcome = match (end, identified) {
@@ -260,14 +215,9 @@ impl FunctionRules {
                 }
                 answered(answer, sender)
             }
-            (FunctionEnd::Answer(answer), _) => AuthenticatorOutcome::Answered(answer),
-            (FunctionEnd::Reject(rejection), _) if rejection.status == 401 => {
-                AuthenticatorOutcome::Refused(Refusal::Rejected(rejection))
-            }
-            (FunctionEnd::Reject(rejection), _) if self.config.via != Via::Function && rejection.status >= 500 => {
+            (FunctionEnd::Reject(rejection), _) if rejection.status >= 500 && self.config.via != Via::Function => {
                 AuthenticatorOutcome::Refused(Refusal::Unavailable(unavailable(rejection)))
             }
-            (FunctionEnd::Reject(rejection), _) => AuthenticatorOutcome::Rejected(rejection),
             (FunctionEnd::Continue, Identified::User(user)) => self.accept(user, by, at),
             (FunctionEnd::Continue, Identified::Nobody) => {
                 if let Some(by) = by {
@@ -275,10 +225,9 @@ impl FunctionRules {
                 }
                 self.nobody()
             }
-            // It has failed, and the program says that the request goes on then.
-            (FunctionEnd::Continue, Identified::Unasked) => AuthenticatorOutcome::Absent,
+            (end, _) => end.outcome(),
         };
-        if fields.is_empty() { outcome } else { AuthenticatorOutcome::WithFields(fields, Box::new(outcome)) }
+        outcome.with_fields(fields)
     }
 
     fn accept(&self, user: Arc<User>, by: Option<RememberedBy>, at: Moment) -> AuthenticatorOutcome {
@@ -323,11 +272,4 @@ fn token_of(claims: &Map<String, Value>) -> (Option<Box<str>>, Option<Duration>)
     let issued = claims.get("iat").and_then(Value::as_f64).filter(|at| *at >= 0.0);
     let issued = issued.and_then(|at| Duration::try_from_secs_f64(at).ok());
     (claims.get("jti").and_then(Value::as_str).map(Into::into), issued)
-}
-
-/// Returns about how many bytes the texts of a user take.
-fn size_of_user(user: &User) -> usize {
-    let permissions: usize = user.permissions.iter().map(String::len).sum();
-    let claims: usize = user.claims.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
-    user.id.len() + user.email.len() + user.role.len() + permissions + claims
 }

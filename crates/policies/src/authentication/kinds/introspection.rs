@@ -8,12 +8,13 @@ use pylae_core::plan::Seconds;
 use pylae_core::{Exchange, Problem};
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::asked::IdentityFunction;
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::binding::confirmation::Binding;
 use crate::authentication::binding::evidence::{Evidence, SentToken};
 use crate::authentication::binding::{self, BindingConfig, BindingRules, Looks};
 use crate::authentication::identity::Identity;
-use crate::authentication::kinds::function::{self, FunctionAuthenticator, IdentityFunction};
+use crate::authentication::kinds::function::{self, FunctionAuthenticator};
 use crate::authentication::memory::Known;
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 

@@ -287,6 +287,9 @@ impl Page {
 
     fn feed(&mut self, stats: &Stats) {
         self.single("pylae_revocations", GAUGE, "Revocations in memory.", stats.revocations);
+        let name = "pylae_session_cookies_refused_total";
+        self.family(name, COUNTER, "Session cookies that counted as none, by reason.");
+        stats.no_sessions.iter().for_each(|(reason, count)| self.sample(name, &[("reason", reason)], *count));
         let feed = || stats.feed.iter();
         let name = "pylae_cluster_current";
         let what = "1 if this node knows all revocations of its cluster, as of when the store last answered.";

@@ -66,6 +66,8 @@ pub struct Stats {
     pub workers: WorkerFigures,
     /// Revocations that are held.
     pub revocations: usize,
+    /// Session cookies that counted as none, by reason.
+    pub no_sessions: BTreeMap<&'static str, u64>,
     /// What the nodes of the cluster tell each other, if there is one.
     pub feed: Option<FeedFigures>,
 }

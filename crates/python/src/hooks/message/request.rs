@@ -163,8 +163,8 @@ impl PyRequest {
         Ok(about.route.as_deref().or_else(|| Some(&**about.routes.get(index?)?)))
     }
 
-    /// Why an authenticator of Pylae's own is asked: `check` about a session, `login` to begin one. None for all others,
-    /// and for the paths of an authenticator. Nobody but the gateway can set it.
+    /// Why an authenticator of Pylae's own is asked: `check` about a session, `login` to begin one. None for all
+    /// others, and for the paths of an authenticator. Nobody but the gateway can set it.
     #[getter]
     fn asked_for(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         self.with(py, |exchange| exchange.hooks().and_then(|hooks| hooks.asked_for).map(AskedFor::name))

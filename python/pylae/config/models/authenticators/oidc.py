@@ -96,6 +96,11 @@ def _scope(text: str) -> str:
     return text
 
 
+def _scopes(value: Any) -> Any:
+    """Returns a text of words as a list, as OAuth writes them (RFC 6749 section 3.3) and as Pylae does elsewhere."""
+    return split_words(value.replace(" ", "|")) if isinstance(value, str) else value
+
+
 def _after_logout(text: str) -> str:
     if text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable():
         return text
@@ -121,6 +126,8 @@ class Oidc(OwnAuthenticator):
         ```
     """
 
+    code = ("user",)
+
     name: AuthenticatorName = "oidc"
     """Name by which routes choose it. Required if there are several."""
     issuer: Annotated[str, AfterValidator(_address)]
@@ -135,7 +142,7 @@ class Oidc(OwnAuthenticator):
     offers, `basic` first."""
     scopes: Annotated[
         tuple[Annotated[str, AfterValidator(_scope)], ...],
-        BeforeValidator(split_words, json_schema_input_type=str | list[str]),
+        BeforeValidator(_scopes, json_schema_input_type=str | list[str]),
     ] = ("openid", "profile", "email")
     """What to ask for. `openid` is always among it; `offline_access` asks many providers for refresh tokens."""
     path: Annotated[str, AfterValidator(_own_path)] = "/oauth2"
@@ -215,6 +222,11 @@ class Oidc(OwnAuthenticator):
     def conceals(self) -> bool:
         """Sessions and attempts are the gateway's own: they are sent to no instance."""
         return True
+
+    @property
+    def servers(self) -> Iterator[tuple[str, str]]:
+        """The settings that name servers which it asks, and their URLs."""
+        yield "issuer", self.issuer
 
     def cookie_name(self, scheme: str) -> str:
         """Returns the name of the session cookie for browsers that reach the gateway by `http` or `https`."""

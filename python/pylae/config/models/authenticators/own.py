@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pylae.config.models.authenticators.function import AuthenticatorOptions
 from pylae.config.models.authenticators.kind import AuthenticatorKind
 
 
 class OwnAuthenticator(AuthenticatorKind):
     """Base class of kinds that `pylae.identity` implements: it is called as a function of a program is."""
+
+    code: ClassVar[tuple[str, ...]] = ()
+    """Fields that name functions of a program by their import paths."""
 
     @property
     def options(self) -> AuthenticatorOptions:

@@ -1,7 +1,7 @@
 //! What Pylae's own functions have that those of programs have not.
 
 use pylae_core::{Answer, Exchange, Problem, Rejection, User};
-use pylae_http::{Edits, Method, Name, NameSet};
+use pylae_http::{Edits, Name, NameSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,25 +85,6 @@ impl Sender {
 pub(super) fn has_credential(exchange: &Exchange) -> bool {
     const FIELDS: NameSet = NameSet::of(&[Name::Authorization, Name::Cookie]);
     exchange.request.head.fields.has_any(FIELDS)
-}
-
-/// Returns true if a browser asks for a page to show. Browsers that do not say so, as over plain http, are known by
-/// `Accept`.
-pub(super) fn is_navigation(exchange: &Exchange) -> bool {
-    let request = &exchange.request;
-    if !matches!(request.head.method, Method::Get | Method::Head) || request.upgrades {
-        return false;
-    }
-    let mut modes = request.values("sec-fetch-mode");
-    if let Some(mode) = modes.next() {
-        return mode == b"navigate" && modes.next().is_none();
-    }
-    let is_page = |range: &[u8]| {
-        let kind = range.split(|byte| *byte == b';').next().unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
-    };
-    request.values("accept").any(|line| line.split(|byte| *byte == b',').any(is_page))
-        && request.values("x-requested-with").next().is_none()
 }
 
 /// What a service has answered ends the request, or is a refusal like others if it asks for a credential. Only people

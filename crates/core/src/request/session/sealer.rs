@@ -82,7 +82,7 @@ impl Sealer {
             let key = salt.extract(secret);
             let mut id = [0; ID_LEN / 4 * 3];
             // Cannot fail: so few bytes can always be derived.
-            let derived = key.expand(&[b"id"], Id).and_then(|derived| derived.fill(&mut id));
+            let derived = key.expand(&[b"id"], KeyId).and_then(|derived| derived.fill(&mut id));
             derived.map_err(|Unspecified| SealError::Random)?;
             Ok(SealingSecret { id: URL_SAFE_NO_PAD.encode(id), key })
         };
@@ -153,9 +153,9 @@ impl PurposeSealer {
 }
 
 /// The length of a key's id.
-struct Id;
+struct KeyId;
 
-impl KeyType for Id {
+impl KeyType for KeyId {
     fn len(&self) -> usize {
         ID_LEN / 4 * 3
     }
