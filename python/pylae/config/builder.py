@@ -256,7 +256,7 @@ class ConfigBuilder:
     def _import_named(self, folder: Path) -> None:
         """Imports what the configuration names, and notes the files of that."""
         named = any(isinstance(service.app, str) for service in self.written.services.values())
-        asked = self.written.auth is not None and any(self.written.auth.asked)
+        asked = self.written.auth is not None and any(self.written.auth.named_code)
         if not (self.written.hooks or self.written.plugins or named or asked):
             return
         importable(folder)
@@ -287,7 +287,9 @@ class ConfigBuilder:
         if config.auth.functions:
             found, files = load.authenticators(config, self.sources)
             self.read_files = {**self.read_files, **files}
-        return [*found, *load.own(config.auth, self._implementations)]
+        own, files = load.own(config.auth, self._implementations, self.sources)
+        self.read_files = {**self.read_files, **files}
+        return [*found, *own]
 
     def attach(self, surroundings: Surroundings) -> None:
         """Gives the authenticators of Pylae's own the gateway that they run in."""

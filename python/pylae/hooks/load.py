@@ -118,19 +118,39 @@ def authenticators(config: Config, sources: Sources) -> tuple[list[Hook], dict[P
     return found, modules.files
 
 
-def own(auth: AuthConfig, implementations: Implementations) -> list[Hook]:
-    """Returns the authenticators of Pylae's own as hooks.
+def own(
+    auth: AuthConfig, implementations: Implementations, sources: Sources
+) -> tuple[list[Hook], dict[Path, str | None]]:
+    """Returns the authenticators of Pylae's own as hooks, and the files of what they call, as `load` does.
 
     Those in `implementations` that have the same settings stay, and what they know; the others are made anew.
+    Raises ConfigError with every problem.
     """
-    found = []
+    found: list[Hook] = []
+    problems: list[Problem] = []
+    modules = Modules()
     before = dict(implementations)
     implementations.clear()
-    for name, at, settings in auth.own:
+    for name, at, written in auth.own:
+        settings = written
+        try:
+            if written.code and isinstance(path := getattr(written, written.code), str):
+                settings = written.model_copy(update={written.code: _callable(modules.find(path), path)})
+        except (Exception, SystemExit) as error:
+            problems.append(_problem(error, sources, ("auth", *at, str(written.code))))
+            continue
         known = before.get(name)
         implementation = known[1] if known is not None and known[0] == settings else made(settings, name)
         implementations[name] = settings, implementation
         found.append(make_authenticator(implementation.authenticate, settings.options, name, ("auth", *at)))
+    if problems:
+        raise ConfigError(problems, modules.files)
+    return found, modules.files
+
+
+def _callable(found: Any, path: str) -> Any:
+    if not callable(found):
+        raise MissingError(f"`{path}` is no function", "name one: `(claims) -> User | None`")
     return found
 
 

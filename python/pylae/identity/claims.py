@@ -77,7 +77,8 @@ def user_of(claims: Mapping[str, Any], names: ClaimNames) -> User:
     roles = _texts(_first(claims, names.role), "the role")
     permissions = _first(claims, names.permissions)
     # The format of `scope` (RFC 8693 section 4.2).
-    permissions = permissions.split() if isinstance(permissions, str) else _texts(permissions, "a permission")
+    given = permissions.split(" ") if isinstance(permissions, str) else _texts(permissions, "a permission")
+    permissions = [one for one in given if one]
     return made_user(str(id_), email or "", roles, permissions, claims)
 
 

@@ -104,18 +104,22 @@ class ServiceClient(ApiClient):
         self._lookups: Flights[str, list[str]] = Flights()
         self._trusted: tuple[float, ssl.SSLContext] | None = None
 
-    async def call(self, method: str, fields: Fields, body: bytes = b"", *, patience: float, most: int) -> Reply:
+    async def call(
+        self, method: str, fields: Fields, body: bytes = b"", *, patience: float, most: int, once: bool = False
+    ) -> Reply:
         """The answer, whatever its status is, if it is whole within `patience` seconds and its body no longer than
         `most` bytes.
 
-        The request must be one that may be repeated: it is, if a kept connection has ended meanwhile.
+        The request is repeated if a kept connection has ended meanwhile. With `once` it never is, and has a connection
+        of its own.
         """
+        fields = [*fields, ("Connection", "close")] if once else fields
         with self._told():
             async with asyncio.timeout(patience):
                 self._adopt_loop()
                 async with self._room:
                     head = self._request(method, fields, body)
-                    while (kept := self._kept()) is not None:
+                    while not once and (kept := self._kept()) is not None:
                         arrived = kept.reader.arrived
                         try:
                             return await self._exchange(kept, head + body, most)

@@ -30,20 +30,14 @@ A cookie has at most 1024 bytes (`MAX_COOKIE`); a longer one counts as none, and
 
 from __future__ import annotations
 
-import json
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pylae.config.models.authenticators.oidc import Oidc as OidcSettings
-from pylae.engine import Known, NativeSealer, User
 from pylae.errors import HTTPError
-from pylae.identity.cookie_secret import cookie_secret
 from pylae.identity.surroundings import Surroundings
 
-MAX_COOKIE = 1024
-"""Most bytes of a session cookie's value."""
-_AGAIN = 30
-"""After how many seconds a session is looked at again."""
+if TYPE_CHECKING:
+    from pylae.identity.login.front import Front
 
 
 class Oidc:
@@ -51,22 +45,19 @@ class Oidc:
 
     def __init__(self, settings: OidcSettings, name: str) -> None:
         self.settings, self.name = settings, name
-        self._sealer: NativeSealer | None = None
+        self._front: Front | None = None
 
-    def attach(self, surroundings: Surroundings) -> None:  # noqa: ARG002
+    def attach(self, surroundings: Surroundings) -> None:
         """Gives it the gateway that it runs in, before it is asked."""
-        own = [secret.get_secret_value() for secret in self.settings.cookie_secret or ()]
-        own = own or [found for found in [cookie_secret(create=True)] if found]
-        self._sealer = NativeSealer([secret.encode() for secret in own])
+        # Only gateways with logins pay for what they need.
+        from pylae.identity.login.front import Front
+
+        if self._front is None or self._front.surroundings is not surroundings:
+            self._front = Front(self.settings, surroundings)
+        surroundings.ended.want()
 
     async def authenticate(self, request: Any) -> Any:
-        """Says whose session it is, as long as the cookie does."""
-        if request.asked_for != "check":
+        """Says whose session it is, begins a login, or answers at one of its own paths."""
+        if self._front is None:
             raise HTTPError(503, "logins are not possible now")
-        cookie = request.cookies.get(self.settings.cookie_name(request.url.scheme), "")
-        opened = self._sealer.open(f"session {self.name}", cookie) if self._sealer else None
-        session = json.loads(opened) if opened else {}
-        if "u" not in session:
-            return None
-        user = User(session["u"], session.get("e", ""), session.get("r", ""), session.get("p", ()), session.get("c"))
-        return Known(user, min(session["x"], time.time() + _AGAIN))
+        return await self._front.asked(request)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pylae.identity.ended import EndedSessions
+from pylae.identity.figures import Figures
 
 if TYPE_CHECKING:
     from pylae.store.kept import Kept
@@ -20,9 +23,16 @@ class Surroundings:
         folder: The state folder.
         configuration: The folder that files in the configuration are relative to.
         revoke: Refuses a user (`user`) or a token (`jti`) for some seconds. Raises EngineError.
+        figures: What is counted.
+        ended: The sessions that have ended.
     """
 
     kept: Kept
     folder: Path
     revoke: Callable[[str, str, float], None]
     configuration: Path = Path()
+    figures: Figures = field(default_factory=Figures)
+    ended: EndedSessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ended", EndedSessions(self.kept, self.revoke))

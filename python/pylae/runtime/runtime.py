@@ -149,7 +149,10 @@ class Runtime:
         self.switches = Switches(self.folder, self.kept, self._switch)
         """What is switched to maintenance."""
         self._surroundings = Surroundings(
-            self.kept, self.folder, lambda kind, value, seconds: self.engine.revoke(kind, value, seconds)
+            self.kept,
+            self.folder,
+            lambda kind, value, seconds: self.engine.revoke(kind, value, seconds),
+            self.origin.parent,
         )
 
     @property
@@ -208,6 +211,7 @@ class Runtime:
             raise
         self.access.start()
         self.switches.follow()
+        self._surroundings.ended.start()
         return addresses
 
     def _switch(self, maintenance: Mapping[str, Any]) -> None:
@@ -298,6 +302,7 @@ class Runtime:
                     raise
             self.registry.adopt(sources)
         self.override.follow(source, kept=commit is not None)
+        self._surroundings.ended.start()
         self.plan = plan
         self._count += 1
         if self.admin is not None:
@@ -405,7 +410,7 @@ class Runtime:
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
         fleet = fleet_page(self.fleet.gauges() if self.fleet else None)
-        others = (self.recorder, self.access, self.switches, self.registry)
+        others = (self.recorder, self.access, self.switches, self.registry, self._surroundings.figures)
         return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}{fleet}"
 
     def health(self) -> Health:
@@ -438,4 +443,5 @@ class Runtime:
         self.registry.stop()
         self.access.stop()
         self.switches.stop()
+        self._surroundings.ended.stop()
         self.kept.close()

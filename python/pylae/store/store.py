@@ -28,8 +28,9 @@ MOST_BYTES = 8 * 1024 * 1024
 """Bytes of the values of a page or of a batch, if it has more than one."""
 MOST_WATCHES = 8
 """Watches at once, per opened store."""
-TTLS = range(2, 24 * 3600 + 1)
-"""Seconds that a lease may last without a sign of life. Servers of etcd make at least 2 of less."""
+TTLS = range(2, 401 * 24 * 3600)
+"""Seconds that a lease may last without a sign of life. Servers of etcd make at least 2 of less; no cookie lasts longer
+than 400 days."""
 RESTORING = "store/restoring"
 """The key that is there while a backup is being restored."""
 

@@ -69,6 +69,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
+    yield from _sessions(view.config)
     yield from _required_claims(view)
 
 
@@ -115,6 +116,21 @@ def _listeners(config: Config, sources: Sources) -> Iterator[Finding]:
             yield Finding(
                 ("listeners", index, "proxy_protocol"), "no client could connect, because no proxy is trusted", hint
             )
+
+
+def _sessions(config: Config) -> Iterator[Finding]:
+    """Finds logins whose sessions other nodes could not read."""
+    shared = store_url(config.store.url).kind != "sqlite"
+    for _, at, one in config.auth.own if config.auth else ():
+        if not isinstance(one, Oidc):
+            continue
+        if config.cluster is not None and not shared:
+            hint = "name PostgreSQL or etcd under `store: {url: …}`"
+            yield Finding(("auth", *at), "the nodes of a cluster need a store that they share for its sessions", hint)
+        if one.cookie_secret is None and (config.cluster is not None or shared):
+            hint = "give all nodes the same, e.g. of `openssl rand -base64 48`: `cookie_secret: ${COOKIE_SECRET}`"
+            text = "needs `cookie_secret`: each node would make its own, and refuse the sessions of others"
+            yield Finding(("auth", *at), text, hint)
 
 
 def _account(config: Config) -> Iterator[Finding]:

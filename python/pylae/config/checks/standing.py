@@ -145,15 +145,8 @@ def named(config: Config) -> Iterator[Taking]:
         yield Taking("file", path, path, name, (f"file:{name}",))
     for index, hook in enumerate(config.hooks):
         yield Taking("code", ("hooks", index), ("hooks",), hook.path, (hook.path,))
-    for _, at, one in config.auth.asked if config.auth else ():
-        if isinstance(code := getattr(one, one.code), str):
-            path = ("auth", *at, one.code)
-            yield Taking("code", path, path, code, (code,))
-    for _, at, own in config.auth.own if config.auth else ():
-        for field in own.code:
-            if isinstance(code := getattr(own, field), str):
-                path = ("auth", *at, field)
-                yield Taking("code", path, path, code, (code,))
+    for at, code in config.auth.named_code if config.auth else ():
+        yield Taking("code", ("auth", *at), ("auth", *at), code, (code,))
     for name, service in config.services.items():
         if isinstance(service.app, str):
             path = ("services", name, "app")

@@ -139,6 +139,14 @@ class AuthConfig(Settings):
         yield from ((name, at, one) for name, at, one in self.placed if isinstance(one, OwnAuthenticator))
 
     @property
+    def named_code(self) -> Iterator[tuple[tuple[Step, ...], str]]:
+        """The import paths of code that authenticators call, with their places under `auth`."""
+        for _, at, one in self.placed:
+            field = one.code if isinstance(one, AskedAuthenticator | OwnAuthenticator) else None
+            if field is not None and isinstance(path := getattr(one, field), str):
+                yield (*at, field), path
+
+    @property
     def paths(self) -> Iterator[tuple[str, tuple[Step, ...], str]]:
         """The paths that authenticators serve themselves, with their names and where that is written under `auth`."""
         for name, at, one in self.asked:

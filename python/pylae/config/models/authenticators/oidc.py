@@ -126,7 +126,7 @@ class Oidc(OwnAuthenticator):
         ```
     """
 
-    code = ("user",)
+    code = "user"
 
     name: AuthenticatorName = "oidc"
     """Name by which routes choose it. Required if there are several."""

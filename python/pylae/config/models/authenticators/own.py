@@ -11,8 +11,8 @@ from pylae.config.models.authenticators.kind import AuthenticatorKind
 class OwnAuthenticator(AuthenticatorKind):
     """Base class of kinds that `pylae.identity` implements: it is called as a function of a program is."""
 
-    code: ClassVar[tuple[str, ...]] = ()
-    """Fields that name functions of a program by their import paths."""
+    code: ClassVar[str | None] = None
+    """Field that may name a function, if there is one."""
 
     @property
     def options(self) -> AuthenticatorOptions:
