@@ -192,6 +192,29 @@ def test_a_health_check_goes_to_the_instances() -> None:
     assert hand_in(document)
 
 
+TOKEN = """
+services:
+  one:
+    instances: ["http://127.0.0.1:1"]
+    client_credentials: {token_url: "https://id.test/token", client_id: gateway, client_secret: "${A}"}
+routes:
+  - {name: a, path: /a, service: one, auth_required: false, rewrite: "/bot${B}"}
+"""
+
+
+def test_the_secret_for_a_token_endpoint_goes_to_no_other() -> None:
+    document, _ = written(TOKEN)
+    own = document["services"]["one"]["client_credentials"]
+    own["scope"] = "more"
+    assert hand_in(document, TOKEN)
+    own["token_url"] = "https://thief.example/token"
+    assert refused(document, TOKEN) == ["services.one.client_credentials.client_secret"]
+    own["token_url"] = "https://id.test/token"
+    # What it buys would go there.
+    document["services"]["one"]["instances"] = ["http://thief.example"]
+    assert "services.one.client_credentials.client_secret" in refused(document, TOKEN)
+
+
 def test_whoever_is_believed_to_be_an_instance_is_a_destination() -> None:
     text = INSIDE.replace("http://127.0.0.1:1", "https://127.0.0.1:1")
     document, _ = written(text)

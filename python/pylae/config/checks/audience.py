@@ -58,9 +58,9 @@ _TUNING_OF_SERVICES = (
         "passive_health",
     ),
     *("panic_threshold", "circuit_breaker", "retry_budget", "connect_timeout", "max_in_flight", "queue", "protocol"),
-    *("max_streams", "max_idle", "idle_timeout"),
+    *("max_streams", "max_idle", "idle_timeout", "client_credentials"),
 )
-"""The same for services. `instances`, `discovery`, `app` and `tls` are compared separately."""
+"""The same for services. `instances`, `discovery`, `app`, `tls` and `client_credentials` are compared separately."""
 _ANSWERS: tuple[At, ...] = (("static_response",), ("redirect",))
 """What a route answers itself, and hooks and plugins may refuse before. Its other settings are in refusals too."""
 _PATHS = ("path", "prefix", "pattern", "strip_prefix", "rewrite")
@@ -108,6 +108,9 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     **{("services", "*", key): _NOBODY for key in _TUNING_OF_SERVICES},
     **{("services", "*", key): _INSTANCES for key in ("discovery", "tls", "health_check")},
     ("services", "*", "tls", "ca"): _NOBODY,
+    # The token that is issued for these goes to the instances.
+    ("services", "*", "client_credentials"): _INSTANCES | {"asked"},
+    ("services", "*", "client_credentials", "ca"): _NOBODY,
     **{("routes", "*", key): _NOBODY for key in _TUNING_OF_ROUTES if key not in PolicySet.model_fields},
     # Paths, and the fields in conditions, are sent on with the request.
     **{("routes", "*", key): _INSTANCES for key in (*_PATHS, "headers", "query", "split")},
@@ -284,7 +287,13 @@ class Audiences:
                 yield ("settings", _json(self._config.auth.plugins[name]))
 
     def _asked(self, path: At) -> Iterator[End]:
-        """Yields the servers that authenticators of a kind ask, and who vouches for them."""
+        """Yields the servers that authenticators of a kind ask, or the one that issues the token of a service, and who
+        vouches for them.
+        """
+        if path[0] == "services":
+            if own := self._config.services[str(path[1])].client_credentials:
+                yield ("asked", own.token_url, own.ca or "")
+            return
         for one in getattr(self._config.auth, str(path[1])) if self._config.auth else ():
             yield from (("asked", url, one.ca or "") for _, url in one.servers)
 

@@ -63,7 +63,7 @@ _VOID: Mapping[Audience, str] = {
     "instances": "where it is sent (service, instances, path, Host, mirror, hooks)",
     "clients": "who can read it (listeners, authentication, access lists, hooks)",
     "plugin": "where the plugin sends it (its settings, routes and their services)",
-    "asked": "which servers are asked about users (endpoint, issuer, url, ca)",
+    "asked": "which servers are asked (endpoint, issuer, url, token_url, ca)",
     "admin": "who can see it (address and `tls` of the admin API)",
     "store": "which store it is sent to (store, url, tls)",
 }
