@@ -7,9 +7,6 @@ from typing import Any, Protocol
 
 from pylae.config.models.authenticators import forward_auth, introspection, oidc
 from pylae.config.models.authenticators.own import OwnAuthenticator
-from pylae.identity.forward_auth import ForwardAuth
-from pylae.identity.introspection import Introspection
-from pylae.identity.oidc import Oidc
 from pylae.identity.surroundings import Surroundings
 
 
@@ -23,10 +20,29 @@ class Implementation(Protocol):
         """Gives it the gateway that it runs in, before it is asked. May be called again."""
 
 
+def _forward_auth(settings: forward_auth.ForwardAuth, name: str) -> Implementation:
+    # Only a gateway that uses a kind imports what it needs.
+    from pylae.identity.forward_auth import ForwardAuth
+
+    return ForwardAuth(settings, name)
+
+
+def _introspection(settings: introspection.Introspection, name: str) -> Implementation:
+    from pylae.identity.introspection import Introspection
+
+    return Introspection(settings, name)
+
+
+def _oidc(settings: oidc.Oidc, name: str) -> Implementation:
+    from pylae.identity.oidc import Oidc
+
+    return Oidc(settings, name)
+
+
 KINDS: Mapping[type[OwnAuthenticator], Callable[[Any, str], Implementation]] = {
-    forward_auth.ForwardAuth: ForwardAuth,
-    introspection.Introspection: Introspection,
-    oidc.Oidc: Oidc,
+    forward_auth.ForwardAuth: _forward_auth,
+    introspection.Introspection: _introspection,
+    oidc.Oidc: _oidc,
 }
 """What makes an authenticator of settings and the name by which routes choose it."""
 

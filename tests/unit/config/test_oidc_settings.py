@@ -4,9 +4,7 @@ import pytest
 
 from pylae import ConfigError
 from pylae.config.checks.audience import Audiences
-from pylae.config.checks.check import check_config
 from pylae.config.checks.standing import named as named_by
-from pylae.config.document.sources import CallSources
 from pylae.config.models.authenticators.oidc import Oidc
 from pylae.settings import AuthConfig, Config
 
@@ -77,16 +75,6 @@ def test_secrets_are_not_shown():
         Oidc(**LEAST, cookie_secret="hunter2")
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in repr(Oidc(**LEAST, client_secret="hunter2"))
-
-
-@pytest.mark.parametrize(
-    "more", [{"store": {"url": "etcd://127.0.0.1:1"}}, {"cluster": {"name": "shop", "store": "redis://127.0.0.1:1"}}]
-)
-def test_nodes_need_the_same_secret(more):
-    config = Config(**more, auth={"oidc": LEAST})
-    with pytest.raises(ConfigError, match="other nodes could not open the cookies of oidc"):
-        check_config(config, CallSources({(): ("test", 1)}))
-    check_config(Config(**more, auth={"oidc": {**LEAST, "cookie_secret": "s" * 32}}), CallSources({(): ("test", 1)}))
 
 
 def test_who_sees_its_settings():

@@ -273,18 +273,6 @@ def _authentication(config: Config) -> Iterator[Finding]:
     if config.auth:
         listeners = [listener.tls for listener in config.listeners]
         yield from (found.below(("auth",)) for found in config.auth.mistakes(listeners))
-        yield from _cookies_of_nodes(config)
-
-
-def _cookies_of_nodes(config: Config) -> Iterator[Finding]:
-    """Finds logins whose cookies the other nodes could not open."""
-    if config.cluster is None and store_url(config.store.url).kind == "sqlite":
-        return
-    for name, at, one in config.auth.placed if config.auth else ():
-        if isinstance(one, Oidc) and one.cookie_secret is None:
-            text = f"other nodes could not open the cookies of {name}: each would generate a secret of its own"
-            hint = "set `cookie_secret`, the same on all nodes; e.g. `openssl rand -base64 48`"
-            yield Finding(("auth", *at), text, hint)
 
 
 def authentication(view: View) -> Iterator[Finding]:
