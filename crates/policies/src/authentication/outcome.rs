@@ -10,7 +10,8 @@ use pylae_core::request::session::NoSession;
 use pylae_core::{Answer, Exchange, Instant, Rejection, User};
 use pylae_http::{Edits, Name};
 
-use super::token::NOT_A_TOKEN;
+/// The reason to refuse a text that no issuer of JSON Web Tokens has made.
+pub(super) const NOT_A_TOKEN: &str = "this is not a JSON Web Token";
 
 /// The outcome of one authenticator.
 pub(super) enum AuthenticatorOutcome {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::binding::confirmation::Binding;
 use super::keys::{KeyMatch, Keys, decode_base64url};
 use super::object::Object;
+pub(super) use super::outcome::NOT_A_TOKEN;
 
 /// Maximum bytes of a user's id, role or mail address.
 const MAX_IDENTITY_LENGTH: usize = 1024;
@@ -168,7 +169,6 @@ fn issuer_of(payload: &[u8]) -> Option<String> {
     }
 }
 
-pub(super) const NOT_A_TOKEN: RefusalReason = "this is not a JSON Web Token";
 const WRONG_ALGORITHM: RefusalReason = "the token's algorithm is not accepted";
 const MISMATCH: RefusalReason = "the token's signature does not match";
 const OTHER_ISSUER: RefusalReason = "the token is from another issuer";

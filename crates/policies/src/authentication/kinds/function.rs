@@ -18,7 +18,7 @@ use crate::authentication::credential::{CredentialPart, SentCredentials};
 use crate::authentication::identity::Identity;
 use crate::authentication::memory::{Known, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
-use via::{Sender, Via, answered, has_credential, size_of_answer, unavailable};
+use via::{AskedSender, IdentitySource, answered, has_credential, size_of_answer, unavailable};
 
 const REVOKED: &str = "the user was revoked";
 const NOT_ASKED: &str = "it is asked about real requests only";
@@ -31,7 +31,7 @@ pub(crate) struct Config {
     /// Name by which routes refer to it.
     name: String,
     /// What users are known by.
-    via: Via,
+    via: IdentitySource,
     /// Scheme that its challenges name.
     challenge: String,
     /// All that the function sees of a request; None for the whole of it.
@@ -120,7 +120,7 @@ impl AuthenticatorKind for FunctionAuthenticator {
         if let Some(wait) = lockout() {
             return AuthenticatorOutcome::Refused(Refusal::Limited(wait));
         }
-        let sender = Sender {
+        let sender = AskedSender {
             credential: sent.as_ref().map_or_else(|| has_credential(exchange), |sent| sent.present),
             navigates: rules.config.via.sees_target() && fetch::is_navigation(exchange),
         };
@@ -200,11 +200,11 @@ impl FunctionRules {
             return Some(AuthenticatorOutcome::Accepted(user));
         }
         let refused = unknown.read(unknown.tag(by.salt, &by.credentials), at.wall, |one| one.answer.clone())?;
-        Some(refused.map_or_else(|| self.nobody(), |answer| answered(Box::new((*answer).clone()), Sender::KNOWN)))
+        Some(refused.map_or_else(|| self.nobody(), |answer| answered(Box::new((*answer).clone()), AskedSender::KNOWN)))
     }
 
     /// Turns what the function has said into an outcome, and remembers who the user is, or that there is none.
-    fn conclude(&self, said: Said, by: Option<RememberedBy>, sender: Sender, at: Moment) -> AuthenticatorOutcome {
+    fn conclude(&self, said: Said, by: Option<RememberedBy>, sender: AskedSender, at: Moment) -> AuthenticatorOutcome {
         let Said { end, identified, until, fields } = said;
         let by = by.filter(|_| fields.is_empty());
         let by = by.map(|by| RememberedBy { until: by.until.min(until.unwrap_or(Duration::MAX)), ..by });
@@ -215,7 +215,9 @@ impl FunctionRules {
                 }
                 answered(answer, sender)
             }
-            (FunctionEnd::Reject(rejection), _) if rejection.status >= 500 && self.config.via != Via::Function => {
+            (FunctionEnd::Reject(rejection), _)
+                if rejection.status >= 500 && self.config.via != IdentitySource::Function =>
+            {
                 AuthenticatorOutcome::Refused(Refusal::Unavailable(unavailable(rejection)))
             }
             (FunctionEnd::Continue, Identified::User(user)) => self.accept(user, by, at),
@@ -259,7 +261,7 @@ impl FunctionRules {
     /// What it is to know nobody.
     fn nobody(&self) -> AuthenticatorOutcome {
         match (&self.config.via, &self.config.key) {
-            (Via::Introspection, _) => AuthenticatorOutcome::Refused(Refusal::Bad(INACTIVE)),
+            (IdentitySource::Introspection, _) => AuthenticatorOutcome::Refused(Refusal::Bad(INACTIVE)),
             // Without `key`, it is not known if there was a credential at all.
             (_, None) => AuthenticatorOutcome::Absent,
             (_, Some(_)) => AuthenticatorOutcome::Refused(Refusal::Unknown),

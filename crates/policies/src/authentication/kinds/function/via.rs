@@ -13,7 +13,7 @@ const UNAVAILABLE: &str = "the service that knows the user is not available";
 /// What is called: a function of the program, or one of Pylae's own.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Via {
+pub(super) enum IdentitySource {
     Function,
     /// Asks the issuer of a token.
     Introspection,
@@ -26,7 +26,7 @@ pub(super) enum Via {
     },
 }
 
-impl Via {
+impl IdentitySource {
     /// As users have it.
     pub(super) fn text(&self) -> &'static str {
         match self {
@@ -69,14 +69,14 @@ impl Via {
 
 /// What matters of a request for what a service has answered.
 #[derive(Clone, Copy)]
-pub(super) struct Sender {
+pub(super) struct AskedSender {
     /// Whether it has a credential.
     pub(super) credential: bool,
     /// Whether a browser asks for a page to show, and so can be sent elsewhere.
     pub(super) navigates: bool,
 }
 
-impl Sender {
+impl AskedSender {
     /// Of a request for which a verdict is remembered. None is remembered that would send it elsewhere.
     pub(super) const KNOWN: Self = Self { credential: true, navigates: false };
 }
@@ -89,13 +89,15 @@ pub(super) fn has_credential(exchange: &Exchange) -> bool {
 
 /// What a service has answered ends the request, or is a refusal like others if it asks for a credential. Only people
 /// are sent elsewhere.
-pub(super) fn answered(answer: Box<Answer>, sender: Sender) -> AuthenticatorOutcome {
+pub(super) fn answered(answer: Box<Answer>, sender: AskedSender) -> AuthenticatorOutcome {
     match (answer.status, sender) {
-        (401, Sender { credential, .. }) => AuthenticatorOutcome::Refused(Refusal::Answered { answer, credential }),
-        (300..=399, Sender { navigates: false, credential: true }) => {
+        (401, AskedSender { credential, .. }) => {
+            AuthenticatorOutcome::Refused(Refusal::Answered { answer, credential })
+        }
+        (300..=399, AskedSender { navigates: false, credential: true }) => {
             AuthenticatorOutcome::Refused(Refusal::Bad(SENT_ELSEWHERE))
         }
-        (300..=399, Sender { navigates: false, .. }) => AuthenticatorOutcome::Absent,
+        (300..=399, AskedSender { navigates: false, .. }) => AuthenticatorOutcome::Absent,
         _ => AuthenticatorOutcome::Answered(answer),
     }
 }
