@@ -52,7 +52,7 @@ class Oidc:
         # Only gateways with logins pay for what they need.
         from pylae.identity.login.front import Front
 
-        if self._front is None or self._front.surroundings is not surroundings:
+        if self._front is None or self._front.surroundings != surroundings:
             self._front = Front(self.settings, surroundings)
         surroundings.ended.want()
 

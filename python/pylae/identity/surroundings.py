@@ -21,18 +21,15 @@ class Surroundings:
     Attributes:
         kept: The store of the gateway.
         folder: The state folder.
-        configuration: The folder that files in the configuration are relative to.
         revoke: Refuses a user (`user`) or a token (`jti`) for some seconds. Raises EngineError.
-        figures: What is counted.
         ended: The sessions that have ended.
+        figures: What is counted.
+        configuration: The folder that files in the configuration are relative to.
     """
 
     kept: Kept
     folder: Path
     revoke: Callable[[str, str, float], None]
-    configuration: Path = Path()
+    ended: EndedSessions
     figures: Figures = field(default_factory=Figures)
-    ended: EndedSessions = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ended", EndedSessions(self.kept, self.revoke))
+    configuration: Path = Path()

@@ -24,6 +24,7 @@ from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
 from pylae.fleet.metrics import page as fleet_page
 from pylae.history.entry import Cause
+from pylae.identity.ended import EndedSessions
 from pylae.identity.surroundings import Surroundings
 from pylae.maintenance.switch import shown
 from pylae.maintenance.switches import Switches
@@ -148,12 +149,8 @@ class Runtime:
         """Tokens of the admin API, and the audit."""
         self.switches = Switches(self.folder, self.kept, self._switch)
         """What is switched to maintenance."""
-        self._surroundings = Surroundings(
-            self.kept,
-            self.folder,
-            lambda kind, value, seconds: self.engine.revoke(kind, value, seconds),
-            self.origin.parent,
-        )
+        self._ended = EndedSessions(self.kept, self._revoke)
+        self._surroundings = Surroundings(self.kept, self.folder, self._revoke, self._ended)
 
     @property
     def running(self) -> bool:
@@ -171,6 +168,10 @@ class Runtime:
     def revision(self) -> str:
         """The name of the configuration in force. Each configuration that is put in force has another one."""
         return self.override.revision or f"{self._start}-{self._count}"
+
+    def _revoke(self, kind: str, value: str, seconds: float) -> None:
+        """As `Engine.revoke`."""
+        self.engine.revoke(kind, value, seconds)
 
     def _override(self, builder: ConfigBuilder) -> Override:
         if not self.kept.shared:
@@ -211,7 +212,7 @@ class Runtime:
             raise
         self.access.start()
         self.switches.follow()
-        self._surroundings.ended.start()
+        self._ended.start()
         return addresses
 
     def _switch(self, maintenance: Mapping[str, Any]) -> None:
@@ -302,7 +303,7 @@ class Runtime:
                     raise
             self.registry.adopt(sources)
         self.override.follow(source, kept=commit is not None)
-        self._surroundings.ended.start()
+        self._ended.start()
         self.plan = plan
         self._count += 1
         if self.admin is not None:
@@ -443,5 +444,5 @@ class Runtime:
         self.registry.stop()
         self.access.stop()
         self.switches.stop()
-        self._surroundings.ended.stop()
+        self._ended.stop()
         self.kept.close()
