@@ -233,6 +233,15 @@ def test_its_paths_are_no_login_and_no_check(running: Running, stand_in: StandIn
     assert (answer.status, answer.body.decode()) == (200, f"None {value}")
 
 
+def test_its_paths_ask_for_no_claims(gateway: Start, echo: EchoInstance, stand_in: StandIn) -> None:
+    stand_in.says = lambda _: Response("callback")
+    policies = {"require": {"claims": {"tenant": "north"}}}
+    running = gateway({"auth": AUTH, "policies": policies, "routes": ROUTES[:1]}, echo=echo)
+    assert running.get("/oauth2/callback?code=1").status == 200
+    assert running.get("/", cookie(c={"tenant": "south"})).status == 403
+    assert told(running.get("/", cookie(c={"tenant": "north"})))
+
+
 def test_other_sites_cannot_use_a_session(running: Running, stand_in: StandIn) -> None:
     assert stand_in
     own, good = "Origin: http://gateway.test", cookie()

@@ -292,7 +292,8 @@ _ELSEWHERE = {
 
 def _own_path(name: str, path: str, config: Config, calls: Sequence[Call], early: Mapping[str, Any]) -> dict[str, Any]:
     """The route of a path that an authenticator owns. It has no service, because the function answers."""
-    off: dict[str, Any] = dict.fromkeys(("cache", "mirror", "static_response"), False)
+    # Whoever comes there is not known yet, so nobody would meet a condition on users.
+    off: dict[str, Any] = dict.fromkeys(("cache", "mirror", "static_response", "require"), False)
     # Without the rules of a route, which ask for a service.
     plan = _route(name, Route.model_construct(path=path, priority=FIRST, **off), config, calls, early)
     # There is no instance that credentials would have to be kept from, and the function reads them.
