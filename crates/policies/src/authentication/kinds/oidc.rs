@@ -1,4 +1,4 @@
-//! Logins by OpenID Connect: sessions in sealed cookies. What asks the provider is in Python (`pylae.identity.oidc`).
+//! Logins at `OpenID` providers: sessions in sealed cookies. What asks the provider is in Python (`pylae.identity.oidc`).
 
 mod session;
 
@@ -286,6 +286,7 @@ impl OidcRules {
 }
 
 /// By what a session is remembered.
+#[derive(Clone, Copy)]
 struct RememberedSession {
     tag: CredentialTag,
     /// Of the memory before the session was judged.
