@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use super::keys::SignatureAlgorithm;
-use super::memory::Known;
+use super::memory::KnownCredential;
 use super::outcome::{AuthenticatorOutcome, Moment, Refusal, Unproven};
 use confirmation::{Binding, Thumbprint};
 use evidence::{Evidence, Scheme, SentProof, SentToken};
@@ -106,7 +106,12 @@ impl BindingRules {
     /// Decides about the sender of a verified token. Must be called for every request, also for a token that is
     /// remembered.
     #[inline]
-    pub(super) fn admit(&self, known: Known, sent: SentToken<'_>, exchange: &Exchange) -> AuthenticatorOutcome {
+    pub(super) fn admit(
+        &self,
+        known: KnownCredential,
+        sent: SentToken<'_>,
+        exchange: &Exchange,
+    ) -> AuthenticatorOutcome {
         if self.asks_nothing(&known, sent.scheme) {
             return AuthenticatorOutcome::Accepted(known.user);
         }
@@ -117,7 +122,7 @@ impl BindingRules {
     /// Like `admit`, for a request that is known by its `evidence` alone.
     pub(super) fn settle(
         &self,
-        known: Known,
+        known: KnownCredential,
         token: &[u8],
         evidence: &Evidence,
         at: Moment,
@@ -142,7 +147,7 @@ impl BindingRules {
     }
 
     #[inline]
-    fn asks_nothing(&self, known: &Known, scheme: Scheme) -> bool {
+    fn asks_nothing(&self, known: &KnownCredential, scheme: Scheme) -> bool {
         known.binding.is_none() && scheme == Scheme::Bearer && !self.dpop.required && !self.certificate_required
     }
 

@@ -39,7 +39,7 @@ pub(super) struct VerifiedCredential {
 }
 
 /// Whose credential it is, and the key that its sender must have: to be proven anew with every request.
-pub(super) struct Known {
+pub(super) struct KnownCredential {
     pub(super) user: Arc<User>,
     pub(super) binding: Option<Arc<Binding>>,
 }
@@ -140,8 +140,8 @@ impl CredentialCache {
 
     /// Returns whose a cached credential is that has not expired and may not have been revoked.
     #[inline]
-    pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<Known> {
-        self.read(tag, wall, |VerifiedCredential { user, binding, .. }| Known {
+    pub(super) fn get(&self, tag: CredentialTag, wall: Duration) -> Option<KnownCredential> {
+        self.read(tag, wall, |VerifiedCredential { user, binding, .. }| KnownCredential {
             user: Arc::clone(user),
             binding: binding.clone(),
         })

@@ -42,7 +42,7 @@ pub(super) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>, shared: A
 }
 
 /// A fetch under way. It has failed if it is dropped before it has finished.
-struct RunningFetch {
+struct RunningTokenFetch {
     token: Arc<ServiceToken>,
     log: Arc<Log>,
     began: Instant,
@@ -53,7 +53,7 @@ struct RunningFetch {
 fn start(token: &Arc<ServiceToken>, log: &Arc<Log>) {
     token.begin_fetch();
     let (token, log) = (Arc::clone(token), Arc::clone(log));
-    let running = RunningFetch { token, log: Arc::clone(&log), began: clock::now(), is_finished: false };
+    let running = RunningTokenFetch { token, log: Arc::clone(&log), began: clock::now(), is_finished: false };
     let thread = std::thread::Builder::new().name("pylae-token-fetch".to_owned());
     let spawned = thread.spawn(move || {
         enter(Some(&running.log), Duty::Keys);
@@ -65,7 +65,7 @@ fn start(token: &Arc<ServiceToken>, log: &Arc<Log>) {
     }
 }
 
-impl RunningFetch {
+impl RunningTokenFetch {
     fn finish(mut self, outcome: Result<Issue, String>) {
         self.is_finished = true;
         self.conclude(outcome);
@@ -87,7 +87,7 @@ impl RunningFetch {
     }
 }
 
-impl Drop for RunningFetch {
+impl Drop for RunningTokenFetch {
     fn drop(&mut self) {
         if !self.is_finished {
             self.conclude(Err("the fetch ended early".to_owned()));

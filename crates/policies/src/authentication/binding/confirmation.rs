@@ -11,7 +11,7 @@ pub(super) type Thumbprint = [u8; 32];
 
 /// The keys that the sender of a token must have.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::authentication) struct Binding {
+pub(crate) struct Binding {
     /// Of the key that signs proofs (`jkt`, RFC 9449 section 6.1).
     pub(super) key: Option<Thumbprint>,
     /// Of the client's certificate (`x5t#S256`, RFC 8705 section 3.1).
@@ -21,7 +21,7 @@ pub(in crate::authentication) struct Binding {
 impl Binding {
     /// Reads the claim `cnf`; None if the token is not bound. A token that is bound in no way that is understood here
     /// must be refused. Members of `cnf` beside one that is understood are ignored (RFC 7800 section 3.1).
-    pub(in crate::authentication) fn of(claims: &Map<String, Value>) -> Result<Option<Arc<Self>>, &'static str> {
+    pub(crate) fn of(claims: &Map<String, Value>) -> Result<Option<Arc<Self>>, &'static str> {
         let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
         let members = confirmation.as_object().ok_or(UNKNOWN_BINDING)?;
         let thumbprint = |name: &str| match members.get(name) {

@@ -14,7 +14,7 @@ const MAX_PROOF: usize = 4096;
 
 /// The scheme by which a token was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::authentication) enum Scheme {
+pub(crate) enum Scheme {
     /// RFC 6750 section 2.1.
     Bearer,
     /// RFC 9449 section 7.1.
@@ -23,14 +23,14 @@ pub(in crate::authentication) enum Scheme {
 
 /// A token in `Authorization`.
 #[derive(Clone, Copy)]
-pub(in crate::authentication) struct SentToken<'e> {
-    pub(in crate::authentication) scheme: Scheme,
-    pub(in crate::authentication) text: &'e [u8],
+pub(crate) struct SentToken<'e> {
+    pub(crate) scheme: Scheme,
+    pub(crate) text: &'e [u8],
 }
 
 impl<'e> SentToken<'e> {
     #[inline]
-    pub(in crate::authentication) fn of(exchange: &'e Exchange) -> Option<Self> {
+    pub(crate) fn of(exchange: &'e Exchange) -> Option<Self> {
         if let Some(text) = credential(exchange, "bearer") {
             return Some(Self { scheme: Scheme::Bearer, text });
         }
@@ -39,8 +39,8 @@ impl<'e> SentToken<'e> {
 }
 
 /// How a token was sent, and all that may show that it was sent by its owner.
-pub(in crate::authentication) struct Evidence {
-    pub(in crate::authentication) scheme: Scheme,
+pub(crate) struct Evidence {
+    pub(crate) scheme: Scheme,
     pub(super) proof: SentProof,
     /// As the client has written it.
     pub(super) method: Vec<u8>,
@@ -58,7 +58,7 @@ pub(super) enum SentProof {
 }
 
 impl Evidence {
-    pub(in crate::authentication) fn of(exchange: &Exchange, scheme: Scheme) -> Self {
+    pub(crate) fn of(exchange: &Exchange, scheme: Scheme) -> Self {
         let request = &exchange.request;
         let certificate = request.origin.certificate.clone();
         if scheme == Scheme::Bearer {

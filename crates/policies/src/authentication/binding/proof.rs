@@ -49,7 +49,7 @@ pub(super) enum Mismatch {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct ProofHeader {
     typ: String,
     alg: String,
     jwk: Map<String, Value>,
@@ -60,7 +60,7 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct ProofClaims {
     jti: String,
     htm: String,
     htu: String,
@@ -78,7 +78,7 @@ pub(super) fn verify(text: &[u8], expected: &Expected<'_>) -> Result<Proof, Mism
     let (header, payload) = message.split_once('.').ok_or(NOT_A_PROOF)?;
     let decoded = |part: &str| decode_base64url(part).ok_or(NOT_A_PROOF);
     let (header, payload, signature) = (decoded(header)?, decoded(payload)?, decoded(signature)?);
-    let Object::<Header>(header) = serde_json::from_slice(&header).map_err(|_| NOT_A_PROOF)?;
+    let Object::<ProofHeader>(header) = serde_json::from_slice(&header).map_err(|_| NOT_A_PROOF)?;
     if header.typ != "dpop+jwt" {
         return Err(Mismatch::Proof("the proof's type (typ) is not dpop+jwt"));
     }
@@ -94,7 +94,7 @@ pub(super) fn verify(text: &[u8], expected: &Expected<'_>) -> Result<Proof, Mism
     if jwk.thumbprint().ok_or(NO_KEY)? != *expected.key {
         return Err(Mismatch::Key);
     }
-    let Object::<Claims>(claims) = serde_json::from_slice(&payload).map_err(|_| NOT_A_PROOF)?;
+    let Object::<ProofClaims>(claims) = serde_json::from_slice(&payload).map_err(|_| NOT_A_PROOF)?;
     let issued = check(&claims, expected).map_err(Mismatch::Proof)?;
     if !jwk.public(algorithm).ok_or(NO_KEY)?.verifies(message.as_bytes(), &signature) {
         return Err(Mismatch::Proof("the proof's signature does not match"));
@@ -106,7 +106,7 @@ const NOT_A_PROOF: Mismatch = Mismatch::Proof("the proof is no JWT with typ, alg
 const NO_KEY: Mismatch = Mismatch::Proof("the proof's key is not one for its algorithm");
 
 /// Checks what the proof says that it is for. Returns when it was made.
-fn check(claims: &Claims, expected: &Expected<'_>) -> Result<Duration, &'static str> {
+fn check(claims: &ProofClaims, expected: &Expected<'_>) -> Result<Duration, &'static str> {
     if claims.jti.is_empty() || claims.jti.len() > MAX_ID {
         return Err("the proof's id (jti) is empty or too long");
     }

@@ -26,7 +26,7 @@ pub(super) enum ProofUse {
 /// The proofs of the time in which they can be used. Bounded, shared by all workers, and kept across reloads. A proof
 /// is known by 64 bits of a keyed hash: two that have the same (one of 10¹³ does) are taken for one, and the second is
 /// refused. What is remembered is never forgotten early.
-pub(in crate::authentication) struct ProofMemory {
+pub(crate) struct ProofMemory {
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     most: usize,

@@ -5,11 +5,11 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::RsaPublicKeyComponents;
 use serde::Deserialize;
 
-use super::{HS256, SignatureAlgorithm, VerificationKey, decode_base64url, from_der, is_long_enough};
+use super::key::{SignatureAlgorithm, VerificationKey, decode_base64url, from_der, is_long_enough};
 
 /// The used members of a JSON Web Key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
 #[derive(Deserialize)]
-pub(in crate::authentication) struct Jwk {
+pub(crate) struct Jwk {
     kty: String,
     r#use: Option<String>,
     key_ops: Option<Vec<String>>,
@@ -45,7 +45,7 @@ impl Jwk {
     }
 
     /// Returns the key for this algorithm, if it is a public key for it.
-    pub(in crate::authentication) fn public(&self, algorithm: SignatureAlgorithm) -> Option<VerificationKey> {
+    pub(crate) fn public(&self, algorithm: SignatureAlgorithm) -> Option<VerificationKey> {
         if !self.is_for_signatures() || self.alg.as_ref().is_some_and(|own| own != algorithm.name()) {
             return None;
         }
@@ -56,7 +56,7 @@ impl Jwk {
 
     /// Returns the thumbprint with SHA-256 (RFC 7638 section 3): of the members that make the key, in this order. None
     /// if they are not written in their only form.
-    pub(in crate::authentication) fn thumbprint(&self) -> Option<[u8; 32]> {
+    pub(crate) fn thumbprint(&self) -> Option<[u8; 32]> {
         // What is base64url needs no escapes.
         self.public_key()?;
         let member = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -100,7 +100,7 @@ impl Jwk {
 
     fn secrets(&self, kid: Option<&str>, allowed: &[SignatureAlgorithm]) -> Option<Vec<VerificationKey>> {
         let bytes = decode_base64url(self.k.as_deref()?)?;
-        let allowed = if allowed.is_empty() { &[HS256] } else { allowed };
+        let allowed = if allowed.is_empty() { &[SignatureAlgorithm::HS256] } else { allowed };
         Some(
             allowed
                 .iter()

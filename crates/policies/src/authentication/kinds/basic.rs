@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::identity::Identity;
-use crate::authentication::memory::{CredentialTag, Known, VerifiedCredential};
+use crate::authentication::memory::{CredentialTag, KnownCredential, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal, credential};
 use crate::authentication::token::is_forwardable;
 
@@ -127,7 +127,7 @@ impl AuthenticatorKind for Basic {
         let Some(sent) = credential(exchange, "basic") else { return AuthenticatorOutcome::Absent };
         let (identity, at) = (&self.inner.identity, Moment::of(exchange));
         let tag = identity.memory.tag(self.inner.salt, sent);
-        if let Some(Known { user, .. }) = identity.memory.get(tag, at.wall) {
+        if let Some(KnownCredential { user, .. }) = identity.memory.get(tag, at.wall) {
             return AuthenticatorOutcome::Accepted(user);
         }
         if let Some(wait) = lockout() {

@@ -16,7 +16,7 @@ use crate::authentication::asked::{FunctionEnd, IdentityFunction, Said, ask, siz
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::credential::{CredentialPart, SentCredentials};
 use crate::authentication::identity::Identity;
-use crate::authentication::memory::{Known, VerifiedCredential};
+use crate::authentication::memory::{KnownCredential, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 use via::{AskedSender, IdentitySource, answered, has_credential, size_of_answer, unavailable};
 
@@ -196,7 +196,7 @@ impl FunctionRules {
     /// Returns the outcome that is remembered.
     fn remembered(&self, by: &RememberedBy, at: Moment) -> Option<AuthenticatorOutcome> {
         let Identity { memory, unknown, .. } = &*self.identity;
-        if let Some(Known { user, .. }) = memory.get(memory.tag(by.salt, &by.credentials), at.wall) {
+        if let Some(KnownCredential { user, .. }) = memory.get(memory.tag(by.salt, &by.credentials), at.wall) {
             return Some(AuthenticatorOutcome::Accepted(user));
         }
         let refused = unknown.read(unknown.tag(by.salt, &by.credentials), at.wall, |one| one.answer.clone())?;

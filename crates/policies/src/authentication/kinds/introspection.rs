@@ -15,7 +15,7 @@ use crate::authentication::binding::evidence::{Evidence, SentToken};
 use crate::authentication::binding::{self, BindingConfig, BindingRules, Looks};
 use crate::authentication::identity::Identity;
 use crate::authentication::kinds::function::{self, FunctionAuthenticator};
-use crate::authentication::memory::Known;
+use crate::authentication::memory::KnownCredential;
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 
 /// What the plan says.
@@ -119,7 +119,7 @@ fn proven(
 ) -> AuthenticatorOutcome {
     match outcome {
         AuthenticatorOutcome::Accepted(user) => match Binding::of(&user.claims) {
-            Ok(binding) => rules.settle(Known { user, binding }, token, evidence, at, looks),
+            Ok(binding) => rules.settle(KnownCredential { user, binding }, token, evidence, at, looks),
             Err(why) => AuthenticatorOutcome::Refused(rules.refusal(evidence.scheme, why)),
         },
         AuthenticatorOutcome::Refused(Refusal::Bad(why)) => {

@@ -13,7 +13,7 @@ use crate::authentication::binding::{self, BindingConfig, BindingRules, Looks};
 use crate::authentication::identity::Identity;
 use crate::authentication::key_set::{KeyFetch, KeySet};
 use crate::authentication::keys::{KeyConfig, Keys, SignatureAlgorithm};
-use crate::authentication::memory::{CredentialTag, Known, VerifiedCredential};
+use crate::authentication::memory::{CredentialTag, KnownCredential, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 use crate::authentication::token::{self, TokenError, TokenRules, Verified};
 
@@ -53,8 +53,8 @@ impl TokenVerifier {
         Ok(Self { keys, rules: config.rules, max_size: config.max_size })
     }
 
-    /// Returns whose token it is at `wall`, the time since the Unix epoch, or why it is refused. A token that is bound to
-    /// a key is refused, because nobody shows the key here.
+    /// Returns whose token it is at `wall`, the time since the Unix epoch, or why it is refused. A token that is bound
+    /// to a key is refused, because nobody shows the key here.
     pub fn verify(&self, token: &str, wall: Duration) -> Result<Arc<User>, token::RefusalReason> {
         if token.len() > self.max_size {
             return Err(TOO_LARGE);
@@ -185,7 +185,13 @@ impl AuthenticatorKind for Jwt {
             Err(failure) => self.inner.refusal(token, sent.scheme, failure),
             Ok(Verified { user, binding, .. }) => {
                 let evidence = Evidence::of(exchange, sent.scheme);
-                judged(self.inner.binding.settle(Known { user, binding }, sent.text, &evidence, at, Looks::Only))
+                judged(self.inner.binding.settle(
+                    KnownCredential { user, binding },
+                    sent.text,
+                    &evidence,
+                    at,
+                    Looks::Only,
+                ))
             }
         }
     }
@@ -276,7 +282,7 @@ impl JwtVerifier {
     }
 
     /// Verifies a token and remembers it.
-    fn verify(&self, token: &str, tag: CredentialTag, at: Moment) -> Result<Known, TokenError> {
+    fn verify(&self, token: &str, tag: CredentialTag, at: Moment) -> Result<KnownCredential, TokenError> {
         let memory = &self.identity.memory;
         let epoch = memory.epoch();
         let keys = match &self.source {
@@ -289,7 +295,7 @@ impl JwtVerifier {
             return Err(TokenError::Judged(REVOKED));
         }
         let until = expires.unwrap_or_else(|| at.wall.saturating_add(MAX_REMEMBERED));
-        let known = Known { user: Arc::clone(&user), binding: binding.clone() };
+        let known = KnownCredential { user: Arc::clone(&user), binding: binding.clone() };
         let entry = VerifiedCredential { user, until, id: id.map(Into::into), binding, answer: None };
         memory.insert(tag, entry, token.len(), epoch);
         Ok(known)
