@@ -644,9 +644,10 @@ def test_a_certificate_says_who_it_is(service: FakeService, tmp_path: Path) -> N
         asked.append(certificate := request.client_certificate)
         return User(certificate.common_name) if certificate else None
 
+    shown = authority.issue("client", common_name="sensor-7")
     with running(gateway) as address:
         for _ in range(2):
-            with secure(address, authority.context(**authority.issue("client", common_name="sensor-7"))) as peer:
+            with secure(address, authority.context(**shown)) as peer:
                 peer.send(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
                 assert peer.read_answer().status == 200
         with secure(address, authority.context()) as peer:

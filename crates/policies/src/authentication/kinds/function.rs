@@ -21,7 +21,7 @@ use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 use via::{AskedSender, IdentitySource, answered, has_credential, size_of_answer, unavailable};
 
 const REVOKED: &str = "the user was revoked";
-const NOT_ASKED: &str = "it is asked about real requests only";
+const NOT_ASKED: &str = "its function is asked about real requests only";
 const INACTIVE: &str = "the token is not active";
 
 /// What the plan says.
