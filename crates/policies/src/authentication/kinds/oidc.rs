@@ -1,4 +1,4 @@
-//! Logins at `OpenID` providers: sessions in sealed cookies. What asks the provider is in Python (`pylae.identity.oidc`).
+//! Logins at `OpenID` providers: sessions in sealed cookies. Whatever asks the provider is in `pylae.identity.oidc`.
 
 mod session;
 
