@@ -18,7 +18,7 @@ use crate::authentication::asked::{self, FunctionEnd, IdentityFunction, Said};
 use crate::authentication::authenticator::AuthenticatorKind;
 use crate::authentication::credential::strip_cookies;
 use crate::authentication::identity::Identity;
-use crate::authentication::memory::{CredentialTag, Known, VerifiedCredential};
+use crate::authentication::memory::{CredentialTag, KnownCredential, VerifiedCredential};
 use crate::authentication::outcome::{AuthenticatorOutcome, Moment, Refusal};
 
 const NOT_ASKED: &str = "whose session it is, is asked about real requests only";
@@ -173,7 +173,7 @@ impl OidcRules {
     fn authenticate(self: &Arc<Self>, exchange: &Exchange, cookie: &[u8]) -> AuthenticatorOutcome {
         let (at, memory) = (Moment::of(exchange), &self.identity.memory);
         let tag = memory.tag(self.salt, cookie);
-        if let Some(Known { user, .. }) = memory.get(tag, at.wall) {
+        if let Some(KnownCredential { user, .. }) = memory.get(tag, at.wall) {
             return if self.is_cross_site(exchange) { cross_site() } else { AuthenticatorOutcome::Accepted(user) };
         }
         let epoch = memory.epoch();
