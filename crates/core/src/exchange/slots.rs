@@ -104,6 +104,7 @@ mod tests {
     use crate::limit::Admitted;
     use crate::location::RecordedAsked;
     use crate::request::grpc::DetectedCall;
+    use crate::request::session::RecordedNoSession;
     use crate::route::ChosenMember;
 
     #[test]
@@ -116,6 +117,7 @@ mod tests {
         slots.get_or_default::<RecordedAsked>();
         slots.get_or_default::<ChosenMember>();
         slots.get_or_default::<FailedExpressions>();
+        slots.get_or_default::<RecordedNoSession>();
         assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
     }
 

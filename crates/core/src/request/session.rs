@@ -64,7 +64,7 @@ impl NoSessionCounts {
 
 /// Why the session cookie of a request counts as none.
 #[derive(Debug, Default)]
-struct RecordedNoSession(Option<NoSession>);
+pub(crate) struct RecordedNoSession(Option<NoSession>);
 
 impl FeatureMemory for RecordedNoSession {
     fn reset(&mut self) {
