@@ -215,6 +215,27 @@ def test_the_secret_for_a_token_endpoint_goes_to_no_other() -> None:
     assert "services.one.client_credentials.client_secret" in refused(document, TOKEN)
 
 
+ASKING = """
+listeners: ["127.0.0.1:0"]
+auth:
+  introspection: {endpoint: "https://id.test/introspect", client_id: gateway, client_secret: "${A}"}
+services: {one: {instances: ["http://127.0.0.1:9001"]}}
+routes: [{prefix: /, service: one}]
+"""
+
+
+def test_the_secret_for_an_issuer_goes_to_no_other() -> None:
+    document, _ = written(ASKING)
+    own = document["auth"]["introspection"]
+    own["cache"] = "5s"
+    hand_in(document, ASKING)
+    own["endpoint"] = "https://thief.example/introspect"
+    assert refused(document, ASKING) == ["auth.introspection.client_secret"]
+    own["endpoint"] = "https://id.test/introspect"
+    own["ca"] = "thief.pem"
+    assert refused(document, ASKING) == ["auth.introspection.ca"]
+
+
 def test_whoever_is_believed_to_be_an_instance_is_a_destination() -> None:
     text = INSIDE.replace("http://127.0.0.1:1", "https://127.0.0.1:1")
     document, _ = written(text)
