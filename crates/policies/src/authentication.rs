@@ -36,7 +36,7 @@ use failures::Failures;
 use kinds::Authenticator;
 use outcome::challenges::Challenges;
 pub(crate) use outcome::challenges::reject;
-use outcome::{AuthenticatorOutcome, Refusal};
+use outcome::{AuthenticatorOutcome, NOT_A_TOKEN, Refusal};
 
 /// What the plan says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,7 +64,10 @@ impl Refused {
     /// Returns the one of two refusals of a request that counts.
     fn or(self, later: Self) -> Self {
         let recognised = self.recognised || later.recognised;
-        let counts = if later.why.weight() > self.why.weight() { later } else { self };
+        // One that cannot read a token says less about it than one that can.
+        let unread = self.bearer && later.bearer && self.why == Refusal::Bad(NOT_A_TOKEN);
+        let (before, after) = (self.why.weight(), later.why.weight());
+        let counts = if after > before || unread && after == before { later } else { self };
         Self { recognised, ..counts }
     }
 }

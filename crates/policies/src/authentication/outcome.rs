@@ -84,10 +84,9 @@ impl Refusal {
             // Another one knows what is wrong with it.
             Self::Unknown => 0,
             Self::Answered { credential: false, .. } => 1,
-            Self::Bad(why) if *why == NOT_A_TOKEN => 2,
-            Self::Bad(_) | Self::Unproven(_) | Self::Rejected(_) | Self::Answered { .. } => 3,
+            Self::Bad(_) | Self::Unproven(_) | Self::Rejected(_) | Self::Answered { .. } => 2,
             // The authenticator that could not check might have accepted the credential.
-            Self::Limited(_) | Self::Unchecked(_) | Self::Unavailable(_) => 4,
+            Self::Limited(_) | Self::Unchecked(_) | Self::Unavailable(_) => 3,
         }
     }
 }

@@ -153,7 +153,7 @@ fn what_jwt_recognises_is_not_asked_about() {
         assert_eq!(services.ask(&mut bearer(&token)), refused(401, why));
     }
     assert_eq!(services.asked(), 0);
-    for token in ["ok-opaque".to_owned(), issued("https://two", &for_shop), format!("{}.AAAA", encode("{}"))] {
+    for token in ["ok-opaque".to_owned(), issued("https://two", &for_shop), "ey.x.AAAA".to_owned()] {
         let expected = token.chars().take(4).collect();
         assert_eq!(services.ask(&mut bearer(&token)), Ok(expected), "{token}");
     }
