@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pylae.engine import NativeTokenVerifier, User
@@ -71,6 +71,7 @@ CLAIMS = st.dictionaries(
 
 
 @given(CLAIMS)
+@settings(deadline=None)
 def test_a_login_makes_the_same_user_of_claims_as_a_token(claims: dict[str, Any]) -> None:
     names = ClaimNames(role=("role", "a.b"))
     verifier = NativeTokenVerifier(json.dumps(Jwt(secret=SECRET, required_claims=(), claims=names).plan()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pylae.identity.flights import Flights
@@ -99,6 +99,7 @@ def test_plain_http_is_for_this_machine_only() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
+@settings(deadline=None)
 def test_no_document_is_too_odd(value: Any) -> None:
     with pytest.raises(ProviderError):
         read_metadata(document_of(reply(value), "discovery_invalid"), ISSUER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pylae.identity.login.returning import MOST, is_path, path_or_home
@@ -83,6 +83,7 @@ def as_a_browser(text: str) -> str:
 
 
 @given(st.text(alphabet=st.sampled_from("/\\.:@?#%25cCeE;a \t\n\r\x00é"), max_size=12) | st.text(max_size=20))
+@settings(deadline=None)
 def test_nothing_that_is_a_path_leads_elsewhere(text: str) -> None:
     if is_path(text):
         found = urlsplit(urljoin("https://gateway.test/oauth2/callback", as_a_browser(text)))

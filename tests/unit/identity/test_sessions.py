@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pylae.engine import NativeSealer
@@ -76,6 +76,7 @@ TEXTS = st.text(max_size=200)
 
 
 @given(TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=20), st.dictionaries(TEXTS, TEXTS, max_size=10))
+@settings(deadline=None)
 def test_a_cookie_has_a_bound_and_holds_all_or_nothing(
     name: str, email: str, role: str, permissions: list[str], claims: dict[str, str]
 ) -> None:
