@@ -126,6 +126,7 @@ def test_many_requests_at_two_nodes_refresh_once(start: Start, oidc_provider: Oi
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_node_that_dies_while_it_refreshes(start: Start, oidc_provider: OidcProvider) -> None:
     """The other one goes on once its hold has ended."""
     oidc_provider.configure(ttl={"AccessToken": 4}, rotate=False)
@@ -153,6 +154,7 @@ def test_a_node_that_dies_while_it_refreshes(start: Start, oidc_provider: OidcPr
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_store_that_dies(start: Start, oidc_provider: OidcProvider, engine: Engine) -> None:
     oidc_provider.configure(ttl={"AccessToken": 4})
     nodes = start()

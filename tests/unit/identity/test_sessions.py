@@ -234,3 +234,8 @@ def test_what_had_ended_before_the_start_is_refused(records: Records, kept: Kept
     ended.refuse(session.id, session.ends)
     assert len(told) == 1
     ended.stop()
+
+
+def test_a_session_that_nobody_uses_leaves_nothing(records: Records, kept: Kept) -> None:
+    records.forget(made(records))
+    assert kept.opened().range("").pairs == ()

@@ -87,9 +87,7 @@ class Logout:
         token_id = claims["jti"]
         if await asyncio.to_thread(self._records.has_told, token_id):
             raise IdentityError("logout_token_replayed")
-        sid, subject = claims.get("sid"), claims.get("sub")
-        for session in await asyncio.to_thread(self._named, sid, subject):
-            await self._sessions.end(session, "provider")
+        await asyncio.to_thread(self._end_named, claims.get("sid"), claims.get("sub"))
         # Last, so that the provider may tell it again if the store goes away meanwhile.
         life = claims["exp"] + self._settings.leeway.total_seconds() - time.time()
         await asyncio.to_thread(self._records.tell, token_id, life)
@@ -113,12 +111,12 @@ class Logout:
                 raise IdentityError("logout_token_subject" if name != "jti" else "logout_token_invalid")
         return claims
 
-    def _named(self, sid: str | None, subject: str | None) -> list[Session]:
-        """The sessions that a logout token names."""
-        if sid is None:
-            return list(self._records.of_subject(subject or ""))
-        found = self._records.of_sid(sid)
-        return [one for one in found if subject is None or one.subject == subject]
+    def _end_named(self, sid: str | None, subject: str | None) -> None:
+        """Ends the sessions that a logout token names, however many there are."""
+        named = self._records.of_subject(subject or "") if sid is None else self._records.of_sid(sid)
+        for session in named:
+            if subject is None or session.subject == subject:
+                self._sessions.end_now(session, "provider")
 
 
 def _token_in(body: bytes) -> str:

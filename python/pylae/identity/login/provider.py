@@ -43,6 +43,8 @@ MOST_TOKENS = 256 * 1024
 MOST_TOKEN = 64 * 1024
 """Bytes of a token."""
 _MOST_URL = 2048
+_MOST_PLACES = 4 * 7
+"""Endpoints of which something is known: each document of discovery may have others."""
 ALGORITHMS: tuple[Algorithm, ...] = (
     "RS256",
     "RS384",
@@ -338,12 +340,13 @@ class Provider:
     def _has_failed(self, place: str, failures: int) -> None:
         # One lost connection says nothing about the next one.
         wait = min(FIRST_WAIT * 2 ** min(failures - 1, 10), LONGEST_WAIT) if failures else 0.0
+        if len(self._failures) > _MOST_PLACES:
+            self._failures.clear()
         self._failures[place] = failures + 1, self._clock() + wait
 
     def _client(self, url: str) -> ServiceClient:
         if url not in self._clients:
-            # As many as a document of discovery has endpoints, each time that it has others.
-            if len(self._clients) > 4 * len(_ENDPOINTS):
+            if len(self._clients) > _MOST_PLACES:
                 self._clients.clear()
             self._clients[url] = ServiceClient(url, self._ca)
         return self._clients[url]

@@ -96,6 +96,10 @@ class Records:
         store.txn([], [*gone, ended])
         store.revoke(session.lease)
 
+    def forget(self, session: Session) -> None:
+        """Ends a session that no node takes any more."""
+        self._store.revoke(session.lease)
+
     def hold(self, session_id: str, node: str) -> Hold | None:
         """Takes the right to refresh a session. Returns None if another node has it."""
         return self._store.hold(self._holding(session_id), node.encode(), HOLD)

@@ -95,7 +95,9 @@ class Sessions:
             return None
         now = time.time()
         if found.session.is_idle(now, self._idle):
-            await self.end(found.session, "idle")
+            # No node takes its cookie any more without a look at the store, so none needs to be told.
+            await asyncio.to_thread(self._records.forget, found.session)
+            self._count("pylae_sessions_ended_total", "idle")
             return None
         return found if now < found.session.ends else None
 
@@ -115,8 +117,12 @@ class Sessions:
 
     async def end(self, session: Session, by: str) -> None:
         """Ends a session on all nodes: here at once, elsewhere once they learn of it. Raises StoreError."""
+        await asyncio.to_thread(self.end_now, session, by)
+
+    def end_now(self, session: Session, by: str) -> None:
+        """The same for a thread that may wait for the store."""
         self._surroundings.ended.refuse(session.id, session.ends)
-        await asyncio.to_thread(self._records.end, session, time.time())
+        self._records.end(session, time.time())
         self._count("pylae_sessions_ended_total", by)
 
     def idles_out(self, check: int, now: float) -> bool:
