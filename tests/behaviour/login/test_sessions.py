@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,14 @@ import pytest
 from pylae import Gateway
 from pylae.errors import StoreUnavailableError
 from pylae.hooks import User
+from pylae.identity.login import front
+from pylae.identity.login.records import Records
 from pylae.store.kept import Kept
 from support.exposition import Page
 from support.instance import EchoInstance
 from support.oidc_provider import Answer, OidcProvider, follow
 from support.oidc_provider.browser import NAVIGATION, open_page
-from support.peer import wait_until
+from support.peer import PATIENCE, wait_until
 from support.running import Running, configure
 
 from .conftest import SECRETS, configured
@@ -464,3 +467,31 @@ def test_a_store_that_is_gone(
             answer = oidc_provider.login(other, f"{running.url}/").answer
             assert (answer.status_code, "The login has failed" in answer.text) == (503, True)
     assert browser.get(f"{running.url}/oauth2/session").json()["id"] == "ada"
+
+
+def test_a_store_that_does_not_answer(
+    start: Start, oidc_provider: OidcProvider, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oidc_provider.configure(**SOON)
+    running = start()
+    login(oidc_provider, browser, running)
+    answers = threading.Event()
+    read = Records.read
+
+    def slow(records: Records, session_id: str) -> Any:
+        answers.wait(PATIENCE)
+        return read(records, session_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "read", slow)
+        patch.setattr(front, "PATIENCE", 0.1)
+
+        def has_noticed() -> bool:
+            assert who(browser, running) == "ada"
+            return "oidc_store_unavailable" in running.gateway.metrics()
+
+        wait_until(has_noticed)
+        assert browser.get(f"{running.url}/oauth2/session").status_code == 503
+        assert "oidc_too_slow" in running.gateway.metrics()
+        answers.set()
+    assert who(browser, running) == "ada"

@@ -36,14 +36,7 @@ REASONS: Final = (
     *("id_token_missing", "nonce_missing", "nonce_mismatch", "azp_mismatch", "issued_in_future", "at_hash_mismatch"),
     *("subject_changed", "user_invalid", "user_failed", "no_access", *(f"id_token_{one}" for one in _OF_TOKENS)),
     # Sessions.
-    *(
-        "refresh_refused",
-        "refresh_failed",
-        "revocation_failed",
-        "store_unavailable",
-        "session_too_large",
-        "record_invalid",
-    ),
+    *("refresh_refused", "refresh_failed", "revocation_failed", "session_too_large", "store_unavailable", "too_slow"),
     # Back-channel logout.
     *("logout_token_missing", "logout_token_event", "logout_token_nonce", "logout_token_replayed"),
     *("logout_token_issued_in_future", *(f"logout_token_{one}" for one in _OF_TOKENS)),

@@ -33,6 +33,8 @@ log = logging.getLogger("pylae.identity")
 
 MOST_QUERY = 8 * 1024
 """Characters of a query with what a provider sends."""
+STORE_PATIENCE = 3.0
+"""Seconds that each step of writing a session may take."""
 _NO_PAR = 600.0
 """Seconds for which a provider that refuses pushed requests to this client is not sent any."""
 _ERROR = re.compile(r"[a-z_]{1,40}")
@@ -170,7 +172,8 @@ class Flow:
         lifetime = min(settings.lifetime.total_seconds(), LONGEST)
         sid = claims.get("sid")
         try:
-            lease = await asyncio.to_thread(self._records.lease, lifetime, settings.idle.total_seconds())
+            async with asyncio.timeout(STORE_PATIENCE):
+                lease = await asyncio.to_thread(self._records.lease, lifetime, settings.idle.total_seconds())
             session = Session(
                 id=session_of.new_id(),
                 member=member,
@@ -186,9 +189,10 @@ class Flow:
                 hint=hint(answer.identity),
                 lease=lease,
             )
-            await asyncio.to_thread(self._records.begin, session)
-        except StoreError as error:
-            raise IdentityError("store_unavailable", str(error), 503) from None
+            async with asyncio.timeout(STORE_PATIENCE):
+                await asyncio.to_thread(self._records.begin, session)
+        except (StoreError, TimeoutError) as error:
+            raise IdentityError("store_unavailable", str(error) or "it does not answer in time", 503) from None
         return session
 
 
@@ -209,4 +213,6 @@ def _refused(error: str) -> IdentityError:
     status = _STATUS.get(error, 400)
     if error == "access_denied":
         return IdentityError("access_denied", status=status)
-    return IdentityError("provider_unavailable" if status == 503 else "provider_error", detail, status)
+    if status == 503:
+        return IdentityError("provider_unavailable", detail, status)
+    return IdentityError("provider_error", detail, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -35,6 +36,10 @@ log = logging.getLogger("pylae.identity")
 
 AGAIN = 30
 """Seconds until a session is looked up again for which the store was not there."""
+PATIENCE = 12.0
+"""Seconds that a request waits for the store and the provider together."""
+_AWAY = 5.0
+"""Seconds for which no session is looked up after that has failed."""
 _GET = ("GET", "HEAD")
 
 
@@ -53,6 +58,7 @@ class Front:
         self._sessions = Sessions(settings, provider, records, members, surroundings)
         self._flow = Flow(settings, sealer, provider, records, members)
         self._logout = Logout(settings, provider, records, self._sessions)
+        self._away_until = 0.0
         self._paths: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Awaitable[Response]]]] = {
             f"{settings.path}/login": (_GET, self._login_here),
             f"{settings.path}/callback": (("GET",), self._callback),
@@ -70,7 +76,12 @@ class Front:
         methods, answer = self._paths[request.path]
         if request.method not in methods:
             raise HTTPError(405, "this method is not possible here", headers={"Allow": ", ".join(methods)})
-        return await answer(request)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await answer(request)
+        except TimeoutError:
+            self._sessions.has_failed(IdentityError("too_slow", request.path, 503), request.id)
+            return pages.answer(request, 503, "this cannot be done now")
 
     def _origin(self, request: Request) -> str:
         return self._settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
@@ -92,10 +103,16 @@ class Front:
         shown = self._shown(request)
         if shown is None:
             return None
+        if time.monotonic() < self._away_until:
+            return self._without_store(shown)
         try:
-            checked = await self._sessions.check(shown.id)
-        except StoreError as error:
-            return self._without_store(request, shown, error)
+            async with asyncio.timeout(PATIENCE):
+                checked = await self._sessions.check(shown.id)
+        except (StoreError, TimeoutError) as error:
+            self._away_until = time.monotonic() + _AWAY
+            detail = str(error) or "it does not answer in time"
+            self._sessions.has_failed(IdentityError("store_unavailable", detail), request.id)
+            return self._without_store(shown)
         if checked is None:
             # A login that begins now sets a cookie of its own, in whose place this one would be.
             if not pages.accepts_html(request):
@@ -107,9 +124,8 @@ class Front:
             request["response_headers"] = {"Set-Cookie": self._kept(request, checked.session, checked.check)}
         return Known(checked.session.member.user(), checked.check)
 
-    def _without_store(self, request: Request, shown: Shown, error: StoreError) -> Known | None:
+    def _without_store(self, shown: Shown) -> Known | None:
         """A session holds as far as its cookie says who it is of."""
-        self._sessions.has_failed(IdentityError("store_unavailable", str(error)), request.id)
         now = time.time()
         if self._sessions.idles_out(shown.check, now):
             return None
