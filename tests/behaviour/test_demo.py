@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from support.demo import DEADLINE, READY, paste, running_demo, split, wait_until_ended
+from support.oidc_provider import follow
 from support.programs import run_python
 
 
@@ -83,6 +85,33 @@ def test_the_six_commands_work_and_ctrl_c_leaves_nothing() -> None:
         assert not directory.exists()
 
 
+def test_a_login() -> None:
+    """Two roles: a customer is refused what an admin gets."""
+    with running_demo("--port", "0", "--login") as demo:
+        said = "".join(demo.printed)
+        assert f"{demo.gateway}/oauth2/logout" in said
+        assert "root           user 3, role admin" in said
+        for account, status in (("ada", 403), ("root", 200)):
+            with httpx.Client(trust_env=False, verify=False, timeout=DEADLINE) as browser:
+                page = follow(browser, f"{demo.gateway}/api/users").answer
+                assert f'value="{account}"' in page.text
+                sent = browser.post(str(page.url), data={"sub": account})
+                last = follow(browser, sent.headers["Location"]).answer
+                assert (str(last.url), last.status_code) == (f"{demo.gateway}/api/users", status)
+                assert browser.get(f"{demo.gateway}/api/users/1").status_code == 200
+        # The commands work as they do without it.
+        assert split(demo.paste(demo.commands[0]))[0] == 200
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(DEADLINE) == 0
+
+
+def test_a_login_that_cannot_be() -> None:
+    done = run_python(WITHOUT_THE_PACKAGE)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, "  hint: pip install 'pylae[demo]'")
+    done = run_python('from pylae.cli import main; main(["demo", "--login", "--nodes", "2"])')
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, "  hint: leave out --nodes and --store")
+
+
 def test_a_demo_that_is_killed_leaves_nothing() -> None:
     with running_demo("--port", "0") as demo:
         watched = [os.pidfd_open(pid) for pid in demo.family()]
@@ -135,6 +164,14 @@ def test_a_signal_while_the_services_start(number: signal.Signals) -> None:
     assert "Traceback" not in rest
     process.stdout.close()
 
+
+WITHOUT_THE_PACKAGE = """
+import sys
+from pylae.cli import main
+
+sys.modules["oidc_provider_mock"] = None
+main(["demo", "--login"])
+"""
 
 # Ctrl-C arrives while the gateway is imported, in a finalizer, whose exceptions Python prints and forgets.
 INTERRUPTED = """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pylae.cli import log
+from pylae.cli import demo_login, log
 from pylae.cli.demo_lines import of_gateway, program, tell, tell_commands, tell_record, tell_services, tokens
 from pylae.cli.report import Failure
 
@@ -43,7 +43,8 @@ ACCESS_LOG = "access.log"
     help="Use this store for the nodes, such as valkey://127.0.0.1:6379. Its user and password, if it has any, are in "
     "STORE_USER and STORE_PASSWORD. Default: start a server of Valkey or Redis that keeps nothing.",
 )
-def demo(port: int | None, nodes: int | None, store: str | None) -> None:
+@click.option("--login", is_flag=True, help=f"Put a login before the shop. Needs `pip install '{demo_login.EXTRA}'`.")
+def demo(port: int | None, nodes: int | None, store: str | None, login: bool) -> None:
     """Start four HTTP services and a gateway in front of them, and print commands to try.
 
     The services are users (two instances), orders, payments and notifications, each with an SQLite database in a
@@ -51,16 +52,21 @@ def demo(port: int | None, nodes: int | None, store: str | None) -> None:
     everything and removes all files.
 
     With --nodes, several gateways share their limits. Each is a process that you may kill, and so is the store.
+
+    With --login, open the shop in a browser: who you are is asked by an OpenID provider, which starts too. It has a
+    customer and an admin, and no passwords.
     """
     from pylae.demo.shop import Shop, ShopError
 
+    if login:
+        demo_login.check(alone=nodes is None and store is None)
     log.to_standard_error()
     click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
     try:
-        with _interruptions() as interrupted, Shop(tell_record) as shop:
+        with _interruptions() as interrupted, Shop(tell_record, login=login) as shop:
             ports = _free_ports(port, nodes or 1)
             if nodes is None and store is None:
-                _run(shop, f"127.0.0.1:{ports[0]}", interrupted)
+                _run(shop, f"127.0.0.1:{ports[0]}", interrupted, login)
             else:
                 from pylae.cli import demo_nodes
 
@@ -87,18 +93,19 @@ def _interruptions() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(shop: Shop, address: str, interrupted: list[int]) -> None:
+def _run(shop: Shop, address: str, interrupted: list[int], login: bool) -> None:
     """Runs the gateway, unless the start was interrupted. Prints when it listens."""
     from pylae.cli.foreground import RequestLines
     from pylae.gateway import Gateway
 
     log = shop.directory / ACCESS_LOG
-    shop.configure({"DEMO_ADDRESS": address, "DEMO_STATE": "state", "DEMO_ACCESS_LOG": str(log)})
+    values = {"DEMO_ADDRESS": address, "DEMO_STATE": "state", "DEMO_ACCESS_LOG": str(log)}
+    shop.configure(values, authenticator=demo_login.authenticator(shop.addresses) if login else "")
 
     class Greeting(Gateway):
         def start(self) -> list[str]:
             addresses = super().start()
-            _welcome(addresses, shop.configuration, shop.addresses)
+            _welcome(addresses, shop.configuration, shop.addresses, login)
             lines.start()
             return addresses
 
@@ -144,13 +151,15 @@ def _commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:
     )
 
 
-def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[str, str]) -> None:
+def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[str, str], login: bool) -> None:
     gateway = f"http://{addresses[0]}"
     click.echo(f"\nThe gateway: {click.style(gateway, bold=True)}")
     for path in ("/api/users", "/api/orders", "/api/payments", "/api/notifications"):
         click.echo(f"  {gateway}{path}")
     tell_services(services)
     click.echo(f"\nIts configuration, applied live when you save it:\n  {configuration}")
+    if login:
+        demo_login.tell(gateway)
     tell_commands(tokens(configuration), _commands(gateway, configuration))
     click.echo(f"\nThe access log, in JSON: {configuration.parent / ACCESS_LOG}")
     click.echo("Below is a line for each request, from the gateway and from each service. Ctrl-C stops everything.\n")

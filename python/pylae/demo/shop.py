@@ -34,6 +34,8 @@ WAVES = (
     ),
     (("orders", "orders", "ORDERS_URL"),),
 )
+#: What starts with the first wave if the shop has a login.
+PROVIDER = ("provider", "provider", "PROVIDER_URL")
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 3.0
 
@@ -51,17 +53,19 @@ class Shop:
     `{"instance": …, "ended": code}` if the service ends unexpectedly.
     """
 
-    def __init__(self, on_record: Callable[[Record], None]) -> None:
+    def __init__(self, on_record: Callable[[Record], None], *, login: bool = False) -> None:
+        """`login` starts a provider of logins too, which needs its package."""
         self.directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
         self.addresses: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._on_record = on_record
+        self._waves = ((*WAVES[0], PROVIDER), *WAVES[1:]) if login else WAVES
         self._stopping = False
         self._readers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         try:
-            for wave in WAVES:
+            for wave in self._waves:
                 self._start(wave)
         except BaseException:
             self.stop()
@@ -76,15 +80,17 @@ class Shop:
         """The file that `configure` writes."""
         return self.directory / "pylae.yaml"
 
-    def configure(self, values: Mapping[str, str], more: str = "") -> None:
-        """Writes the configuration of a gateway in front of the services, and `more` at its end.
+    def configure(self, values: Mapping[str, str], more: str = "", authenticator: str = "") -> None:
+        """Writes the configuration of a gateway in front of the services, an authenticator before the one that it has,
+        and `more` at its end.
 
         It has the addresses of this run and `values`, so that it can be read, edited and explained.
         """
         known = {"JWT_SECRET": secrets.token_urlsafe(48), **self.addresses, **values}
         text = files("pylae.demo").joinpath("pylae.yaml").read_text(encoding="utf-8")
         filled_in = re.sub(r"\$\{(\w+)(?::-[^}]*)?\}", lambda found: known[found[1]], text)
-        self.configuration.write_text(filled_in + more, encoding="utf-8")
+        known_to = filled_in.replace("auth:\n", f"auth:\n{authenticator}", 1)
+        self.configuration.write_text(known_to + more, encoding="utf-8")
 
     def stop(self) -> None:
         """Stops every service and removes the directory."""

@@ -143,17 +143,18 @@ class OidcProvider:
         with httpx.Client(**{"timeout": PATIENCE, "trust_env": False, "verify": False, **options}) as browser:
             yield browser
 
-    def login(self, browser: httpx.Client, url: str, account: str = "") -> Login:
+    def login(self, browser: httpx.Client, url: str, account: str = "", *, until: str = "") -> Login:
         """Opens a page as a browser does, and follows all redirects; `account` is logged in rather than `ada`.
 
-        The last answer is that of the page if all went well. The provider remembers who has logged in, by a cookie.
+        The last answer is that of the page if all went well, or with `until` the redirect to a URL that begins so. The
+        provider remembers who has logged in, by a cookie.
         """
         if not account:
-            return follow(browser, url)
+            return follow(browser, url, until=until)
         before = self._config["login"]
         self.configure(login=account)
         try:
-            return follow(browser, url)
+            return follow(browser, url, until=until)
         finally:
             self.configure(login=before)
 
