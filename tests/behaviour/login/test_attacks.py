@@ -11,11 +11,15 @@ from collections.abc import Iterator
 import pytest
 
 from support.login_attacks import ATTACKS, Attack, Stage, passed
+from support.login_attacks.stage import COOKIE_SECRET
 from support.login_attacks.verdicts import REFUSALS
+from support.oidc_provider import SECRET
 from support.peer import wait_until
 
 FEWEST = 150
 """Attacks that the files have at least."""
+SECRETS = (SECRET, COOKIE_SECRET, "eyJ", "v1.")
+"""What no log may have: secrets, tokens, and cookies by how they begin."""
 SECTION = re.compile(
     r"(RFC \d{4,}|OpenID Connect [A-Z][\w -]+ 1\.0|Fetch Metadata Request Headers|CVE-\d{4}-\d+),? section \d+(\.\d+)*"
 )
@@ -52,7 +56,13 @@ def refused(stage: Stage, attack: Attack, caplog: pytest.LogCaptureFixture) -> N
     else:
         # Programs are told some of them.
         told = "" if attack.refusal in ("login", "logout", "discovery") else answer.text
-        wait_until(lambda: attack.reason in told + caplog.text)
+        wait_until(lambda: attack.reason in told + logged(caplog))
+    assert not any(secret in logged(caplog) for secret in SECRETS)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """What the gateway has said."""
+    return "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("pylae"))
 
 
 class Tried:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from support.instance import EchoInstance
-from support.oidc_provider import CLIENT, SECRET, OidcProvider, dpop_proof, follow
-from support.oidc_provider.keys import Key
+from support.oidc_provider import CLIENT, SECRET, OidcProvider, follow
+from support.proofs import Prover
 from support.running import Running
 from support.tokens import bearer
 
@@ -85,17 +85,18 @@ def test_the_provider_signs_with_another_key(gateway: Start, provider: OidcProvi
 
 
 def test_a_token_that_is_bound_to_a_key(gateway: Start, provider: OidcProvider, echo: EchoInstance) -> None:
-    key = Key("ES256")
-    token = access_token(provider, {"DPoP": dpop_proof(key, "POST", f"{provider.issuer}/token")})
+    owner = Prover()
+    proof = owner.proof("", f"{provider.issuer}/token", htm="POST", ath=None)
+    token = access_token(provider, {"DPoP": proof})
     running = start(gateway, provider, echo)
 
-    def sent(proof_of: Key, scheme: str = "DPoP") -> int:
-        proof = dpop_proof(proof_of, "GET", f"{running.url}/", token=token)
+    def sent(by: Prover, scheme: str = "DPoP") -> int:
+        proof = by.proof(token, f"{running.url}/")
         host = f"Host: {running.address}"
         lines = f"{host}\r\nAuthorization: {scheme} {token}\r\nDPoP: {proof}\r\n\r\n"
         return running.raw(f"GET / HTTP/1.1\r\n{lines}".encode(), 1)[0].status
 
-    assert [sent(key), sent(key), sent(Key("ES256")), sent(key, "Bearer"), sent(key)] == [200, 200, 401, 401, 200]
+    assert [sent(owner), sent(owner), sent(Prover()), sent(owner, "Bearer"), sent(owner)] == [200, 200, 401, 401, 200]
     assert len(provider.calls("introspection")) == 1
 
 

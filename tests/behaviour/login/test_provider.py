@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from support.oidc_provider import CLIENT, SECRET, Answer, OidcProvider, decoded, dpop_proof
+from support.oidc_provider import CLIENT, SECRET, Answer, OidcProvider, decoded
 from support.oidc_provider.browser import follow
-from support.oidc_provider.keys import Key
+from support.proofs import Prover
 from support.tls import Authority
 
 GATEWAY = "http://127.0.0.1:1"  # nobody listens there: redirects to it are not followed
@@ -196,11 +196,11 @@ def test_tokens_for_machines_and_for_a_resource(provider: OidcProvider) -> None:
 
 def test_tokens_bound_to_a_key(provider: OidcProvider) -> None:
     provider.configure(resource="https://api.example")
-    key = Key("ES256")
-    proof = {"DPoP": dpop_proof(key, "POST", f"{provider.issuer}/token")}
+    prover = Prover()
+    proof = {"DPoP": prover.proof("", f"{provider.issuer}/token", htm="POST", ath=None)}
     got = tokens(provider, fields=proof)
     assert got["token_type"] == "DPoP"
-    assert decoded(got["access_token"])[1]["cnf"] == {"jkt": key.thumbprint}
+    assert decoded(got["access_token"])[1]["cnf"] == {"jkt": prover.thumbprint}
     provider.configure(dpop_nonce=True)
     with provider.browser() as browser:
         answer = exchange(provider, authorize(provider, browser)["code"], fields=proof)

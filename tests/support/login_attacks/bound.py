@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 
 from support.login_attacks.stage import Attempt, Stage, attacks
-from support.oidc_provider import dpop_proof
-from support.oidc_provider.keys import Key
+from support.proofs import Prover
 from support.tokens import segment
 
 DPOP = "RFC 9449, section"
 CERTIFICATE = "RFC 8705, section 3"
-OWNER, THIEF = Key("ES256"), Key("ES256")
+OWNER, THIEF = Prover(), Prover()
 PATH = "/tokens"
 
 
@@ -44,7 +43,7 @@ def _proof(**changed: Any) -> Attempt:
         sent = bound(stage)
         given = {name: one(stage) if callable(one) else one for name, one in changed.items()} if is_wrong else {}
         key = given.pop("key", OWNER)
-        return _ask(stage, sent, dpop_proof(key, "GET", f"{stage.running.url}{PATH}", token=sent, **given))
+        return _ask(stage, sent, key.proof(sent, f"{stage.running.url}{PATH}", **given))
 
     return attempt
 
@@ -54,7 +53,7 @@ def _sent(change: Callable[[Stage, str, str], httpx.Response]) -> Attempt:
 
     def attempt(stage: Stage, is_wrong: bool) -> httpx.Response:
         sent = bound(stage)
-        proof = dpop_proof(OWNER, "GET", f"{stage.running.url}{PATH}", token=sent)
+        proof = OWNER.proof(sent, f"{stage.running.url}{PATH}")
         return change(stage, sent, proof) if is_wrong else _ask(stage, sent, proof)
 
     return attempt
@@ -68,7 +67,7 @@ def _replayed(stage: Stage, sent: str, proof: str) -> httpx.Response:
 def _unbound(stage: Stage, is_wrong: bool) -> httpx.Response:
     """A token without a key, sent with a proof that proves nothing of it."""
     sent = token(stage) if is_wrong else bound(stage)
-    return _ask(stage, sent, dpop_proof(OWNER, "GET", f"{stage.running.url}{PATH}", token=sent))
+    return _ask(stage, sent, OWNER.proof(sent, f"{stage.running.url}{PATH}"))
 
 
 def _later(seconds: int) -> Callable[[Stage], int]:
@@ -99,7 +98,7 @@ def _forwarded(stage: Stage, is_wrong: bool) -> httpx.Response:
     return httpx.get(f"{stage.secure_url}{PATH}", headers=fields, verify=context, trust_env=False)
 
 
-PRIVATE = OWNER.jwk(private=True)
+PRIVATE = {**OWNER.jwk, "d": "AAAA"}
 ATTACKS = attacks(
     "token",
     (
@@ -112,7 +111,7 @@ ATTACKS = attacks(
         "the proof says another key than signs it",
         f"{DPOP} 4.3",
         "the proof's signature does not match",
-        _proof(key=THIEF, header={"jwk": OWNER.jwk()}),
+        _proof(key=THIEF, header={"jwk": OWNER.jwk}),
     ),
     ("another type of proof", f"{DPOP} 4.2", "the proof's type (typ) is not dpop+jwt", _proof(header={"typ": "JWT"})),
     (

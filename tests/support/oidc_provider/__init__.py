@@ -11,7 +11,7 @@ Nothing is on the network but loopback. `OidcProvider` is all that most tests ne
 
 from support.oidc_provider.browser import Login, follow
 from support.oidc_provider.front import Answer, Call
-from support.oidc_provider.keys import Keys, decoded, dpop_proof
+from support.oidc_provider.keys import Keys, decoded
 from support.oidc_provider.provider import CLIENT, SECRET, OidcProvider
 
-__all__ = ["CLIENT", "SECRET", "Answer", "Call", "Keys", "Login", "OidcProvider", "decoded", "dpop_proof", "follow"]
+__all__ = ["CLIENT", "SECRET", "Answer", "Call", "Keys", "Login", "OidcProvider", "decoded", "follow"]

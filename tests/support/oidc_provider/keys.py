@@ -1,13 +1,11 @@
-"""Keys that sign: those of a provider, which may change, and those of clients that prove that they have them."""
+"""Keys of a provider, which may change, and what they sign."""
 
 from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import hmac
 import json
-import time
 import uuid
 from typing import Any, Literal
 
@@ -64,14 +62,6 @@ class Key:
         """The public key in PEM."""
         return self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-    @property
-    def thumbprint(self) -> str:
-        """The `jkt` of what is bound to it (RFC 7638)."""
-        jwk = self.jwk()
-        members = ("crv", "kty", "x", "y") if jwk["kty"] == "EC" else ("e", "kty", "n")
-        plain = json.dumps({name: jwk[name] for name in members}, separators=(",", ":"), sort_keys=True)
-        return segment(hashlib.sha256(plain.encode()).digest())
-
     def sign(self, claims: dict[str, Any], **header: Any) -> str:
         """A token with exactly these claims (RFC 7515, section 3). A header of None is left out.
 
@@ -115,21 +105,6 @@ class Keys:
     def jwks(self, *, private: bool = False) -> dict[str, Any]:
         """All of them as a JWK set."""
         return {"keys": [key.jwk(private=private) for key in self.known]}
-
-
-def dpop_proof(key: Key, method: str, url: str, *, token: str | None = None, **changed: Any) -> str:
-    """A proof that the key is at hand (RFC 9449, section 4.2), of a request with an access `token` if there is one.
-
-    `changed` are claims that are other than they should be; None leaves one out. `header` are such members of the
-    header.
-    """
-    header = {"typ": "dpop+jwt", "kid": None, "jwk": key.jwk(), **changed.pop("header", {})}
-    header["jwk"] = header["jwk"] and {name: value for name, value in header["jwk"].items() if name != "kid"}
-    claims: dict[str, Any] = {"jti": str(uuid.uuid4()), "htm": method, "htu": url, "iat": int(time.time())}
-    if token is not None:
-        claims["ath"] = segment(hashlib.sha256(token.encode()).digest())
-    claims = {name: value for name, value in {**claims, **changed}.items() if value is not None}
-    return key.sign(claims, **header)
 
 
 def _number(value: int, size: int | None = None) -> str:
