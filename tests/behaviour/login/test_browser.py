@@ -15,6 +15,7 @@ from support import browser as chromium
 from support.instance import EchoInstance
 from support.oidc_provider import OidcProvider
 from support.running import Running
+from support.tls import Authority
 
 pytestmark = chromium.needed
 
@@ -146,6 +147,23 @@ def test_a_strict_cookie(
         page.wait_for_url(f"{running.url}/private?a=b")
         assert known(page) == "ada"
         assert cookies(context)["pylae-oidc"]["sameSite"] == "Strict"
+
+
+def test_over_tls(gateway: Callable[..., Running], provider: OidcProvider, echo: EchoInstance, tmp_path: Path) -> None:
+    """The cookie has the prefix by which browsers keep it from other hosts and from plain HTTP (RFC 6265bis)."""
+    tls = Authority(tmp_path).issue("gateway", "127.0.0.1")
+    listeners = [{"address": "127.0.0.1:0", "tls": tls}]
+    running = gateway({"auth": {"oidc": provider.settings()}, "listeners": listeners}, all=echo)
+    origin = f"https://{running.address}"
+    provider.register(origin)
+    with chromium.browser(tmp_path, ignore_https_errors=True) as context:
+        page = context.new_page()
+        page.goto(f"{origin}/private")
+        fill_in(page)
+        page.wait_for_url(f"{origin}/private")
+        assert known(page) == "ada"
+        (cookie,) = cookies(context).values()
+        assert (cookie["name"], cookie["secure"], cookie["path"]) == ("__Host-pylae-oidc", True, "/")
 
 
 def test_two_tabs_log_in_at_once(shop: Running, tmp_path: Path) -> None:
