@@ -35,7 +35,12 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
         match token.sign {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            b'&' if depth == 0 && last == Some((token.start.wrapping_sub(1), b'&')) => cuts.push(token.start + 1),
+            b'&' if depth == 0 && last == Some((token.start.wrapping_sub(1), b'&')) => {
+                cuts.push(token.start + 1);
+                // A third one begins anew: texts that are no CEL are split too.
+                last = None;
+                continue;
+            }
             b'?' | b'|' if depth == 0 => return vec![text.trim()].into_iter(),
             _ => {}
         }
@@ -44,4 +49,22 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     let ends = cuts.iter().skip(1).map(|cut| cut - 2).chain([text.len()]);
     let found: Vec<&str> = cuts.iter().zip(ends).map(|(&start, end)| text[start..end].trim()).collect();
     found.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn a_text_is_split_at_each_pair() {
+        for (text, expected) in [
+            ("a && (b && c) && d", &["a", "(b && c)", "d"][..]),
+            ("a || b && c", &["a || b && c"]),
+            ("a&&&b", &["a", "&b"]),
+            ("a&&&&b", &["a", "", "b"]),
+            ("a& &b", &["a& &b"]),
+        ] {
+            assert_eq!(parts(text).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
 }
