@@ -26,6 +26,8 @@ _WAIT = 1.0
 _AGAIN = 1.0
 """Seconds until a store that is away is asked again."""
 _FAREWELL = 5.0
+_LONGEST = 401 * 24 * 3600.0
+"""Seconds of the longest session."""
 _MOST = 100_000
 """As many as an engine refuses at most."""
 
@@ -112,7 +114,7 @@ class EndedSessions:
         session_id = key.removeprefix(PREFIX)
         try:
             ends = json.loads(value)["x"]
-            if not _ID.fullmatch(session_id) or isinstance(ends, bool) or not isinstance(ends, int):
+            if not _ID.fullmatch(session_id) or type(ends) is not int or ends > time.time() + _LONGEST:
                 raise ValueError("it says nothing of a session")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             log.error("%s in the store does not count: %s", key, error)

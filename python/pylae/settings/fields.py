@@ -497,7 +497,7 @@ class OidcFields(TypedDict, total=False):
     same_site: Literal["lax", "strict", "none"]
     """`SameSite` of the session cookie: to which requests of other sites browsers add it."""
     idle: DurationLike
-    """A session without requests ends after this time."""
+    """A session without requests ends after this time, or up to a quarter of it earlier."""
     lifetime: DurationLike
     """A session ends after this time in any case."""
     refresh_ahead: DurationLike

@@ -184,18 +184,6 @@ def test_another_user_in_a_refresh_ends_the_session(
     assert counted(running, "pylae_login_failures_total", reason="oidc_subject_changed") == 1
 
 
-def test_a_session_without_refresh_tokens_lasts(
-    start: Start, oidc_provider: OidcProvider, browser: httpx.Client
-) -> None:
-    oidc_provider.configure(**SOON, refresh_tokens="offline_access")
-    running = start()
-    login(oidc_provider, browser, running)
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        assert who(browser, running) == "ada"
-    assert refreshes(oidc_provider) == 0
-
-
 def test_a_session_ends_by_itself(start: Start, oidc_provider: OidcProvider, browser: httpx.Client) -> None:
     running = start(lifetime="3s", idle="2s")
     cookie = login(oidc_provider, browser, running)
@@ -216,15 +204,6 @@ def test_a_session_that_nobody_uses_ends(start: Start, oidc_provider: OidcProvid
     browser.cookies.set(COOKIE, cookie, domain="127.0.0.1")
     assert who(browser, running) is None
     assert counted(running, "pylae_sessions_ended_total", by="idle") == 1
-
-
-def test_a_session_that_is_used_goes_on(start: Start, oidc_provider: OidcProvider, browser: httpx.Client) -> None:
-    running = start(idle="2s")
-    first = login(oidc_provider, browser, running)
-    end = time.monotonic() + 4
-    while time.monotonic() < end:
-        assert who(browser, running) == "ada"
-    assert browser.cookies[COOKIE] != first
 
 
 def test_a_logout(start: Start, oidc_provider: OidcProvider, browser: httpx.Client) -> None:

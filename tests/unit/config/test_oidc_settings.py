@@ -62,6 +62,7 @@ def test_several_have_names_of_their_own():
         ({"logout_url": "//evil.example"}, "must be an https://"),
         ({"logout_url": "/\\evil.example"}, "must be an https://"),
         ({"idle": "13h"}, "longer than `lifetime`"),
+        ({"lifetime": "401d"}, "longer than 400 days"),
         ({"user": 7}, "must be a function"),
     ],
 )

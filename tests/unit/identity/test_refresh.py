@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pylae.errors import StoreUnavailableError
 from pylae.identity.ended import EndedSessions
 from pylae.identity.login import refresh
 from pylae.identity.login import session as sessions
+from pylae.identity.login import sessions as sessions_of_login
 from pylae.identity.login.failures import IdentityError, ProviderError
 from pylae.identity.login.members import Members
 from pylae.identity.login.records import Found, Records
@@ -304,5 +306,48 @@ def test_the_hint_is_what_the_provider_gave_last(nodes: Callable[[], Nodes]) -> 
         checked = await both.sessions.check(again.session.id)
         assert checked
         assert checked.session.hint == "i"
+
+    run(test, nodes)
+
+
+def test_use_keeps_a_session_and_nothing_else_does(nodes: Callable[[], Nodes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock: `idle` is an hour, and a quarter of it is noted."""
+    begun = time.time()
+    clock = [begun]
+    monkeypatch.setattr(sessions_of_login, "time", SimpleNamespace(time=lambda: clock[0]))
+
+    async def test(both: Nodes) -> None:
+        found = both.begin(due=None, refresh=None, ends=int(begun) + 12 * 3600, lease=both.records.lease(43_200, 3600))
+        session_id = found.session.id
+        for hours in (0.3, 1.2, 2.1, 3.0):
+            clock[0] = begun + hours * 3600
+            checked = await both.sessions.check(session_id)
+            assert checked
+            assert checked.check <= clock[0] + 900
+        # It was noted each time that a quarter of an hour had passed.
+        assert both.read(session_id).session.seen == int(begun + 3.0 * 3600)
+        clock[0] += 600
+        assert await both.sessions.check(session_id)
+        assert both.read(session_id).session.seen == int(begun + 3.0 * 3600)
+        clock[0] = begun + 4.05 * 3600
+        assert await both.other_sessions.check(session_id) is None
+        assert both.records.read(session_id) is None
+        assert (both.provider.asked, both.ended) == ([], [])
+
+    run(test, nodes)
+
+
+def test_a_session_ends_in_any_case(nodes: Callable[[], Nodes], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [time.time()]
+    monkeypatch.setattr(sessions_of_login, "time", SimpleNamespace(time=lambda: clock[0]))
+
+    async def test(both: Nodes) -> None:
+        found = both.begin(due=None, refresh=None)
+        clock[0] = found.session.ends - 1.0
+        checked = await both.sessions.check(found.session.id)
+        assert checked
+        assert checked.check == found.session.ends
+        clock[0] = float(found.session.ends)
+        assert await both.sessions.check(found.session.id) is None
 
     run(test, nodes)

@@ -17,7 +17,7 @@ from pylae.identity.login.attempt import Attempt
 from pylae.identity.login.failures import IdentityError, ProviderError
 from pylae.identity.login.provider import document_of
 from pylae.identity.login.refresh import due, error_of, hint
-from pylae.identity.login.session import LONGEST, Session
+from pylae.identity.login.session import Session
 from pylae.identity.login.tokens import TokenAnswer, id_claims, token_answer
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Flow:
         member = await self._members.of(claims, answer.access)
         now = int(time.time())
         settings = self._settings
-        lifetime = min(settings.lifetime.total_seconds(), LONGEST)
+        lifetime = settings.lifetime.total_seconds()
         sid = claims.get("sid")
         try:
             async with asyncio.timeout(STORE_PATIENCE):

@@ -21,8 +21,6 @@ MOST_RECORD: Final = 64 * 1024
 """Bytes of what the store has of a session, before it is sealed."""
 MOST_HINT: Final = 6 * 1024
 """Bytes of an ID token that is kept for the logout: it is sent in a URL then."""
-LONGEST: Final = 400 * 24 * 3600
-"""Seconds of the longest session. Browsers keep no cookie for longer (RFC 6265bis, section 5.5)."""
 _STEP: Final = 60
 _VERSION: Final = 1
 

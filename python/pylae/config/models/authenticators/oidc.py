@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 OWN_PATHS = ("login", "callback", "logout", "backchannel-logout", "session")
 """Last segments of the paths that it serves itself."""
+LONGEST = timedelta(days=400)
+"""Longest session. Browsers keep no cookie for longer (RFC 6265bis, section 5.5)."""
 MIN_SECRET = 32
 """Fewest bytes of a secret for cookies."""
 MAX_SECRETS = 16
@@ -166,7 +168,7 @@ class Oidc(OwnAuthenticator):
     same_site: Literal["lax", "strict", "none"] = "lax"
     """`SameSite` of the session cookie: to which requests of other sites browsers add it."""
     idle: Duration = timedelta(hours=1)
-    """A session without requests ends after this time."""
+    """A session without requests ends after this time, or up to a quarter of it earlier."""
     lifetime: Duration = timedelta(hours=12)
     """A session ends after this time in any case."""
     refresh_ahead: Wait = timedelta(minutes=1)
@@ -209,6 +211,8 @@ class Oidc(OwnAuthenticator):
             raise refusal("browsers refuse `same_site: none` over http://")
         if own := next((name for name in _OWN_PARAMETERS if name in self.extra), None):
             raise refusal(f"`extra` cannot set `{own}`, which the gateway sets itself")
+        if self.lifetime > LONGEST:
+            raise refusal("`lifetime` is longer than 400 days", "browsers keep no cookie for longer")
         if self.idle > self.lifetime:
             raise refusal("`idle` is longer than `lifetime`")
         return self
