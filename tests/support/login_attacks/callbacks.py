@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import httpx
 
-from support.login_attacks.stage import COOKIE, Attempt, Stage, attacks
+from support.login_attacks.stage import COOKIE, Attempt, Stage, attacks, passed
 from support.oidc_provider import Answer, Call, follow
 
 STATE = "RFC 6749, section 10.12"
@@ -75,6 +75,17 @@ def _code_twice(stage: Stage, is_wrong: bool) -> httpx.Response:
             for cookie in before:
                 browser.cookies.jar.set_cookie(cookie)
         return stage.end(begun)
+
+
+def _code_of_before(stage: Stage, is_wrong: bool) -> httpx.Response:
+    """The code of a login that has ended, in another one of the same browser."""
+    with stage.browser() as browser:
+        first = stage.begin(browser)
+        assert passed(stage.end(first))
+        browser.cookies.delete(COOKIE)
+        second = stage.begin(browser)
+        used = dict(httpx.URL(first.back).params)["code"]
+        return stage.end(second, **({"code": used} if is_wrong else {}))
 
 
 def _attempt_cookie(change: str) -> Attempt:
@@ -155,6 +166,7 @@ ATTACKS = (
         ("the attempt is too old", "RFC 6819, section 4.4.1.8", "oidc_attempt_expired", _attempt_cookie("old")),
         ("the way back taken twice", "RFC 6749, section 10.5", "oidc_attempt_missing", _twice),
         ("the code used twice", "RFC 6749, section 10.5", "oidc_attempt_used", _code_twice),
+        ("the code of a login before", "RFC 9700, section 2.1.1", "oidc_code_refused", _code_of_before),
         ("the code of a victim", INJECTION, "oidc_code_refused", _code_of_another),
         ("the code is missing", "RFC 6749, section 4.1.2", "oidc_code_missing", _changed(code=None)),
         ("the code is empty", "RFC 6749, section 4.1.2", "oidc_code_missing", _changed(code="")),

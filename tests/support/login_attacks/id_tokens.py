@@ -110,6 +110,24 @@ def _nonce_of_another(stage: Stage, is_wrong: bool) -> httpx.Response:
         return stage.end(begun)
 
 
+def _clock(wrong: int, right: int) -> Attempt:
+    """The clock of the provider is ahead by so many seconds. What `leeway` allows passes."""
+
+    def attempt(stage: Stage, is_wrong: bool) -> httpx.Response:
+        ahead = wrong if is_wrong else right
+        try:
+            with stage.browser() as browser:
+                # A browser takes no cookies of the past, and a code ends soon.
+                stage.provider.configure(clock=max(0, ahead))
+                begun = stage.begin(browser)
+                stage.provider.configure(clock=ahead)
+                return stage.end(begun)
+        finally:
+            stage.provider.configure(clock=0)
+
+    return attempt
+
+
 def _userinfo_of_another(stage: Stage, is_wrong: bool) -> httpx.Response:
     """The endpoint speaks of somebody else than the ID token."""
     running = stage.start(userinfo=True)
@@ -190,6 +208,8 @@ ATTACKS = (
         ("issued tomorrow", f"{CORE} 3.1.3.7", "oidc_issued_in_future", _lie(iat=_later(86400))),
         ("issued nobody knows when", f"{CORE} 2", "oidc_id_token_claim_missing", _lie(iat=None)),
         ("good from tomorrow on", "RFC 7519, section 4.1.5", "oidc_id_token_not_yet_valid", _lie(nbf=_later(86400))),
+        ("a clock that is ahead", f"{CORE} 3.1.3.7", "oidc_issued_in_future", _clock(300, 15)),
+        ("a clock that is behind", f"{CORE} 3.1.3.7", "oidc_id_token_expired", _clock(-4000, -15)),
         ("without a nonce", f"{CORE} 15.5.2", "oidc_nonce_missing", _lie(nonce=None)),
         ("another nonce", f"{CORE} 15.5.2", "oidc_nonce_mismatch", _lie(nonce="other")),
         ("the nonce of another login", f"{CORE} 15.5.2", "oidc_nonce_mismatch", _nonce_of_another),
