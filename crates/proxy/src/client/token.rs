@@ -13,8 +13,9 @@ use crate::snapshot::{Service, ServiceToken};
 /// Longest wait of a request for a token, as long as a fetch may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns once the service has its token, if it needs one. Waits for the fetch that is due or running if there is none;
-/// fails if there is none then either. `deadline` is the exchange's. A service without a token costs one comparison.
+/// Returns once the service has its token, if it needs one. Waits for the fetch that is due or running if there is
+/// none; fails if there is none then either. `deadline` is the exchange's. A service without a token costs one
+/// comparison.
 #[inline]
 pub(crate) async fn await_issue(
     service: &Service,
