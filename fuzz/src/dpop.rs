@@ -49,7 +49,7 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(claims["htm"], "GET");
     assert!(claims["htu"].as_str().is_some_and(|htu| htu.to_ascii_lowercase().starts_with("http://h")));
     let age = Duration::from_secs(NOW).as_secs_f64() - claims["iat"].as_f64().expect("a time");
-    assert!(age <= MAX_AGE + LEEWAY && age >= -LEEWAY, "{age}");
+    assert!((-LEEWAY..=MAX_AGE + LEEWAY).contains(&age), "{age}");
     assert!(claims["jti"].as_str().is_some_and(|id| (1..=256).contains(&id.len())));
     assert!(!passes(&proof), "used before");
 }

@@ -71,8 +71,8 @@ mod tests {
 
     fn request(method: &str, fields: &[&str]) -> Exchange {
         let mut exchange = Exchange::new(0);
-        let lines: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-        exchange.request.buffer = format!("{method} / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n").into_bytes();
+        let lines = [&["Host: shop.example"], fields, &["", ""]].concat().join("\r\n");
+        exchange.request.buffer = format!("{method} / HTTP/1.1\r\n{lines}").into_bytes();
         let limits = HeadLimits { head: 1 << 14, target: 1 << 13, fields: 100 };
         assert_eq!(exchange.request.head.parse(&exchange.request.buffer, &limits), Ok(true));
         exchange.request.host = b"shop.example".to_vec();

@@ -80,9 +80,6 @@ impl Snapshot {
         *keys = pool_keys;
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
-        let cache = shared.cache_if_used().cloned();
-        let reserved: Vec<Box<str>> = auth.reserved_fields().map(Into::into).collect();
-        let reserved = (!reserved.is_empty()).then(|| reserved.into());
         Ok(Self {
             head_limits,
             listeners,
@@ -91,17 +88,23 @@ impl Snapshot {
             router,
             routes: routes.into(),
             services,
+            reserved: reserved_fields(&auth),
             auth,
-            reserved,
             early,
             unrouted,
             sink: None,
             description,
             series: None,
-            cache,
+            cache: shared.cache_if_used().cloned(),
             plan,
         })
     }
+}
+
+/// The fields that no client may send; None if there are none.
+fn reserved_fields(auth: &Authenticators) -> Option<Arc<[Box<str>]>> {
+    let names: Vec<Box<str>> = auth.reserved_fields().map(Into::into).collect();
+    (!names.is_empty()).then(|| names.into())
 }
 
 /// The splits of a snapshot by the names of their routes.

@@ -20,7 +20,7 @@ use crate::authentication::token::is_forwardable;
 pub(crate) struct Config {
     /// Parts of the certificate that hold the user's id. The first one present is used.
     id: Vec<SubjectPart>,
-    /// KnownCredential users; None accepts every certificate.
+    /// Known users; None accepts every certificate.
     users: Option<Vec<CertificateUser>>,
 }
 

@@ -218,7 +218,7 @@ impl FunctionRules {
             (FunctionEnd::Reject(rejection), _)
                 if rejection.status >= 500 && self.config.via != IdentitySource::Function =>
             {
-                AuthenticatorOutcome::Refused(Refusal::Unavailable(unavailable(rejection)))
+                AuthenticatorOutcome::Refused(Refusal::Unavailable(Box::new(unavailable(*rejection))))
             }
             (FunctionEnd::Continue, Identified::User(user)) => self.accept(user, by, at),
             (FunctionEnd::Continue, Identified::Nobody) => {

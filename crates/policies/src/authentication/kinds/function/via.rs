@@ -103,11 +103,11 @@ pub(super) fn answered(answer: Box<Answer>, sender: AskedSender) -> Authenticato
 }
 
 /// What the client is told when a service cannot be asked, or the call has failed.
-pub(super) fn unavailable(mut rejection: Box<Rejection>) -> Box<Rejection> {
+pub(super) fn unavailable(mut rejection: Rejection) -> Rejection {
     if !rejection.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Retry-After")) {
         rejection.headers.push(("Retry-After".into(), "1".to_owned()));
     }
-    Box::new(Rejection { status: 503, code: "authentication_unavailable", message: UNAVAILABLE.into(), ..*rejection })
+    Rejection { status: 503, code: "authentication_unavailable", message: UNAVAILABLE.into(), ..rejection }
 }
 
 /// Returns about how many bytes an answer takes.
