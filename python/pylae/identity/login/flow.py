@@ -33,8 +33,6 @@ log = logging.getLogger("pylae.identity")
 
 MOST_QUERY = 8 * 1024
 """Characters of a query with what a provider sends."""
-STORE_PATIENCE = 3.0
-"""Seconds that each step of writing a session may take."""
 _NO_PAR = 600.0
 """Seconds for which a provider that refuses pushed requests to this client is not sent any."""
 _ERROR = re.compile(r"[a-z_]{1,40}")
@@ -172,8 +170,7 @@ class Flow:
         lifetime = settings.lifetime.total_seconds()
         sid = claims.get("sid")
         try:
-            async with asyncio.timeout(STORE_PATIENCE):
-                lease = await asyncio.to_thread(self._records.lease, lifetime, settings.idle.total_seconds())
+            lease = await asyncio.to_thread(self._records.lease, lifetime, settings.idle.total_seconds())
             session = Session(
                 id=session_of.new_id(),
                 member=member,
@@ -189,10 +186,9 @@ class Flow:
                 hint=hint(answer.identity),
                 lease=lease,
             )
-            async with asyncio.timeout(STORE_PATIENCE):
-                await asyncio.to_thread(self._records.begin, session)
-        except (StoreError, TimeoutError) as error:
-            raise IdentityError("store_unavailable", str(error) or "it does not answer in time", 503) from None
+            await asyncio.to_thread(self._records.begin, session)
+        except StoreError as error:
+            raise IdentityError("store_unavailable", str(error), 503) from None
         return session
 
 
