@@ -1,5 +1,8 @@
 //! What an expression says is what the interpreter of the `cel` crate says of the same values.
 
+use std::sync::Arc;
+
+use cel::objects::Map;
 use cel::{Context, Program, Value};
 use serde_json::json;
 
@@ -60,9 +63,23 @@ fn text() -> impl Strategy<Value = String> {
     })
 }
 
+/// The crate takes whole numbers of JSON for unsigned ones, which it does not add to others.
+fn signed(value: Value) -> Value {
+    match value {
+        Value::UInt(number) => Value::Int(number.try_into().unwrap()),
+        Value::List(values) => Value::List(Arc::new(values.iter().cloned().map(signed).collect())),
+        Value::Map(members) => {
+            let members = members.map.iter().map(|(name, value)| (name.clone(), signed(value.clone())));
+            Value::Map(Map { map: Arc::new(members.collect()) })
+        }
+        other => other,
+    }
+}
+
 fn of_the_crate(text: &str) -> Option<bool> {
     let mut context = Context::default();
-    context.add_variable("user", json!({"claims": claims()})).unwrap();
+    let user = cel::to_value(json!({"claims": claims()})).unwrap();
+    context.add_variable_from_value("user", signed(user));
     match Program::compile(text).ok()?.execute(&context) {
         Ok(Value::Bool(answer)) => Some(answer),
         _ => None,
