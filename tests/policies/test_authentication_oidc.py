@@ -279,8 +279,10 @@ def test_other_sites_open_no_websocket(running: Running, stand_in: StandIn) -> N
     assert stand_in
     for origin, status in [("http://evil.example", 403), ("http://gateway.test", 200)]:
         # The service answers a handshake as any other request.
-        answer = running.raw(handshake(f"Origin: {origin}", cookie()), 1)[0]
+        answer = running.raw(handshake(f"Origin: {origin}", f"{cookie()}; theme=dark"), 1)[0]
         assert answer.status == status, origin
+    fields = told(answer)
+    assert (fields["upgrade"], fields["cookie"]) == (["websocket"], ["theme=dark"])
 
 
 def test_a_revocation_ends_a_session(running: Running, stand_in: StandIn) -> None:
