@@ -24,10 +24,15 @@ impl Background for Collector {
 fn a_fetch_that_panics_has_failed() {
     let (shared, collector) = (PolicyShared::new(10), Collector::default());
     shared.identity.set_background(Box::new(collector.clone()));
+    let dpop = json!({
+        "required": false, "announced": false, "max_age": 60.0, "nonce": false, "nonce_secret": null,
+        "algorithms": ["ES256"],
+    });
     let jwt = json!({
         "kind": "jwt", "name": "jwt", "keys": {"from": "url", "value": "http://keys.test/?secret=1"}, "algorithms": [],
         "refresh": 600.0, "max_size": 8192, "issuers": [], "audiences": [], "required_claims": ["exp"], "leeway": 30.0,
         "forward_credentials": true,
+        "binding": {"certificate_required": false, "dpop": dpop},
         "claims": {"id": ["sub"], "email": ["email"], "role": ["role"], "permissions": ["scope"]},
     });
     let auth = json!({"realm": "test", "failure_limit": null, "authenticators": [jwt]});
