@@ -16,6 +16,7 @@ __all__ = [
     "Headers",
     "HookTimeout",
     "KeyedLimiter",
+    "Known",
     "LoadBalancer",
     "Lookup",
     "Next",
