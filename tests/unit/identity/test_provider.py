@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pylae.identity.flights import Flights
 from pylae.identity.login.failures import IdentityError, ProviderError
 from pylae.identity.login.flow import parameters
-from pylae.identity.login.provider import Metadata, Provider, document_of, read_metadata
+from pylae.identity.login.provider import Metadata, Provider, document_of, endpoint, read_metadata
 from pylae.identity.login.refresh import due, error_of
 from pylae.identity.login.tokens import TokenAnswer, token_answer
 from pylae.registry.client import Reply
@@ -235,3 +235,23 @@ def test_a_provider_that_is_silent_is_left_alone_for_a_while(dead_url: str) -> N
         assert "is not asked again yet" in trouble()
         now[0] += 0.1
         assert "cannot be reached" in trouble()
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"),
+    [
+        ("127.0.0.1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("127.evil.test", False),
+        ("127.0.0.1.evil.test", False),
+    ],
+)
+def test_only_addresses_of_this_machine_go_without_tls(host: str, fits: bool) -> None:
+    """A provider on this machine, for development, names its endpoints."""
+    document = {"jwks_uri": f"http://{host}/keys"}
+    if fits:
+        assert endpoint(document, "jwks_uri", plain=True) == document["jwks_uri"]
+    else:
+        with pytest.raises(ProviderError):
+            endpoint(document, "jwks_uri", plain=True)

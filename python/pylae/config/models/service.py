@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, SerializeAsAny, model_validator
 
 from pylae.config.document.nodes import Finding, Step
+from pylae.config.models.address import is_this_machine
 from pylae.config.models.application import Application
 from pylae.config.models.authenticators.kind import one_or_more
 from pylae.config.models.base import Count, Positive, Real, Settings, Share, Switch, refusal
@@ -290,7 +291,7 @@ class ClientCredentials(Settings):
     def weaknesses(self) -> Iterator[Finding]:
         """Yields settings that work but are probably insecure. Paths begin at this setting."""
         parts = urlsplit(self.token_url)
-        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
             text = "anyone on the network can read the secret that goes over http://"
             yield Finding(("token_url",), text, "use https://")
 

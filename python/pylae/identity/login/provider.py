@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote_plus, urlencode, urlsplit
 
+from pylae.config.models.address import is_this_machine
 from pylae.config.models.authenticators.jwt import Algorithm, ClaimNames, Jwt
 from pylae.engine import NativeTokenVerifier
 from pylae.identity.claims import parsed
@@ -45,18 +46,7 @@ MOST_TOKEN = 64 * 1024
 _MOST_URL = 2048
 _MOST_PLACES = 4 * 7
 """Endpoints of which something is known: each document of discovery may have others."""
-ALGORITHMS: tuple[Algorithm, ...] = (
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-)
+ALGORITHMS: tuple[Algorithm, ...] = tuple(name for name in get_args(Algorithm) if not name.startswith("HS"))
 """Those by which ID tokens may be signed. One with a secret is not among them."""
 METHODS = {"client_secret_basic": "basic", "client_secret_post": "post", "none": "none"}
 _OTHER_KEY = ("key_unknown", "signature", "algorithm")
@@ -84,10 +74,6 @@ class Metadata:
     algorithms: tuple[Algorithm, ...]
 
 
-def _loopback(host: str) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1") or host.startswith("127.")
-
-
 def endpoint(document: Mapping[str, Any], name: str, *, plain: bool) -> str | None:
     """Returns an endpoint in a document of discovery, or None. Over http only with `plain`, and on this machine.
 
@@ -110,7 +96,7 @@ def endpoint(document: Mapping[str, Any], name: str, *, plain: bool) -> str | No
     except ValueError:
         raise wrong from None
     host = parts.hostname or ""
-    fitting = parts.scheme == "https" or (parts.scheme == "http" and plain and _loopback(host))
+    fitting = parts.scheme == "https" or (parts.scheme == "http" and plain and is_this_machine(host))
     if not fitting or not host or "@" in parts.netloc or parts.fragment:
         raise wrong
     return url

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from pylae.config.document.nodes import Finding
+from pylae.config.models.address import is_this_machine
 from pylae.config.models.authenticators.function import AuthenticatorOptions
 from pylae.config.models.authenticators.own import OwnAuthenticator
 from pylae.config.models.base import refusal
@@ -43,7 +44,7 @@ ServerUrl = Annotated[str, AfterValidator(server_url)]
 def is_plain(url: str) -> bool:
     """Returns true if others on the network can read and change what is sent to a URL."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "http" and not is_this_machine(parts.hostname or "")
 
 
 class AskingAuthenticator(OwnAuthenticator):

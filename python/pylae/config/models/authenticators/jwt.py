@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from pylae.config.document.nodes import Finding
+from pylae.config.models.address import is_this_machine
 from pylae.config.models.authenticators.binding import CertificateBound, Dpop, binding_mistakes, binding_plan
 from pylae.config.models.authenticators.kind import AuthenticatorKind, AuthenticatorName, Words, one_or_more
 from pylae.config.models.base import Settings, as_json, refusal
@@ -165,7 +166,8 @@ class Jwt(AuthenticatorKind):
         if self.jwks_url is not None and not self.audience:
             text = "without `audience`, tokens of this issuer for any service are accepted"
             yield Finding(("jwks_url",), text)
-        if self.jwks_url is not None and _is_plain(self.jwks_url):
+        parts = urlsplit(self.jwks_url or "")
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
             text = "anyone on the network can replace keys that come over http://"
             yield Finding(("jwks_url",), text, "use https://")
 
@@ -173,8 +175,3 @@ class Jwt(AuthenticatorKind):
 def _keys_from(setting: str, kind: str, value: object) -> PlanPart:
     origin = Origin((setting,))
     return PlanPart({"from": kind, "value": value}, Origin((setting,), entries={"from": origin, "value": origin}))
-
-
-def _is_plain(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from pylae.config.document.nodes import Finding
+from pylae.config.models.address import is_this_machine
 from pylae.config.models.application import name_of
 from pylae.config.models.authenticators.function import AuthenticatorOptions
 from pylae.config.models.authenticators.jwt import ClaimNames
@@ -40,18 +40,11 @@ _CHECKED = ("state", "nonce", "redirect_uri", "client_id", "client_secret", "res
 _OWN_PARAMETERS = (*_CHECKED, "code_challenge", "code_challenge_method", "request", "request_uri", "prompt")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise refusal("must be an https:// address without user name", secret=True)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_this_machine(parts.hostname):
         raise refusal("must be an https:// address; http:// is only for this machine")
     if parts.query or parts.fragment:
         raise refusal("must have no query and no fragment")
@@ -250,7 +243,7 @@ class Oidc(OwnAuthenticator):
         if (
             self.public_url
             and self.public_url.startswith("http:")
-            and not _is_loopback(self.public_url[7:].split(":")[0])
+            and not is_this_machine(urlsplit(self.public_url).hostname or "")
         ):
             text = "anyone on the network can read the cookies of sessions, and use them"
             yield Finding(("public_url",), text, "use https://")
