@@ -44,8 +44,8 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def judged(*requests: dict[str, Any]) -> list[Judged]:
-    builder = Gateway(**CONFIG).builder
+def judged(*requests: dict[str, Any], config: dict[str, Any] = CONFIG) -> list[Judged]:
+    builder = Gateway(**config).builder
     return judge(ExpectedTable(requests=requests), builder, builder.plan())  # type: ignore[arg-type]
 
 
@@ -198,3 +198,15 @@ def test_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(pylae.demo.__file__).with_name("tests.yaml")
     told = run(str(file))
     assert (told.exit_code, told.output.partition(" (")[0]) == (0, "30 as expected"), told.output
+
+
+def test_browsers_are_sent_to_a_login_and_programs_are_not() -> None:
+    oidc = {"issuer": "https://login.example.org", "client_id": "shop", "cookie_secret": SECRET}
+    browser = {"request": "GET /gold", "headers": {"Accept": "text/html"}}
+    found = judged(
+        {**browser, "expect": 302},
+        {"request": "GET /gold", "expect": 401},
+        {**browser, "expect": 401},
+        config={**CONFIG, "auth": {**CONFIG["auth"], "oidc": oidc}},
+    )
+    assert [one.passed for one in found] == [True, True, False]
