@@ -239,6 +239,26 @@ def test_probes_are_answered_while_a_hook_holds_the_interpreter(tmp_path: Path, 
         running.stop()
 
 
+def test_a_hook_that_holds_the_interpreter_for_a_moment_has_nothing_refused(tmp_path: Path, echo: EchoInstance) -> None:
+    (tmp_path / "main.py").write_text(STUCK.replace("URL", echo.url))
+    os.mkfifo(tmp_path / "pipe")
+    running = Process({}, tmp_path, "main.py")
+    try:
+        address = running.read_until("admin API on").split()[-1]
+        token = (tmp_path / "state" / "admin-token").read_text().strip()
+        with Peer.connect(address) as asking, running.connect() as client:
+            client.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+            running.read_until("no Python code can run")
+            asking.send(b"GET /status HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {token}\r\n\r\n".encode())
+            # A probe is behind it, and answered.
+            assert told(ask(address, LIVE)) == (200, {"status": "live"})
+            (tmp_path / "pipe").write_bytes(b"\n")
+            assert asking.read_answer().status == 200
+            assert client.read_answer().status == 204
+    finally:
+        running.stop()
+
+
 LIMITED = """
 import logging, os, resource, threading
 from pylae import Gateway, Request, Response

@@ -14,7 +14,7 @@ use rustix::net::RecvFlags;
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::handover::{AdminConnection, Handover};
 use super::health::AdminHealth;
@@ -29,6 +29,11 @@ use crate::telemetry::log::{Log, Refusals};
 const MOST_BEHIND: usize = 64 * 1024;
 /// How long nothing is accepted after that has failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a hook must keep other Python code from running before Python is taken to be stuck. On a busy machine all
+/// hooks do so for moments.
+const SPELL: Duration = Duration::from_secs(1);
+/// Interval between two looks at whether a hook still does so.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Has the runtime watch a socket.
 pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
@@ -169,8 +174,7 @@ impl AdminConnections {
                     finish(socket, &probe.answer(&self.shared.liveness)).await;
                 }
             }
-            // Python cannot take it.
-            Ok(Ok(None)) if self.shared.liveness.is_held() => self.refuse(socket, None).await,
+            Ok(Ok(None)) if self.is_stuck().await => self.refuse(socket, None).await,
             Ok(Ok(None)) => {
                 let connection = AdminConnection { descriptor: socket.into_inner().into(), ends: None };
                 if let Err(connection) = self.shared.handover.offer(connection)
@@ -182,6 +186,18 @@ impl AdminConnections {
             // It has ended, or its head did not come in time.
             Ok(Err(_)) | Err(_) => {}
         }
+    }
+
+    /// True if Python cannot take a connection, because a hook keeps it from running and goes on doing so.
+    pub(super) async fn is_stuck(&self) -> bool {
+        let since = Instant::now();
+        while self.shared.liveness.is_held() {
+            if since.elapsed() >= SPELL {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
     }
 
     /// Waits until it is clear what a connection wants: None is whatever is no probe. Takes nothing from it.

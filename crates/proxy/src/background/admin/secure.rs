@@ -59,7 +59,7 @@ impl AdminConnections {
         let beginning = Beginning { tls, ends, seen };
         match probe {
             Some(probe) => answer(beginning.tls, &probe.answer(&self.shared.liveness)).await,
-            None if self.shared.liveness.is_held() => self.refuse_secure(beginning).await,
+            None if self.is_stuck().await => self.refuse_secure(beginning).await,
             None => return self.hand_over(beginning).await,
         }
         None
