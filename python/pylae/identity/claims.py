@@ -76,10 +76,12 @@ def user_of(claims: Mapping[str, Any], names: ClaimNames) -> User:
         raise AnswerError("the mail address is not a text")
     roles = _texts(_first(claims, names.role), "the role")
     permissions = _first(claims, names.permissions)
-    # The format of `scope` (RFC 8693 section 4.2).
-    given = permissions.split(" ") if isinstance(permissions, str) else _texts(permissions, "a permission")
-    permissions = [one for one in given if one]
-    return made_user(str(id_), email or "", roles, permissions, claims)
+    if isinstance(permissions, str):
+        # The format of `scope` (RFC 8693 section 4.2).
+        given = [one for one in permissions.split(" ") if one]
+    else:
+        given = _texts(permissions, "a permission")
+    return made_user(str(id_), email or "", roles, given, claims)
 
 
 def made_user(
