@@ -210,53 +210,57 @@ gateway.run()
 """
 
 
-def test_probes_are_answered_while_a_hook_holds_the_interpreter(tmp_path: Path, echo: EchoInstance) -> None:
-    """It waits in C for a byte, with the lock."""
-    (tmp_path / "main.py").write_text(STUCK.replace("URL", echo.url))
-    os.mkfifo(tmp_path / "pipe")
-    running = Process({}, tmp_path, "main.py")
+@contextmanager
+def holding(place: Path, echo: EchoInstance) -> Iterator[tuple[Process, str, bytes]]:
+    """A gateway whose hook waits in C, with the lock, for a byte in `pipe`; its admin address; a request to that."""
+    (place / "main.py").write_text(STUCK.replace("URL", echo.url))
+    os.mkfifo(place / "pipe")
+    running = Process({}, place, "main.py")
     try:
         address = running.read_until("admin API on").split()[-1]
-        token = (tmp_path / "state" / "admin-token").read_text().strip()
-        status = b"GET /status HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {token}\r\n\r\n".encode()
-        with Peer.connect(address) as kept, running.connect() as client:
-            kept.send(status)
-            assert kept.read_answer().status == 200
-            client.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_until((tmp_path / "entered").exists)
-            for _ in range(3):
-                assert told(ask(address, LIVE)) == (200, {"status": "live"})
-                assert told(ask(address, READY)) == (200, {"status": "ready"})
-            refused = ask(address, status)
-            assert refused.status == 503
-            assert json.loads(refused.body)["code"] == "control_plane_stuck"
-            kept.send(status)
-            (tmp_path / "pipe").write_bytes(b"\n")
-            assert client.read_answer().status == 204
-            assert kept.read_answer().status == 200
-            assert raw(address, status, 1)[0].status == 200
+        token = (place / "state" / "admin-token").read_text().strip()
+        yield running, address, b"GET /status HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {token}\r\n\r\n".encode()
     finally:
         running.stop()
+
+
+def test_probes_are_answered_while_a_hook_holds_the_interpreter(tmp_path: Path, echo: EchoInstance) -> None:
+    with (
+        holding(tmp_path, echo) as (running, address, status),
+        Peer.connect(address) as kept,
+        running.connect() as client,
+    ):
+        kept.send(status)
+        assert kept.read_answer().status == 200
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until((tmp_path / "entered").exists)
+        for _ in range(3):
+            assert told(ask(address, LIVE)) == (200, {"status": "live"})
+            assert told(ask(address, READY)) == (200, {"status": "ready"})
+        refused = ask(address, status)
+        assert refused.status == 503
+        assert json.loads(refused.body)["code"] == "control_plane_stuck"
+        kept.send(status)
+        (tmp_path / "pipe").write_bytes(b"\n")
+        assert client.read_answer().status == 204
+        assert kept.read_answer().status == 200
+        assert raw(address, status, 1)[0].status == 200
 
 
 def test_a_hook_that_holds_the_interpreter_for_a_moment_has_nothing_refused(tmp_path: Path, echo: EchoInstance) -> None:
-    (tmp_path / "main.py").write_text(STUCK.replace("URL", echo.url))
-    os.mkfifo(tmp_path / "pipe")
-    running = Process({}, tmp_path, "main.py")
-    try:
-        address = running.read_until("admin API on").split()[-1]
-        token = (tmp_path / "state" / "admin-token").read_text().strip()
-        with Peer.connect(address) as asking, running.connect() as client:
-            client.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
-            running.read_until("no Python code can run")
-            asking.send(b"GET /status HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {token}\r\n\r\n".encode())
-            # A probe is behind it, and answered.
-            assert told(ask(address, LIVE)) == (200, {"status": "live"})
-            (tmp_path / "pipe").write_bytes(b"\n")
-            assert asking.read_answer().status == 200
-            assert client.read_answer().status == 204
-    finally:
-        running.stop()
+    with (
+        holding(tmp_path, echo) as (running, address, status),
+        Peer.connect(address) as asking,
+        running.connect() as client,
+    ):
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+        running.read_until("no Python code can run")
+        asking.send(status)
+        # A probe is behind it, and answered.
+        assert told(ask(address, LIVE)) == (200, {"status": "live"})
+        (tmp_path / "pipe").write_bytes(b"\n")
+        assert asking.read_answer().status == 200
+        assert client.read_answer().status == 204
 
 
 LIMITED = """
