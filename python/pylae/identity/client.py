@@ -100,6 +100,7 @@ class ServiceClient(ApiClient):
         self._idle: list[_Connection] = []
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = False
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
         self._lookups: Flights[str, list[str]] = Flights()
         self._trusted: tuple[float, ssl.SSLContext] | None = None
@@ -129,16 +130,17 @@ class ServiceClient(ApiClient):
                     return await self._exchange(await self._connected(), head + body, most)
 
     async def _keep(self) -> None:
-        """Closes connections that nobody has used for long, and all of them when the loop ends."""
-        try:
-            while self._idle:
-                await asyncio.sleep(max(0.0, self._idle[0].used + _KEPT - time.monotonic()))
-                while self._idle and not self._idle[0].usable:
-                    self._idle.pop(0).close()
-        finally:
+        """Closes connections that nobody has used for long."""
+        while self._idle:
+            await asyncio.sleep(max(0.0, self._idle[0].used + _KEPT - time.monotonic()))
+            while self._idle and not self._idle[0].usable:
+                self._idle.pop(0).close()
+
+    def _has_kept(self, keeper: asyncio.Task[None]) -> None:
+        """Closes all connections when the loop ends. That may cancel the keeper before it has begun."""
+        if keeper.cancelled() and keeper.get_loop() is self._loop:
+            self._ending = True
             self._close()
-            # A connection has ended in the next turn of its loop.
-            await asyncio.sleep(0)
 
     def _close(self) -> None:
         while self._idle:
@@ -149,7 +151,7 @@ class ServiceClient(ApiClient):
         if loop is not self._loop:
             # The loop of the hooks has been replaced, and with it go its connections.
             self._close()
-            self._loop, self._room = loop, asyncio.Semaphore(_MOST_AT_ONCE)
+            self._loop, self._ending, self._room = loop, False, asyncio.Semaphore(_MOST_AT_ONCE)
 
     def _kept(self) -> _Connection | None:
         while self._idle:
@@ -175,10 +177,11 @@ class ServiceClient(ApiClient):
             connection.close()
             raise
         connection.used = time.monotonic()
-        if lasts and connection.usable and len(self._idle) < _MOST_IDLE:
+        if lasts and connection.usable and len(self._idle) < _MOST_IDLE and not self._ending:
             self._idle.append(connection)
             if self._keeper is None or self._keeper.done() or self._keeper.get_loop() is not self._loop:
                 self._keeper = asyncio.create_task(self._keep())
+                self._keeper.add_done_callback(self._has_kept)
         else:
             connection.close()
         return reply
