@@ -22,7 +22,8 @@ GATEWAY = "http://127.0.0.1:1"  # nobody listens there: redirects to it are not 
 VERIFIER = "a-verifier-of-forty-three-characters-at-the-least"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 SCOPE = "openid email profile"
-HTTP = httpx.Client(verify=False, trust_env=False)
+ALONE: dict[str, Any] = {"verify": False, "trust_env": False}
+"""Requests know nothing of the machine."""
 
 
 @pytest.fixture
@@ -133,11 +134,11 @@ def test_a_public_client_and_one_that_sends_its_secret_in_the_form(provider: Oid
         sent = {"grant_type": "authorization_code", "redirect_uri": f"{GATEWAY}/oauth2/callback", "client_id": CLIENT}
         sent["code_verifier"] = VERIFIER
         code = authorize(provider, browser)["code"]
-        assert HTTP.post(f"{provider.issuer}/token", data={**sent, "code": code}).status_code == 200
+        assert httpx.post(f"{provider.issuer}/token", data={**sent, "code": code}, **ALONE).status_code == 200
         provider.register(GATEWAY, token_endpoint_auth_method="client_secret_post")
         code = authorize(provider, browser)["code"]
         posted = {**sent, "code": code, "client_secret": SECRET}
-        assert HTTP.post(f"{provider.issuer}/token", data=posted).status_code == 200
+        assert httpx.post(f"{provider.issuer}/token", data=posted, **ALONE).status_code == 200
 
 
 def test_a_refresh_token_is_good_once(provider: OidcProvider) -> None:
@@ -156,9 +157,9 @@ def test_tokens_end(provider: OidcProvider) -> None:
     got = tokens(provider)
     assert got["expires_in"] == 5
     ask_for = {"headers": {"Authorization": f"Bearer {got['access_token']}"}}
-    assert HTTP.get(f"{provider.issuer}/me", **ask_for).json()["email"] == "ada@example.com"
+    assert httpx.get(f"{provider.issuer}/me", **ask_for, **ALONE).json()["email"] == "ada@example.com"
     provider.configure(clock=6)
-    assert HTTP.get(f"{provider.issuer}/me", **ask_for).status_code == 401
+    assert httpx.get(f"{provider.issuer}/me", **ask_for, **ALONE).status_code == 401
     assert ask(provider, "/token/introspection", token=got["access_token"]).json() == {"active": False}
 
 
@@ -221,7 +222,7 @@ def test_tokens_bound_to_a_certificate(tmp_path: Path) -> None:
 
 def test_other_keys(provider: OidcProvider) -> None:
     def published() -> list[str]:
-        return [key["kid"] for key in HTTP.get(f"{provider.issuer}/jwks").json()["keys"]]
+        return [key["kid"] for key in httpx.get(f"{provider.issuer}/jwks", **ALONE).json()["keys"]]
 
     before = provider.keys.first.kid
     after = provider.rotate().kid
