@@ -12,6 +12,7 @@ mod route;
 mod seconds;
 mod service;
 mod split;
+mod telemetry;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,10 @@ pub use service::{
     LoadBalancer, PassiveHealth, Protocol, Queue, RetryBudget, ServicePlan, ServiceTls, Sticky,
 };
 pub use split::{FieldChanges, MemberPlan, SplitPlan, WhenPlan};
+pub use telemetry::{
+    CollectorPlan, ExportedLogsPlan, ExportedMetricsPlan, KeepPlan, OtlpCompression, OtlpProtocol, ParentDecision,
+    TelemetryPlan, TracesPlan,
+};
 
 /// Version of the document's schema.
 pub const VERSION: u32 = 1;
@@ -55,6 +60,8 @@ pub struct Plan {
     /// The nodes that share limits with this one, and their store; null for a gateway of its own. Fixed from start to
     /// stop.
     pub cluster: Option<ClusterPlan>,
+    /// What is sent to OpenTelemetry collectors; null if nothing is.
+    pub telemetry: Option<TelemetryPlan>,
     /// Limits and timeouts of the client side.
     pub limits: Limits,
     /// Authenticators, in the form that `pylae-policies` defines; null if there are none.

@@ -42,6 +42,7 @@ use crate::telemetry::log::{DroppedRecords, Log, Record};
 use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
+use crate::telemetry::otlp::exporters::Exporters;
 use crate::telemetry::stderr::flush_stderr;
 use crate::telemetry::{panics, subscriber};
 use crate::thread::{Replacement, Watch, Workers};
@@ -79,6 +80,7 @@ pub struct Engine {
     shared: Arc<WorkerShared>,
     policies: Arc<PolicyShared>,
     sinks: Sinks,
+    exporters: Exporters,
     metrics: Arc<Metrics>,
     started: Instant,
     capacity: Capacity,
@@ -135,8 +137,9 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
+        let exporters = Exporters::new(snapshot.plan.workers);
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
-        snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
+        snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics, exporters: &exporters })?;
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
@@ -148,7 +151,7 @@ impl Engine {
             .map_err(|error| vec![Problem::at("", format!("the thread of the store cannot be started: {error}"))])?;
         if let Some(plan) = RegistryStore::of(&shared).map_or(Ok(None), joined)? {
             snapshot = Snapshot::build(plan, Some(&snapshot), &mut keys, &policies)?;
-            snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics })?;
+            snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics, exporters: &exporters })?;
         }
         let snapshot = Arc::new(snapshot);
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
@@ -174,6 +177,7 @@ impl Engine {
             shared,
             policies,
             sinks,
+            exporters,
             metrics,
             started,
             capacity,
@@ -205,7 +209,8 @@ impl Engine {
             return Err(vec![Problem::at("cluster", "stays as it is until the gateway is started again")]);
         }
         let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
-        snapshot.connect(&Outlets { hooks, sinks: &self.sinks, metrics: &self.metrics })?;
+        let (sinks, metrics, exporters) = (&self.sinks, &self.metrics, &self.exporters);
+        snapshot.connect(&Outlets { hooks, sinks, metrics, exporters })?;
         let snapshot = Arc::new(snapshot);
         let mut in_force = self.state.in_force.lock();
         let added = bind_added(&in_force.listeners, &snapshot)?;

@@ -39,6 +39,7 @@ pub(crate) use self::token::{Issue, ServiceToken, TokenChange};
 use crate::io::tls::Acceptor;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::metrics::{Series, TokenFigures};
+use crate::telemetry::otlp::exporters::Exports;
 
 /// A plan, ready to serve.
 pub(crate) struct Snapshot {
@@ -65,6 +66,8 @@ pub(crate) struct Snapshot {
     pub(crate) sink: Option<Arc<Sink>>,
     /// The metrics of requests that no route takes, in a running engine.
     pub(crate) series: Option<Arc<Series>>,
+    /// Where traces, metrics and logs are sent, in a running engine.
+    pub(crate) exports: Exports,
     /// The format of the latest exchanges.
     pub(crate) description: AccessLog,
     /// The response cache, if any route had one since the start.

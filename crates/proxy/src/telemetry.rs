@@ -4,6 +4,7 @@ pub(crate) mod access_log;
 pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod otlp;
 pub(crate) mod panics;
 pub(crate) mod recent;
 pub(crate) mod stderr;

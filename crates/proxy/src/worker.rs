@@ -31,6 +31,7 @@ use crate::store::Store;
 use crate::telemetry::access_log::LogBuffer;
 use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
+use crate::telemetry::otlp::lanes::ExportBuffer;
 use crate::telemetry::recent::RecentExchanges;
 use crate::worker::connections::ConnectionTable;
 use crate::worker::maintenance::MaintenanceSwitches;
@@ -83,6 +84,8 @@ pub(crate) struct Worker {
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, Rc<str>)>,
     pub(crate) log_buffer: LogBuffer,
+    /// What is sent to collectors.
+    pub(crate) exports: ExportBuffer,
     pub(crate) recent: RecentExchanges,
     /// Number of mirrored requests in progress.
     pub(crate) mirroring: Rc<Cell<usize>>,
@@ -156,6 +159,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new((0, "".into())),
             log_buffer: LogBuffer::new(index),
+            exports: ExportBuffer::new(index),
             recent,
             mirroring: Rc::default(),
             owed: Cell::new(0),

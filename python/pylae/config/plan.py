@@ -82,6 +82,7 @@ def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Cal
         "hosts": list(config.hosts),
         "via": config.via,
         "cluster": config.cluster and config.cluster.plan(texts, ("cluster",)),
+        "telemetry": config.telemetry and config.telemetry.plan(texts, ("telemetry",), names),
         "limits": config.limits.model_dump(mode="json"),
         "auth": config.auth.plan(asked) if config.auth else None,
         "services": [

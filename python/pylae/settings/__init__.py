@@ -59,6 +59,7 @@ from pylae.registry.kinds import Discovery
 from pylae.settings import sources
 from pylae.settings.sources import *  # noqa: F403 (one for each kind that there is)
 from pylae.store.settings import StoreSettings
+from pylae.telemetry.settings import ExportedLogs, ExportedMetrics, Keep, Telemetry, Traces
 
 __all__ = [
     "AccessLog",
@@ -91,6 +92,8 @@ __all__ = [
     "Cors",
     "Discovery",
     "Dpop",
+    "ExportedLogs",
+    "ExportedMetrics",
     "ForwardAuth",
     "ForwardAuthHeaders",
     "FunctionAuthenticator",
@@ -104,6 +107,7 @@ __all__ = [
     "IpAccess",
     "JsonBody",
     "Jwt",
+    "Keep",
     "Limits",
     "Listener",
     "ListenerTls",
@@ -131,7 +135,9 @@ __all__ = [
     "StaticResponse",
     "Sticky",
     "StoreSettings",
+    "Telemetry",
     "Thresholds",
+    "Traces",
     "Transform",
     "Validation",
     "ValueTest",

@@ -66,6 +66,7 @@ from pylae.registry.sources.docker import DockerDiscovery
 from pylae.registry.sources.file import FileDiscovery
 from pylae.registry.sources.heartbeat import HeartbeatDiscovery
 from pylae.store.settings import StoreSettings
+from pylae.telemetry.settings import ExportedLogs, ExportedMetrics, Keep, Telemetry, Traces
 from pylae.units import DurationLike, RateLike, SizeLike
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -1768,6 +1769,96 @@ class AdminFields(TypedDict, total=False):
     """Write each line of the audit to the log too, as JSON, by the logger `pylae.audit`."""
 
 
+class KeepFields(TypedDict, total=False):
+    """Fields of `Keep`."""
+
+    errors: bool
+    """Those that fail: answers with a status of 5xx, and answers that did not get to the client whole."""
+    slower_than: DurationLike | None
+    """Those that take longer than this."""
+
+
+class TracesFields(TypedDict, total=False):
+    """Fields of `Traces`."""
+
+    endpoint: Required[str]
+    """URL of the collector, `http://` or `https://`. With `protocol: http`, a URL without a path gets the one that OTLP
+    has for it, such as `/v1/traces`."""
+    protocol: Literal["http", "grpc"]
+    """`http` sends protocol buffers over HTTP/1.1, `grpc` over gRPC."""
+    headers: Mapping[str, str | SecretStr]
+    """Fields to send with each request, for example `authorization`. At most 16."""
+    compression: Literal["none", "gzip"]
+    """How to compress what is sent."""
+    ca: str | None
+    """PEM file with the authorities to trust. The default is the system's authorities. Only with `https://`."""
+    timeout: DurationLike
+    """How long the collector may take for an answer."""
+    ratio: float
+    """Share of exchanges to sample, from 0 to 1, where the client does not say whether to."""
+    parent: Literal["follow", "ignore"]
+    """Whether the client decides, by the flag `sampled` of its `traceparent`. `ignore` is for clients that you do not
+    trust with that: the trace goes on, and the gateway alone decides."""
+    routes: Mapping[str, float]
+    """`ratio` of single routes, by their names."""
+    keep: KeepLike | bool | None
+    """Which exchanges to send although they were not sampled. Off by default."""
+
+
+class ExportedMetricsFields(TypedDict, total=False):
+    """Fields of `ExportedMetrics`."""
+
+    endpoint: Required[str]
+    """URL of the collector, `http://` or `https://`. With `protocol: http`, a URL without a path gets the one that OTLP
+    has for it, such as `/v1/traces`."""
+    protocol: Literal["http", "grpc"]
+    """`http` sends protocol buffers over HTTP/1.1, `grpc` over gRPC."""
+    headers: Mapping[str, str | SecretStr]
+    """Fields to send with each request, for example `authorization`. At most 16."""
+    compression: Literal["none", "gzip"]
+    """How to compress what is sent."""
+    ca: str | None
+    """PEM file with the authorities to trust. The default is the system's authorities. Only with `https://`."""
+    timeout: DurationLike
+    """How long the collector may take for an answer."""
+    interval: DurationLike
+    """How often to send them."""
+
+
+class ExportedLogsFields(TypedDict, total=False):
+    """Fields of `ExportedLogs`."""
+
+    endpoint: Required[str]
+    """URL of the collector, `http://` or `https://`. With `protocol: http`, a URL without a path gets the one that OTLP
+    has for it, such as `/v1/traces`."""
+    protocol: Literal["http", "grpc"]
+    """`http` sends protocol buffers over HTTP/1.1, `grpc` over gRPC."""
+    headers: Mapping[str, str | SecretStr]
+    """Fields to send with each request, for example `authorization`. At most 16."""
+    compression: Literal["none", "gzip"]
+    """How to compress what is sent."""
+    ca: str | None
+    """PEM file with the authorities to trust. The default is the system's authorities. Only with `https://`."""
+    timeout: DurationLike
+    """How long the collector may take for an answer."""
+
+
+class TelemetryFields(TypedDict, total=False):
+    """Fields of `Telemetry`."""
+
+    service_name: str
+    """Name of this gateway in what is sent: the attribute `service.name`."""
+    attributes: Mapping[str, str]
+    """Further attributes of the gateway, for example `deployment.environment.name`. They replace those that the gateway
+    finds out itself, such as `host.name`."""
+    traces: TracesLike | None
+    """Traces: where a request spends its time."""
+    metrics: ExportedMetricsLike | None
+    """Metrics, for those who do not collect them from `/metrics`."""
+    logs: ExportedLogsLike | None
+    """The access log."""
+
+
 class StoreSettingsFields(TypedDict, total=False):
     """Fields of `StoreSettings`."""
 
@@ -1850,6 +1941,8 @@ class ConfigFields(TypedDict, total=False):
     """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: AdminLike | bool | None
     """The admin API. The default address is 127.0.0.1:9901; `false` switches the API off."""
+    telemetry: TelemetryLike | None
+    """What is sent to OpenTelemetry collectors: traces, metrics, and the access log."""
     state: str | None
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
     the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The
@@ -2092,6 +2185,16 @@ ThresholdsLike: TypeAlias = Thresholds | ThresholdsFields
 """What stands for `Thresholds`, and that itself."""
 AdminLike: TypeAlias = Admin | AdminFields | str
 """What stands for `Admin`, and that itself."""
+KeepLike: TypeAlias = Keep | KeepFields
+"""What stands for `Keep`, and that itself."""
+TracesLike: TypeAlias = Traces | TracesFields | str
+"""What stands for `Traces`, and that itself."""
+ExportedMetricsLike: TypeAlias = ExportedMetrics | ExportedMetricsFields | str
+"""What stands for `ExportedMetrics`, and that itself."""
+ExportedLogsLike: TypeAlias = ExportedLogs | ExportedLogsFields | str
+"""What stands for `ExportedLogs`, and that itself."""
+TelemetryLike: TypeAlias = Telemetry | TelemetryFields
+"""What stands for `Telemetry`, and that itself."""
 StoreSettingsLike: TypeAlias = StoreSettings | StoreSettingsFields | str
 """What stands for `StoreSettings`, and that itself."""
 RolloutSettingsLike: TypeAlias = RolloutSettings | RolloutSettingsFields

@@ -18,6 +18,7 @@ use super::pool_keys::PoolKeys;
 use super::route::{Route, mirror_of};
 use super::service::{Services, build_services};
 use super::split::RouteSplit;
+use crate::telemetry::otlp::exporters::Exports;
 
 impl Snapshot {
     /// Builds a snapshot. State is carried over from `previous` by name. Reports all problems.
@@ -95,6 +96,7 @@ impl Snapshot {
             sink: None,
             description,
             series: None,
+            exports: Exports::default(),
             cache: shared.cache_if_used().cloned(),
             plan,
         })

@@ -13,6 +13,7 @@ use crate::io::clock;
 use crate::telemetry::access_log::Sinks;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::exporters::Exporters;
 
 /// Kept up to date by the tests of the Python package.
 const SMALLEST: &str = include_str!("../../../../tests/golden/smallest.json");
@@ -50,7 +51,8 @@ pub(crate) fn built(plan: Plan) -> Snapshot {
 /// Connects the snapshot to hooks that panic if they are dropped on a thread with this name.
 pub(crate) fn struck_on(thread: &'static str, mut snapshot: Snapshot) -> Arc<Snapshot> {
     let sinks = Sinks::new(1, Arc::<Log>::default());
-    let outlets = Outlets { hooks: &DroppedOn(thread), sinks: &sinks, metrics: &Metrics::new(1, clock::now()) };
+    let (metrics, exporters) = (Metrics::new(1, clock::now()), Exporters::new(1));
+    let outlets = Outlets { hooks: &DroppedOn(thread), sinks: &sinks, metrics: &metrics, exporters: &exporters };
     snapshot.connect(&outlets).map_err(|found| format!("{found:?}")).unwrap();
     Arc::new(snapshot)
 }

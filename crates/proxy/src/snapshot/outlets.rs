@@ -1,4 +1,4 @@
-//! Connects a snapshot to the outlets of a running engine: hooks, access logs and metrics.
+//! Connects a snapshot to the outlets of a running engine: hooks, access logs, metrics and exporters.
 
 use std::sync::Arc;
 
@@ -13,22 +13,27 @@ use super::Snapshot;
 use super::authenticator::HookedFunction;
 use crate::telemetry::access_log::{Sink, Sinks};
 use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
+use crate::telemetry::otlp::exporters::Exporters;
 
 /// The outlets of a running engine, which outlive reloads.
 pub(crate) struct Outlets<'a> {
     pub(crate) hooks: &'a dyn HookSource,
     pub(crate) sinks: &'a Sinks,
     pub(crate) metrics: &'a Metrics,
+    pub(crate) exporters: &'a Exporters,
 }
 
 impl Snapshot {
-    /// Connects routes to their hooks, access logs to their sinks, and routes to their metrics series. Reports all
+    /// Connects routes to their hooks, access logs to their sinks, routes to their metrics series, and the whole to its
+    /// exporters. Reports all
     /// problems of hooks or, if there are none, all problems of sinks.
     pub(crate) fn connect(&mut self, outlets: &Outlets<'_>) -> Result<(), Vec<Problem>> {
         self.connect_hooks(outlets.hooks)?;
         self.connect_logs(|output| outlets.sinks.open(output))?;
         outlets.sinks.close_unused();
         self.connect_series(outlets.metrics);
+        self.exports = outlets.exporters.open(&self.plan);
+        outlets.exporters.close_unused();
         Ok(())
     }
 

@@ -82,6 +82,7 @@ impl Seat {
         drop(tasks);
         drop(context);
         worker.log_buffer.flush();
+        worker.exports.flush();
         // A DNS lookup that hangs must not delay the shutdown.
         runtime.shutdown_background();
         if let Err(cause) = ended {
@@ -216,13 +217,14 @@ async fn beat(heart: Arc<AtomicU64>) {
     }
 }
 
-/// Periodic work, once a second: closes idle connections, flushes logs and updates gauges.
+/// Periodic work, once a second: closes idle connections, flushes logs and exports, and updates gauges.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         worker.pools.sweep(clock::coarse());
         worker.shared_connections.sweep(clock::coarse());
         worker.log_buffer.flush();
+        worker.exports.flush();
         worker.recent.refill(clock::second());
         worker.stats.idle_upstream.set((worker.pools.len() + worker.shared_connections.idle()) as u64);
     }

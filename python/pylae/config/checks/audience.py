@@ -22,10 +22,10 @@ from pylae.policies.mirror import Mirror
 from pylae.registry.kinds import Discovery, is_loaded, kind
 
 At = tuple[Step, ...]
-Audience = Literal["instances", "clients", "plugin", "asked", "admin", "store"]
+Audience = Literal["instances", "clients", "plugin", "asked", "admin", "store", "collector"]
 """Who sees a setting: `instances` (services, mirrors, and code that handles requests), `clients`, `plugin` (whatever
 the plugin's settings make it talk to), `asked` (the servers that authenticators of this kind ask), `admin` (users of
-the admin API), `store` (the store of the cluster, or the gateway's own)."""
+the admin API), `store` (the store of the cluster, or the gateway's own), `collector` (where telemetry goes)."""
 ANY = "*"
 """The last word of a destination that is open: any Host, or any client."""
 End = tuple[str, ...]
@@ -101,6 +101,9 @@ SEEN_BY: Mapping[tuple[str, ...], frozenset[Audience]] = {
     ("cluster", "tls", "ca"): _NOBODY,
     ("store",): frozenset({"store"}),
     ("store", "tls", "ca"): _NOBODY,
+    ("telemetry",): frozenset({"collector"}),
+    **{("telemetry", signal, "ca"): _NOBODY for signal in ("traces", "metrics", "logs")},
+    **{("telemetry", "traces", key): _NOBODY for key in ("ratio", "parent", "routes", "keep")},
     ("services",): _INSTANCES,
     # An instance, or a list of them, is short for the service.
     ("services", "*", ""): _NOBODY,
@@ -308,6 +311,13 @@ class Audiences:
         elif cluster:
             yield ("cluster", cluster.store, _said(cluster.tls or ServiceTls(), ("cert", "key", "min_version")))
 
+    def _collector(self, path: At) -> Iterator[End]:
+        """Yields where a signal goes, or all that are sent for a setting that concerns all."""
+        exports = self._config.telemetry.exports if self._config.telemetry else {}
+        for name, export in exports.items():
+            if path[1:2] == (name,) or path[1:2] not in [(known,) for known in exports]:
+                yield ("collector", export.endpoint, export.ca or "")
+
 
 _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
     "instances": Audiences._instances,
@@ -316,6 +326,7 @@ _ENDS: Mapping[Audience, Callable[[Audiences, At], Iterator[End]]] = {
     "asked": Audiences._asked,
     "admin": Audiences._admin,
     "store": Audiences._store,
+    "collector": Audiences._collector,
 }
 
 

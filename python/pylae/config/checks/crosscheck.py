@@ -313,6 +313,8 @@ def weaknesses(config: Config) -> Iterator[Finding]:
             yield from (found.below(("services", name, "client_credentials")) for found in own.weaknesses())
     if config.auth:
         yield from (found.below(("auth",)) for found in config.auth.weaknesses())
+    if config.telemetry:
+        yield from (found.below(("telemetry",)) for found in config.telemetry.weaknesses())
 
 
 def _open_routes(config: Config) -> Iterator[Finding]:

@@ -42,6 +42,7 @@ FILES: tuple[At, ...] = (
     ("services", "*", "tls", "cert"),
     ("services", "*", "tls", "key"),
     ("services", "*", "client_credentials", "ca"),
+    *(("telemetry", signal, "ca") for signal in ("traces", "metrics", "logs")),
     ("errors", "*", "*"),
     ("routes", "*", "errors", "*", "*"),
     ("admin", "token_file"),
@@ -66,6 +67,7 @@ _VOID: Mapping[Audience, str] = {
     "asked": "which servers are asked (endpoint, issuer, url, token_url, ca)",
     "admin": "who can see it (address and `tls` of the admin API)",
     "store": "which store it is sent to (store, url, tls)",
+    "collector": "which collector it is sent to (endpoint, ca)",
 }
 
 

@@ -23,6 +23,7 @@ from pylae.fleet.settings import RolloutSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.store.settings import StoreSettings
+from pylae.telemetry.settings import Telemetry
 from pylae.units import ByteSize, Duration, Wait, between
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ class Config(Settings):
     """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: Switch[Admin] = None
     """The admin API. The default address is 127.0.0.1:9901; `false` switches the API off."""
+    telemetry: Telemetry | None = None
+    """What is sent to OpenTelemetry collectors: traces, metrics, and the access log."""
     state: Annotated[str, Field(min_length=1)] | None = None
     """Folder, relative to the configuration, for what outlives a restart: the admin token, a configuration applied over
     the admin API, and registered instances. It also contains the socket for `pylae status` and other commands. The

@@ -1,0 +1,8 @@
+//! What is sent to OpenTelemetry collectors with OTLP. Workers encode it and put it into lanes; a thread of
+//! `background/export` takes it from there and sends it.
+
+pub(crate) mod attributes;
+pub(crate) mod exporters;
+pub(crate) mod lanes;
+pub(crate) mod protobuf;
+pub(crate) mod reader;

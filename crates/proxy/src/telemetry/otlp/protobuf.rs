@@ -1,0 +1,101 @@
+//! A writer of protocol buffers (<https://protobuf.dev/programming-guides/encoding/>). Fields are written in the order
+//! of the calls. Default values are written like others: who calls leaves them out.
+
+/// Wire types.
+const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
+const LENGTH: u64 = 2;
+const FIXED32: u64 = 5;
+
+/// Bytes that are kept for the length of a message. Messages of 128 bytes and more are moved for theirs.
+const LENGTH_ROOM: usize = 1;
+
+/// Appends a number in base 128, the lowest group first.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a field of an unsigned number, a truth value or an enumeration.
+pub(crate) fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_tag(out, field, VARINT);
+    put_varint(out, value);
+}
+
+/// Appends a field of type `int64` or `int32`: negative numbers take ten bytes.
+pub(crate) fn put_int(out: &mut Vec<u8>, field: u32, value: i64) {
+    put_uint(out, field, value.cast_unsigned());
+}
+
+/// Appends a field of type `fixed64`.
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_tag(out, field, FIXED64);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a field of type `fixed32`.
+pub(crate) fn put_fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
+    put_tag(out, field, FIXED32);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a field of type `double`.
+pub(crate) fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
+    put_fixed64(out, field, value.to_bits());
+}
+
+/// Appends a field of type `bytes`.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    put_tag(out, field, LENGTH);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// Appends a field of type `string`.
+pub(crate) fn put_string(out: &mut Vec<u8>, field: u32, value: &str) {
+    put_bytes(out, field, value.as_bytes());
+}
+
+/// Appends a field of a message, whose fields `write` appends.
+pub(crate) fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_tag(out, field, LENGTH);
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_ROOM]);
+    write(out);
+    let length = out.len() - start - LENGTH_ROOM;
+    let mut room = [0; 10];
+    let size = varint(length as u64, &mut room);
+    if size == LENGTH_ROOM {
+        out[start..start + size].copy_from_slice(&room[..size]);
+    } else {
+        out.splice(start..start + LENGTH_ROOM, room[..size].iter().copied());
+    }
+}
+
+/// Appends the head of a message whose fields are written elsewhere and take `length` bytes.
+pub(crate) fn put_head(out: &mut Vec<u8>, field: u32, length: usize) {
+    put_tag(out, field, LENGTH);
+    put_varint(out, length as u64);
+}
+
+fn put_tag(out: &mut Vec<u8>, field: u32, wire: u64) {
+    put_varint(out, u64::from(field) << 3 | wire);
+}
+
+/// Writes a number in base 128. Returns how many bytes it takes.
+fn varint(mut value: u64, to: &mut [u8; 10]) -> usize {
+    let mut size = 0;
+    while value >= 0x80 {
+        to[size] = value as u8 | 0x80;
+        value >>= 7;
+        size += 1;
+    }
+    to[size] = value as u8;
+    size + 1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+"""What a gateway tells OpenTelemetry collectors: traces, metrics and its access log."""
