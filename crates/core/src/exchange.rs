@@ -18,6 +18,7 @@ use self::request::Request;
 use self::response::Response;
 use self::slots::Slots;
 use self::times::Times;
+use crate::trace::TraceContext;
 
 /// One request and its response.
 #[derive(Debug, Default)]
@@ -38,6 +39,10 @@ pub struct Exchange {
     pub instance: Option<usize>,
     /// True once any of the request may have reached an instance, which may then have acted on it.
     pub sent: bool,
+    /// True if the steps of the exchange are recorded. Most exchanges are not.
+    pub recorded: bool,
+    /// The trace that it belongs to, if traces are switched on.
+    pub trace_context: TraceContext,
     /// Per-exchange state of the features.
     pub slots: Slots,
     /// Scratch memory. Its content is only valid within the function that fills it.
@@ -57,7 +62,8 @@ impl Exchange {
     /// Prepares for the next request and keeps the memory. Bytes in the request's buffer that belong to no request yet
     /// stay, and so does what every request sets anyway: its origin, the limit of its body, its start time.
     pub fn reset(&mut self) {
-        let Self { request, response, times, route, entered, attempts, instance, sent, slots, scratch: _ } = self;
+        let Self { request, response, times, route, entered, attempts, instance, sent, .. } = self;
+        let Self { recorded, trace_context, slots, scratch: _, .. } = self;
         request.reset();
         response.reset();
         times.upstream = Duration::ZERO;
@@ -66,6 +72,8 @@ impl Exchange {
         *attempts = 0;
         *instance = None;
         *sent = false;
+        *recorded = false;
+        trace_context.trace_id = 0;
         slots.reset();
     }
 

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod request;
 pub mod route;
 pub mod service;
+pub mod trace;
 
 pub use clock::Instant;
 pub use connection::delivery::Delivery;

@@ -22,9 +22,11 @@ pub enum FeatureSlot {
     Expression,
     /// [`request::session`](crate::request::session)
     Session,
+    /// [`trace`](crate::trace)
+    Trace,
 }
 
-const POSITIONS: usize = FeatureSlot::Session as usize + 1;
+const POSITIONS: usize = FeatureSlot::Trace as usize + 1;
 
 /// Per-exchange state of a feature. It stays with the exchange object, which serves one request after another, so that
 /// its memory is reused.
@@ -106,6 +108,7 @@ mod tests {
     use crate::request::grpc::DetectedCall;
     use crate::request::session::RecordedNoSession;
     use crate::route::ChosenMember;
+    use crate::trace::Trace;
 
     #[test]
     fn no_feature_uses_the_slot_of_another() {
@@ -118,6 +121,7 @@ mod tests {
         slots.get_or_default::<ChosenMember>();
         slots.get_or_default::<FailedExpressions>();
         slots.get_or_default::<RecordedNoSession>();
+        slots.get_or_default::<Trace>();
         assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
     }
 
