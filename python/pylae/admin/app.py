@@ -24,6 +24,7 @@ from pylae.admin import (
     nodes,
     page,
     revocations,
+    rights,
     services,
     status,
     tokens,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
     *(status, monitoring, configuration, history, fleet, services, breakers, limits, cache, nodes, revocations),
-    *(exchanges, maintenance, tokens, audit),
+    *(exchanges, maintenance, tokens, rights, audit),
 )
 # All gateways of a process share the models of the endpoints. FastAPI and Pydantic build their validators when they are
 # first needed, and on several threads at once one can find what another has half built.

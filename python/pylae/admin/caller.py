@@ -19,7 +19,7 @@ class Caller:
 
     Attributes:
         name: What people know it by: the name of its token, `admin` for the gateway's own one, or `local` at the socket
-            in the state folder.
+            in the state folder, if it presents no token there.
         address: The address that it calls from; None at a socket of this machine.
         bearer: The token, and what it may do.
         user: The user of the operating system; None but at the socket in the state folder.

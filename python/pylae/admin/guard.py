@@ -72,15 +72,23 @@ class _EndedError(Exception):
 class Guard:
     """Wraps the application. `token` and `hosts` may change while it runs.
 
-    The token may do everything, those of `tokens` what their scopes allow. Without a token, every client that can
-    connect has full access. Use this only for a socket that one user can open.
+    The token may do everything, those of `tokens` what their scopes allow. Without a token, it guards a socket that
+    only one user can open: a client that presents none has full access. One that presents a token has its rights,
+    because it may act for somebody else; `own` tells the gateway's own token, if it has one.
     """
 
     def __init__(
-        self, app: Application, token: str | None, hosts: frozenset[str], tokens: Tokens, *, unix: bool
+        self,
+        app: Application,
+        token: str | None,
+        hosts: frozenset[str],
+        tokens: Tokens,
+        *,
+        unix: bool,
+        own: Callable[[], str | None] | None = None,
     ) -> None:
         self.hosts = hosts
-        self._app, self._tokens, self._unix = app, tokens, unix
+        self._app, self._tokens, self._unix, self._own = app, tokens, unix, own
         self._told: dict[str, float] = {}
         self.use_token(token)
 
@@ -137,20 +145,29 @@ class Guard:
         if site and site not in (["same-origin"], ["none"]):
             raise Refused(403, "requests from pages of other sites are refused")
         client = (scope.get("client") or (None,))[0]
-        if self._token is None:
+        given, local = _credential(fields), self._token is None
+        if local and given is None:
             # Whoever can open a socket without a token is the user of the gateway.
             return Caller("local", None, unlimited(), client)
         if scope["path"] in _PROBES:
             return Caller("", client, Bearer(None, NOTHING))
-        if (given := _credential(fields)) is None:
+        if given is None:
             raise Refused(401, "a token is required: Authorization: Bearer TOKEN")
-        if hmac.compare_digest(hashlib.sha256(given).digest(), self._token):
-            return Caller("admin", client, unlimited())
+        address, user = (None, client) if local else (client, None)
+        if self._is_own(given):
+            return Caller("admin", address, unlimited(), user)
         found = self._tokens.find(given)
         if isinstance(found, str) or found.token is None:
             self._tell(scope, str(found))
             raise Refused(401, _WRONG)
-        return Caller(found.token.name, client, found)
+        return Caller(found.token.name, address, found, user)
+
+    def _is_own(self, given: bytes) -> bool:
+        """Whether this is the gateway's own token."""
+        own = self._token
+        if own is None and self._own is not None and (told := self._own()):
+            own = hashlib.sha256(told.encode()).digest()
+        return own is not None and hmac.compare_digest(hashlib.sha256(given).digest(), own)
 
     def _answers_for(self, host: str, scope: Scope) -> bool:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host

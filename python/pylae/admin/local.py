@@ -137,7 +137,12 @@ class LocalServer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return None
 
-        guard = Guard(application(self._runtime), None, frozenset(), self._runtime.access.tokens, unix=True)
+        def own_token() -> str | None:
+            admin = self._runtime.admin
+            return admin.token if admin is not None else None
+
+        tokens = self._runtime.access.tokens
+        guard = Guard(application(self._runtime), None, frozenset(), tokens, unix=True, own=own_token)
         loop = AdminLoop(guard, LocalConnection, listening.fileno(), accepted)
         with self._lock:
             if self.lasting.stopped.is_set():

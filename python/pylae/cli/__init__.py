@@ -17,6 +17,7 @@ VERBS = (
     "apply",
     "check",
     "completion",
+    "dashboard",
     "demo",
     "diff",
     "doctor",

@@ -31,13 +31,35 @@ def options(verb: C) -> C:
 
         return verb(gateway=find(config, state, admin, token_file, Identity(ca, cert, key)), **rest)
 
+    token_file = click.option(
+        "--token-file",
+        metavar="FILE",
+        type=click.Path(),
+        help=f"File with the admin token. Or set the variable {TOKEN}.",
+    )
+    with_gateway = tls(token_file(with_gateway))
     for option in (
         click.option(
-            "--token-file",
+            "--admin",
+            metavar="ADDRESS",
+            help="Address of the admin API: ip:port, https://host:port or unix:/path. Or set PYLAE_ADMIN.",
+        ),
+        click.option("--state", metavar="DIR", type=click.Path(), help="State folder of the gateway."),
+        click.option(
+            "-c",
+            "--config",
             metavar="FILE",
             type=click.Path(),
-            help=f"File with the admin token. Or set the variable {TOKEN}.",
+            help="The configuration that it was started with. Default: the gateway of this directory.",
         ),
+    ):
+        with_gateway = option(with_gateway)
+    return with_gateway  # type: ignore[return-value]
+
+
+def tls(verb: C) -> C:
+    """Adds the options `ca`, `cert` and `key`, which name files for TLS."""
+    for option in (
         click.option(
             "--key", metavar="FILE", type=click.Path(), envvar=KEY, help=f"Private key of --cert. Or set {KEY}."
         ),
@@ -55,19 +77,6 @@ def options(verb: C) -> C:
             envvar=CA,
             help=f"Authorities that the certificate of the admin API may be from. Or set {CA}.",
         ),
-        click.option(
-            "--admin",
-            metavar="ADDRESS",
-            help="Address of the admin API: ip:port, https://host:port or unix:/path. Or set PYLAE_ADMIN.",
-        ),
-        click.option("--state", metavar="DIR", type=click.Path(), help="State folder of the gateway."),
-        click.option(
-            "-c",
-            "--config",
-            metavar="FILE",
-            type=click.Path(),
-            help="The configuration that it was started with. Default: the gateway of this directory.",
-        ),
     ):
-        with_gateway = option(with_gateway)
-    return with_gateway  # type: ignore[return-value]
+        verb = option(verb)
+    return verb

@@ -49,10 +49,10 @@ class Remote:
 
         Without, TLS is spoken unless the address is on this machine: off loopback, every admin API speaks it.
         """
-        self._identity = identity or Identity()
+        self.identity = identity or Identity()
         scheme, split, rest = address.rpartition("://")
-        self.address, self._token, self._folder = rest.rstrip("/"), token, folder
-        own = self.address.startswith(_LOCAL) and not any((self._identity.ca, self._identity.cert))
+        self.address, self.token, self.folder = rest.rstrip("/"), token, folder
+        own = self.address.startswith(_LOCAL) and not any((self.identity.ca, self.identity.cert))
         self.secure = scheme == "https" if split else not own and not address.startswith("unix:")
 
     @classmethod
@@ -65,7 +65,7 @@ class Remote:
     def listens(self, patience: float) -> bool:
         """Returns true if it accepts a connection within this many seconds."""
         # Whether it can prove who it is shows when it is asked.
-        connection = http.client.HTTPConnection(self._server) if self.secure else self._connection(patience)
+        connection = http.client.HTTPConnection(self.server) if self.secure else self._connection(patience)
         connection.timeout = patience
         try:
             connection.connect()
@@ -120,8 +120,8 @@ class Remote:
     ) -> http.client.HTTPResponse:
         media = "application/yaml" if isinstance(body, bytes) else "application/json"
         fields = {"Content-Type": media, **({} if match is None else {"If-Match": match})}
-        if self._token is not None:
-            fields["Authorization"] = f"Bearer {self._token}"
+        if self.token is not None:
+            fields["Authorization"] = f"Bearer {self.token}"
         try:
             data = body if body is None or isinstance(body, bytes) else json.dumps(body)
             connection.request(method, path, data, fields)
@@ -136,22 +136,22 @@ class Remote:
         return response
 
     def _connection(self, patience: float | None) -> http.client.HTTPConnection:
-        if self._folder is not None:
-            return _LocalConnection(self._folder, patience)
+        if self.folder is not None:
+            return _LocalConnection(self.folder, patience)
         if self.address.startswith("unix:"):
             return _UnixConnection(self.address.removeprefix("unix:"), patience)
         if self.secure:
-            return http.client.HTTPSConnection(self._server, timeout=patience, context=self._context())
-        return http.client.HTTPConnection(self._server, timeout=patience)
+            return http.client.HTTPSConnection(self.server, timeout=patience, context=self._context())
+        return http.client.HTTPConnection(self.server, timeout=patience)
 
     @property
-    def _server(self) -> str:
+    def server(self) -> str:
         """Host and port to connect to."""
         host, _, port = self.address.rpartition(":")
         return f"{_ANY.get(host, host)}:{port}"
 
     def _context(self) -> ssl.SSLContext:
-        told = self._identity
+        told = self.identity
         try:
             context = ssl.create_default_context(cafile=told.ca)
             if told.cert:

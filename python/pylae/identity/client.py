@@ -67,7 +67,9 @@ class _Reader(asyncio.StreamReader):
         return found
 
 
-class _Connection:
+class Connection:
+    """A connection, and when it was used."""
+
     def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.used = time.monotonic()
@@ -80,6 +82,7 @@ class _Connection:
         return silent and not self.writer.is_closing() and time.monotonic() - self.used < _KEPT
 
     def close(self) -> None:
+        """Closes it at once."""
         # Its loop may have ended.
         with contextlib.suppress(RuntimeError):
             self.writer.transport.abort()
@@ -90,14 +93,15 @@ class ServiceClient(ApiClient):
     if its answer cannot be used.
     """
 
-    def __init__(self, url: str, ca: Path | None = None) -> None:
-        """`url` is that of the service, with path and query; `ca` has the authorities of `https`, in PEM."""
+    def __init__(self, url: str, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> None:
+        """`url` is that of the service, with path and query; the files are those of `https`, in PEM."""
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        super().__init__(f"{parts.scheme}://{host}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}", ca)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        super().__init__(f"{parts.scheme}://{host}:{port}", ca, cert, key)
         self._host = parts.netloc
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -105,10 +109,18 @@ class ServiceClient(ApiClient):
         self._trusted: tuple[float, ssl.SSLContext] | None = None
 
     async def call(
-        self, method: str, fields: Fields, body: bytes = b"", *, patience: float, most: int, once: bool = False
+        self,
+        method: str,
+        fields: Fields,
+        body: bytes = b"",
+        *,
+        patience: float,
+        most: int,
+        once: bool = False,
+        target: str | None = None,
     ) -> Reply:
         """The answer, whatever its status is, if it is whole within `patience` seconds and its body no longer than
-        `most` bytes.
+        `most` bytes. `target` replaces path and query of the service's URL.
 
         The request is repeated if a kept connection has ended meanwhile. With `once` it never is, and has a connection
         of its own.
@@ -118,7 +130,7 @@ class ServiceClient(ApiClient):
             async with asyncio.timeout(patience):
                 self._adopt_loop()
                 async with self._room:
-                    head = self._request(method, fields, body)
+                    head = self._request(method, target or self.target, fields, body)
                     while not once and (kept := self._kept()) is not None:
                         arrived = kept.reader.arrived
                         try:
@@ -126,7 +138,7 @@ class ServiceClient(ApiClient):
                         except (OSError, asyncio.IncompleteReadError):
                             if kept.reader.arrived != arrived:
                                 raise
-                    return await self._exchange(await self._connected(), head + body, most)
+                    return await self._exchange(await self.connection(), head + body, most)
 
     async def _keep(self) -> None:
         """Closes connections that nobody has used for long."""
@@ -151,7 +163,7 @@ class ServiceClient(ApiClient):
             self._close()
             self._loop, self._room = loop, asyncio.Semaphore(_MOST_AT_ONCE)
 
-    def _kept(self) -> _Connection | None:
+    def _kept(self) -> Connection | None:
         while self._idle:
             found = self._idle.pop()
             if found.usable:
@@ -159,15 +171,15 @@ class ServiceClient(ApiClient):
             found.close()
         return None
 
-    def _request(self, method: str, fields: Fields, body: bytes) -> bytes:
-        lines = [f"{method} {self.target} HTTP/1.1", f"Host: {self._host}", "User-Agent: pylae"]
+    def _request(self, method: str, target: str, fields: Fields, body: bytes) -> bytes:
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}", "User-Agent: pylae"]
         lines += [f"{name}: {value}" for name, value in fields]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         # As the gateway decodes them.
         return "\r\n".join((*lines, "", "")).encode("latin-1")
 
-    async def _exchange(self, connection: _Connection, request: bytes, most: int) -> Reply:
+    async def _exchange(self, connection: Connection, request: bytes, most: int) -> Reply:
         try:
             connection.writer.write(request)
             reply, lasts = await _read(connection.reader, most)
@@ -186,26 +198,17 @@ class ServiceClient(ApiClient):
             connection.close()
         return reply
 
-    async def _connected(self) -> _Connection:
-        url, loop = urlsplit(self.address), asyncio.get_running_loop()
+    async def connection(self) -> Connection:
+        """A new connection. Raises OSError."""
+        url = urlsplit(self.address)
         host, port = url.hostname or "", url.port or 0
         context = self._context_of_now() if url.scheme == "https" else None
         failure: OSError | None = None
         for found in await self._where(host, port):
-            reader = _Reader(loop)
-            protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
             try:
-                transport, _ = await loop.create_connection(
-                    lambda protocol=protocol: protocol,
-                    found,
-                    port,
-                    ssl=context,
-                    server_hostname=host if context else None,
-                )
+                return await connected(host=found, port=port, ssl=context, server_hostname=host if context else None)
             except OSError as error:
                 failure = error
-                continue
-            return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
         raise failure or OSError(0, f"{host} has no address")
 
     async def _where(self, host: str, port: int) -> list[str]:
@@ -218,6 +221,15 @@ class ServiceClient(ApiClient):
         if self._trusted is None or now - self._trusted[0] > _TLS_KEPT:
             self._trusted = now, self._tls()
         return self._trusted[1]
+
+
+async def connected(**how: Any) -> Connection:
+    """A connection that the loop makes `how` it is said. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    reader = _Reader(loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await loop.create_connection(lambda: protocol, **how)
+    return Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 async def _read(reader: _Reader, most: int) -> tuple[Reply, bool]:

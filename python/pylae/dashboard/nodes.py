@@ -1,0 +1,202 @@
+"""The gateways that the dashboard shows. One poller asks each of them, for all who look, while somebody does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pylae.cli.remote import Remote
+from pylae.dashboard.client import AdminClient, RefusedError, UnreachableError
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Something that gateways are asked for again and again.
+
+    Attributes:
+        path: What is asked, with its query.
+        interval: Seconds between two questions.
+    """
+
+    path: str
+    interval: float
+
+
+TOPICS = {
+    "status": Topic("/status", 5),
+    "health": Topic("/health?always=true", 2),
+    "summary": Topic("/metrics/summary", 2),
+    "services": Topic("/services", 2),
+    "breakers": Topic("/breakers", 2),
+    "timeline": Topic("/timeline", 10),
+    "routes": Topic("/routes", 15),
+    "maintenance": Topic("/maintenance", 5),
+    "history": Topic("/history?limit=50", 10),
+    "exchanges": Topic("/exchanges?most=1000", 2),
+    "limits": Topic("/limits", 10),
+    "cache": Topic("/cache", 5),
+    "nodes": Topic("/nodes", 5),
+    "rollout": Topic("/rollout", 5),
+    "tokens": Topic("/tokens", 10),
+    "audit": Topic("/audit", 10),
+    "revocations": Topic("/revocations", 10),
+}
+"""What pages can follow, by name."""
+_RETRY = (2.0, 4.0, 8.0)
+"""Seconds until a gateway that does not answer is asked again, the last one from then on."""
+_MOST_AT_ONCE = 3
+"""Questions to a gateway at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer to a topic.
+
+    Attributes:
+        value: The JSON; None if the gateway refused.
+        at: When it came, in seconds since 1970.
+        refused: Why it was refused, if it was.
+        missing: Whether there is no such thing at this gateway (404).
+    """
+
+    value: Any
+    at: float
+    refused: str | None = None
+    missing: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """Somebody who looks at a gateway: at which topics, with which token, and who is told of news."""
+
+    topics: frozenset[str]
+    token: str | None
+    told: Callable[[], None]
+
+
+class Node:
+    """A gateway."""
+
+    def __init__(self, name: str, remote: Remote, *, trusted: bool) -> None:
+        """`trusted` says that the dashboard itself may ask it, with the token of `remote` or at a local socket."""
+        self.name = name
+        self.client = AdminClient(remote)
+        self.trusted = trusted
+        self.token = remote.token
+        """The dashboard's own token for it, if it needs one."""
+        self.trouble: str | None = None
+        """Why it does not answer; None if it does, or has not been asked."""
+        self.since: float | None = None
+        """When it stopped answering, in seconds since 1970."""
+        self._seen: dict[str, Seen] = {}
+        self._due: dict[str, float] = {}
+        self._watches: set[Watch] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._failures = 0
+
+    def seen(self, topic: str) -> Seen | None:
+        """The latest answer to a topic; None if there is none yet."""
+        return self._seen.get(topic)
+
+    def value(self, topic: str, default: Any = None) -> Any:
+        """The JSON of the latest answer to a topic."""
+        found = self._seen.get(topic)
+        return default if found is None or found.value is None else found.value
+
+    @contextlib.contextmanager
+    def watched(self, watch: Watch) -> Iterator[None]:
+        """Has the topics asked for inside."""
+        self.add(watch)
+        try:
+            yield
+        finally:
+            self.discard(watch)
+
+    def add(self, watch: Watch) -> None:
+        """Has its topics asked for from now on."""
+        self._watches.add(watch)
+        self._hurry.set()
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
+
+    def discard(self, watch: Watch) -> None:
+        """Ends that."""
+        self._watches.discard(watch)
+        self._hurry.set()
+
+    def refresh(self, *topics: str) -> None:
+        """Has topics asked for at once, after a change."""
+        for topic in topics or tuple(self._due):
+            self._due.pop(topic, None)
+        self._hurry.set()
+
+    async def _poll(self) -> None:
+        while self._watches:
+            self._hurry.clear()
+            wanted = frozenset().union(*(watch.topics for watch in self._watches))
+            now = time.monotonic()
+            due = [topic for topic in TOPICS if topic in wanted and self._due.get(topic, 0.0) <= now]
+            if due:
+                await self._ask(due)
+                for watch in tuple(self._watches):
+                    watch.told()
+            times = [self._due.get(topic, 0.0) for topic in wanted]
+            pause = max(0.05, min(times, default=now + 1.0) - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), pause)
+        # What is kept would be old when somebody looks again.
+        self._seen.clear()
+        self._due.clear()
+
+    async def _ask(self, due: Sequence[str]) -> None:
+        # A gateway that is down is asked one question.
+        first, rest = due[:1], due[1:]
+        if not await self._one(first[0]):
+            delay = _RETRY[min(self._failures, len(_RETRY)) - 1]
+            for topic in due:
+                self._due[topic] = time.monotonic() + delay
+            return
+        room = asyncio.Semaphore(_MOST_AT_ONCE)
+
+        async def one(topic: str) -> None:
+            async with room:
+                await self._one(topic)
+
+        await asyncio.gather(*(one(topic) for topic in rest))
+
+    async def _one(self, topic: str) -> bool:
+        """Asks for a topic, and returns whether the gateway answers."""
+        self._due[topic] = time.monotonic() + TOPICS[topic].interval
+        try:
+            value = await self.client.ask(TOPICS[topic].path, self._credential())
+        except UnreachableError as error:
+            self._failures += 1
+            self.trouble = str(error)
+            self.since = self.since or time.time()
+            return False
+        except RefusedError as error:
+            self._seen[topic] = Seen(None, time.time(), error.detail, error.status == 404)
+        else:
+            self._seen[topic] = Seen(value, time.time())
+        self._failures, self.trouble, self.since = 0, None, None
+        return True
+
+    def _credential(self) -> str | None:
+        if self.trusted:
+            return self.token
+        return next((watch.token for watch in self._watches if watch.token is not None), None)
+
+
+def nodes_of(remotes: Sequence[tuple[str, Remote, bool]]) -> list[Node]:
+    """The gateways with these names, each told apart by a number if its name occurs twice."""
+    taken: dict[str, int] = {}
+    found = []
+    for name, remote, trusted in remotes:
+        taken[name] = count = taken.get(name, 0) + 1
+        found.append(Node(name if count == 1 else f"{name} ({count})", remote, trusted=trusted))
+    return found
