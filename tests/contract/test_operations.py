@@ -53,6 +53,7 @@ NAMES = {
     "list_limits": "GET /limits",
     "list_nodes": "GET /nodes",
     "list_services": "GET /services",
+    "list_settings": "GET /config/settings",
     "list_tokens": "GET /tokens",
     "look_at_limit": "POST /limits/look",
     "purge_cache": "POST /cache/purge",

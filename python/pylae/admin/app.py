@@ -26,6 +26,7 @@ from pylae.admin import (
     revocations,
     rights,
     services,
+    settings,
     status,
     tokens,
 )
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
-    *(status, monitoring, configuration, history, fleet, services, breakers, limits, cache, nodes, revocations),
-    *(exchanges, maintenance, tokens, rights, audit),
+    *(status, monitoring, configuration, settings, history, fleet, services, breakers, limits, cache, nodes),
+    *(revocations, exchanges, maintenance, tokens, rights, audit),
 )
 # All gateways of a process share the models of the endpoints. FastAPI and Pydantic build their validators when they are
 # first needed, and on several threads at once one can find what another has half built.

@@ -118,10 +118,10 @@ BEGUN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
+def shown(builder: ConfigBuilder, *, defaults: bool = False, added: bool = False) -> Any:
     """Returns the configuration of a gateway as it could be written, with its secrets hidden.
 
-    With `defaults` it also has all defaults, and what a program added in code.
+    With `added` it also has what a program added in code, with `defaults` that and all defaults.
     """
     sources = builder.sources
 
@@ -133,7 +133,7 @@ def shown(builder: ConfigBuilder, *, defaults: bool = False) -> Any:
         made = joined(place.node) if place.path == path else None
         return made or place.node.written
 
-    return written(builder.config if defaults else builder.written, reference, defaults=defaults)
+    return written(builder.config if defaults or added else builder.written, reference, defaults=defaults)
 
 
 def router(runtime: Runtime) -> APIRouter:
