@@ -40,7 +40,7 @@ TOPICS = {
     "limits": Topic("/limits", 10),
     "cache": Topic("/cache", 5),
     "nodes": Topic("/nodes", 5),
-    "rollout": Topic("/rollout", 5),
+    "fleet": Topic("/fleet", 2),
     "tokens": Topic("/tokens", 10),
     "audit": Topic("/audit", 10),
     "revocations": Topic("/revocations", 10),

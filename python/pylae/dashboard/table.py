@@ -66,7 +66,7 @@ class Table:
         if search is not None:
             with ui.element("div").classes("bar"):
                 self.search = ui.input(search, on_change=self._search).props(
-                    'type=search dense outlined clearable debounce=300'
+                    "type=search dense outlined clearable debounce=300"
                 )
         self.table = ui.table(
             columns=[_described(column) for column in columns], rows=[], row_key=key, pagination=self._pagination

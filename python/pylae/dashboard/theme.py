@@ -48,6 +48,18 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .q-menu, .q-dialog .q-card { background: var(--card); color: var(--text) }
 .question { font-size: 16px; font-weight: 600 } .help-row .key { min-width: 40px }
 .bar { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin-bottom: 10px; width: 100% }
+.tabs { display: flex; gap: 4px; border-bottom: 1px solid var(--line); margin-bottom: 14px }
+.tab { padding: 6px 14px; color: var(--text) !important; border-bottom: 2px solid transparent }
+.tab.here { border-color: var(--strong); font-weight: 600 }
+.editor { height: 55vh; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: 10px 0 }
+.editor .cm-editor { height: 100%; background: var(--card) !important; color: var(--text) !important }
+.editor .cm-content { caret-color: var(--text) !important }
+.editor .cm-gutters { background: var(--back) !important; color: var(--faint) !important; border: 0 !important }
+.editor .cm-line span { color: inherit !important } .editor .cm-activeLine { background: transparent !important }
+.editor .cm-cursor { border-color: var(--text) !important }
+.verdict { font-weight: 600; margin: 8px 0 } .problems { list-style: none; padding: 0; margin: 8px 0 }
+.problems li { display: flex; gap: 8px; align-items: baseline; flex-wrap: wrap }
+.q-dialog .wide { width: 760px; max-width: 92vw } .secret { font-size: 15px; user-select: all }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important } }
 }
 """
