@@ -26,6 +26,8 @@ MOST_WATCHERS = 32
 """Most live tails at once."""
 WAITING = 4096
 """Most exchanges in the queue of a watcher. Beyond this, the oldest are dropped and counted."""
+_ALL = 1024
+"""Exchanges of each worker that are looked through."""
 _LOOK = 0.2
 """Seconds between two looks while someone watches."""
 _EVENT = {
@@ -104,6 +106,14 @@ class Watchers:
         return len(self._queues) >= MOST_WATCHERS
 
 
+def _fits(exchange: dict[str, Any], wanted: dict[str, str], status: str | None, text: str | None) -> bool:
+    if any(str(exchange.get(key)) != value for key, value in wanted.items()):
+        return False
+    if status is not None and not str(exchange.get("status")).startswith(status.removesuffix("xx")):
+        return False
+    return text is None or any(text.lower() in str(value).lower() for value in exchange.values())
+
+
 def _when(exchange: dict[str, Any]) -> str:
     return str(exchange["timestamp"])
 
@@ -117,11 +127,25 @@ def router(runtime: Runtime) -> APIRouter:
     @needs(READ)
     def list_exchanges(
         most: Annotated[int, Query(ge=1, le=1000, description="Most exchanges to list.")] = 100,
+        status: Annotated[
+            str | None,
+            Query(pattern=r"^[1-5](\d\d|xx)$", description="Only those with this status, such as 403 or 5xx."),
+        ] = None,
+        user: Annotated[str | None, Query(max_length=1000, description="Only those of this user or consumer.")] = None,
+        route: Annotated[str | None, Query(max_length=1000, description="Only those of this route.")] = None,
+        service: Annotated[str | None, Query(max_length=1000, description="Only those of this service.")] = None,
+        text: Annotated[
+            str | None, Query(max_length=1000, description="Only those with this text in a field, whatever its case.")
+        ] = None,
     ) -> Exchanges:
-        """Lists the latest exchanges. In busy seconds only some are recorded."""
-        found = runtime.engine.exchanges((), most)
-        exchanges = sorted(found["exchanges"], key=_when, reverse=True)[:most]
-        return Exchanges(exchanges=exchanges, passed_over=found["passed_over"])
+        """Lists the latest exchanges, or the latest ones of a kind. In busy seconds only some are recorded."""
+        same = {"user": user, "route": route, "service": service}
+        wanted = {key: value for key, value in same.items() if value is not None}
+        filtered = bool(wanted) or status is not None or text is not None
+        found = runtime.engine.exchanges((), _ALL if filtered else most)
+        exchanges = [one for one in found["exchanges"] if not filtered or _fits(one, wanted, status, text)]
+        exchanges.sort(key=_when, reverse=True)
+        return Exchanges(exchanges=exchanges[:most], passed_over=found["passed_over"])
 
     @topic.get(
         "/tail",

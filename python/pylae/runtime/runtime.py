@@ -34,6 +34,7 @@ from pylae.runtime import notices, privileges
 from pylae.runtime.memory import give_back
 from pylae.runtime.override import Override
 from pylae.runtime.recorder import Recorder
+from pylae.runtime.timeline import Timeline
 from pylae.state import local_tls, owner
 from pylae.store.kept import Kept
 
@@ -149,6 +150,8 @@ class Runtime:
         """Tokens of the admin API, and the audit."""
         self.switches = Switches(self.folder, self.kept, self._switch)
         """What is switched to maintenance."""
+        self.timeline = Timeline(lambda: self.engine.stats(), lambda: self.engine.summary())
+        """The last hour."""
         self._ended = EndedSessions(self.kept, self._revoke)
         self._surroundings = Surroundings(self.kept, self.folder, self._revoke, self._ended)
 
@@ -212,6 +215,7 @@ class Runtime:
             raise
         self.access.start()
         self.switches.follow()
+        self.timeline.start()
         self._ended.start()
         return addresses
 
@@ -442,6 +446,7 @@ class Runtime:
         for attendant in self.attendants:
             attendant.stop()
         self.registry.stop()
+        self.timeline.stop()
         self.access.stop()
         self.switches.stop()
         self._ended.stop()
