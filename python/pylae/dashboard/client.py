@@ -67,11 +67,11 @@ class AdminClient(ServiceClient):
         match: str | None = None,
         query: dict[str, str] | None = None,
     ) -> Any:
-        """The JSON of an answer. `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`.
+        """The JSON of an answer, or its text if it is plain text. `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`.
 
         Raises UnreachableError or RefusedError.
         """
-        fields = [("Accept", "application/json")]
+        fields = [("Accept", "*/*")]
         if token is not None:
             fields.append(("Authorization", f"Bearer {token}"))
         if match is not None:
@@ -86,6 +86,9 @@ class AdminClient(ServiceClient):
             reply = await self.call(
                 method, fields, data, patience=PATIENCE if safe else _CHANGING, most=_MOST, once=not safe, target=target
             )
+            # Metrics are text.
+            if reply.status < 400 and (reply.fields.get("content-type") or "").startswith("text/plain"):
+                return reply.body.decode("utf-8", "replace")
             document = orjson.loads(reply.body) if reply.body else None
         except ApiError as error:
             raise UnreachableError(str(error).removeprefix(self.address).strip()) from None

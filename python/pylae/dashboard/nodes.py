@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from pylae.cli.remote import Remote
 from pylae.dashboard.client import AdminClient, RefusedError, UnreachableError
+from pylae.dashboard.figures import RouteFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +22,28 @@ class Topic:
     Attributes:
         path: What is asked, with its query.
         interval: Seconds between two questions.
+        by_revision: Whether the answer only changes with the configuration, so that it is asked for when that does.
+        first: Seconds between the first question and the second one, if that is not `interval`.
     """
 
     path: str
     interval: float
+    by_revision: bool = False
+    first: float | None = None
 
 
 TOPICS = {
     "status": Topic("/status", 5),
-    "health": Topic("/health?always=true", 2),
+    "health": Topic("/health", 2),
     "summary": Topic("/metrics/summary", 2),
     "services": Topic("/services", 2),
     "breakers": Topic("/breakers", 2),
-    "timeline": Topic("/timeline", 10),
-    "routes": Topic("/routes", 15),
+    "metrics": Topic("/metrics", 10, first=2.0),
+    "timeline": Topic("/timeline", 5),
+    "routes": Topic("/routes", 2, by_revision=True),
     "maintenance": Topic("/maintenance", 5),
-    "history": Topic("/history?limit=50", 10),
-    "exchanges": Topic("/exchanges?most=1000", 2),
+    "history": Topic("/history", 10),
+    "exchanges": Topic("/exchanges", 2),
     "limits": Topic("/limits", 10),
     "cache": Topic("/cache", 5),
     "nodes": Topic("/nodes", 5),
@@ -45,7 +52,8 @@ TOPICS = {
     "audit": Topic("/audit", 10),
     "revocations": Topic("/revocations", 10),
 }
-"""What pages can follow, by name."""
+"""What pages can follow, by name. What they follow may have a query: `exchanges?status=403`."""
+_ALWAYS = {"health": "always=true"}
 _RETRY = (2.0, 4.0, 8.0)
 """Seconds until a gateway that does not answer is asked again, the last one from then on."""
 _MOST_AT_ONCE = 3
@@ -92,8 +100,11 @@ class Node:
         """Why it does not answer; None if it does, or has not been asked."""
         self.since: float | None = None
         """When it stopped answering, in seconds since 1970."""
+        self.figures = RouteFigures()
+        """Its figures by route, if the topic `metrics` is followed."""
         self._seen: dict[str, Seen] = {}
         self._due: dict[str, float] = {}
+        self._revisions: dict[str, str | None] = {}
         self._watches: set[Watch] = set()
         self._poller: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -129,6 +140,10 @@ class Node:
         self._watches.discard(watch)
         self._hurry.set()
 
+    def hurry(self) -> None:
+        """Looks at once whether something is wanted that has not been asked for."""
+        self._hurry.set()
+
     def refresh(self, *topics: str) -> None:
         """Has topics asked for at once, after a change."""
         for topic in topics or tuple(self._due):
@@ -140,23 +155,33 @@ class Node:
             self._hurry.clear()
             wanted = frozenset().union(*(watch.topics for watch in self._watches))
             now = time.monotonic()
-            due = [topic for topic in TOPICS if topic in wanted and self._due.get(topic, 0.0) <= now]
+            due = [topic for topic in sorted(wanted, key=_rank) if self._due.get(topic, 0.0) <= now]
             if due:
                 await self._ask(due)
                 for watch in tuple(self._watches):
                     watch.told()
             times = [self._due.get(topic, 0.0) for topic in wanted]
+            self._forget(wanted)
             pause = max(0.05, min(times, default=now + 1.0) - time.monotonic())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), pause)
         # What is kept would be old when somebody looks again.
-        self._seen.clear()
-        self._due.clear()
+        for kept in (self._seen, self._due, self._revisions):
+            kept.clear()
+        self.figures = RouteFigures()
+
+    def _forget(self, wanted: AbstractSet[str]) -> None:
+        """Forgets answers that nobody follows any more; what has a query has no bound otherwise."""
+        for topic in [topic for topic in self._seen if topic not in wanted]:
+            for kept in (self._seen, self._due, self._revisions):
+                kept.pop(topic, None)
+            if topic == "metrics":
+                self.figures = RouteFigures()
 
     async def _ask(self, due: Sequence[str]) -> None:
         # A gateway that is down is asked one question.
-        first, rest = due[:1], due[1:]
-        if not await self._one(first[0]):
+        first, rest = due[0], due[1:]
+        if not await self._one(first):
             delay = _RETRY[min(self._failures, len(_RETRY)) - 1]
             for topic in due:
                 self._due[topic] = time.monotonic() + delay
@@ -171,9 +196,16 @@ class Node:
 
     async def _one(self, topic: str) -> bool:
         """Asks for a topic, and returns whether the gateway answers."""
-        self._due[topic] = time.monotonic() + TOPICS[topic].interval
+        name, _, query = topic.partition("?")
+        told = TOPICS[name]
+        interval = told.interval if told.first is None or topic in self._seen else told.first
+        self._due[topic] = time.monotonic() + interval
+        revision = self.value("status", {}).get("revision")
+        if told.by_revision and revision is not None and self._revisions.get(topic) == revision:
+            return True
+        asked = "&".join(filter(None, (query, _ALWAYS.get(name))))
         try:
-            value = await self.client.ask(TOPICS[topic].path, self._credential())
+            value = await self.client.ask(f"{told.path}?{asked}" if asked else told.path, self._credential())
         except UnreachableError as error:
             self._failures += 1
             self.trouble = str(error)
@@ -182,7 +214,12 @@ class Node:
         except RefusedError as error:
             self._seen[topic] = Seen(None, time.time(), error.detail, error.status == 404)
         else:
+            if name == "metrics":
+                # The page is large; its figures are not.
+                self.figures.add(value)
+                value = None
             self._seen[topic] = Seen(value, time.time())
+            self._revisions[topic] = value.get("revision") if told.by_revision else None
         self._failures, self.trouble, self.since = 0, None, None
         return True
 
@@ -190,6 +227,11 @@ class Node:
         if self.trusted:
             return self.token
         return next((watch.token for watch in self._watches if watch.token is not None), None)
+
+
+def _rank(topic: str) -> tuple[bool, str]:
+    """The status first: by it, it shows whether the gateway answers, and with which revision."""
+    return topic != "status", topic
 
 
 def nodes_of(remotes: Sequence[tuple[str, Remote, bool]]) -> list[Node]:

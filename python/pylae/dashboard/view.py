@@ -58,7 +58,7 @@ class View:
     async def follow(self, topics: Sequence[str], update: Callable[[], Any]) -> None:
         """Has these topics of the gateways asked for as long as the page is open, and calls `update` at each news.
 
-        Waits for a moment for the first answers, and calls `update` in any case.
+        Waits for a moment for the first answers, and calls `update` in any case. `turn_to` exchanges the topics.
         """
         wanted = frozenset((*topics, "status"))
         for node in self.nodes:
@@ -76,6 +76,14 @@ class View:
         self._updates.append(update)
         update()
         ui.timer(_UPDATE, self._tick)
+
+    def turn_to(self, topics: Sequence[str]) -> None:
+        """Has these topics asked for from now on, in the place of those before."""
+        wanted = frozenset((*topics, "status"))
+        for node, watch in self._watches:
+            if watch.topics != wanted:
+                watch.topics = wanted
+                node.hurry()
 
     def _complete(self, wanted: frozenset[str]) -> bool:
         return all(node.trouble or all(node.seen(topic) for topic in wanted) for node, _ in self._watches)
