@@ -67,7 +67,9 @@ class AdminClient(ServiceClient):
         match: str | None = None,
         query: dict[str, str] | None = None,
     ) -> Any:
-        """The JSON of an answer, or its text if it is plain text. `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`.
+        """The JSON of an answer, or its text if it is plain text.
+
+        `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`.
 
         Raises UnreachableError or RefusedError.
         """

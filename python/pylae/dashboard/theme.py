@@ -47,6 +47,11 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .q-btn.action { color: var(--strong) }
 .q-menu, .q-dialog .q-card { background: var(--card); color: var(--text) }
 .question { font-size: 16px; font-weight: 600 } .help-row .key { min-width: 40px }
+.verdict { margin-bottom: 12px } .reasons { white-space: pre-line }
+.figures { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) }
+.sparks { margin-top: 16px } .spark { height: 32px; width: 100% } .spark-name { font-weight: 600 }
+.time-chart { height: 270px } .halves { margin-top: 12px; align-items: start }
+.change-list { list-style: none; margin: 0; padding: 0 } .change-list li { border-top: 1px solid var(--line) }
 .bar { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin-bottom: 10px; width: 100% }
 .tabs { display: flex; gap: 4px; border-bottom: 1px solid var(--line); margin-bottom: 14px }
 .tab { padding: 6px 14px; color: var(--text) !important; border-bottom: 2px solid transparent }
