@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
-_FLAGS = [
+FLAGS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -34,7 +34,7 @@ def browser(folder: Path, **options: Any) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
-            folder / "profile", executable_path=CHROMIUM, headless=True, args=_FLAGS, **options
+            folder / "profile", executable_path=CHROMIUM, headless=True, args=FLAGS, **options
         )
         try:
             yield context

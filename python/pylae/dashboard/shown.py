@@ -1,11 +1,9 @@
-"""How figures and times are written, and addresses of pages."""
+"""How figures and times are written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 NONE = "–"
 
@@ -72,9 +70,3 @@ def ago(at: float | None) -> str:
     if seconds < 86400:
         return f"{seconds // 3600} h {seconds % 3600 // 60} min ago"
     return f"{seconds // 86400} days ago"
-
-
-def address(path: str, **query: str | None) -> str:
-    """The address of a page."""
-    given: Mapping[str, str] = {name: value for name, value in query.items() if value}
-    return f"{path}?{urlencode(given)}" if given else path

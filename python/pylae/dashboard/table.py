@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,13 +19,14 @@ class Column:
         name: The key of its values in rows.
         label: Its heading.
         kind: `number` is at the right; `link` leads to the row's `NAME_to`; `state` is a pill in the tone of the row's
-            `NAME_tone` (good, bad, warn, or faint); `mono` is text in a font of fixed width. All are shown as text.
+            `NAME_tone` (good, bad, warn, or faint); `mono` is text in a font of fixed width; `pick` is a button that
+            picks the row (`Table.on_pick`). All are shown as text.
         show: The text for a value; the value itself is what rows are sorted by.
     """
 
     name: str
     label: str
-    kind: Literal["text", "number", "link", "state", "mono"] = "text"
+    kind: Literal["text", "number", "link", "state", "mono", "pick"] = "text"
     show: Callable[[Any], str] = lambda value: "" if value is None else str(value)
 
 
@@ -35,8 +36,13 @@ _CELLS = {
     "<template v-else>{{{{ props.value }}}}</template></q-td>",
     "state": '<q-td :props="props"><span v-if="props.value" class="pill" :class="props.row.{n}_tone || \'faint\'">'
     "{{{{ props.value }}}}</span></q-td>",
-    "mono": '<q-td :props="props"><span class="mono">{{{{ props.value }}}}</span></q-td>',
+    "pick": '<q-td :props="props"><button type="button" class="link pick" '
+    "@click=\"$parent.$emit('pick', props.key)\">{{{{ props.value }}}}</button></q-td>",
+    "mono": '<q-td :props="props"><span class="mono" :title="props.value">{{{{ props.value }}}}</span></q-td>',
 }
+
+# Quasar sorts by clicks alone.
+_HEADING = '<q-th :props="props" tabindex="0" @keydown.enter="props.sort(props.col)">{{ props.col.label }}</q-th>'
 
 
 class Table:
@@ -69,13 +75,22 @@ class Table:
                     "type=search dense outlined clearable debounce=300"
                 )
         self.table = ui.table(
-            columns=[_described(column) for column in columns], rows=[], row_key=key, pagination=self._pagination
+            columns=[_described(column) for column in columns], rows=[], row_key=key, pagination=dict(self._pagination)
         ).props(f'dense flat binary-state-sort hide-no-data no-data-label="{empty}" aria-label="{label}"')
+        self.table.add_slot("header-cell", _HEADING)
         self.table.on("request", self._request)
         for column in columns:
             if column.kind in _CELLS:
                 self.table.add_slot(f"body-cell-{column.name}", _CELLS[column.kind].format(n=column.name))
         self._empty = ui.label(empty).classes("faint")
+
+    def on_pick(self, picked: Callable[[str], Awaitable[None]]) -> None:
+        """Calls `picked` with the key of a row when its button is pressed."""
+
+        async def heard(event: events.GenericEventArguments) -> None:
+            await picked(str(event.args))
+
+        self.table.on("pick", heard)
 
     @property
     def rows(self) -> Sequence[Row]:

@@ -49,6 +49,11 @@ def count(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
+def size(number: int) -> str:
+    """A number of bytes."""
+    return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number / 1e3:,.1f} KB"
+
+
 def listed(names: Iterable[str]) -> str:
     """Names, one after the other."""
     return ", ".join(names)

@@ -17,7 +17,7 @@ body, body.body--dark { background: var(--back); color: var(--text); font: 14px/
 .which { min-width: 180px; color: var(--text) }
 .who { color: var(--faint) }
 .trouble { color: var(--bad); font-weight: 600 }
-.top .q-btn { color: var(--text) }
+.top .q-btn { color: var(--text) !important }
 .skip { position: absolute; left: -999px } .skip:focus { left: 8px; background: var(--card); padding: 8px; z-index: 9 }
 .side { background: var(--card); border-right: 1px solid var(--line); padding: 12px 8px }
 .page-link { display: flex; align-items: center; gap: 10px; padding: 7px 10px; border-radius: 6px;
@@ -32,19 +32,25 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
   box-shadow: none; padding: 14px 16px }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 12px; width: 100% }
 .halves { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 16px; width: 100% }
-.figure { font-size: 24px; font-weight: 600; line-height: 1.2 } .faint { color: var(--faint) }
+.figure { font-size: 21px; white-space: nowrap; font-weight: 600; line-height: 1.2 } .faint { color: var(--faint) }
 .good { color: var(--good) } .bad { color: var(--bad) } .warn { color: var(--warn) }
 .mono { font-family: ui-monospace, monospace; font-size: 12.5px; white-space: pre-wrap; overflow-wrap: anywhere }
 .q-table__card { background: var(--card); color: var(--text); border: 1px solid var(--line); border-radius: 10px;
   box-shadow: none; width: 100% }
 .q-table thead th { font-size: 12px; font-weight: 600; color: var(--faint) }
-.q-table tbody td { font-size: 13px } .q-table tbody td.number, .q-table thead th.number { text-align: right }
+.q-table th, .q-table td { white-space: normal !important }
+.q-table tbody td { font-size: 13px; max-width: 480px } .q-table td .mono { display: inline-block; min-width: 120px }
+.wide { min-width: 320px }
 .q-table--dense .q-table th, .q-table--dense .q-table td { padding: 4px 8px }
 .q-table__bottom { color: var(--faint) }
 .pill { display: inline-block; padding: 0 8px; border-radius: 9px; font-size: 12px; font-weight: 600;
   border: 1px solid currentColor; white-space: nowrap }
 .q-field__native, .q-field__label, .q-field__input, .q-field__marginal { color: var(--text) !important }
-.q-btn.action { color: var(--strong) }
+.text-primary { color: var(--strong) !important }
+.chain li + li::before { content: "→"; margin-right: 8px; color: var(--faint) } .chain li { border: 0 !important }
+.q-btn.action { color: var(--strong) !important; padding: 2px 10px }
+.q-btn.action[disabled] { opacity: 1 !important; color: var(--faint) !important; border-style: dashed }
+.q-loading-bar { display: none }
 .q-menu, .q-dialog .q-card { background: var(--card); color: var(--text) }
 .question { font-size: 16px; font-weight: 600 } .help-row .key { min-width: 40px }
 .verdict { margin-bottom: 12px } .reasons { white-space: pre-line }
@@ -52,6 +58,18 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .sparks { margin-top: 16px } .spark { height: 32px; width: 100% } .spark-name { font-weight: 600 }
 .time-chart { height: 270px } .halves { margin-top: 12px; align-items: start }
 .change-list { list-style: none; margin: 0; padding: 0 } .change-list li { border-top: 1px solid var(--line) }
+.part { margin-bottom: 12px } .instance { display: flex; gap: 12px; align-items: center; flex-wrap: wrap;
+  padding: 6px 0; border-top: 1px solid var(--line) } .instance .url { min-width: 220px } .why { flex-basis: 100% }
+.pick { background: none; border: 0; padding: 0; font: inherit; cursor: pointer; color: var(--strong) }
+.pick:hover { text-decoration: underline }
+.explanation { max-height: 480px; overflow: auto; margin-top: 8px; white-space: pre; overflow-wrap: normal }
+.fields { display: grid; gap: 2px; margin: 0; align-content: start }
+.fields > div { display: grid; grid-template-columns: 110px 1fr; gap: 8px } .fields dt, .fields dd { margin: 0 }
+.decided { border-left: 3px solid var(--bad); padding-left: 12px; margin: 10px 0 } .decided .bar { margin: 0 }
+.narrow { min-width: 110px } .card > .subtitle:first-child, .card .bar > .subtitle { margin: 0 0 4px }
+.chain { display: flex; flex-wrap: wrap; gap: 8px; align-items: center }
+.chain li { display: flex; align-items: center }
+.step { border: 1px solid var(--line); border-radius: 8px; padding: 4px 10px; background: var(--back) }
 .bar { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin-bottom: 10px; width: 100% }
 .tabs { display: flex; gap: 4px; border-bottom: 1px solid var(--line); margin-bottom: 14px }
 .tab { padding: 6px 14px; color: var(--text) !important; border-bottom: 2px solid transparent }

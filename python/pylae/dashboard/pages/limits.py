@@ -189,7 +189,7 @@ class _Cache:
         looked = sum(served.values())
         share = f"{(served['hit'] + served['stale'] + served['revalidated']) / looked:.0%} of " if looked else ""
         self.figures.set_text(
-            f"{texts.count(usage['entries'], 'answer')} in {usage['bytes'] / 1e6:.1f} MB. {share}"
+            f"{texts.count(usage['entries'], 'answer')} in {texts.size(usage['bytes'])}. {share}"
             f"{texts.count(looked, 'request')} served from it: {served['hit']:,} hits, {served['stale']:,} stale, "
             f"{served['revalidated']:,} revalidated, {served['miss']:,} misses, {served['bypass']:,} bypassed."
         )
@@ -222,7 +222,7 @@ async def show(view: View) -> None:
             {**one, "id": str(index), "allows": _allows(one), "key": texts.listed(one["key"])}
             for index, one in enumerate(found["limits"])
         ]
-        memory.set_text(f"{texts.count(found['keys'], 'client')} counted in {found['bytes'] / 1e6:.1f} MB.")
+        memory.set_text(f"{texts.count(found['keys'], 'client')} counted in {texts.size(found['bytes'])}.")
         for part in (near, look, cache):
             part.update()
 

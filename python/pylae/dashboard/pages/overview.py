@@ -10,6 +10,7 @@ from nicegui import ui
 from pylae.dashboard import history, shown, troubles
 from pylae.dashboard.charts import Spark, TimeChart
 from pylae.dashboard.nodes import Node
+from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table
 from pylae.dashboard.view import View
 
@@ -42,7 +43,7 @@ async def show(view: View) -> None:
         figures.show(nodes)
         wrong.rows = [_wrong_row(one) for one in troubles.lasting(nodes)]
         chart.show(told, [(at, changes.name(node, entry)) for node, entry, at in found[:_MOST_CHANGES]])
-        changes.show(found, told)
+        changes.show(found, told, _unknown(nodes))
         rows = _service_rows(nodes)
         services.rows, routes.rows = rows, _route_rows(nodes)
         worst = [row["service"] for row in sorted(rows, key=_badness, reverse=True) if row["rate"]][:_MOST_SPARKS]
@@ -142,7 +143,7 @@ def _wrong_row(one: troubles.Trouble) -> dict[str, Any]:
     return {
         "id": f"{one.node.name} {one.service} {one.instance} {one.kind}",
         "service": one.service,
-        "service_to": shown.address("/services", service=one.service),
+        "service_to": address("/services", service=one.service),
         "instance": one.instance,
         "kind": one.kind,
         "kind_tone": troubles.TONES.get(one.kind, "bad"),
@@ -172,18 +173,19 @@ class _Changes:
         if name in self._items:
             self._items[name].open()
 
-    def show(self, found: list[tuple[Node, dict[str, Any], float]], told: history.Hour) -> None:
+    def show(self, found: list[tuple[Node, dict[str, Any], float]], told: history.Hour, unknown: str) -> None:
+        """`unknown` says why nothing is known, if that is so."""
         effects = [history.effect(told, at) for _, _, at in found[:_MOST_CHANGES]]
         state = [(self.name(node, entry), effect) for (node, entry, _), effect in zip(found, effects, strict=False)]
-        if state == self._shown:
+        if (state, unknown) == self._shown:
             return
-        self._shown = state
+        self._shown = state, unknown
         opened = {name for name, item in self._items.items() if item.value}
         self._items.clear()
         self._list.clear()
         with self._list:
             if not found:
-                ui.label("Nothing is known of changes.").classes("faint")
+                ui.label(unknown or "Nothing was changed.").classes("faint")
             for (node, entry, at), effect in zip(found, effects, strict=False):
                 self._item(node, entry, at, effect, self.name(node, entry) in opened)
 
@@ -200,10 +202,16 @@ class _Changes:
                     ui.label(f"{one['path']}: {_short(one['before'])} → {_short(one['after'])}").classes("mono")
                 ui.link(
                     "Compare and roll back",
-                    shown.address("/configuration", node=node.name, entry=str(entry["number"])),
+                    address("/configuration", tab="history", node=node.name, entry=str(entry["number"])),
                 )
             if None not in effect.p99 or effect.errors[1]:
                 ui.label(_told(effect)).classes("bad" if effect.worse else "faint")
+
+
+def _unknown(nodes: list[Node]) -> str:
+    seen = [node.seen("history") for node in nodes]
+    refused = [one.refused for one in seen if one is not None and one.refused]
+    return refused[0] if refused else "" if any(seen) else "No answer yet."
 
 
 def _told(effect: history.Effect) -> str:
@@ -232,7 +240,7 @@ class _Sparks:
             with self._place:
                 for name in services:
                     with ui.element("div").classes("card"):
-                        ui.link(name, shown.address("/services", service=name)).classes("spark-name")
+                        ui.link(name, address("/services", service=name)).classes("spark-name")
                         label = ui.label("").classes("faint")
                         traffic = Spark(f"Requests of {name}")
                         self._sparks[name] = label, traffic, Spark(f"p99 of {name}", "#d97706")
@@ -301,7 +309,7 @@ def _service_rows(nodes: list[Node]) -> list[dict[str, Any]]:
     return [
         {
             "service": name,
-            "service_to": shown.address("/services", service=name),
+            "service_to": address("/services", service=name),
             "errors": row["failed"] / row["requests"] if row["requests"] else None,
             "up": "{}/{}".format(*row["alive"]),
             **row,
@@ -323,7 +331,7 @@ def _route_rows(nodes: list[Node]) -> list[dict[str, Any]]:
     return [
         {
             "route": name or "(no route)",
-            "route_to": shown.address("/routes", route=name),
+            "route_to": address("/routes", route=name),
             "errors": row["failed"] / row["rate"],
             "refused": row["turned"] / row["rate"],
             **row,
