@@ -75,7 +75,11 @@ class Demo:
 
 @contextlib.contextmanager
 def running_demo(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Demo]:
-    """Starts a demo in a session of its own; what the test leaves of it is killed."""
+    """Starts a demo in a session of its own, without the dashboard unless that is asked for; what the test leaves of it
+    is killed.
+    """
+    if "--dashboard" not in options:
+        options = ("--no-dashboard", *options)
     process = subprocess.Popen(
         [sys.executable, "-m", "pylae", "demo", *options],
         stdout=subprocess.PIPE,

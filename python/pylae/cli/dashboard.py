@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import webbrowser
@@ -22,10 +23,9 @@ EXTRA = "pylae[dashboard]"
 PORT = 8090
 
 
-def check() -> None:
-    """Raises Failure if what the dashboard needs is not installed."""
-    if find_spec("nicegui") is None:
-        raise Failure("the dashboard is not installed", f"pip install '{EXTRA}'")
+def is_installed() -> bool:
+    """Whether what the dashboard needs is there."""
+    return find_spec("nicegui") is not None and find_spec("orjson") is not None
 
 
 @click.command(short_help="Open a web page about running gateways.")
@@ -34,8 +34,7 @@ def check() -> None:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
-    help=f"Port to listen on; 0 picks a free one. Default: {PORT}.",
+    help=f"Port to listen on; 0 picks a free one. Default: {PORT}, or a free one if it is taken.",
 )
 @click.option(
     "--name",
@@ -44,11 +43,23 @@ def check() -> None:
     metavar="NAME",
     help="A host, or host:port, by which browsers reach it. Repeatable.",
 )
-@click.option("--open/--no-open", "opening", default=None, help="Open a browser. Default: if there is a display.")
+@click.option(
+    "--link/--no-link",
+    default=None,
+    help="Print an address that lets one browser in, once, with your rights. Default: on a terminal.",
+)
+@click.option("--open/--no-open", "opening", default=None, help="Open that address. Default: if there is a display.")
 @click.option(
     "-c", "--config", metavar="FILE", type=click.Path(), help="The configuration that the gateway was started with."
 )
-@click.option("--state", metavar="DIR", type=click.Path(), help="State folder of the gateway.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(),
+    help="State folder of a gateway. Repeatable.",
+)
 @click.option(
     "--token-file",
     "token_files",
@@ -61,11 +72,12 @@ def check() -> None:
 def dashboard(
     urls: tuple[str, ...],
     host: str,
-    port: int,
+    port: int | None,
     names: tuple[str, ...],
+    link: bool | None,
     opening: bool | None,
     config: str | None,
-    state: str | None,
+    states: tuple[str, ...],
     token_files: tuple[str, ...],
     ca: str | None,
     cert: str | None,
@@ -86,41 +98,48 @@ def dashboard(
       pylae dashboard
       pylae dashboard 10.0.0.1:9901 10.0.0.2:9901 --ca ca.pem
     """
-    check()
-    if urls and (config or state):
+    if not is_installed():
+        raise Failure("the dashboard is not installed", f"pip install '{EXTRA}'")
+    if bool(urls) + bool(config) + bool(states) > 1:
         raise click.UsageError("give either URLs or --config or --state", click.get_current_context())
     if len(token_files) > 1 and len(token_files) != len(urls):
         raise click.UsageError("give one --token-file, or one for each URL", click.get_current_context())
-    remotes = _named(urls, token_files, Identity(ca, cert, key)) if urls else _found(config, state, token_files, ca)
-    server = started(remotes, host, port, names)
-    tell(server, opening=opening)
+    identity = Identity(ca, cert, key)
+    remotes = _named(urls, token_files, identity) if urls else _found(config, states, token_files, identity)
+    server = _started(remotes, host, port, names)
+    _tell(server, link=sys.stdout.isatty() if link is None else link, opening=opening)
     server.run()
 
 
-def started(remotes: list[tuple[str, Remote, bool]], host: str, port: int, names: tuple[str, ...] = ()) -> Server:
+def _started(remotes: list[tuple[str, Remote, bool]], host: str, port: int | None, names: tuple[str, ...]) -> Server:
     """Returns a dashboard that listens. Raises Failure."""
-    from pylae.dashboard.app import Server
+    from pylae.dashboard.app import Server, listening
     from pylae.dashboard.nodes import nodes_of
 
     try:
-        return Server(nodes_of(remotes), host, port, names)
+        try:
+            taken = listening(host, PORT if port is None else port)
+        except OSError as error:
+            if port is not None or error.errno != errno.EADDRINUSE:
+                raise
+            taken = listening(host, 0)
     except OSError as error:
-        raise Failure(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", "--port 0 picks a free one"
-        ) from None
+        hint = "--port 0 picks a free one"
+        raise Failure(f"cannot listen on {host}:{port or PORT}: {error.strerror or error}", hint) from None
+    return Server(nodes_of(remotes), taken, names)
 
 
-def tell(server: Server, *, opening: bool | None) -> None:
+def _tell(server: Server, *, link: bool, opening: bool | None) -> None:
     """Says where the dashboard is, and opens it in a browser if that is wanted and there is a display."""
     click.echo(f"The dashboard: {click.style(server.address, bold=True)}")
-    personal = sys.stdout.isatty()
     display = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if any(node.trusted for node in server.sessions.nodes) and (personal or opening):
-        address = f"{server.address}/enter/{server.sessions.issue_pass()}"
-        if personal:
-            click.echo(f"Log in with an admin token, or open this once, within ten minutes:\n  {address}")
-        if opening or (opening is None and personal and display):
-            webbrowser.open(address)
+    if not (link or opening) or not any(node.trusted for node in server.sessions.nodes):
+        return
+    address = f"{server.address}/enter/{server.sessions.issue_pass()}"
+    if link:
+        click.echo(f"Log in with an admin token, or open this once, within ten minutes:\n  {address}")
+    if opening or (opening is None and display):
+        webbrowser.open(address)
 
 
 def _named(urls: tuple[str, ...], token_files: tuple[str, ...], identity: Identity) -> list[tuple[str, Remote, bool]]:
@@ -134,12 +153,17 @@ def _named(urls: tuple[str, ...], token_files: tuple[str, ...], identity: Identi
 
 
 def _found(
-    config: str | None, state: str | None, token_files: tuple[str, ...], ca: str | None
+    config: str | None, states: tuple[str, ...], token_files: tuple[str, ...], identity: Identity
 ) -> list[tuple[str, Remote, bool]]:
     from pylae.cli.find import find
 
-    remote = find(config, state, None, token_files[0] if token_files else None, Identity(ca))
+    file = token_files[0] if token_files else None
+    remotes = [find(config, state, None, file, identity) for state in states or (None,)]
+    return [(_name(remote), remote, True) for remote in remotes]
+
+
+def _name(remote: Remote) -> str:
     if remote.folder is None:
-        return [(remote.address, remote, True)]
+        return remote.address
     folder = remote.folder.resolve()
-    return [(folder.name if folder.name != "state" else folder.parent.name, remote, True)]
+    return folder.parent.name if folder.name == "state" else folder.name

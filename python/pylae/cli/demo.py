@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pylae.cli import demo_login, log
+from pylae.cli import demo_dashboard, demo_login, log
 from pylae.cli.demo_lines import of_gateway, program, tell, tell_commands, tell_record, tell_services, tokens
 from pylae.cli.report import Failure
 
@@ -43,8 +43,9 @@ ACCESS_LOG = "access.log"
     help="Use this store for the nodes, such as valkey://127.0.0.1:6379. Its user and password, if it has any, are in "
     "STORE_USER and STORE_PASSWORD. Default: start a server of Valkey or Redis that keeps nothing.",
 )
+@click.option("--dashboard/--no-dashboard", default=True, help="Start the dashboard too. Default: if it is installed.")
 @click.option("--login", is_flag=True, help=f"Put a login before the shop. Needs `pip install '{demo_login.EXTRA}'`.")
-def demo(port: int | None, nodes: int | None, store: str | None, login: bool) -> None:
+def demo(port: int | None, nodes: int | None, store: str | None, dashboard: bool, login: bool) -> None:
     """Start four HTTP services and a gateway in front of them, and print commands to try.
 
     The services are users (two instances), orders, payments and notifications, each with an SQLite database in a
@@ -52,6 +53,8 @@ def demo(port: int | None, nodes: int | None, store: str | None, login: bool) ->
     everything and removes all files.
 
     With --nodes, several gateways share their limits. Each is a process that you may kill, and so is the store.
+
+    With `pip install 'pylae[dashboard]'`, the dashboard starts too, and says where it is.
 
     With --login, open the shop in a browser: who you are is asked by an OpenID provider, which starts too. It has a
     customer and an admin, and no passwords.
@@ -66,11 +69,11 @@ def demo(port: int | None, nodes: int | None, store: str | None, login: bool) ->
         with _interruptions() as interrupted, Shop(tell_record, login=login) as shop:
             ports = _free_ports(port, nodes or 1)
             if nodes is None and store is None:
-                _run(shop, f"127.0.0.1:{ports[0]}", interrupted, login)
+                _run(shop, f"127.0.0.1:{ports[0]}", interrupted, dashboard, login)
             else:
                 from pylae.cli import demo_nodes
 
-                demo_nodes.run(shop, [f"127.0.0.1:{port}" for port in ports], store, interrupted)
+                demo_nodes.run(shop, [f"127.0.0.1:{port}" for port in ports], store, interrupted, dashboard)
     except ShopError as error:
         raise Failure(str(error)) from error
 
@@ -93,7 +96,7 @@ def _interruptions() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(shop: Shop, address: str, interrupted: list[int], login: bool) -> None:
+def _run(shop: Shop, address: str, interrupted: list[int], dashboard: bool, login: bool) -> None:
     """Runs the gateway, unless the start was interrupted. Prints when it listens."""
     from pylae.cli.foreground import RequestLines
     from pylae.gateway import Gateway
@@ -107,6 +110,7 @@ def _run(shop: Shop, address: str, interrupted: list[int], login: bool) -> None:
             addresses = super().start()
             _welcome(addresses, shop.configuration, shop.addresses, login)
             lines.start()
+            beside.enter_context(demo_dashboard.beside([shop.directory / "state"], wanted=dashboard))
             return addresses
 
     gateway = Greeting.from_file(shop.configuration)
@@ -114,7 +118,8 @@ def _run(shop: Shop, address: str, interrupted: list[int], login: bool) -> None:
     # Only now: imports before this line can lose the exception.
     if interrupted:
         raise KeyboardInterrupt
-    gateway.run()
+    with contextlib.ExitStack() as beside:
+        gateway.run()
 
 
 def _commands(gateway: str, configuration: Path) -> Sequence[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylae.cli import demo_dashboard
 from pylae.cli.demo_lines import Tokens, of_gateway, program, tell, tell_commands, tell_services, tokens
 from pylae.cli.report import Failure
 from pylae.demo import nodes
@@ -47,7 +48,7 @@ class UsedStore:
     """The server, if the demo has started it."""
 
 
-def run(shop: Shop, addresses: Sequence[str], store: str | None, interrupted: Sequence[int]) -> None:
+def run(shop: Shop, addresses: Sequence[str], store: str | None, interrupted: Sequence[int], dashboard: bool) -> None:
     """Runs nodes at these addresses until a signal; `interrupted` has those that have come before."""
     lines = Lines(shop.configuration, addresses)
     try:
@@ -57,7 +58,9 @@ def run(shop: Shop, addresses: Sequence[str], store: str | None, interrupted: Se
             click.echo(f"Starting {', '.join(nodes.names(len(addresses)))} …", err=True)
             with Nodes(shop.configuration, addresses, lines) as started, contextlib.suppress(KeyboardInterrupt):
                 _welcome(started.running, used, shop.configuration, made, shop.addresses)
-                _wait_for_a_signal(interrupted)
+                folders = [shop.directory / node.name for node in started.running]
+                with demo_dashboard.beside(folders, wanted=dashboard):
+                    _wait_for_a_signal(interrupted)
     except StoreError as error:
         raise Failure(str(error), error.hint) from error
     except NodeError as error:

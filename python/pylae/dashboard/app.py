@@ -58,13 +58,18 @@ def _register(page: Page) -> None:
     ui.page(page.path, title=f"{page.title} · Pylae", response_timeout=15.0)(show)
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """Listens at an address; port 0 picks a free one. Raises OSError."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
+
+
 class Server:
     """A running dashboard."""
 
-    def __init__(self, nodes: Sequence[Node], host: str, port: int, names: Sequence[str] = ()) -> None:
-        """Listens at once; port 0 picks a free one. Raises OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=128)
+    def __init__(self, nodes: Sequence[Node], taken: socket.socket, names: Sequence[str] = ()) -> None:
+        """`taken` is the listening socket; `names` are hosts, or `host:port`, by which browsers reach it."""
+        self._socket = taken
+        host = str(taken.getsockname()[0])
         self.port = int(self._socket.getsockname()[1])
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self.port}"
