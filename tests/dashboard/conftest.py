@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.admin import Admin
 from support.dashboard import Dashboard, Reader, chromium, reading
+from support.running import FromFile
 
 Look = Callable[..., Reader]
 
@@ -35,6 +37,23 @@ def look() -> Iterator[Look]:
         yield start
 
 
-def token(api: Admin, *scopes: str, name: str = "somebody") -> str:
-    """A token with these scopes."""
-    return str(api.post("/tokens", name=name, scopes=list(scopes))["secret"])
+@pytest.fixture
+def admin(admin: Callable[..., Admin]) -> Iterator[Callable[..., Admin]]:
+    """As elsewhere, but what it gives is closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *config, **instances: stack.enter_context(admin(*config, **instances))
+
+
+@pytest.fixture
+def from_file(tmp_path: Path) -> Iterator[Callable[[str], Admin]]:
+    """Starts a gateway with a file of its own: `from_file(text)`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(text: str) -> Admin:
+            file = tmp_path / "pylae.yaml"
+            file.write_text(text, encoding="utf-8")
+            running = FromFile(file)
+            stack.callback(running.stop)
+            return stack.enter_context(Admin(running))
+
+        yield start

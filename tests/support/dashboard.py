@@ -206,6 +206,8 @@ def reading(browser: Any, url: str, **options: Any) -> Iterator[Reader]:
 def serious(page: Any) -> list[str]:
     """What axe finds on a page that keeps people out: findings that are serious or critical."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    # What fades in has other colours for a moment.
+    page.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")
     found = axe.run(page).response["violations"]
     return [_finding(one) for one in found if one["impact"] in ("serious", "critical")]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from nicegui import context, events, ui
 
+from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.sessions import Session
 from pylae.dashboard.theme import STYLE
 from pylae.dashboard.view import View
@@ -41,9 +42,9 @@ async def framed(page: Page, session: Session, request: Request) -> None:
         with ui.element("form").props('method=post action="/logout"'):
             ui.button("Log out").props("flat dense no-caps type=submit")
     _navigation(PAGES, page)
-    dialog = _help(PAGES)
-    help_button.on_click(dialog.open)
-    _keys(PAGES, dialog)
+    help_dialog = _help(PAGES)
+    help_button.on_click(help_dialog.open)
+    _keys(PAGES, help_dialog)
 
     def told() -> None:
         down = [f"{node.name}: {node.trouble}" for node in view.nodes if node.trouble]
@@ -100,18 +101,17 @@ def _theme(session: Session, dark: ui.dark_mode) -> None:
 
 
 def _help(pages: tuple[Page, ...]) -> ui.dialog:
-    with ui.dialog() as dialog, ui.card().classes("help"):
-        ui.label("Keys").classes("question").props("role=heading aria-level=2")
+    with dialog("Keys") as shown:
         rows = [*((f"g {page.key}", page.title) for page in pages), ("/", "Search on this page"), ("?", "This help")]
         for keys, what in rows:
             with ui.row().classes("help-row"):
                 ui.label(keys).classes("key")
                 ui.label(what)
-        ui.button("Close", on_click=dialog.close).props("flat no-caps")
-    return dialog
+        ui.button("Close", on_click=shown.close).props("flat no-caps")
+    return shown
 
 
-def _keys(pages: tuple[Page, ...], dialog: ui.dialog) -> None:
+def _keys(pages: tuple[Page, ...], help_dialog: ui.dialog) -> None:
     paths = {page.key: page.path for page in pages}
     began = 0.0
 
@@ -126,7 +126,7 @@ def _keys(pages: tuple[Page, ...], dialog: ui.dialog) -> None:
         elif key == "g":
             began = time.monotonic()
         elif key == "?":
-            dialog.open()
+            help_dialog.open()
         elif key == "/":
             ui.run_javascript('document.querySelector("input[type=search]")?.focus()')
 

@@ -52,6 +52,7 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .q-btn.action[disabled] { opacity: 1 !important; color: var(--faint) !important; border-style: dashed }
 .q-loading-bar { display: none }
 .q-menu, .q-dialog .q-card { background: var(--card); color: var(--text) }
+.q-dialog .q-btn--flat { color: var(--strong) !important }
 .question { font-size: 16px; font-weight: 600 } .help-row .key { min-width: 40px }
 .verdict { margin-bottom: 12px } .reasons { white-space: pre-line }
 .figures { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) }
@@ -80,7 +81,7 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .editor .cm-gutters { background: var(--back) !important; color: var(--faint) !important; border: 0 !important }
 .editor .cm-line span { color: inherit !important } .editor .cm-activeLine { background: transparent !important }
 .editor .cm-cursor { border-color: var(--text) !important }
-.verdict { font-weight: 600; margin: 8px 0 } .problems { list-style: none; padding: 0; margin: 8px 0 }
+.outcome { font-weight: 600; margin: 8px 0 } .problems { list-style: none; padding: 0; margin: 8px 0 }
 .problems li { display: flex; gap: 8px; align-items: baseline; flex-wrap: wrap }
 .q-dialog .wide { width: 760px; max-width: 92vw } .secret { font-size: 15px; user-select: all }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important } }

@@ -11,6 +11,7 @@ from nicegui import Client, ui
 
 from pylae.access.scopes import READ
 from pylae.dashboard.client import RefusedError, UnreachableError
+from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node, Watch
 from pylae.dashboard.sessions import Session
 
@@ -176,11 +177,9 @@ class View:
 
     async def confirm(self, question: str, word: str) -> bool:
         """Asks a question, and returns whether the answer is yes. `word` is on the button for it."""
-        with ui.dialog() as dialog, ui.card():
-            ui.label(question).classes("question")
-            with ui.row().classes("w-full justify-end"):
-                ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat no-caps")
-                ui.button(word, on_click=lambda: dialog.submit(True)).props("no-caps autofocus")
-        answer = await dialog
-        dialog.delete()
+        with dialog(question) as asked, ui.row().classes("w-full justify-end"):
+            ui.button("Cancel", on_click=lambda: asked.submit(False)).props("flat no-caps")
+            ui.button(word, on_click=lambda: asked.submit(True)).props("no-caps autofocus")
+        answer = await asked
+        asked.delete()
         return bool(answer)

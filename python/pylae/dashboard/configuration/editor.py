@@ -40,7 +40,7 @@ class Editor:
             self.reason = ui.input("Why, for the history").props(f"dense outlined maxlength={_MOST_REASON}")
             self.apply = view.button("Apply", node, CONFIGURE, self._apply, icon="publish")
             view.button("Start over", node, CONFIGURE, self.load, icon="restart_alt")
-        self.said = ui.label("").classes("verdict").props("role=status")
+        self.said = ui.label("").classes("outcome").props("role=status")
         self.findings = ui.element("div").classes("findings")
         if why := view.lacks(node, CONFIGURE):
             self.text.disable()

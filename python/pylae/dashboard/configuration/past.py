@@ -10,6 +10,7 @@ from pylae.access.scopes import CONFIGURE
 from pylae.dashboard import texts
 from pylae.dashboard.client import RefusedError, UnreachableError
 from pylae.dashboard.configuration import changes
+from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table
@@ -171,8 +172,7 @@ async def _roll_back(view: View, node: Node, number: int) -> None:
     except (RefusedError, UnreachableError) as error:
         view.complain(f"{node.name}: {error}")
         return
-    with ui.dialog() as dialog, ui.card().classes("wide"):
-        ui.label(f"Roll {node.name} back to entry {number}?").classes("question").props("role=heading aria-level=2")
+    with dialog(f"Roll {node.name} back to entry {number}?", wide=True) as asked:
         ui.label("Secrets stay as they are now. It counts until the configuration file changes: change the file too.")
         changes.show(changes.reversed_(found["changes"]), found["count"], before="In force", after=f"Entry {number}")
         reason = ui.input("Why, for the history").props("dense outlined autofocus maxlength=500").classes("w-full")
@@ -195,13 +195,13 @@ async def _roll_back(view: View, node: Node, number: int) -> None:
             except UnreachableError as error:
                 view.complain(f"{node.name} {error}")
                 return
-            dialog.submit(outcome)
+            asked.submit(outcome)
 
         with ui.row().classes("w-full justify-end"):
-            ui.button("Cancel", on_click=lambda: dialog.submit(None)).props("flat no-caps")
+            ui.button("Cancel", on_click=lambda: asked.submit(None)).props("flat no-caps")
             ui.button("Roll back", on_click=go).props("no-caps")
-    outcome = await dialog
-    dialog.delete()
+    outcome = await asked
+    asked.delete()
     if outcome is not None:
         begun = f"Roll-out {outcome['rollout']} has begun" if outcome.get("rollout") else "In force again"
         ui.notify(f"{begun}: entry {number}", type="positive", position="top")

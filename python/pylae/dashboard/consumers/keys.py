@@ -13,6 +13,7 @@ from pylae.dashboard import texts
 from pylae.dashboard.client import RefusedError, UnreachableError
 from pylae.dashboard.consumers import document
 from pylae.dashboard.consumers.secret import show_once
+from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.table import Column, Table
 from pylae.dashboard.view import View
@@ -80,15 +81,14 @@ class Keys:
         self.chosen.set_options(names, value=self.chosen.value if self.chosen.value in names else None)
 
     async def _make(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("wide"):
-            ui.label("A new API key").classes("question").props("role=heading aria-level=2")
+        with dialog("A new API key", wide=True) as asked:
             name = ui.input("Consumer, a new one or one that has keys").props("dense outlined autofocus maxlength=200")
             with ui.row().classes("w-full justify-end"):
-                ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat no-caps")
-                ui.button("Make it", on_click=lambda: dialog.submit(True)).props("no-caps")
-        wanted = await dialog
+                ui.button("Cancel", on_click=lambda: asked.submit(False)).props("flat no-caps")
+                ui.button("Make it", on_click=lambda: asked.submit(True)).props("no-caps")
+        wanted = await asked
         consumer = str(name.value or "").strip()
-        dialog.delete()
+        asked.delete()
         if not wanted or not consumer:
             return
         key = secrets.token_urlsafe(32)

@@ -6,18 +6,19 @@ import json
 
 from nicegui import ui
 
+from pylae.dashboard.dialogs import dialog
+
 
 async def show_once(title: str, secret: str, hint: str) -> None:
     """Shows a secret until the reader closes it. It is kept nowhere."""
-    with ui.dialog().props("persistent") as dialog, ui.card().classes("wide"):
-        ui.label(title).classes("question").props("role=heading aria-level=2")
+    with dialog(title, wide=True, persistent=True) as asked:
         ui.label("It is shown only now. Nobody can look it up later.").classes("warn")
         ui.label(secret).classes("mono secret")
         ui.label(hint).classes("faint")
         with ui.row().classes("w-full justify-end"):
             copy = f"() => navigator.clipboard?.writeText({json.dumps(secret)})"
             ui.button("Copy").props("flat no-caps").on("click", js_handler=copy)
-            ui.button("I have it", on_click=dialog.close).props("no-caps autofocus")
-    await dialog
+            ui.button("I have it", on_click=asked.close).props("no-caps autofocus")
+    await asked
     # So that it does not stay in a page that is left open.
-    dialog.delete()
+    asked.delete()

@@ -11,6 +11,7 @@ from pylae.access.scopes import CONFIGURE
 from pylae.cli.remote import part
 from pylae.dashboard import texts
 from pylae.dashboard.consumers.secret import show_once
+from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.table import Column, Table
 from pylae.dashboard.view import View
@@ -62,21 +63,20 @@ class Tokens:
         self.said.set_text(seen.refused if seen is not None and seen.refused else "")
 
     async def _make(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("wide"):
-            ui.label("A new token").classes("question").props("role=heading aria-level=2")
+        with dialog("A new token", wide=True) as asked:
             name = ui.input("Name", validation=_name_problem).props("dense outlined autofocus maxlength=64")
             scopes = {scope: ui.checkbox(f"{scope}: {what}", value=scope == "read") for scope, what in _SCOPES.items()}
             expires = ui.input("Ends after, such as 12h or 90d", value="90d").props("dense outlined maxlength=20")
             with ui.row().classes("w-full justify-end"):
-                ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("flat no-caps")
-                ui.button("Make it", on_click=lambda: dialog.submit(True)).props("no-caps")
-        wanted = await dialog
+                ui.button("Cancel", on_click=lambda: asked.submit(False)).props("flat no-caps")
+                ui.button("Make it", on_click=lambda: asked.submit(True)).props("no-caps")
+        wanted = await asked
         body = {
             "name": str(name.value or "").strip(),
             "scopes": [scope for scope, box in scopes.items() if box.value],
             "expires": str(expires.value or "").strip(),
         }
-        dialog.delete()
+        asked.delete()
         if wanted:
             await self._issued(f"The token {body['name']}", "/tokens", body)
 
