@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod auxiliary;
 pub(crate) mod counters;
+pub(crate) mod export;
 pub(crate) mod feed;
 pub(crate) mod health;
 mod http_client;

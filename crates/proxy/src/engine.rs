@@ -30,6 +30,7 @@ pub use self::signals::{SignalEvent, Signals};
 use crate::background::admin::AdminEdge;
 use crate::background::auxiliary::Auxiliary;
 use crate::background::counters::ClusterCounters;
+use crate::background::export::ExportThreads;
 use crate::background::feed::ClusterFeed;
 use crate::background::jobs::JobPool;
 use crate::background::store::StoreThread;
@@ -53,6 +54,9 @@ const UNBOUNDED: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// How long a stop waits for an apply in progress.
 const APPLY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a stop waits for collectors to take what is left for them.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What happens to exchanges in flight when the engine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,8 @@ pub struct Engine {
     shared: Arc<WorkerShared>,
     policies: Arc<PolicyShared>,
     sinks: Sinks,
-    exporters: Exporters,
+    exporters: Arc<Exporters>,
+    export: ExportThreads,
     metrics: Arc<Metrics>,
     started: Instant,
     capacity: Capacity,
@@ -137,7 +142,7 @@ impl Engine {
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
-        let exporters = Exporters::new(snapshot.plan.workers);
+        let exporters = Arc::new(Exporters::new(snapshot.plan.workers));
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));
         snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics, exporters: &exporters })?;
         let listeners = bind_added(&BTreeMap::new(), &snapshot)?;
@@ -153,6 +158,8 @@ impl Engine {
             snapshot = Snapshot::build(plan, Some(&snapshot), &mut keys, &policies)?;
             snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics, exporters: &exporters })?;
         }
+        let export = ExportThreads::new(&exporters, &shared.log);
+        export.follow(&snapshot.exports).map_err(no_export)?;
         let snapshot = Arc::new(snapshot);
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
@@ -178,6 +185,7 @@ impl Engine {
             policies,
             sinks,
             exporters,
+            export,
             metrics,
             started,
             capacity,
@@ -215,6 +223,7 @@ impl Engine {
         let mut in_force = self.state.in_force.lock();
         let added = bind_added(&in_force.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
+        self.export.follow(&snapshot.exports).map_err(no_export)?;
         // Nothing can fail from here on. The workers serve the accept queues of removed sockets.
         let (kept, removed) = std::mem::take(&mut in_force.listeners)
             .into_iter()
@@ -273,6 +282,7 @@ impl Engine {
         self.watch.stop();
         let end = std::time::Instant::now() + FINAL_TIMEOUT;
         self.sinks.finish(end);
+        self.export.finish(std::time::Instant::now() + EXPORT_PATIENCE);
         // Probes were answered up to here.
         let admin = self.admin.lock().take();
         drop(admin);
@@ -326,6 +336,7 @@ impl Engine {
             services,
             tokens,
             access_logs,
+            exports: self.exporters.stats(),
             log_dropped,
             cache,
             overload,
@@ -384,6 +395,10 @@ impl Engine {
     pub fn take_log(&self) -> Option<Vec<Record>> {
         self.shared.log.take()
     }
+}
+
+fn no_export(error: std::io::Error) -> Vec<Problem> {
+    vec![Problem::at("telemetry", format!("the thread that sends it cannot be started: {error}"))]
 }
 
 fn under(prefix: &str, problems: Vec<Problem>) -> Vec<Problem> {

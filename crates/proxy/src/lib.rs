@@ -37,6 +37,7 @@ pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, NodeStats, OverloadStats, Recently,
     ResourceUse, ServiceSummary, Stats, StoreStats, Summary, TokenFigures, Totals, WorkerFigures,
 };
+pub use telemetry::otlp::ExportStats;
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;
 pub use telemetry::stderr::{flush_stderr, write_stderr};

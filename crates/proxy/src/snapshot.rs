@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod build;
+mod collectors;
 mod early;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -27,6 +28,7 @@ use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, RouteAccess};
 
+pub(crate) use self::collectors::connector;
 pub(crate) use self::early::EarlyStage;
 pub(crate) use self::listener::Listener;
 pub(crate) use self::outlets::Outlets;

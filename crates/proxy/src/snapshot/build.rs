@@ -12,6 +12,7 @@ use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, Parts, PolicyShared};
 
 use super::Snapshot;
+use super::collectors::check_collectors;
 use super::early::EarlyStage;
 use super::listener::{build_admin_tls, build_listeners};
 use super::pool_keys::PoolKeys;
@@ -34,6 +35,7 @@ impl Snapshot {
         }
         let listeners = build_listeners(&plan, previous.map_or(&[], |previous| &previous.listeners), &mut problems);
         let admin_tls = build_admin_tls(&plan, previous.and_then(|one| one.admin_tls.as_ref()), &mut problems);
+        check_collectors(&plan, &mut problems);
         let pool_keys = keys.for_plan(&plan);
         let services = build_services(&plan, previous.map(|previous| &previous.services), &pool_keys, &mut problems);
         let hosts = ServedHosts::build(&plan.hosts)

@@ -33,7 +33,6 @@ impl Snapshot {
         outlets.sinks.close_unused();
         self.connect_series(outlets.metrics);
         self.exports = outlets.exporters.open(&self.plan);
-        outlets.exporters.close_unused();
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::series::{CACHE, CLASSES, Figures, method_name};
 use super::stats::{FeedFigures, OverloadStats, Stats, TokenFigures, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
+use crate::telemetry::otlp::ExportStats;
 use crate::telemetry::panics::Panics;
 
 /// Two counts with their labels.
@@ -321,6 +322,7 @@ impl Page {
                 self.sample(name, &[("output", &log.output), ("result", result)], count);
             }
         }
+        self.exports(&view.stats.exports);
         let name = "pylae_log_dropped_total";
         self.family(
             name,
@@ -359,6 +361,23 @@ impl Page {
             "When the engine was started, since the Unix epoch.",
             view.started,
         );
+    }
+
+    /// What is sent to collectors. Without `telemetry`, nothing is.
+    fn exports(&mut self, exports: &[ExportStats]) {
+        let name = "pylae_export_items_total";
+        self.family(name, COUNTER, "Spans, data points and log records that a collector has taken.");
+        exports.iter().for_each(|one| self.sample(name, &[("signal", one.signal)], one.sent));
+        let name = "pylae_export_dropped_total";
+        self.family(name, COUNTER, "Those that were not sent: no room for them, no answer for too long, or refused.");
+        for one in exports {
+            for (reason, count) in one.dropped {
+                self.sample(name, &[("signal", one.signal), ("reason", reason)], count);
+            }
+        }
+        let name = "pylae_export_failures_total";
+        self.family(name, COUNTER, "Requests to a collector that have failed or were refused, repeated ones included.");
+        exports.iter().for_each(|one| self.sample(name, &[("signal", one.signal)], one.failures));
     }
 
     /// The process metrics under the names that all Prometheus client libraries use.

@@ -10,6 +10,7 @@ use super::store::StoreStats;
 use super::totals::Totals;
 use crate::telemetry::access_log::SinkStats;
 use crate::telemetry::log::DroppedRecords;
+use crate::telemetry::otlp::ExportStats;
 
 /// The state of a resource that the gateway may run out of.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -50,6 +51,8 @@ pub struct Stats {
     pub tokens: Vec<TokenFigures>,
     /// Each output of access logs.
     pub access_logs: Vec<SinkStats>,
+    /// Each signal that is sent to a collector, or was.
+    pub exports: Vec<ExportStats>,
     /// Records and lines of other logs that were dropped.
     pub log_dropped: DroppedRecords,
     /// The usage of the response cache, if a route has one.

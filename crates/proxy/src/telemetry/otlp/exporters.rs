@@ -1,27 +1,14 @@
 //! The exporters of a running engine: one per signal that the plan sends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pylae_core::Plan;
-use pylae_core::plan::{CollectorPlan, TelemetryPlan};
+use pylae_core::plan::CollectorPlan;
 
-use super::lanes::Exporter;
-
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    Traces,
-    Metrics,
-    Logs,
-}
-
-/// Whom it is about: the attributes of the resource, besides those that the gateway finds out itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resource {
-    pub(crate) service_name: String,
-    pub(crate) attributes: Vec<(String, String)>,
-}
+use super::figures::{ExportCounters, ExportStats};
+use super::lanes::{ExportSettings, Exporter, Signal};
+use super::resource::Resource;
 
 /// The exporters that a snapshot uses.
 #[derive(Clone, Default)]
@@ -34,43 +21,95 @@ pub(crate) struct Exports {
 /// The exporters in use. Those whose settings stay the same outlive reloads.
 pub(crate) struct Exporters {
     workers: usize,
-    open: Mutex<Vec<Arc<Exporter>>>,
+    /// What this run of the gateway is told by: `service.instance.id`.
+    instance: String,
+    signals: [SignalExporters; 3],
+}
+
+struct SignalExporters {
+    signal: Signal,
+    counters: Arc<ExportCounters>,
+    /// The latest is the last.
+    open: Mutex<Vec<Weak<Exporter>>>,
+}
+
+impl Exports {
+    /// All exporters.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Exporter>> {
+        [&self.traces, &self.metrics, &self.logs].into_iter().flatten()
+    }
 }
 
 impl Exporters {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, open: Mutex::default() }
+        let signals = [Signal::Traces, Signal::Metrics, Signal::Logs];
+        let signals =
+            signals.map(|signal| SignalExporters { signal, counters: Arc::default(), open: Mutex::default() });
+        Self { workers, instance: random_uuid(fastrand::u128(..)), signals }
     }
 
     /// The exporters of a plan: those that there are, or new ones.
     pub(crate) fn open(&self, plan: &Plan) -> Exports {
         let Some(telemetry) = &plan.telemetry else { return Exports::default() };
-        let collector = |signal, collector: Option<&CollectorPlan>| Some(self.find(signal, collector?, telemetry));
+        let resource = Resource::new(telemetry, &self.instance);
+        let [traces, metrics, logs] = &self.signals;
+        let find = |of: &SignalExporters, collector: Option<&CollectorPlan>, interval: Option<f64>| {
+            let (collector, resource) = (collector?.clone(), resource.clone());
+            let settings = ExportSettings { signal: of.signal, collector, resource, interval };
+            Some(of.find(settings, self.workers))
+        };
+        let interval = telemetry.metrics.as_ref().map(|metrics| metrics.interval.0.as_secs_f64());
         Exports {
-            traces: collector(Signal::Traces, telemetry.traces.as_ref().map(|traces| &traces.collector)),
-            metrics: collector(Signal::Metrics, telemetry.metrics.as_ref().map(|metrics| &metrics.collector)),
-            logs: collector(Signal::Logs, telemetry.logs.as_ref().map(|logs| &logs.collector)),
+            traces: find(traces, telemetry.traces.as_ref().map(|traces| &traces.collector), None),
+            metrics: find(metrics, telemetry.metrics.as_ref().map(|metrics| &metrics.collector), interval),
+            logs: find(logs, telemetry.logs.as_ref().map(|logs| &logs.collector), None),
         }
     }
 
-    fn find(&self, signal: Signal, collector: &CollectorPlan, telemetry: &TelemetryPlan) -> Arc<Exporter> {
-        let resource = Resource {
-            service_name: telemetry.service_name.clone(),
-            attributes: telemetry.attributes.clone().into_iter().collect(),
+    /// The exporter that a signal has now, if it has one.
+    pub(crate) fn latest(&self, signal: Signal) -> Option<Arc<Exporter>> {
+        let found = self.signals.iter().find(|one| one.signal == signal)?;
+        found.open.lock().iter().rev().find_map(Weak::upgrade)
+    }
+
+    /// Counters of the signals that are sent, or were.
+    pub(crate) fn stats(&self) -> Vec<ExportStats> {
+        let of = |one: &SignalExporters| {
+            let stats = one.counters.stats(one.signal.name());
+            let is_used = !one.open.lock().is_empty();
+            is_used.then_some(stats)
         };
+        self.signals.iter().filter_map(of).collect()
+    }
+}
+
+impl SignalExporters {
+    fn find(&self, settings: ExportSettings, workers: usize) -> Arc<Exporter> {
         let mut open = self.open.lock();
-        let same =
-            |one: &&Arc<Exporter>| one.signal == signal && one.collector == *collector && one.resource == resource;
-        if let Some(known) = open.iter().find(same) {
-            return Arc::clone(known);
+        open.retain(|one| one.strong_count() > 0);
+        if let Some(known) = open.iter().filter_map(Weak::upgrade).find(|one| one.lanes().settings == settings) {
+            return known;
         }
-        let exporter = Arc::new(Exporter::new(signal, collector.clone(), resource, self.workers));
-        open.push(Arc::clone(&exporter));
+        let exporter = Arc::new(Exporter::new(settings, Arc::clone(&self.counters), workers));
+        open.push(Arc::downgrade(&exporter));
         exporter
     }
+}
 
-    /// Forgets the exporters that no snapshot uses.
-    pub(crate) fn close_unused(&self) {
-        self.open.lock().retain(|exporter| Arc::strong_count(exporter) > 1);
+/// A UUID of version 4 (RFC 9562 section 5.4).
+fn random_uuid(random: u128) -> String {
+    let bits = random & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_have_uuids_of_version_4() {
+        assert_eq!(random_uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(random_uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

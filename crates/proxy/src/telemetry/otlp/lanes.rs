@@ -2,31 +2,57 @@
 //! take is dropped and counted.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use parking_lot::{Mutex, MutexGuard};
 use pylae_core::plan::CollectorPlan;
 
-use super::exporters::{Resource, Signal};
+use super::figures::{DropReason, ExportCounters};
+use super::resource::Resource;
 
 /// Most bytes that wait in the lanes of an exporter together.
-const MOST_WAITING: usize = 8 << 20;
+const MOST_WAITING: usize = 4 << 20;
+/// Share of a lane at which the sender is woken before its time.
+const WAKE_SHARE: usize = 4;
 
-/// What is sent to one collector. It outlives reloads that do not change how.
-pub(crate) struct Exporter {
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+/// How one signal is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExportSettings {
     pub(crate) signal: Signal,
     pub(crate) collector: CollectorPlan,
     pub(crate) resource: Resource,
-    /// One lane per worker.
+    /// Seconds between two transmissions of metrics; nothing for others.
+    pub(crate) interval: Option<f64>,
+}
+
+/// What workers put items into. It outlives reloads that do not change how they are sent. What waits is sent, and its
+/// sender ends, once nothing uses this any more.
+pub(crate) struct Exporter(Arc<Lanes>);
+
+/// The lanes of an exporter, one per worker.
+pub(crate) struct Lanes {
+    pub(crate) settings: ExportSettings,
+    pub(crate) counters: Arc<ExportCounters>,
     lanes: Box<[Mutex<Encoded>]>,
     /// Most bytes of a lane.
     most: usize,
-    /// Items that the lanes had no room for.
-    overflowed: AtomicU64,
+    /// No more items will come, besides those that workers have pending.
+    closed: AtomicBool,
+    /// The thread that sends.
+    sender: OnceLock<Thread>,
 }
 
-/// Encoded items: each a field of the message that the exporter puts around them, with its tag and length.
+/// Encoded items: each a field of the message that goes around them, with its tag and length.
 #[derive(Default)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
@@ -40,18 +66,36 @@ impl Encoded {
     }
 }
 
+impl Signal {
+    /// The word that it has in settings and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
 impl Exporter {
-    pub(crate) fn new(signal: Signal, collector: CollectorPlan, resource: Resource, workers: usize) -> Self {
+    pub(super) fn new(settings: ExportSettings, counters: Arc<ExportCounters>, workers: usize) -> Self {
         let lanes: Box<[Mutex<Encoded>]> = (0..workers).map(|_| Mutex::default()).collect();
-        let (most, overflowed) = (MOST_WAITING / lanes.len().max(1), AtomicU64::new(0));
-        Self { signal, collector, resource, lanes, most, overflowed }
+        let (most, closed, sender) = (MOST_WAITING / lanes.len().max(1), AtomicBool::new(false), OnceLock::new());
+        Self(Arc::new(Lanes { settings, counters, lanes, most, closed, sender }))
     }
 
-    /// Items that were dropped because a lane was full.
-    pub(crate) fn overflowed(&self) -> u64 {
-        self.overflowed.load(Ordering::Relaxed)
+    pub(crate) fn lanes(&self) -> &Arc<Lanes> {
+        &self.0
     }
+}
 
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Lanes {
     /// Takes what is in the lanes, until `batch` has `enough` bytes. Returns true if there may be more.
     pub(crate) fn take(&self, batch: &mut Encoded, enough: usize) -> bool {
         for lane in &self.lanes {
@@ -70,6 +114,40 @@ impl Exporter {
         false
     }
 
+    /// Puts back what another exporter could not send.
+    pub(crate) fn give(&self, batch: &mut Encoded) {
+        match self.lanes.first() {
+            Some(lane) => self.push(lane.lock(), batch),
+            None => batch.clear(),
+        }
+    }
+
+    /// Says which thread sends.
+    pub(crate) fn set_sender(&self, thread: Thread) {
+        // There is one sender per exporter.
+        let _ = self.sender.set(thread);
+    }
+
+    pub(crate) fn has_sender(&self) -> bool {
+        self.sender.get().is_some()
+    }
+
+    /// Has the sender send what waits, and end.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.sender.get() {
+            thread.unpark();
+        }
+    }
+
     /// Hands items over, unless the lane is being emptied at this moment. They stay pending then.
     fn try_push(&self, worker: usize, pending: &mut Encoded) {
         if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
@@ -78,14 +156,19 @@ impl Exporter {
     }
 
     fn push(&self, mut lane: MutexGuard<'_, Encoded>, pending: &mut Encoded) {
-        if lane.bytes.len() + pending.bytes.len() > self.most {
-            self.overflowed.fetch_add(pending.items, Ordering::Relaxed);
+        let (before, wake) = (lane.bytes.len(), self.most / WAKE_SHARE);
+        if before + pending.bytes.len() > self.most {
+            self.counters.drop_items(DropReason::QueueFull, pending.items);
         } else {
             lane.bytes.extend_from_slice(&pending.bytes);
             lane.items += pending.items;
         }
+        let after = lane.bytes.len();
         drop(lane);
         pending.clear();
+        if before < wake && after >= wake {
+            self.wake();
+        }
     }
 }
 
@@ -100,7 +183,7 @@ impl ExportBuffer {
         Self { worker, pending: RefCell::default() }
     }
 
-    /// Appends `items` items that `encode` writes, each with its tag and length, and hands them over.
+    /// Appends `items` items that `encode` writes, each a field with its tag and length, and hands them over.
     pub(crate) fn write(&self, exporter: &Arc<Exporter>, items: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.pending.borrow_mut();
         let at = pending.iter().position(|(known, _)| Arc::ptr_eq(known, exporter)).unwrap_or_else(|| {
@@ -110,14 +193,14 @@ impl ExportBuffer {
         let encoded = &mut pending[at].1;
         encode(&mut encoded.bytes);
         encoded.items += items;
-        exporter.try_push(self.worker, encoded);
+        exporter.0.try_push(self.worker, encoded);
     }
 
     /// Hands over what remains, and forgets exporters that nothing remains of.
     pub(crate) fn flush(&self) {
         self.pending.borrow_mut().retain_mut(|(exporter, encoded)| {
             if encoded.items > 0 {
-                exporter.try_push(self.worker, encoded);
+                exporter.0.try_push(self.worker, encoded);
             }
             encoded.items > 0
         });
@@ -128,8 +211,8 @@ impl Drop for ExportBuffer {
     /// Waits for the lanes, as there is no later chance.
     fn drop(&mut self) {
         for (exporter, encoded) in self.pending.get_mut() {
-            if let Some(lane) = exporter.lanes.get(self.worker).filter(|_| encoded.items > 0) {
-                exporter.push(lane.lock(), encoded);
+            if let Some(lane) = exporter.0.lanes.get(self.worker).filter(|_| encoded.items > 0) {
+                exporter.0.push(lane.lock(), encoded);
             }
         }
     }

@@ -28,6 +28,8 @@ pub enum Duty {
     Keys,
     /// Writes an access log.
     AccessLog,
+    /// Sends to an OpenTelemetry collector.
+    Export,
     /// Runs hooks outside the workers.
     Hook,
     /// Talks to the store of the cluster.
@@ -57,7 +59,7 @@ struct RecordRate {
 }
 
 impl Duty {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Worker,
         Self::Accept,
         Self::Wheel,
@@ -67,6 +69,7 @@ impl Duty {
         Self::Background,
         Self::Keys,
         Self::AccessLog,
+        Self::Export,
         Self::Hook,
         Self::Store,
         Self::Watchdog,
@@ -85,6 +88,7 @@ impl Duty {
             Self::Background => "background",
             Self::Keys => "keys",
             Self::AccessLog => "access_log",
+            Self::Export => "export",
             Self::Hook => "hook",
             Self::Store => "store",
             Self::Watchdog => "watchdog",

@@ -13,7 +13,8 @@ fn exporter(workers: usize) -> Arc<Exporter> {
         ca: None,
         timeout: Seconds(Duration::from_secs(1)),
     };
-    Arc::new(Exporter::new(Signal::Traces, collector, Resource::default(), workers))
+    let settings = ExportSettings { signal: Signal::Traces, collector, resource: Resource::default(), interval: None };
+    Arc::new(Exporter::new(settings, Arc::default(), workers))
 }
 
 #[test]
@@ -23,10 +24,10 @@ fn what_all_workers_have_written_is_taken_once() {
     first.write(&exporter, 1, |out| out.extend_from_slice(b"a"));
     second.write(&exporter, 2, |out| out.extend_from_slice(b"bc"));
     let mut batch = Encoded::default();
-    assert!(!exporter.take(&mut batch, 100));
+    assert!(!exporter.0.take(&mut batch, 100));
     assert_eq!((&batch.bytes[..], batch.items), (&b"abc"[..], 3));
     batch.clear();
-    assert!(!exporter.take(&mut batch, 100));
+    assert!(!exporter.0.take(&mut batch, 100));
     assert_eq!(batch.items, 0);
 }
 
@@ -37,7 +38,7 @@ fn a_batch_is_not_much_larger_than_enough() {
         ExportBuffer::new(worker).write(&exporter, 1, |out| out.extend_from_slice(b"12345"));
     }
     let mut batch = Encoded::default();
-    assert!(exporter.take(&mut batch, 3), "the other lane has one more");
+    assert!(exporter.0.take(&mut batch, 3), "the other lane has one more");
     assert_eq!(batch.items, 1);
 }
 
@@ -48,22 +49,22 @@ fn a_full_lane_drops_and_counts() {
     for _ in 0..5 {
         buffer.write(&exporter, 2, |out| out.extend_from_slice(&item));
     }
-    assert_eq!(exporter.overflowed(), 6);
+    assert_eq!(exporter.0.counters.dropped(DropReason::QueueFull), 6);
     let mut batch = Encoded::default();
-    exporter.take(&mut batch, usize::MAX);
+    exporter.0.take(&mut batch, usize::MAX);
     assert_eq!((batch.bytes.len(), batch.items), (MOST_WAITING / 4, 4));
 }
 
 #[test]
 fn what_was_pending_while_the_lane_was_held_is_handed_over_later() {
     let (exporter, buffer) = (exporter(1), ExportBuffer::new(0));
-    let held = exporter.lanes[0].lock();
+    let held = exporter.0.lanes[0].lock();
     buffer.write(&exporter, 1, |out| out.push(1));
     buffer.flush();
     drop(held);
-    assert_eq!(exporter.lanes[0].lock().items, 0);
+    assert_eq!(exporter.0.lanes[0].lock().items, 0);
     buffer.flush();
-    assert_eq!(exporter.lanes[0].lock().items, 1);
+    assert_eq!(exporter.0.lanes[0].lock().items, 1);
     assert!(buffer.pending.borrow().is_empty());
     assert_eq!(Arc::strong_count(&exporter), 1, "it is forgotten");
 }
