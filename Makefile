@@ -25,6 +25,8 @@ PARALLEL = --numprocesses=$(WORKERS) --dist=loadscope --max-worker-restart=0
 # The OpenID provider of the tests, which Node runs; where there is no npm, its tests are skipped.
 PROVIDER := tests/support/oidc_provider
 INSTALLED_PROVIDER := $(PROVIDER)/node_modules/.package-lock.json
+# The collector of the tests, a program in Go; where there is no Go, its tests are skipped.
+COLLECTOR := tests/support/collector/collector
 # Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
 LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
@@ -61,7 +63,7 @@ test-python: $(VENV)/.dev $(if $(shell command -v npm),$(INSTALLED_PROVIDER)) ##
 	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(PARALLEL))
 
 # pytest ends with 5 if no test has the mark.
-test-long: $(VENV)/.dev ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
+test-long: $(VENV)/.dev $(if $(shell command -v go),$(COLLECTOR)) ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
 	PYLAE_CLUSTER_SEEDS=$(SEEDS) cargo test --quiet --workspace --test cluster_simulation -- --include-ignored
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS) || test $$? -eq 5
 
@@ -128,7 +130,7 @@ lock: ## Lock the development dependencies anew
 	$(LOCK) --group pyproject.toml:packaging --constraint requirements-dev.lock --output-file release/requirements.lock
 
 clean: ## Remove what was built
-	rm -rf $(VENV) target fuzz/target python/pylae/*.so $(PROVIDER)/node_modules
+	rm -rf $(VENV) target fuzz/target python/pylae/*.so $(PROVIDER)/node_modules $(COLLECTOR)
 
 $(VENV)/.dependencies: requirements-dev.lock
 	$(PYTHON) -m venv $(VENV)
@@ -138,6 +140,11 @@ $(VENV)/.dependencies: requirements-dev.lock
 
 $(INSTALLED_PROVIDER): $(PROVIDER)/package-lock.json
 	npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Two minutes of one core, once.
+$(COLLECTOR): $(addprefix $(dir $(COLLECTOR)),main.go go.mod go.sum)
+	cd $(dir $@) && go build -trimpath -buildvcs=false -o $(notdir $@) .
 	touch $@
 
 # Apart from .venv: building a wheel takes few packages, and those of tests are not there for every machine.
