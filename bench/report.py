@@ -126,7 +126,7 @@ def _table(result: Result) -> list[str]:
 
 
 def _costs(result: Result) -> list[str]:
-    """What the hook or authenticator of the scenario costs: the median of the differences of each round."""
+    """What the hook, authenticator or tracing of the scenario costs: the median of the differences of each round."""
     if result.scenario.hook == "burning":
         # It is not called: what it burns beside the requests is no cost of theirs.
         return []
@@ -135,8 +135,7 @@ def _costs(result: Result) -> list[str]:
         plain = result.saturated.get(f"{name}{PLAIN}")
         if samples and plain:
             cost = median(hooked.cpu - one.cpu for hooked, one in zip(samples, plain, strict=False))
-            what = "hook" if result.scenario.hook else "authenticator"
-            lines += ["", f"The {what} costs {name} {cost:+.1f} µs a request."]
+            lines += ["", f"The {result.scenario.costs} costs {name} {cost:+.2f} µs a request."]
     return lines
 
 

@@ -136,14 +136,14 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
 
 
 def _asked(peers: Sequence[Peer], scenario: Scenario) -> list[Peer]:
-    """The peers that can do it; for a hook or an authenticator each with its like without it, so that both see the same
+    """The peers that can do it; where a cost is asked for each with its like without that, so that both see the same
     moments.
     """
     asked: list[Peer] = []
     for peer in peers:
         if peer.supports(scenario):
             asked.append(peer)
-            if (scenario.hook or scenario.auth) and isinstance(peer, Pylae):
+            if scenario.costs and isinstance(peer, Pylae):
                 asked.append(Plain(peer))
     return asked
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 PLAIN = " plain"
-"""What is added to a gateway's name where it serves a scenario without its hook or its authenticator."""
+"""What is added to a gateway's name where it serves a scenario without what its cost is measured of."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ class Scenario:
     """The function of `bench/hooks.py` that every request meets."""
     auth: str = ""
     """The authenticator of `bench/identity.py` that knows the sender of every request."""
+    traces: str = ""
+    """Which exchanges the gateway traces, by the name in `TRACES`. The origin takes the spans."""
+
+    @property
+    def costs(self) -> str:
+        """What a gateway without it is measured beside; empty if there is no such thing."""
+        return "hook" if self.hook else "authenticator" if self.auth else "tracing" if self.traces else ""
 
 
 def _regex_routes(count: int) -> tuple[Route, ...]:
@@ -73,6 +80,13 @@ def _token() -> str:
 def _segment(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
+
+TRACES: dict[str, dict[str, object]] = {
+    "unsampled": {"ratio": 0},
+    "kept": {"ratio": 0, "keep": {"errors": True}},
+    "sampled": {"ratio": 1},
+}
+"""Settings of `telemetry.traces`."""
 
 _HOOKS = frozenset({"hooks"})
 
@@ -157,6 +171,20 @@ SCENARIOS: dict[str, Scenario] = {
                 ("session", "of the session of a login"),
                 ("introspection", "of a token that its issuer was asked about"),
                 ("forward_auth", "of a credential that a service was asked about"),
+            )
+        ),
+        *(
+            Scenario(
+                f"traces_{traces}",
+                f"the proxy scenario with traces: {title}",
+                "/json",
+                features=frozenset({"traces"}),
+                traces=traces,
+            )
+            for traces, title in (
+                ("unsampled", "no exchange is sampled"),
+                ("kept", "the same, but those that fail are sent all the same, and none does"),
+                ("sampled", "every exchange is sampled, two spans each, sent as they are"),
             )
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),

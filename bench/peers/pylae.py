@@ -11,7 +11,7 @@ from typing import Any
 from bench.identity import auth
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import ORIGIN, PER_SECOND, PLAIN, SECRET, Route
+from bench.scenarios import ORIGIN, PER_SECOND, PLAIN, SECRET, TRACES, Route
 
 _POLICIES: dict[str, Any] = {
     "auth": {"jwt": {"secret": SECRET}},
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"auth", "cache", "hooks", "limit", "policies", "tls", "websocket", "h2", "grpc"})
+    features = frozenset({"auth", "cache", "hooks", "limit", "policies", "tls", "traces", "websocket", "h2", "grpc"})
 
     @classmethod
     def find(cls) -> Path:
@@ -71,6 +71,10 @@ class Pylae(Peer):
         if kind := setup.scenario.auth:
             config["auth"] = auth(kind, setup.identity)
             routes[:] = [{**route, "auth_required": True} for route in routes]
+        if traces := setup.scenario.traces:
+            # Any body is skipped there, and the answer is an empty 200.
+            sink = {"endpoint": f"http://127.0.0.1:{setup.origin}/body/0"}
+            config["telemetry"] = {"traces": {**sink, **TRACES[traces]}}
         if hook := setup.scenario.hook:
             config["hooks"] = [_hook(hook, setup.folder)]
             routes.append(_route("unasked", Route(prefix="/unasked")))
@@ -80,8 +84,8 @@ class Pylae(Peer):
 
 
 class Plain(Pylae):
-    """The same without the hook or authenticator of the scenario, measured in turn with it: what that costs is the
-    difference.
+    """The same without the hook, authenticator or traces of the scenario, measured in turn with it: what that costs is
+    the difference.
     """
 
     def __init__(self, whole: Pylae) -> None:
@@ -89,7 +93,7 @@ class Plain(Pylae):
 
     def command(self, setup: Setup) -> list[str | Path]:
         """As of the proxy scenario."""
-        scenario = dataclasses.replace(setup.scenario, hook="", auth="")
+        scenario = dataclasses.replace(setup.scenario, hook="", auth="", traces="")
         return super().command(dataclasses.replace(setup, scenario=scenario))
 
 
