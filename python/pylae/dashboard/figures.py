@@ -12,7 +12,7 @@ WINDOW = 60.0
 """Seconds of the window."""
 _LABELS = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
-_COUNTS, _BUCKETS = "pylae_requests_total{", "pylae_request_duration_seconds_bucket{"
+_COUNTS, _DURATIONS, _BUCKET = "pylae_requests_total", "pylae_request_duration_seconds", "_bucket"
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SHORTEST = 1.0
 """Seconds between two readings below which nothing can be said."""
@@ -124,7 +124,7 @@ def read(page: str, at: float) -> Reading:
     bounds: list[float] = []
     counts: list[int] = []
     before = None
-    for labels, value in _samples(page, _BUCKETS):
+    for labels, value in _samples(page, _DURATIONS, _BUCKET):
         # The bound is the last label, so that what is before it is the same for all buckets of a histogram.
         series, _, bound = labels.rpartition('le="')
         if series != before:
@@ -153,12 +153,17 @@ def _of(routes: dict[str, Counts], labels: Mapping[str, str]) -> Counts:
     return found
 
 
-def _samples(page: str, begin: str) -> Iterator[tuple[str, str]]:
-    """Yields labels and value of the samples of a metric, which are lines that follow each other."""
-    start = page.find(f"\n{begin}") + 1
-    while start and page.startswith(begin, start):
+def _samples(page: str, family: str, suffix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields labels and value of the samples with this suffix of a family, whose samples are lines that follow each
+    other.
+    """
+    wanted = f"{family}{suffix}{{"
+    start = page.find(f"\n{wanted}") + 1
+    while start and page.startswith(family, start):
         end = page.find("\n", start)
         end = len(page) if end < 0 else end
-        labels, _, value = page[start + len(begin) : end].rpartition("} ")
-        yield labels, value
+        if page.startswith(wanted, start):
+            labels, _, value = page[start + len(wanted) : end].partition("} ")
+            # An exemplar may follow, as in OpenMetrics.
+            yield labels, value.partition(" ")[0]
         start = end + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,8 @@ from pylae.dashboard.view import View
 _TOPICS = ("health", "summary", "services", "breakers", "timeline", "metrics", "history", "cache")
 _MOST_SPARKS = 6
 """Services with a chart, the worst first."""
+_STEADY = 60.0
+"""Seconds for which these stay the same, unless another one begins to fail."""
 _MOST_CHANGES = 8
 _GRAVITY = {"healthy": 0, "degraded": 1, "unhealthy": 2}
 _TONES = {"healthy": "good", "degraded": "warn", "unhealthy": "bad"}
@@ -46,8 +49,7 @@ async def show(view: View) -> None:
         changes.show(found, told, _unknown(nodes))
         rows = _service_rows(nodes)
         services.rows, routes.rows = rows, _route_rows(nodes)
-        worst = [row["service"] for row in sorted(rows, key=_badness, reverse=True) if row["rate"]][:_MOST_SPARKS]
-        sparks.show(nodes, worst)
+        sparks.show(nodes, rows)
         view.turn_to((*_TOPICS, sparks.topic))
 
     await view.follow(_TOPICS, update)
@@ -230,10 +232,26 @@ class _Sparks:
 
     def __init__(self) -> None:
         self.topic = "timeline"
+        self._until, self._worse = 0.0, 0
         self._place = ui.element("section").classes("cards sparks").props('aria-label="Services, the worst first"')
         self._sparks: dict[str, tuple[ui.label, Spark, Spark]] = {}
 
-    def show(self, nodes: list[Node], services: list[str]) -> None:
+    def show(self, nodes: list[Node], rows: list[dict[str, Any]]) -> None:
+        """Shows those of these services. Which ones changes rarely, or somebody could not read them."""
+        failing = {row["service"] for row in rows if row["failed"]}
+        known = {row["service"] for row in rows} >= self._sparks.keys()
+        if not known or time.monotonic() >= self._until or len(failing - self._sparks.keys()) > self._worse:
+            self._until = time.monotonic() + _STEADY
+            worst = [row["service"] for row in sorted(rows, key=_badness, reverse=True) if row["rate"]]
+            self._choose(worst[:_MOST_SPARKS])
+            self._worse = len(failing - self._sparks.keys())
+        for name, (label, traffic, slow) in self._sparks.items():
+            told = history.hour(nodes, name, self.topic)
+            label.set_text(f"{shown.rate(_last(told.rates))}, p99 {shown.duration(_last(told.p99))}")
+            traffic.show(told.rates)
+            slow.show(told.p99)
+
+    def _choose(self, services: list[str]) -> None:
         if set(services) != set(self._sparks):
             self._place.clear()
             self._sparks.clear()
@@ -246,11 +264,6 @@ class _Sparks:
                         self._sparks[name] = label, traffic, Spark(f"p99 of {name}", "#d97706")
         query = urlencode([("service", name) for name in sorted(services)])
         self.topic = f"timeline?{query}" if query else "timeline"
-        for name, (label, traffic, slow) in self._sparks.items():
-            told = history.hour(nodes, name, self.topic)
-            label.set_text(f"{shown.rate(_last(told.rates))}, p99 {shown.duration(_last(told.p99))}")
-            traffic.show(told.rates)
-            slow.show(told.p99)
 
 
 def _last(values: list[float | None]) -> float | None:
