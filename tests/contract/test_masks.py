@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from pylae.cli import main
-from pylae.cli.explain import ALWAYS_HIDDEN
+from pylae.cli.shown import ALWAYS_HIDDEN
 
 SOURCE = Path(__file__).parents[2] / "crates" / "policies" / "src" / "access_log.rs"
 

@@ -19,8 +19,7 @@ from pylae.admin.body import Body
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.cli import explanation
-from pylae.cli.explain import without_credentials
-from pylae.cli.shown import Compiled, match
+from pylae.cli.shown import Compiled, match, without_credentials
 from pylae.config.tables import POLICIES
 from pylae.errors import EngineError
 
@@ -141,7 +140,7 @@ def router(runtime: Runtime) -> APIRouter:
             except EngineError as error:
                 raise HTTPException(422, str(error)) from None
         complete = explanation.complete(answer, dict(runtime.plan), builder)
-        told = without_credentials(request, dict(plan))
+        told = without_credentials(request, plan)
         lines = [click.unstyle(line) for line in explanation.lines(told, complete, False)]
         return Explanation(lines=lines, explanation={"request": told, **complete}, outcome=answer["outcome"])
 

@@ -6,22 +6,11 @@ import ipaddress
 import json
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote_plus
 
 import click
 from click.shell_completion import CompletionItem
 
 from pylae.cli.run import default_file
-
-ALWAYS_HIDDEN = frozenset(
-    {
-        *("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"),
-        *("api_key", "apikey", "access_token", "refresh_token", "id_token", "token"),
-        *("client_secret", "secret", "password", "signature"),
-    }
-)
-"""Fields and parameters whose values are never shown, as in access logs."""
-
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
@@ -54,7 +43,7 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
       pylae explain shop.yaml POST https://shop.example/api/orders -H 'X-Tenant: blue'
     """
     from pylae import engine
-    from pylae.cli import explanation
+    from pylae.cli import explanation, shown
     from pylae.gateway import Gateway
 
     if len(what) not in (2, 3):
@@ -67,7 +56,7 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
     plan = builder.plan()
     answer = engine.explain(json.dumps(plan), json.dumps(request))
     complete = explanation.complete(answer, plan, builder)
-    request = without_credentials(request, plan)
+    request = shown.without_credentials(request, plan)
     if as_json:
         click.echo(json.dumps({"request": request, **complete}, indent=2))
         return
@@ -92,24 +81,6 @@ def request_of(method: str, url: str, headers: Iterable[str], client: str) -> di
         raise click.UsageError(f"{client!r} is not an IP address", click.get_current_context()) from None
     secure = url.lower().startswith("https://")
     return {"method": method.upper(), "target": target, "headers": fields, "client": client, "secure": secure}
-
-
-def without_credentials(request: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
-    """Returns the request without credentials, because explanations are pasted into tickets."""
-    authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
-    places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}
-    parts = [part.partition(":") for one in authenticators for part in one.get("key") or ()]
-    places |= {name for kind, _, name in parts if kind in ("header", "query")}
-    chains = [*(route["policies"] for route in plan["routes"]), plan["unrouted"]]
-    masked = {name for chain in chains if (log := chain.get("access_log")) for name in log["mask"]}
-    hidden = {name.lower() for name in places | masked} | ALWAYS_HIDDEN
-    path, mark, query = request["target"].partition("?")
-    pairs = [
-        f"{pair.partition('=')[0]}=…" if unquote_plus(pair.partition("=")[0]).lower() in hidden else pair
-        for pair in query.split("&")
-    ]
-    headers = [[name, "…" if name.lower() in hidden else value] for name, value in request["headers"]]
-    return {**request, "target": path + mark + "&".join(pairs), "headers": headers}
 
 
 def _split(url: str) -> tuple[str | None, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_plus
 
 from pylae.config.document.written import HIDDEN, is_credential, shown_reference
 from pylae.config.origin import steps
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from pylae.config.document.nodes import Node
     from pylae.config.document.sources import Place
 
+ALWAYS_HIDDEN = frozenset(
+    {
+        *("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"),
+        *("api_key", "apikey", "access_token", "refresh_token", "id_token", "token"),
+        *("client_secret", "secret", "password", "signature"),
+    }
+)
+"""Fields and parameters whose values are never shown, as in access logs."""
 SHORTEST = 4
 """Shortest secret, in characters, that is searched for inside other texts."""
 
@@ -78,3 +87,21 @@ def text(said: str, hidden: Mapping[str, str]) -> str:
         # Shorter ones would also match unrelated texts.
         said = said.replace(secret, shown) if len(secret) >= SHORTEST else said
     return said
+
+
+def without_credentials(request: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the request without credentials, because explanations are pasted into tickets."""
+    authenticators = plan["auth"]["authenticators"] if plan["auth"] else ()
+    places = {place for one in authenticators for key in ("header", "query") if (place := one.get(key))}
+    parts = [part.partition(":") for one in authenticators for part in one.get("key") or ()]
+    places |= {name for kind, _, name in parts if kind in ("header", "query")}
+    chains = [*(route["policies"] for route in plan["routes"]), plan["unrouted"]]
+    masked = {name for chain in chains if (log := chain.get("access_log")) for name in log["mask"]}
+    hidden = {name.lower() for name in places | masked} | ALWAYS_HIDDEN
+    path, mark, query = request["target"].partition("?")
+    pairs = [
+        f"{pair.partition('=')[0]}=…" if unquote_plus(pair.partition("=")[0]).lower() in hidden else pair
+        for pair in query.split("&")
+    ]
+    headers = [[name, "…" if name.lower() in hidden else value] for name, value in request["headers"]]
+    return {**request, "target": path + mark + "&".join(pairs), "headers": headers}

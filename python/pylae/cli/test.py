@@ -62,7 +62,7 @@ def test(
 
     def explain(one: Judged) -> list[str]:
         from pylae.cli import explanation
-        from pylae.cli.explain import without_credentials
+        from pylae.cli.shown import without_credentials
 
         if one.decided is None:
             return []

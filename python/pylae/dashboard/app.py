@@ -11,12 +11,12 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette.types import ASGIApp
 
-from pylae.dashboard import login
+from pylae.dashboard.access import login
+from pylae.dashboard.access.guard import Guard, session_of
+from pylae.dashboard.access.sessions import Sessions
 from pylae.dashboard.frame import framed
-from pylae.dashboard.guard import Guard, session_of
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.pages import PAGES, Page
-from pylae.dashboard.sessions import Sessions
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 

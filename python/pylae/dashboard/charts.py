@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from nicegui import events, ui
 
-from pylae.dashboard.history import Hour
+from pylae.dashboard.figures.history import Hour
 
 _MOST = 240
 """Most points of a line. Of longer series, each point is the worst of several."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from nicegui import context, events, ui
 
+from pylae.dashboard.access.sessions import Session
 from pylae.dashboard.dialogs import dialog
-from pylae.dashboard.sessions import Session
 from pylae.dashboard.theme import STYLE
 from pylae.dashboard.view import View
 

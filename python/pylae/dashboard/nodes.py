@@ -12,7 +12,7 @@ from typing import Any
 
 from pylae.cli.remote import Remote
 from pylae.dashboard.client import AdminClient, RefusedError, UnreachableError
-from pylae.dashboard.figures import RouteFigures
+from pylae.dashboard.figures.routes import RouteFigures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Any
 from nicegui import Client, ui
 
 from pylae.access.scopes import READ
+from pylae.dashboard.access.sessions import Session
 from pylae.dashboard.client import RefusedError, UnreachableError
 from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node, Watch
-from pylae.dashboard.sessions import Session
 
 _FIRST = 2.0
 """Seconds that a page waits for the first answers before it is shown."""

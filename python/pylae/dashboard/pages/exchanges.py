@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
-from pylae.dashboard import reasons, shown
-from pylae.dashboard.explaining import explain, question, show_deciding, show_lines
+from pylae.dashboard import shown
+from pylae.dashboard.exchanges import reasons
+from pylae.dashboard.exchanges.explaining import explain, question, show_deciding, show_lines
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table

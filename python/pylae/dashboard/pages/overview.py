@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
-from pylae.dashboard import history, shown, troubles
+from pylae.dashboard import shown
 from pylae.dashboard.charts import Spark, TimeChart
+from pylae.dashboard.figures import history, troubles
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from pylae.access.scopes import OPERATE
 from pylae.dashboard import shown
-from pylae.dashboard.explaining import explain, show_lines
+from pylae.dashboard.exchanges.explaining import explain, show_lines
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table

@@ -8,8 +8,9 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 
 from pylae.access.scopes import OPERATE
-from pylae.dashboard import history, shown, troubles
+from pylae.dashboard import shown
 from pylae.dashboard.charts import TimeChart
+from pylae.dashboard.figures import history, troubles
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table

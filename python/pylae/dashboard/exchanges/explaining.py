@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from pylae.dashboard import reasons
 from pylae.dashboard.client import RefusedError, UnreachableError
+from pylae.dashboard.exchanges import reasons
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.view import View
 

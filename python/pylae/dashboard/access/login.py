@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from pylae.dashboard.guard import cookie_in
-from pylae.dashboard.sessions import COOKIE, LONGEST, Sessions
+from pylae.dashboard.access.guard import cookie_in
+from pylae.dashboard.access.sessions import COOKIE, LONGEST, Sessions
 
 _MOST_FORM = 8192
 _STYLE = """

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pylae.dashboard.sessions import COOKIE, Session, Sessions
+from pylae.dashboard.access.sessions import COOKIE, Session, Sessions
 
 _KEY = "pylae.session"
 OPEN = ("/login", "/enter/")

@@ -1,0 +1,1 @@
+"""What gateways count, over time and by route, and what is wrong."""
