@@ -24,8 +24,11 @@ FREE = {"Look", "Compare", "Explain", "Log out"}
 
 def controls(reader: Reader) -> dict[str, bool]:
     """The controls of the page that change something, and whether they can be used."""
-    found = reader.page.locator("main button.action").all()
-    return {str(one.inner_text()).strip().split("\n")[-1]: bool(one.is_enabled()) for one in found}
+    # In one step, as a page that is alive builds some of them anew.
+    found = reader.page.eval_on_selector_all(
+        "main button.action", "(all) => all.map((one) => [one.querySelector('.block').textContent, !one.disabled])"
+    )
+    return dict(found)
 
 
 def test_a_token_that_only_reads(admin: Callable[..., Admin], echo: EchoInstance, look: Callable[..., Reader]) -> None:

@@ -76,7 +76,7 @@ class Table:
                 )
         self.table = ui.table(
             columns=[_described(column) for column in columns], rows=[], row_key=key, pagination=dict(self._pagination)
-        ).props(f'dense flat binary-state-sort hide-no-data no-data-label="{empty}" aria-label="{label}"')
+        ).props(f'dense flat binary-state-sort hide-no-data no-data-label="{empty}" role=group aria-label="{label}"')
         self.table.add_slot("header-cell", _HEADING)
         self.table.on("request", self._request)
         for column in columns:

@@ -52,6 +52,7 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
 .q-btn.action[disabled] { opacity: 1 !important; color: var(--faint) !important; border-style: dashed }
 .q-loading-bar { display: none }
 .q-menu, .q-dialog .q-card { background: var(--card); color: var(--text) }
+.q-dialog__inner { z-index: 1 } .w-full { width: 100% }
 .q-dialog .q-btn--flat { color: var(--strong) !important }
 .question { font-size: 16px; font-weight: 600 } .help-row .key { min-width: 40px }
 .verdict { margin-bottom: 12px } .reasons { white-space: pre-line }
