@@ -44,6 +44,7 @@ use crate::telemetry::metrics::{
     HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
 use crate::telemetry::otlp::exporters::Exporters;
+use crate::telemetry::otlp::metrics::MetricsPage;
 use crate::telemetry::stderr::flush_stderr;
 use crate::telemetry::{panics, subscriber};
 use crate::thread::{Replacement, Watch, Workers};
@@ -365,6 +366,17 @@ impl Engine {
             started: began_at(wall, now, self.started),
             last_applied: began_at(wall, now, applied_at),
         })
+    }
+
+    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks.
+    pub fn export_metrics(self: &Arc<Self>, hooks: impl Fn() -> Vec<HookFigures> + Send + Sync + 'static) {
+        let engine = Arc::downgrade(self);
+        self.export.set_metrics(Box::new(move || {
+            let engine = engine.upgrade()?;
+            let now = clock::wall();
+            let started = now.saturating_sub(clock::now().since(engine.started));
+            Some(MetricsPage { text: engine.metrics(&hooks()), started, now })
+        }));
     }
 
     /// The most important figures, for the dashboard and the command line.

@@ -29,7 +29,7 @@ pub(crate) struct PyEngine {
     pub(crate) plane: Arc<pylae_proxy::Engine>,
     executors: Arc<Executors<Job>>,
     /// The hooks in force.
-    hooks: Mutex<Arc<HookTable>>,
+    hooks: Arc<Mutex<Arc<HookTable>>>,
 }
 
 #[pymethods]
@@ -74,7 +74,10 @@ impl PyEngine {
             let engine = pylae_proxy::Engine::start(plan, maintenance, source, call_bound, call_joined)?;
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
-            Ok(Self { plane: Arc::new(engine), executors, hooks: Mutex::new(hooks) })
+            let (plane, hooks) = (Arc::new(engine), Arc::new(Mutex::new(hooks)));
+            let counted = Arc::downgrade(&hooks);
+            plane.export_metrics(move || counted.upgrade().map_or_else(Vec::new, |hooks| hooks.lock().figures()));
+            Ok(Self { plane, executors, hooks })
         });
         started.map_err(|problems: Vec<Problem>| raised.into_inner().unwrap_or_else(|| plan_error(&problems)))
     }

@@ -31,7 +31,8 @@ def doctor(file: str | None, as_report: bool, as_json: bool) -> None:
     The default FILE is pylae.yaml or else gateway.py in this directory.
 
     It checks the configuration, the addresses (and who uses them), limits of descriptors, memory and processors, the
-    state folder, secrets and logs, the clock, and versions. Exits with 1 if a gateway would not start or not work.
+    state folder, secrets and logs, whether collectors accept connections, the clock, and versions. Exits with 1 if a
+    gateway would not start or not work.
 
     With --report it prints a text to paste: versions, figures, and a summary of the configuration. The text contains no
     secrets, and no names, addresses or paths of the configuration.
@@ -64,11 +65,12 @@ def _looked(file: Path | None) -> tuple[list[Result], dict[str, str], dict[str, 
     if any(one.state == "failure" for one in results):
         # Without the engine nothing else can be checked.
         return results, facts, {}
-    from pylae.doctor import files, ports
+    from pylae.doctor import collectors, files, ports
 
     found = files.configuration(file)
     results += found.results
     results += ports.results(found.config, files.running_process(found))
+    results += collectors.results(found.config)
     results += machine.results(found.config)
     results += files.results(found)
     return results, facts, found.shape

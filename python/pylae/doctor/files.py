@@ -17,7 +17,7 @@ from pylae.config.models.config import Config
 from pylae.doctor.result import Result, amount, failure, ok, warning
 from pylae.errors import ConfigError, PylaeError
 from pylae.gateway import Gateway
-from pylae.policies.access_log import AccessLog
+from pylae.policies.access_log import NO_FILES, AccessLog
 from pylae.state import local_socket, running
 from pylae.units import counted
 
@@ -147,7 +147,7 @@ def _secret(file: Path) -> Iterator[Result]:
 def _logs(config: Config) -> Iterator[Result]:
     policies = (policy.access_log for policy in (config.policies, *config.routes))
     for output in dict.fromkeys(one.output for one in policies if isinstance(one, AccessLog)):
-        if output in ("stdout", "stderr"):
+        if output in NO_FILES:
             continue
         file, name = Path(output), "access log"
         target = file if file.exists() else file.parent

@@ -13,6 +13,11 @@ from pylae.policies.cors import Names
 if TYPE_CHECKING:
     from pylae.settings.fields import AccessLogFields
 
+ONLY_SENT = "otlp"
+"""The output of a log that is only sent to a collector."""
+NO_FILES = ("stdout", "stderr", ONLY_SENT)
+"""Outputs that are no files."""
+
 
 class AccessLog(Settings):
     """Writes one line per request.
@@ -46,7 +51,8 @@ class AccessLog(Settings):
     main = ("output",)
 
     output: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] = "stdout"
-    """Where lines go: `stdout`, `stderr`, or the path of a file. Lines are appended to the file."""
+    """Where lines go: `stdout`, `stderr`, `otlp`, or the path of a file. Lines are appended to the file. With `otlp`
+    they go only to the collector of `telemetry.logs`, which gets the lines of all outputs."""
     format: Literal["json", "common", "combined"] = "json"
     """`json` writes every field. `common` and `combined` are the formats of Apache and nginx."""
     request_headers: Names = ()

@@ -13,7 +13,7 @@ from pylae.config.document.load import reason
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, EngineError, Problem
-from pylae.policies.access_log import AccessLog
+from pylae.policies.access_log import NO_FILES, AccessLog
 from pylae.state import owner
 from pylae.state.owner import Owner
 
@@ -136,7 +136,7 @@ def _outputs(config: Config) -> Iterator[tuple[tuple[Step, ...], str]]:
     places = [(("policies",), config.policies), *((("routes", i), route) for i, route in enumerate(config.routes))]
     for place, policies in places:
         policy = policies.access_log
-        if isinstance(policy, AccessLog) and policy.output not in ("stdout", "stderr"):
+        if isinstance(policy, AccessLog) and policy.output not in NO_FILES:
             yield (*place, "access_log", "output"), policy.output
 
 

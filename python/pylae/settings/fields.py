@@ -1006,7 +1006,8 @@ class AccessLogFields(TypedDict, total=False):
     """Fields of `AccessLog`."""
 
     output: str
-    """Where lines go: `stdout`, `stderr`, or the path of a file. Lines are appended to the file."""
+    """Where lines go: `stdout`, `stderr`, `otlp`, or the path of a file. Lines are appended to the file. With `otlp`
+    they go only to the collector of `telemetry.logs`, which gets the lines of all outputs."""
     format: Literal["json", "common", "combined"]
     """`json` writes every field. `common` and `combined` are the formats of Apache and nginx."""
     request_headers: str | Texts

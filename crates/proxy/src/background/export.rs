@@ -19,10 +19,11 @@ use self::sender::Sender;
 use crate::telemetry::log::Log;
 use crate::telemetry::otlp::exporters::{Exporters, Exports};
 use crate::telemetry::otlp::lanes::Lanes;
+use crate::telemetry::otlp::metrics::MetricsPage;
 use crate::telemetry::panics::{Duty, supervise};
 
-/// Encodes the metrics as fields `metrics` of a `ScopeMetrics`. Returns how many data points they have.
-pub(crate) type MetricsSource = Box<dyn Fn(&mut Vec<u8>) -> u64 + Send + Sync>;
+/// Where metrics come from. There are none once the engine is gone.
+pub(crate) type MetricsSource = Box<dyn Fn() -> Option<MetricsPage> + Send + Sync>;
 
 /// The threads that send. They outlive reloads as their exporters do.
 pub(crate) struct ExportThreads {

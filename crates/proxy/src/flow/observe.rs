@@ -12,6 +12,7 @@ use crate::io::clock;
 use crate::reply::Sent;
 use crate::snapshot::Service;
 use crate::telemetry::metrics::Ended;
+use crate::telemetry::otlp::records::put_record;
 
 /// Code of exchanges that were cut off at the end of a drain.
 const CUT_OFF: &str = "cut_off";
@@ -94,8 +95,13 @@ impl Flow<'_> {
         let Self { worker, snapshot, route, exchange, .. } = self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
         worker.recent.keep(|out| snapshot.description.write(exchange, &self.completion(ended), out));
-        if logged && let (Some(access_log), Some(sink)) = (chain.outlet::<AccessLog>(), sink) {
+        let Some(access_log) = chain.outlet::<AccessLog>().filter(|_| logged) else { return };
+        if let Some(sink) = sink {
             worker.log_buffer.write(sink, |out| access_log.write(exchange, &self.completion(ended), out));
+        }
+        if let Some(exporter) = &snapshot.exports.logs {
+            let told = (&**exchange, &self.completion(ended));
+            worker.exports.write(exporter, 1, |out| put_record(out, access_log, told, None, clock::wall()));
         }
     }
 

@@ -15,6 +15,9 @@ use crate::telemetry::access_log::{Sink, Sinks};
 use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
 use crate::telemetry::otlp::exporters::Exporters;
 
+/// The output of an access log that is only sent to a collector.
+const ONLY_SENT: &str = "otlp";
+
 /// The outlets of a running engine, which outlive reloads.
 pub(crate) struct Outlets<'a> {
     pub(crate) hooks: &'a dyn HookSource,
@@ -53,6 +56,9 @@ impl Snapshot {
         let mut problems = Vec::new();
         let mut connect = |chain: &Chain, path: &dyn Fn() -> String| {
             let log = chain.outlet::<AccessLog>()?;
+            if log.output() == ONLY_SENT {
+                return None;
+            }
             open(log.output()).map_err(|what| problems.push(Problem::at(path(), what))).ok()
         };
         self.sink = connect(&self.unrouted, &|| "unrouted.access_log.output".to_owned());

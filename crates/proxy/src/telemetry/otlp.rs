@@ -5,8 +5,10 @@ pub(crate) mod attributes;
 pub(crate) mod exporters;
 pub(crate) mod figures;
 pub(crate) mod lanes;
+pub(crate) mod metrics;
 pub(crate) mod protobuf;
 pub(crate) mod reader;
+pub(crate) mod records;
 pub(crate) mod resource;
 
 pub use figures::ExportStats;

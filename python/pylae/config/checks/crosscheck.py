@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pylae.config.checks.limits import limits_of_clusters, shared_limits, sources_of_clusters
+from pylae.config.checks.outputs import unsent_logs, weak_collectors
 from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources, shown
@@ -66,6 +67,7 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from shared_limits(view.routes(), view.config)
     yield from limits_of_clusters(view.routes(), view.config)
     yield from sources_of_clusters(view.config)
+    yield from unsent_logs(view.routes(), view.config)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
@@ -313,8 +315,7 @@ def weaknesses(config: Config) -> Iterator[Finding]:
             yield from (found.below(("services", name, "client_credentials")) for found in own.weaknesses())
     if config.auth:
         yield from (found.below(("auth",)) for found in config.auth.weaknesses())
-    if config.telemetry:
-        yield from (found.below(("telemetry",)) for found in config.telemetry.weaknesses())
+    yield from weak_collectors(config)
 
 
 def _open_routes(config: Config) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from pylae.config.document.nodes import ALIASES
 from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import Config
+from pylae.policies.access_log import NO_FILES
 from pylae.registry.kinds import KINDS, installed
 
 Kind = Literal["reference", "mark", "file", "code"]
@@ -53,7 +54,6 @@ FILES: tuple[At, ...] = (
     ("routes", "*", "access_log", "output"),
 )
 """Settings that name a file, besides those of sources of instances (`SourceSettings.files`)."""
-_NO_FILES = ("stdout", "stderr")
 _WORDS: Mapping[Kind, str] = {
     "reference": "a reference is allowed only where the configuration has it already",
     "mark": "a mark is allowed only where it was read, and only as a whole value",
@@ -141,7 +141,7 @@ def named(config: Config) -> Iterator[Taking]:
     """Yields the files and the code that a configuration names."""
     for row in FILES:
         for path, place, name in _settings(config, row, (), ()):
-            if isinstance(name, str) and not (row[-1] == "output" and name in _NO_FILES):
+            if isinstance(name, str) and not (row[-1] == "output" and name in NO_FILES):
                 yield Taking("file", path, place, name, (f"file:{name}",))
     for path, name in source_files(config):
         yield Taking("file", path, path, name, (f"file:{name}",))

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest wait that a collector may ask for.
+/// The shortest and the longest wait that a collector may ask for.
+const LEAST_ASKED: Duration = Duration::from_millis(100);
 const MOST_ASKED: Duration = Duration::from_secs(300);
 
 /// Exponential back-off with jitter. It goes on over batches: what counts is the collector.
@@ -19,7 +20,7 @@ impl Backoff {
         let steps = self.failures.min(16);
         self.failures = self.failures.saturating_add(1);
         match asked {
-            Some(asked) => asked.min(MOST_ASKED),
+            Some(asked) => asked.clamp(LEAST_ASKED, MOST_ASKED),
             None => FIRST.saturating_mul(1 << steps).min(LONGEST).mul_f64(0.5 + random / 2.0),
         }
     }
@@ -47,5 +48,6 @@ mod tests {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(Some(Duration::from_secs(7)), 0.0).as_secs(), 7);
         assert_eq!(backoff.next(Some(Duration::from_secs(1 << 40)), 0.0), MOST_ASKED);
+        assert_eq!(backoff.next(Some(Duration::ZERO), 0.0), LEAST_ASKED, "not as fast as it can answer");
     }
 }

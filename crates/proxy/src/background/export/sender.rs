@@ -18,6 +18,7 @@ use super::http::HttpTransport;
 use super::report::Report;
 use crate::telemetry::otlp::figures::DropReason;
 use crate::telemetry::otlp::lanes::{Encoded, Lanes};
+use crate::telemetry::otlp::metrics::{self, EncodedMetrics};
 use crate::telemetry::otlp::reader::take_field;
 
 /// Longest time that an item waits before it is sent.
@@ -107,12 +108,11 @@ impl Sender {
         loop {
             let is_closed = !self.wait_until(due);
             due = Instant::now() + interval;
-            let mut metrics = Vec::new();
-            let source = self.shared.metrics.read();
-            let points = source.as_ref().map_or(0, |source| source(&mut metrics));
-            drop(source);
-            if points > 0 && !self.deliver(&self.encode(&metrics), points, Some(due)) {
-                self.lanes.counters.drop_items(DropReason::Unavailable, points);
+            let page = self.shared.metrics.read().as_ref().and_then(|source| source());
+            for EncodedMetrics { bytes, points } in page.as_ref().map(metrics::encode).unwrap_or_default() {
+                if !self.deliver(&self.encode(&bytes), points, Some(due)) {
+                    self.lanes.counters.drop_items(DropReason::Unavailable, points);
+                }
             }
             if is_closed {
                 return;
@@ -247,7 +247,7 @@ impl Sender {
                 lost += left.items;
             }
             left.clear();
-            self.lanes.take(&mut left, 0);
+            self.lanes.take(&mut left, ENOUGH);
             if left.items == 0 {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::protobuf::{put_bytes, put_double, put_int, put_message, put_string, put_uint};
+use super::protobuf::{put_bytes, put_int, put_message, put_string, put_uint};
 
 /// Longest value of a text in bytes; the rest is cut off.
 pub(crate) const MOST_TEXT: usize = 1024;
@@ -31,10 +31,6 @@ impl<'a> Attributes<'a> {
 
     pub(crate) fn int(&mut self, key: &str, value: i64) {
         self.put(key, |out| put_int(out, 3, value));
-    }
-
-    pub(crate) fn double(&mut self, key: &str, value: f64) {
-        self.put(key, |out| put_double(out, 4, value));
     }
 
     fn put(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
