@@ -30,7 +30,7 @@ from pylae.units import DurationLike, parse_duration
 
 __all__ = ["User", "issue_token"]
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.auth")
 
 VARIABLES = ("PYLAE_JWT_SECRET", "JWT_SECRET")
 """Environment variables for the secret of a gateway without `auth`, in order of precedence."""

@@ -60,6 +60,7 @@ __all__ = [
     "pass_on_log",
     "purge_document",
     "refuse_on_worker",
+    "set_log_steps",
     "shift_clock",
     "write_stderr",
 ]
@@ -81,6 +82,8 @@ flush_stderr = _native.flush_stderr
 """Waits until that thread has written everything, for at most the given number of seconds."""
 count_unhandled = _native.count_unhandled
 """Counts records that handlers of `logging` did not take in time."""
+set_log_steps = _native.set_log_steps
+"""Makes the steps of the data plane in the given areas records of the log, in all gateways of this process."""
 refuse_on_worker = _native.refuse_on_worker
 """Raises HookError in a hook that runs on a worker. Called by whatever waits for all workers."""
 NativeCache = _native.Cache
@@ -115,9 +118,9 @@ _FAREWELL = 5.0
 """Seconds that a stop waits for hooks on the asyncio loop to end."""
 _PATIENCE = 1.0
 """Seconds that the log reader waits for a record before it asks again."""
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.engine")
 
 
 class Ends(NamedTuple):
@@ -261,9 +264,12 @@ class Engine:
         """Returns what the data plane has counted since it was started."""
         return cast("dict[str, Any]", json.loads(self._running().stats()))
 
-    def metrics(self) -> str:
-        """All figures as a page for Prometheus, in its text format 0.0.4; `docs/guide/metrics.md` lists them."""
-        return self._running().metrics()
+    def metrics(self, *, openmetrics: bool = False) -> str:
+        """All figures as a page for Prometheus, in its text format 0.0.4; `docs/guide/metrics.md` lists them.
+
+        With `openmetrics`, in OpenMetrics 1.0 with exemplars, but without its end: other metrics may follow.
+        """
+        return self._running().metrics(openmetrics)
 
     def summary(self) -> dict[str, Any]:
         """The figures that people look at first (`pylae_proxy::Summary`).
@@ -431,7 +437,9 @@ def _failure(error: Exception) -> EngineError:
 
 
 def pass_on_log(native: _native.Engine | _native.Store) -> None:
-    """Passes records on to the logger `pylae` until the log is closed, on a thread of its own."""
+    """Passes records on to the loggers of their areas until the log is closed, on a thread of its own."""
     while (records := native.read_log(_PATIENCE)) is not None:
         for record in json.loads(records):
-            log.log(_LEVELS[record["level"]], "%s", record["message"], extra={"event": record["event"]})
+            extra = {"event": record["event"], "fields": dict(record.get("fields", ()))}
+            area = logging.getLogger(f"pylae.{record['area']}")
+            area.log(_LEVELS[record["level"]], "%s", record["message"], extra=extra)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ServiceLike,
     )
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.listeners")
 
 _BY_KEYWORDS: Final[RouteFields] = {}
 """Stands for the route where the call gives its fields as keywords."""

@@ -300,6 +300,17 @@ class MetricsCollector:
         }
 
 
+_COUNTER = re.compile(r"^# HELP (\w+)_total (.*)\n# TYPE \1_total counter$", re.MULTILINE)
+
+
+def as_openmetrics(page: str) -> str:
+    """Returns metrics in the text format 0.0.4, without histograms, in OpenMetrics 1.0.
+
+    There, the family of a counter has a name without `_total` (section "Counter" of the specification).
+    """
+    return _COUNTER.sub(r"# HELP \1 \2\n# TYPE \1 counter", page)
+
+
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 

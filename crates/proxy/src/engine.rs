@@ -5,6 +5,7 @@ mod capacity;
 mod cluster;
 mod command;
 mod configuration;
+mod figures;
 mod listeners;
 mod registry;
 mod signals;
@@ -39,12 +40,9 @@ use crate::snapshot::{Outlets, PoolKeys, Snapshot};
 use crate::store::Store;
 use crate::telemetry::access_log::{FINAL_TIMEOUT, Sinks};
 use crate::telemetry::liveness::Liveness;
-use crate::telemetry::log::{DroppedRecords, Log, Record};
-use crate::telemetry::metrics::{
-    HookFigures, Metrics, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
-};
+use crate::telemetry::log::{Log, Record};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::exporters::Exporters;
-use crate::telemetry::otlp::metrics::MetricsPage;
 use crate::telemetry::stderr::flush_stderr;
 use crate::telemetry::{panics, subscriber};
 use crate::thread::{Replacement, Watch, Workers};
@@ -124,9 +122,9 @@ impl Engine {
         bound: impl FnOnce() -> Result<(), Vec<Problem>>,
         joined: impl FnOnce(RegistryStore) -> Result<Option<Plan>, Vec<Problem>>,
     ) -> Result<Self, Vec<Problem>> {
-        subscriber::install()?;
-        let mut keys = PoolKeys::default();
         let log = Arc::<Log>::default();
+        subscriber::install(&log)?;
+        let mut keys = PoolKeys::default();
         let store = plan.cluster.as_ref().map(|cluster| Store::new(cluster, &log)).transpose();
         let store = store.map_err(|found| under("cluster", found))?;
         let counters = store.as_ref().map(|store| ClusterCounters::new(store, plan.limits.max_keys));
@@ -311,81 +309,6 @@ impl Engine {
         let changed = change.is_some();
         self.shared.log.write_changes(change);
         Ok(changed)
-    }
-
-    /// The current counters and states.
-    pub fn stats(&self) -> Stats {
-        self.figures().0
-    }
-
-    /// The current counters, and when the plan in force was applied.
-    fn figures(&self) -> (Stats, MetricsReading, Instant) {
-        let in_force = self.state.in_force.lock();
-        let reading = self.metrics.read(in_force.snapshot.all_series());
-        let mut totals = self.workers.totals();
-        totals.add(&reading);
-        let now = clock::now();
-        let services = in_force.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
-        let tokens = in_force.snapshot.token_figures(now);
-        let cache = self.policies.cache_if_used().map(|cache| cache.usage());
-        let InForce { applied, refused, applied_at, .. } = *in_force;
-        let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
-        let (workers, overload) = (self.workers.figures(), self.shared.overload.stats());
-        let (revocations, feed) = self.cluster_figures();
-        let stats = Stats {
-            totals,
-            services,
-            tokens,
-            access_logs,
-            exports: self.exporters.stats(),
-            log_dropped,
-            cache,
-            overload,
-            store: self.store.lock().as_ref().map(StoreThread::stats),
-            applied,
-            refused,
-            workers,
-            revocations,
-            no_sessions: self.policies.identity.no_sessions(),
-            feed,
-        };
-        (stats, reading, applied_at)
-    }
-
-    /// All metrics in the Prometheus text format 0.0.4. Does not wait for workers. `hooks` are the counters of Python
-    /// hooks.
-    pub fn metrics(&self, hooks: &[HookFigures]) -> String {
-        let (stats, reading, applied_at) = self.figures();
-        let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
-        expose(&MetricsView {
-            stats: &stats,
-            reading: &reading,
-            process: Process::read(),
-            panics: &self.shared.log.panics,
-            hooks,
-            started: began_at(wall, now, self.started),
-            last_applied: began_at(wall, now, applied_at),
-        })
-    }
-
-    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks.
-    pub fn export_metrics(self: &Arc<Self>, hooks: impl Fn() -> Vec<HookFigures> + Send + Sync + 'static) {
-        let engine = Arc::downgrade(self);
-        self.export.set_metrics(Box::new(move || {
-            let engine = engine.upgrade()?;
-            let now = clock::wall();
-            let started = now.saturating_sub(clock::now().since(engine.started));
-            Some(MetricsPage { text: engine.metrics(&hooks()), started, now })
-        }));
-    }
-
-    /// The most important figures, for the dashboard and the command line.
-    pub fn summary(&self) -> Summary {
-        let (stats, reading, _) = self.figures();
-        let now = clock::now();
-        let window = self.metrics.recently(now, &reading);
-        let uptime = now.since(self.started).as_secs_f64();
-        summarize(uptime, &stats, &reading, &window, &self.workers.overdue())
     }
 
     /// Has the files of access logs opened again, as after a rotation. Does not wait for it.

@@ -32,7 +32,7 @@ pub use io::tls::{LocalCertificate, local_certificate};
 pub use store::StoreValue;
 pub use telemetry::access_log::SinkStats;
 pub use telemetry::liveness::Liveness;
-pub use telemetry::log::{DroppedRecords, Log, Record, Refusals, count_unhandled};
+pub use telemetry::log::{DroppedRecords, Log, LogArea, Record, Refusals, count_unhandled, set_log_steps};
 pub use telemetry::metrics::{
     CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, NodeStats, OverloadStats, Recently,
     ResourceUse, ServiceSummary, Stats, StoreStats, Summary, TokenFigures, Totals, WorkerFigures,

@@ -11,7 +11,7 @@ use pylae_core::Problem;
 use pylae_core::cluster::Revoked;
 use pylae_core::hook::HookSource;
 use pylae_core::maintenance::Maintenance;
-use pylae_proxy::{AdminSettings, Drain, RegistryStore};
+use pylae_proxy::{AdminSettings, Drain, LogArea, RegistryStore};
 use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
@@ -194,11 +194,11 @@ impl PyEngine {
         })
     }
 
-    /// Returns all metrics in the text format of Prometheus.
-    fn metrics(&self, py: Python<'_>) -> String {
+    /// Returns all metrics in the text format of Prometheus, or with `openmetrics` in that, without its end.
+    fn metrics(&self, py: Python<'_>, openmetrics: bool) -> String {
         gil::detached(py, || {
             let hooks = self.hooks.lock().figures();
-            self.plane.metrics(&hooks)
+            self.plane.metrics(&hooks, openmetrics)
         })
     }
 
@@ -314,6 +314,18 @@ pub(crate) fn flush_stderr(py: Python<'_>, patience: f64) -> bool {
 #[pyfunction]
 pub(crate) fn count_unhandled(records: u64) {
     pylae_proxy::count_unhandled(records);
+}
+
+/// Makes the steps of the data plane in these areas records of the log, and no others. Raises `ValueError`.
+#[pyfunction]
+pub(crate) fn set_log_steps(areas: Vec<String>) -> PyResult<()> {
+    let area = |name: String| {
+        let found = LogArea::ALL.into_iter().find(|area| area.name() == name);
+        found.ok_or_else(|| PyValueError::new_err(format!("{name:?} is not an area of the log")))
+    };
+    let areas = areas.into_iter().map(area).collect::<PyResult<Vec<_>>>()?;
+    pylae_proxy::set_log_steps(areas);
+    Ok(())
 }
 
 /// Shifts the clock of every engine of the process by some nanoseconds, for tests.

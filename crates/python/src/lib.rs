@@ -34,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(engine::write_stderr, module)?)?;
     module.add_function(wrap_pyfunction!(engine::flush_stderr, module)?)?;
     module.add_function(wrap_pyfunction!(engine::count_unhandled, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::set_log_steps, module)?)?;
     module.add_function(wrap_pyfunction!(engine::shift_clock, module)?)?;
     module.add_function(wrap_pyfunction!(engine::refuse_on_worker, module)?)?;
     Ok(())

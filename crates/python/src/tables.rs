@@ -1,7 +1,9 @@
-//! The tables that Python reads: which policies and balancers there are, and what sets each apart.
+//! The tables that Python reads: which policies and balancers there are, and what sets each apart;
+//! the areas of the log.
 
 use pylae_core::service::{BALANCERS, BalancerRole};
 use pylae_policies::{PolicyRole, TABLE};
+use pylae_proxy::LogArea;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -17,5 +19,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let roles = PyTuple::new(py, row.roles.iter().copied().map(BalancerRole::name))?;
         Ok((row.name, row.summary, roles))
     });
-    module.add("BALANCERS", PyTuple::new(py, balancers.collect::<PyResult<Vec<_>>>()?)?)
+    module.add("BALANCERS", PyTuple::new(py, balancers.collect::<PyResult<Vec<_>>>()?)?)?;
+    module.add("LOG_AREAS", PyTuple::new(py, LogArea::ALL.map(LogArea::name))?)
 }

@@ -27,7 +27,7 @@ from pylae.errors import StoreError
 from pylae.store.kept import Kept
 from pylae.store.store import MOST_OPERATIONS, MOST_PAIRS, MOST_VALUE, Delete, Put, Store
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 audit_log = logging.getLogger("pylae.audit")
 
 PREFIX = "audit/"

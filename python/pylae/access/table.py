@@ -17,7 +17,7 @@ from pathlib import Path
 from pylae import state
 from pylae.access.token import Token, read
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 NAME = "tokens.json"
 VERSION = 1

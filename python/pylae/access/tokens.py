@@ -19,7 +19,7 @@ from pylae.errors import CompactedError, ConflictError, PylaeError, StoreError, 
 from pylae.store.kept import Kept
 from pylae.store.store import RESTORING, Compare, Delete, Operation, Put, Store
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 PREFIX = "tokens/"
 HEAD = "token-changes"

@@ -19,6 +19,7 @@ from pylae.admin import (
     fleet,
     history,
     limits,
+    log,
     maintenance,
     monitoring,
     nodes,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
     *(status, monitoring, configuration, settings, history, fleet, services, breakers, limits, cache, nodes),
-    *(revocations, routes, timeline, exchanges, maintenance, tokens, rights, audit),
+    *(revocations, routes, timeline, exchanges, log, maintenance, tokens, rights, audit),
 )
 # All gateways of a process share the models of the endpoints. FastAPI and Pydantic build their validators when they are
 # first needed, and on several threads at once one can find what another has half built.

@@ -108,6 +108,9 @@ def _short(value: Any) -> Any:
         return value
     if isinstance(value, list):
         return [_short(one) if isinstance(one, str) else "…" for one in value[:_MOST_ITEMS]]
+    if isinstance(value, dict):
+        kept = list(value.items())[:_MOST_ITEMS]
+        return {_short(name): _short(one) if isinstance(one, str) else "…" for name, one in kept}
     return "…"
 
 

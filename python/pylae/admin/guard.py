@@ -25,7 +25,7 @@ from pylae.access.tokens import Bearer, Tokens, unlimited
 from pylae.admin import problems
 from pylae.admin.caller import Caller, note
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 FIRST, LONGEST = 0.1, 5.0
 """Seconds before the work begins anew: after it has ended for the first time, and at most."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pylae.admin.loop import AdminLoop
     from pylae.runtime.runtime import Runtime
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 _AGAIN = 0.5
 """Seconds between two checks whether another gateway has released the folder."""

@@ -15,7 +15,7 @@ from pylae.admin.connection import Connection
 from pylae.admin.guard import Guard
 from pylae.engine import Ends, Taken
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 _AT_ONCE = 64
 """Connections to take before other tasks get their turn."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from pylae.access.scopes import READ
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 TAG = "monitoring"
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_MOST_RANGES = 32
+_QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
 class ServiceHealth(Body):
@@ -63,6 +67,28 @@ class State(Body):
     """The state."""
 
 
+def prefers_openmetrics(accept: str) -> bool:
+    """Returns whether an `Accept` field (RFC 9110 section 12.5.1) names OpenMetrics 1.0, and likes it best.
+
+    Ranges with `*` never mean it: who does not know it gets what everybody knows.
+    """
+    best = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for one in accept.split(",")[:_MOST_RANGES]:
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        said = {
+            name.strip().lower(): value.strip(' "') for name, _, value in (one.partition("=") for one in parameters)
+        }
+        kind = kind.lower()
+        if kind not in best or (kind != "text/plain" and said.get("version", "1.0.0") != "1.0.0"):
+            continue
+        best[kind] = max(best[kind], _quality(said.get("q", "1")))
+    return 0 < best["application/openmetrics-text"] >= best["text/plain"]
+
+
+def _quality(text: str) -> float:
+    return float(text) if _QUALITY.fullmatch(text) else 0.0
+
+
 def router(runtime: Runtime) -> APIRouter:
     """Returns the paths of this topic."""
     topic = topic_router()
@@ -70,12 +96,22 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.get(
         "/metrics",
         response_class=PlainTextResponse,
-        responses={200: {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={
+            200: {
+                "description": "The metrics.",
+                "content": {
+                    "text/plain": {"schema": {"type": "string"}},
+                    "application/openmetrics-text": {"schema": {"type": "string"}},
+                },
+            }
+        },
     )
     @needs(READ)
-    def get_metrics() -> Response:
-        """Returns all metrics in the text format of Prometheus."""
-        return Response(runtime.metrics(), media_type=_PROMETHEUS)
+    def get_metrics(request: Request) -> Response:
+        """Returns all metrics in the text format of Prometheus, or in OpenMetrics if `Accept` prefers it."""
+        wanted = prefers_openmetrics(", ".join(request.headers.getlist("accept")))
+        kind = _OPENMETRICS if wanted else _PROMETHEUS
+        return Response(runtime.metrics(openmetrics=wanted), media_type=kind, headers={"Vary": "Accept"})
 
     @topic.get("/metrics/summary")
     @needs(READ)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pylae.admin.loop import AdminLoop
     from pylae.runtime.runtime import Runtime
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 
 def start(runtime: Runtime) -> Server | None:

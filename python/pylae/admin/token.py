@@ -11,7 +11,7 @@ from pylae import state
 from pylae.config.models.admin import Admin
 from pylae.errors import ConfigError, Problem
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 WHAT = "the token of the admin API"
 _TOKEN = re.compile(r"[!-~]{16,512}")

@@ -25,6 +25,7 @@ VERBS = (
     "explain",
     "history",
     "init",
+    "log",
     "maintenance",
     "new",
     "nodes",

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from pylae.cli import log
+from pylae.cli import stderr
 from pylae.errors import EngineError
 
 if TYPE_CHECKING:
     from pylae.engine import Engine
     from pylae.runtime.runtime import Runtime
 
-logger = logging.getLogger("pylae")
+logger = logging.getLogger("pylae.engine")
 
 _LOOK = 0.25
 """Seconds between two looks at the latest exchanges."""
@@ -112,8 +112,8 @@ class RequestLines:
 def log_to_standard_error() -> None:
     """Lets the log of a program that is run by its own name appear as that of `pylae run`, unless it has its own."""
     if not logging.getLogger().handlers:
-        log.without_waiting()
-        log.to_standard_error()
+        stderr.without_waiting()
+        stderr.to_standard_error()
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def _short(path: str) -> str:
 def _request_lines(runtime: Runtime) -> Iterator[None]:
     """Prints a line for each request meanwhile if standard error is a terminal, and no access log says the same there.
 
-    `pylae.cli.log` has standard error written by a native thread, so that a terminal that is stopped stops nobody.
+    `pylae.cli.stderr` has standard error written by a native thread, so that a terminal that is stopped stops nobody.
     """
     if not sys.stderr.isatty():
         yield

@@ -1,116 +1,68 @@
-"""Log records as lines on standard error, which a slow reader cannot block."""
+"""`pylae log`: levels and format of the gateway's own log, changed for a while without a reload."""
 
 from __future__ import annotations
 
-import atexit
-import io
-import logging
-import os
-import sys
-import threading
-import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-_COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
-_DESCRIPTOR = 2
-_FAREWELL = 0.5
-"""Seconds to wait at the end for the reader of standard error."""
-_LONGEST = 64 * 1024
-"""Characters after which an unfinished line is written anyway."""
+from pylae.cli.options import options
+from pylae.cli.remote import Remote
+from pylae.cli.report import USAGE, Failure
+from pylae.cli.table import columns
 
 
-class Lines(logging.Handler):
-    """Prints the time, the level if it is not the usual one, and the message."""
+@click.command(short_help="Show or change the levels of the gateway's log.")
+@click.option(
+    "--level", "levels", multiple=True, metavar="[AREA=]LEVEL", help="Change the level, of one area or of all."
+)
+@click.option("--format", "style", metavar="FORMAT", help="Write lines as text or json.")
+@click.option("--for", "lasting", metavar="DURATION", help="How long, at most 1d. Default: 10m.")
+@click.option("--reset", is_flag=True, help="End all changes.")
+@options
+def log(gateway: Remote, levels: tuple[str, ...], style: str | None, lasting: str | None, reset: bool) -> None:
+    """Show the level of each area of the gateway's own log, or change levels and format for a while.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Prints one record."""
-        try:
-            level = record.levelname
-            mark = "" if level == "INFO" else click.style(f"{level.lower()}: ", fg=_COLOURS.get(level))
-            text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))}  {mark}{record.getMessage()}"
-            if record.exc_info:
-                text += "\n" + logging.Formatter().formatException(record.exc_info)
-            click.echo(text, err=True, color=False if os.environ.get("NO_COLOR") else None)
-        except Exception:
-            self.handleError(record)
+    \b
+    pylae log --level upstream=debug --level health=debug --for 10m
+    pylae log --level warning
+    pylae log --reset
+
+    Levels are debug, info, warning and error. With debug, the data plane logs each step of each request in that area.
+    When the time is over, all is as configured again.
+    """
+    order = _order(levels, style)
+    if reset:
+        if order or lasting:
+            raise Failure("--reset goes alone", "pylae log --help", USAGE)
+        changed = gateway.post("/log", method="DELETE")["changed"]
+        click.echo("the log is as configured again" if changed else "nothing was changed")
+        return
+    if lasting and not order:
+        raise Failure("--for needs --level or --format", "pylae log --help", USAGE)
+    if order:
+        _show(gateway.post("/log", {**order, **({"lasting": lasting} if lasting else {})}, "PUT"))
+    else:
+        _show(gateway.get("/log"))
 
 
-class StandardError(io.TextIOBase):
-    """Standard error, written by a native thread. Lines that it cannot write in time are dropped and counted."""
-
-    encoding = "utf-8"
-    errors = "backslashreplace"
-
-    def __init__(self) -> None:
-        super().__init__()
-        # A reentrant lock, because a signal handler on the same thread may print too.
-        self._lock = threading.RLock()
-        self._begun = ""
-        self._process = os.getpid()
-
-    def write(self, text: str) -> int:
-        """Writes complete lines, and keeps an unfinished one until its end."""
-        with self._lock:
-            whole, end, rest = (self._begun + text).rpartition("\n")
-            self._begun = rest
-            if len(rest) > _LONGEST:
-                whole, end, self._begun = whole + end + rest, "\n", ""
-        if end:
-            self._pass_on(whole + end)
-        return len(text)
-
-    def _pass_on(self, lines: str) -> None:
-        from pylae.engine import write_stderr
-
-        if os.getpid() == self._process:
-            write_stderr(lines.encode(self.encoding, self.errors).decode(self.encoding))
+def _order(levels: tuple[str, ...], style: str | None) -> dict[str, Any]:
+    order: dict[str, Any] = {"format": style} if style else {}
+    for one in levels:
+        area, equals, level = one.partition("=")
+        if equals:
+            order.setdefault("areas", {})[area] = level
         else:
-            # A forked process does not have the thread.
-            os.write(_DESCRIPTOR, lines.encode(self.encoding, self.errors))
-
-    def finish(self) -> None:
-        """Waits until everything is written, for a limited time."""
-        from pylae.engine import flush_stderr
-
-        with self._lock:
-            begun, self._begun = self._begun, ""
-        if begun:
-            self._pass_on(begun + "\n")
-        flush_stderr(_FAREWELL)
-
-    def writable(self) -> bool:
-        """Returns true."""
-        return True
-
-    def isatty(self) -> bool:
-        """Returns true if it is a terminal."""
-        return os.isatty(_DESCRIPTOR)
-
-    def fileno(self) -> int:
-        """Returns the descriptor of the process."""
-        return _DESCRIPTOR
+            order["level"] = one
+    return order
 
 
-def to_standard_error() -> None:
-    """Shows Pylae's log records, unless the program configures logging itself."""
-    logger = logging.getLogger("pylae")
-    if not logger.handlers:
-        logger.addHandler(Lines())
-        logger.setLevel(logging.DEBUG if os.environ.get("PYLAE_DEBUG") else logging.INFO)
-        logger.propagate = False
-
-
-def without_waiting() -> None:
-    """Makes standard error non-blocking for the rest of the process: no print waits for its reader."""
-    if _is_real(sys.stderr):
-        sys.stderr = standard_error = StandardError()
-        atexit.register(standard_error.finish)
-
-
-def _is_real(stream: object) -> bool:
-    """Returns true if a stream is standard error itself and was not replaced."""
-    try:
-        return isinstance(stream, io.TextIOWrapper) and stream.fileno() == _DESCRIPTOR
-    except (OSError, ValueError):
-        return False
+def _show(state: Mapping[str, Any]) -> None:
+    changes = {one["what"]: one for one in state["changes"]}
+    rows = []
+    for what, value in (*state["areas"].items(), ("format", state["format"])):
+        change = changes.get(what) or (changes.get("level") if what != "format" else None)
+        rows.append((what, value, *((change["until"], change["by"]) if change else ("", ""))))
+    for line in columns(("AREA", "LEVEL", "UNTIL", "BY"), rows):
+        click.echo(line)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pylae.cli import log
+from pylae.cli import stderr
 from pylae.cli.report import USAGE, Failure
 
 #: The files to run if none is given, in this order.
@@ -27,8 +27,8 @@ def run(file: str | None) -> None:
     """
     from pylae.gateway import Gateway
 
-    log.without_waiting()
-    log.to_standard_error()
+    stderr.without_waiting()
+    stderr.to_standard_error()
     Gateway.from_file(file or default_file()).run()
 
 

@@ -15,7 +15,7 @@ from pylae.fleet.records import LEASE, NODES, ROLLOUT, Counted, NodeName, Refuse
 from pylae.history.history import History
 from pylae.store.store import Compare, Hold, Put, Store
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.cluster")
 
 CHECK_TIME = 120.0
 """Seconds that nodes may take to check a configuration."""

@@ -12,7 +12,7 @@ from typing import Any
 from pylae import state
 from pylae.config.document.load import reason
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.cluster")
 
 NAME = "fleet.json"
 

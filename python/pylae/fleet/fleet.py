@@ -31,7 +31,7 @@ from pylae.store.store import Store, Watch
 if TYPE_CHECKING:
     from pylae.runtime.runtime import Runtime
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.cluster")
 
 _BUSY, _IDLE = 0.3, 1.0
 """Seconds that a watch waits during a roll-out, and otherwise: so late is noticed what no event tells."""

@@ -11,7 +11,7 @@ from pylae.errors import PylaeError, StoreUnavailableError
 from pylae.fleet.figures import Figures
 from pylae.fleet.records import Refused, Rollout, told
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.cluster")
 
 AGAIN = 60.0
 """Seconds after which a node tries the head again that it has refused: what it needed may be there now."""

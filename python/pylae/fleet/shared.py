@@ -25,7 +25,7 @@ from pylae.runtime.override import Override
 from pylae.store.kept import Kept
 from pylae.store.settings import store_url
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.cluster")
 
 
 class Shared(Override):

@@ -26,7 +26,7 @@ from pylae.history.entry import MOST_NAME, MOST_REASON, Cause, How, line
 from pylae.history.history import History
 from pylae.state.owner import acting
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.store")
 
 FOLDER = "history"
 """The folder in the state folder."""

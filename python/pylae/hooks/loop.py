@@ -17,7 +17,7 @@ from pylae.hooks.events import Event, parse
 if TYPE_CHECKING:
     from pylae._native import Executor, Pieces, Request, Response, Task
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.hooks")
 
 _STOP_TIMEOUT = 2.0
 """Seconds that hooks have to finish after the engine has stopped."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pylae import state
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.auth")
 
 FILE = "cookie-secret"
 """Name of its file in the user's state directory."""

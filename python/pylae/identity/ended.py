@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pylae.store.kept import Kept
     from pylae.store.store import Store
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 PREFIX = "sessions-ended/"
 """Keys of the store: each with the end that the session would have had, and as long as until then."""

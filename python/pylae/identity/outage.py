@@ -11,7 +11,7 @@ from pylae.errors import HTTPError
 from pylae.identity.failures import AnswerError, AwayError
 from pylae.registry.client import ApiError
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.auth")
 
 _TOLERATED = 3
 """Failures in a row after which it is asked less often."""

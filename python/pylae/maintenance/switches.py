@@ -15,7 +15,7 @@ from pylae.maintenance.switch import PREFIX, Scope, Switch, key_of, read, shown
 from pylae.store.kept import Kept
 from pylae.store.store import Store
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.admin")
 
 MOST = 1000
 """Most switches at once."""

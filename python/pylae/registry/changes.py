@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 
 from pylae.errors import PylaeError
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.registry")
 
 _SELDOM = 0.25
 """Least seconds between two times that changes are handed over."""

@@ -18,7 +18,7 @@ from pylae.registry.sharing import RegistryStore
 from pylae.registry.source import Source
 from pylae.registry.sources.heartbeat import HeartbeatSource, share
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.registry")
 
 _NAME = "registered.json"
 _KEEP = 1.0

@@ -32,7 +32,7 @@ from pylae.registry.source import Source, SourceContext, authority, in_order
 from pylae.registry.sources.application import ApplicationSource
 from pylae.registry.sources.heartbeat import HeartbeatSource
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.registry")
 
 _FAILED = 5.0
 """Seconds until a source that raised an error looks again."""

@@ -18,7 +18,7 @@ from pylae.config.models.instance import MOST_INSTANCES, Instance
 if TYPE_CHECKING:
     from pylae.registry.sharing import RegistryStore
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.registry")
 
 
 class SourceSettings(Settings):

@@ -11,7 +11,7 @@ from pylae.config.models.config import has_authenticator, requires_users
 from pylae.runtime.privileges import Account
 from pylae.state import local_tls
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 
 def root(account: Account | None) -> None:

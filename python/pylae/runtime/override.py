@@ -21,7 +21,7 @@ from pylae.history.content import shown
 from pylae.history.secrets import filled, with_own
 from pylae.state import applied
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 
 class Override:

@@ -12,7 +12,7 @@ from pylae.history.history import History
 from pylae.history.journal import Journal
 from pylae.store.kept import Kept
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.store")
 
 _IF_CHANGED = ("start", "program")
 """What may put the same in force many times, and is recorded only if it differs from what was recorded last."""

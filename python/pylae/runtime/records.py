@@ -11,14 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from pylae.logs.record import ROOT
+from pylae.logs.settings import AREAS
+
 CAPACITY = 4096
 """Most records that wait. More are dropped and counted."""
 FAREWELL = 0.5
 """Seconds that the end waits for the remaining records."""
 
 
-LOGGERS = ("pylae", "pylae.audit", "asyncio", "uvicorn.error", "uvicorn.asgi")
-"""The loggers of a running gateway: its own, and those of the admin API and of asynchronous hooks."""
+LOGGERS = (
+    *(ROOT, *(f"{ROOT}.{area}" for area in AREAS), "pylae.audit"),
+    *("asyncio", "uvicorn.error", "uvicorn.asgi"),
+)
+"""The loggers of a running gateway: its own, one per area, and those of the admin API and of asynchronous hooks."""
 _COMPLAINING = logging.Handler()
 """Reports exceptions of handlers on standard error, as `logging` does."""
 

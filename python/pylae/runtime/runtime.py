@@ -19,16 +19,17 @@ from pylae.access.access import Access
 from pylae.access.tokens import ScopeError
 from pylae.config.builder import ConfigBuilder
 from pylae.config.models.admin import Admin
-from pylae.engine import Engine, NativeRegistryStore, NativeSignals
+from pylae.engine import Engine, NativeRegistryStore, NativeSignals, set_log_steps
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
 from pylae.fleet.metrics import page as fleet_page
 from pylae.history.entry import Cause
 from pylae.identity.ended import EndedSessions
 from pylae.identity.surroundings import Surroundings
+from pylae.logs.levels import LogLevels
 from pylae.maintenance.switch import shown
 from pylae.maintenance.switches import Switches
-from pylae.monitoring import Health
+from pylae.monitoring import Health, as_openmetrics
 from pylae.registry.registry import ServiceRegistry
 from pylae.runtime import notices, privileges
 from pylae.runtime.memory import give_back
@@ -38,7 +39,7 @@ from pylae.runtime.timeline import Timeline
 from pylae.state import local_tls, owner
 from pylae.store.kept import Kept
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 _RELOAD = Cause("reload", "program")
 _PROGRAM = Cause("program", "program")
@@ -152,6 +153,8 @@ class Runtime:
         """What is switched to maintenance."""
         self.timeline = Timeline(lambda: self.engine.stats(), lambda: self.engine.summary())
         """The last hour."""
+        self.log_levels = LogLevels(set_log_steps)
+        """Levels and format of the log."""
         self._ended = EndedSessions(self.kept, self._revoke)
         self._surroundings = Surroundings(self.kept, self.folder, self._revoke, self._ended)
 
@@ -192,6 +195,7 @@ class Runtime:
             # It is that user who has written what was applied.
             self.override.resume()
             self.switches.resume()
+        self.log_levels.follow(self.builder.config.log)
         plan = self.builder.plan(create=True)
         for warning in self.builder.check(plan):
             log.warning("%s", warning)
@@ -307,6 +311,7 @@ class Runtime:
                     raise
             self.registry.adopt(sources)
         self.override.follow(source, kept=commit is not None)
+        self.log_levels.follow(source.config.log)
         self._ended.start()
         self.plan = plan
         self._count += 1
@@ -408,15 +413,18 @@ class Runtime:
             self.engine.count_refusal()
             raise
 
-    def metrics(self) -> str:
-        """All figures as a page for Prometheus (text format 0.0.4). Raises EngineError."""
+    def metrics(self, *, openmetrics: bool = False) -> str:
+        """All figures as a page for Prometheus (text format 0.0.4, or OpenMetrics 1.0). Raises EngineError."""
         name = "pylae_admin_restarts_total"
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
         fleet = fleet_page(self.fleet.gauges() if self.fleet else None)
         others = (self.recorder, self.access, self.switches, self.registry, self._surroundings.figures)
-        return f"{self.engine.metrics()}{own}{''.join(other.metrics() for other in others)}{fleet}"
+        surrounding = f"{own}{''.join(other.metrics() for other in others)}{fleet}"
+        if openmetrics:
+            return f"{self.engine.metrics(openmetrics=True)}{as_openmetrics(surrounding)}# EOF\n"
+        return f"{self.engine.metrics()}{surrounding}"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""
@@ -449,5 +457,6 @@ class Runtime:
         self.timeline.stop()
         self.access.stop()
         self.switches.stop()
+        self.log_levels.stop()
         self._ended.stop()
         self.kept.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pylae.engine import NativeSignals
     from pylae.runtime.runtime import Runtime
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 LOOK = 0.5
 """Seconds between two looks at the files of the configuration."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pylae.errors import EngineError
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.telemetry")
 
 INTERVAL = 5.0
 """Seconds between two readings."""

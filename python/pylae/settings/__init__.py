@@ -39,6 +39,7 @@ from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, W
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
 from pylae.fleet.settings import RolloutSettings
+from pylae.logs.settings import LogSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.policies.access_log import AccessLog
@@ -112,6 +113,7 @@ __all__ = [
     "Listener",
     "ListenerTls",
     "LoadBalancer",
+    "LogSettings",
     "MemberHeaders",
     "Mirror",
     "Oidc",

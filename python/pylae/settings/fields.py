@@ -43,6 +43,7 @@ from pylae.config.models.split import MemberHeaders, SplitMember, SplitSticky, W
 from pylae.config.models.tls import CertifiedKey, ClientAuth, ListenerTls, ServiceTls
 from pylae.config.models.websocket import WebSocket
 from pylae.fleet.settings import RolloutSettings
+from pylae.logs.settings import LogSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.policies.access_log import AccessLog
@@ -1729,6 +1730,37 @@ class PolicySetFields(TypedDict, total=False):
     """Sends copies of requests to another service."""
 
 
+class LogSettingsFields(TypedDict, total=False):
+    """Fields of `LogSettings`."""
+
+    level: Literal["debug", "info", "warning", "error"] | None
+    """Least level of the records that are written. `debug` also writes the steps of the data plane. The default is
+    `info`, or what a program that embeds the gateway has set."""
+    format: Literal["text", "json"] | None
+    """`text` for people, or `json`: an object per line. It is that of standard error under `pylae run`; a program that
+    embeds the gateway formats records itself. The default is `text`."""
+    areas: Mapping[
+        Literal[
+            "admin",
+            "auth",
+            "cluster",
+            "config",
+            "engine",
+            "health",
+            "hooks",
+            "listeners",
+            "registry",
+            "requests",
+            "store",
+            "telemetry",
+            "tls",
+            "upstream",
+        ],
+        Literal["debug", "info", "warning", "error"],
+    ]
+    """Levels of areas, instead of `level`."""
+
+
 class ThresholdsFields(TypedDict, total=False):
     """Fields of `Thresholds`."""
 
@@ -1938,6 +1970,8 @@ class ConfigFields(TypedDict, total=False):
     errors: Mapping[str | int, Mapping[Literal["html", "json"], str]]
     """Error pages that replace the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
     (`html`, `json`). File names are relative to the configuration."""
+    log: LogSettingsLike
+    """The gateway's own log: its level, in all or by area, and its format."""
     health: ThresholdsLike
     """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: AdminLike | bool | None
@@ -2182,6 +2216,8 @@ PluginUseLike: TypeAlias = PluginUse | PluginUseFields
 """What stands for `PluginUse`, and that itself."""
 PolicySetLike: TypeAlias = PolicySet | PolicySetFields
 """What stands for `PolicySet`, and that itself."""
+LogSettingsLike: TypeAlias = LogSettings | LogSettingsFields | str
+"""What stands for `LogSettings`, and that itself."""
 ThresholdsLike: TypeAlias = Thresholds | ThresholdsFields
 """What stands for `Thresholds`, and that itself."""
 AdminLike: TypeAlias = Admin | AdminFields | str

@@ -16,7 +16,7 @@ from pathlib import Path
 from pylae.errors import ConfigError, Problem
 from pylae.state.owner import acting, make_folder
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 _UNDER_WAY = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 """Names of temporary files that are to replace others."""

@@ -15,7 +15,7 @@ from pylae import state
 from pylae.config.document.load import Document
 from pylae.config.document.written import as_written
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.config")
 
 _NAME = "applied.json"
 

@@ -21,7 +21,7 @@ _CONSTRAINED_TO_ADDRESSES = bytes.fromhex("8708 7f000000 ff000000")
 """The name constraints of authorities from earlier versions: 127.0.0.0/8, in DER (RFC 5280 section 4.2.1.10).
 BoringSSL, which gRPC clients and Envoy use, refuses every chain with a constraint on addresses."""
 
-log = logging.getLogger("pylae")
+log = logging.getLogger("pylae.tls")
 
 
 def authority_file() -> Path:

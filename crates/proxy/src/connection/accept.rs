@@ -24,6 +24,9 @@ use crate::io::tls::{Acceptor, AlpnProtocol, Tls};
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 
+/// Target of what is logged of handshakes.
+const HANDSHAKE: &str = "pylae_proxy::connection::tls";
+
 /// Makes a client of a connection. Returns it with the protocol that it speaks, or None if that failed.
 pub(crate) async fn accept(
     worker: &Worker,
@@ -118,16 +121,16 @@ async fn handshake(
             return Some(tls);
         }
         Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-            debug!(%peer, %error, "TLS handshake failed");
+            debug!(target: HANDSHAKE, %peer, %error, "TLS handshake failed");
             report_refusal(worker, || format!("a TLS handshake with {} failed: {error}", peer.ip()));
             deadline.set(clock::coarse().saturating_add(DRAIN_TIME));
             // The connection is closed whatever the result.
             let _ = deadline.within(|cx| tls.poll_linger(cx)).await;
         }
         // A client that closes without a message, as port probes do, is counted but not logged.
-        Some(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        Some(Err(error)) => debug!(target: HANDSHAKE, %peer, %error, "TLS handshake failed"),
         None => {
-            debug!(%peer, "TLS handshake took too long");
+            debug!(target: HANDSHAKE, %peer, "TLS handshake took too long");
             report_refusal(worker, || format!("a TLS handshake with {} took too long", peer.ip()));
         }
     }

@@ -1,5 +1,8 @@
 //! The gateway's log: a bounded queue of records that Python reads.
 
+mod area;
+pub(crate) mod steps;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,11 +13,15 @@ use pylae_core::service::Change;
 use serde::Serialize;
 use tracing::debug;
 
+pub use self::area::LogArea;
+pub use self::steps::set_log_steps;
 use super::stderr;
 use crate::telemetry::panics::Panics;
 
 /// Most records kept until they are read. Records beyond that are dropped and counted.
 const CAPACITY: usize = 4096;
+/// Most records while a step is added: other records find room even if there are many steps.
+const CAPACITY_FOR_STEPS: usize = CAPACITY / 2;
 
 /// Records of the process that its handlers of `logging` took too slowly.
 static UNHANDLED: AtomicU64 = AtomicU64::new(0);
@@ -44,12 +51,17 @@ impl DroppedRecords {
 /// One record of the log.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
-    /// `info`, `warning` or `error`.
+    /// `debug`, `info`, `warning` or `error`.
     pub level: &'static str,
+    /// What it is about.
+    pub area: LogArea,
     /// What happened, in `snake_case`.
     pub event: &'static str,
     /// A sentence for people.
     pub message: String,
+    /// What a step says besides, in the message too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// Shortest time between two records of an event that clients can cause at any rate.
@@ -105,13 +117,18 @@ struct State {
 impl Log {
     /// Writes a record, or counts it as dropped if the queue is full. Never waits for a reader.
     pub fn write(&self, level: &'static str, event: &'static str, message: String) {
+        self.push(Record { level, area: LogArea::of_event(event), event, message, fields: Vec::new() });
+    }
+
+    fn push(&self, record: Record) {
+        let capacity = if record.level == "debug" { CAPACITY_FOR_STEPS } else { CAPACITY };
         let mut state = self.state.lock();
-        if state.records.len() == CAPACITY {
+        if state.records.len() >= capacity {
             state.dropped += 1;
             state.untold += 1;
             return;
         }
-        state.records.push_back(Record { level, event, message });
+        state.records.push_back(record);
         self.filled.notify_one();
     }
 
@@ -142,7 +159,8 @@ impl Log {
         let dropped = std::mem::take(&mut state.untold);
         if dropped > 0 {
             let message = format!("{dropped} log records were dropped because nobody read them in time");
-            records.push(Record { level: "warning", event: "log_overflow", message });
+            let (level, event) = ("warning", "log_overflow");
+            records.push(Record { level, area: LogArea::of_event(event), event, message, fields: Vec::new() });
         }
         Some(records)
     }

@@ -1,4 +1,7 @@
-//! Debug output of the data plane on standard error. Off unless the variable `PYLAE_LOG` is set.
+//! What becomes of the steps of the data plane: records of the log in the areas that want them, and lines on standard
+//! error if the variable `PYLAE_LOG` is set.
+
+use std::sync::Arc;
 
 use pylae_core::Problem;
 use tracing::level_filters::LevelFilter;
@@ -6,6 +9,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
+use super::log::Log;
+use super::log::steps::{self, AreaFilter, StepLayer};
 use super::stderr::StandardError;
 
 /// The environment variable with the filter.
@@ -13,17 +18,26 @@ const VARIABLE: &str = "PYLAE_LOG";
 /// The target under which `h2` writes malformed requests, with queries and credentials. Never below `info`.
 const REVEALING: &str = "h2::server";
 
-/// Installs the subscriber as the environment says. Only the first engine of a process does this.
-pub(crate) fn install() -> Result<(), Vec<Problem>> {
-    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
-    let targets = read(&wanted.to_string_lossy()).map_err(|problem| vec![problem])?;
-    let written = fmt::layer()
-        .with_writer(|| StandardError)
-        .with_thread_names(true)
-        // They would go past the queue.
-        .log_internal_errors(false);
+/// Lets steps become records of this log, and installs the subscriber as the environment says. Only the first engine of
+/// a process does the latter.
+pub(crate) fn install(log: &Arc<Log>) -> Result<(), Vec<Problem>> {
+    steps::add(log);
+    let wanted = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty());
+    let targets = wanted.map(|wanted| read(&wanted.to_string_lossy())).transpose();
+    let targets = targets.map_err(|problem| vec![problem])?;
+    let records = tracing_subscriber::registry().with(StepLayer.with_filter(AreaFilter));
     // Fails if another subscriber is installed already.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(written).with(targets));
+    let _ = match targets {
+        None => tracing::subscriber::set_global_default(records),
+        Some(targets) => {
+            let written = fmt::layer()
+                .with_writer(|| StandardError)
+                .with_thread_names(true)
+                // They would go past the queue.
+                .log_internal_errors(false);
+            tracing::subscriber::set_global_default(records.with(written.with_filter(targets)))
+        }
+    };
     Ok(())
 }
 

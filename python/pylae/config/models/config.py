@@ -20,6 +20,7 @@ from pylae.config.models.route import HostName, Route
 from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
 from pylae.fleet.settings import RolloutSettings
+from pylae.logs.settings import LogSettings
 from pylae.monitoring import Thresholds
 from pylae.policies import PolicySet
 from pylae.store.settings import StoreSettings
@@ -198,6 +199,8 @@ class Config(Settings):
     errors: ErrorPages = {}
     """Error pages that replace the gateway's own error bodies, by status (`404`, `4xx`, `5xx`, `default`) and format
     (`html`, `json`). File names are relative to the configuration."""
+    log: LogSettings = LogSettings()
+    """The gateway's own log: its level, in all or by area, and its format."""
     health: Thresholds = Thresholds()
     """Thresholds at which the gateway reports itself as degraded or unhealthy."""
     admin: Switch[Admin] = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pylae.identity.login.provider import Metadata, Provider
     from pylae.identity.login.records import Records
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 MOST_QUERY = 8 * 1024
 """Characters of a query with what a provider sends."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pylae.identity.login.session import Session, Shown
     from pylae.identity.surroundings import Surroundings
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 AGAIN = 30
 """Seconds until a session is looked up again for which the store was not there."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pylae.identity.login.session import Session
     from pylae.identity.login.sessions import Sessions
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 """What a logout token says has happened (Back-Channel Logout, section 2.4)."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pylae.config.models.authenticators.oidc import Oidc
     from pylae.identity.login.provider import Provider
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 OF_TOKENS: Final = frozenset(("at_hash", "aud", "azp", "c_hash", "exp", "iat", "jti", "nbf", "nonce", "s_hash", "sid"))
 """Claims about the token that had them, and not about the user."""

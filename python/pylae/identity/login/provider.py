@@ -25,7 +25,7 @@ from pylae.registry.client import ApiError, Reply
 if TYPE_CHECKING:
     from pylae.config.models.authenticators.oidc import Oidc
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 PATIENCE = 5.0
 """Seconds that a provider has for an answer."""

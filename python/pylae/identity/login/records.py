@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pylae.store.kept import Kept
     from pylae.store.store import Lease, Store
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 HOLD = 15
 """Seconds for which a node refreshes a session before others take it that it is gone."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pylae.registry.client import Reply
     from pylae.store.store import Hold
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 POSTPONED = 15
 """Seconds until a refresh is tried again for which the provider was not there."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pylae.identity.login.session import Session
     from pylae.identity.surroundings import Surroundings
 
-log = logging.getLogger("pylae.identity")
+log = logging.getLogger("pylae.auth")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,24 @@
-//! All metrics in the Prometheus text format 0.0.4.
+//! All metrics in the Prometheus text format 0.0.4, or in `OpenMetrics` 1.0.
+
+mod routes;
+
+use std::collections::HashMap;
 
 use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
 use super::hooks::HookFigures;
 use super::names::Names;
-use super::page::{COUNTER, GAUGE, HISTOGRAM, Page};
+use super::page::{COUNTER, GAUGE, Page};
 use super::process::Process;
 use super::registry::MetricsReading;
-use super::series::{CACHE, CLASSES, Figures, method_name};
+use super::series::{CACHE, Figures, SeriesExemplars};
 use super::stats::{FeedFigures, OverloadStats, Stats, TokenFigures, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::otlp::ExportStats;
 use crate::telemetry::panics::Panics;
 
-/// Two counts with their labels.
-type Kinds = [(&'static str, u64); 2];
 /// The states of an instance.
 const INSTANCE_STATES: [&str; 4] = ["up", "down", "ejected", "draining"];
 /// The states of a breaker.
@@ -27,6 +29,8 @@ const BREAKER_STATES: [(&str, BreakerState); 3] =
 pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) reading: &'a MetricsReading,
+    /// The exemplars, if the page is to be in `OpenMetrics`.
+    pub(crate) exemplars: Option<HashMap<Names, SeriesExemplars>>,
     pub(crate) process: Process,
     pub(crate) panics: &'a Panics,
     pub(crate) hooks: &'a [HookFigures],
@@ -37,8 +41,8 @@ pub(crate) struct MetricsView<'a> {
 
 /// Writes the page.
 pub(crate) fn expose(view: &MetricsView<'_>) -> String {
-    let mut page = Page::default();
-    page.routes(&view.reading.routes);
+    let mut page = Page { open: view.exemplars.is_some(), ..Page::default() };
+    page.routes(&view.reading.routes, view.exemplars.as_ref().unwrap_or(&HashMap::new()));
     page.limits(&view.reading.routes);
     page.expressions(&view.reading.routes);
     page.cache(view);
@@ -55,87 +59,6 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
 }
 
 impl Page {
-    fn routes(&mut self, routes: &[(Names, Figures)]) {
-        let name = "pylae_requests_total";
-        self.family(name, COUNTER, "Exchanges that are over. Status 499: the client went away before it was answered.");
-        for ((route, service), figures) in routes {
-            for (method, tally) in figures.by_method() {
-                let method = method_name(method);
-                for (status, count) in CLASSES.iter().zip(tally.by_class).filter(|(_, count)| *count > 0) {
-                    let labels = [("route", &**route), ("service", service), ("method", method), ("status", status)];
-                    self.sample(name, &labels, count);
-                }
-            }
-        }
-        self.by_method(routes);
-        let name = "pylae_upstream_duration_seconds";
-        self.family(
-            name,
-            HISTOGRAM,
-            "Time spent on asking instances, over all attempts, until the head of the answer.",
-        );
-        for (labels, figures) in labelled(routes) {
-            if let Some(upstream) = &figures.upstream {
-                self.histogram(name, &labels, upstream);
-            }
-        }
-        let name = "pylae_halts_total";
-        self.family(name, COUNTER, "Exchanges that the gateway ended early, refused by a policy or failed, by code.");
-        for ([route, service], figures) in labelled(routes) {
-            for (code, count) in &figures.codes {
-                self.sample(name, &[route, service, ("code", code)], count);
-            }
-        }
-        let name = "pylae_retries_total";
-        self.per_route(name, "Attempts after the first.", routes, |figures| figures.retries);
-        let name = "pylae_responses_incomplete_total";
-        self.per_route(name, "Answers that could not be sent completely.", routes, |figures| figures.incomplete);
-        let name = "pylae_upstream_connections_total";
-        let help = "Connections to instances taken for attempts: new ones, and kept ones used again.";
-        self.by_kind((name, help, "kind"), routes, |figures| [("new", figures.connected), ("reused", figures.reused)]);
-        let name = "pylae_upstream_connections_lost_total";
-        let help = "Kept connections that ended under a request: it was sent again, or failed.";
-        let lost = |figures: &Figures| [("sent_again", figures.replaced), ("failed", figures.lost)];
-        self.by_kind((name, help, "request"), routes, lost);
-    }
-
-    /// A counter family with two values of `label`.
-    fn by_kind(&mut self, of: (&str, &str, &str), routes: &[(Names, Figures)], counts: impl Fn(&Figures) -> Kinds) {
-        let (name, help, label) = of;
-        self.family(name, COUNTER, help);
-        for ([route, service], figures) in labelled(routes) {
-            for (kind, count) in counts(figures).into_iter().filter(|(_, count)| *count > 0) {
-                self.sample(name, &[route, service, (label, kind)], count);
-            }
-        }
-    }
-
-    fn by_method(&mut self, routes: &[(Names, Figures)]) {
-        let tallies = || {
-            labelled(routes).flat_map(|([route, service], figures)| {
-                let named = figures.by_method();
-                named.map(move |(method, tally)| ([route, service, ("method", method_name(method))], tally))
-            })
-        };
-        let name = "pylae_request_duration_seconds";
-        self.family(name, HISTOGRAM, "Time from the complete head of a request until its answer was sent or given up.");
-        tallies().for_each(|(labels, tally)| self.histogram(name, &labels, &tally.duration));
-        let name = "pylae_request_body_bytes_total";
-        self.family(name, COUNTER, "Bytes of request bodies read from clients.");
-        tallies().for_each(|(labels, tally)| self.sample(name, &labels, tally.bytes_in));
-        let name = "pylae_response_bytes_total";
-        self.family(name, COUNTER, "Bytes of answers written to clients, heads included.");
-        tallies().for_each(|(labels, tally)| self.sample(name, &labels, tally.bytes_out));
-    }
-
-    /// A counter family with a sample per route. Zeros are left out.
-    fn per_route(&mut self, name: &str, help: &str, routes: &[(Names, Figures)], count: impl Fn(&Figures) -> u64) {
-        self.family(name, COUNTER, help);
-        for (labels, figures) in labelled(routes).filter(|(_, figures)| count(figures) > 0) {
-            self.sample(name, &labels, count(figures));
-        }
-    }
-
     fn cache(&mut self, view: &MetricsView<'_>) {
         let name = "pylae_cache_requests_total";
         self.family(name, COUNTER, "Exchanges of routes with a cache, by what the cache made of them.");

@@ -1,33 +1,13 @@
-//! A writer of the Prometheus text format 0.0.4.
+//! A writer of the Prometheus text format 0.0.4, and of `OpenMetrics` 1.0, which has exemplars.
+
+pub(crate) mod bounds;
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
+use self::bounds::{BOUNDS, CANONICAL};
 use super::histogram::Durations;
-
-/// Bucket bounds on the page, in nanoseconds and in seconds. Each is a bound of [`Durations`], so that counts are
-/// exact.
-const BOUNDS: [(u64, &str); 20] = [
-    (20_000, "0.00002"),
-    (50_000, "0.00005"),
-    (100_000, "0.0001"),
-    (200_000, "0.0002"),
-    (500_000, "0.0005"),
-    (1_000_000, "0.001"),
-    (2_000_000, "0.002"),
-    (5_000_000, "0.005"),
-    (10_000_000, "0.01"),
-    (20_000_000, "0.02"),
-    (50_000_000, "0.05"),
-    (100_000_000, "0.1"),
-    (200_000_000, "0.2"),
-    (500_000_000, "0.5"),
-    (1_000_000_000, "1"),
-    (2_000_000_000, "2"),
-    (5_000_000_000, "5"),
-    (10_000_000_000, "10"),
-    (30_000_000_000, "30"),
-    (60_000_000_000, "60"),
-];
+use super::series::exemplar::{BucketExemplars, Exemplar};
 
 pub(super) const COUNTER: &str = "counter";
 pub(super) const GAUGE: &str = "gauge";
@@ -36,11 +16,15 @@ pub(super) const HISTOGRAM: &str = "histogram";
 #[derive(Default)]
 pub(super) struct Page {
     pub(super) text: String,
+    /// Whether it is written in `OpenMetrics`.
+    pub(super) open: bool,
 }
 
 impl Page {
     /// Writes the header of a family.
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // There, the name of a counter's family is without the suffix.
+        let name = if self.open && kind == COUNTER { name.trim_end_matches("_total") } else { name };
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
@@ -77,6 +61,17 @@ impl Page {
     }
 
     pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], durations: &Durations) {
+        self.histogram_with(name, labels, durations, None);
+    }
+
+    /// Writes a histogram, in `OpenMetrics` with its exemplars.
+    pub(super) fn histogram_with(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        durations: &Durations,
+        exemplars: Option<&BucketExemplars>,
+    ) {
         let mut line = Self::default();
         line.sample(&format!("{name}_bucket"), labels, "");
         let before = if labels.is_empty() { "{le=\"" } else { ",le=\"" };
@@ -85,13 +80,29 @@ impl Page {
         let (counts, count) = (durations.up_to(BOUNDS.map(|(nanos, _)| nanos)), durations.count());
         // Most of the page is written here, so avoid the cost of `format!`.
         let mut digits = itoa::Buffer::new();
-        for ((_, bound), count) in BOUNDS.iter().zip(counts).chain([(&(0, "+Inf"), count)]) {
-            for piece in [start, before, bound, "\"} ", digits.format(count), "\n"] {
+        for (index, ((_, bound), count)) in BOUNDS.iter().zip(counts).chain([(&(0, "+Inf"), count)]).enumerate() {
+            for piece in [start, before, self.spelled(bound), "\"} ", digits.format(count)] {
                 self.text.push_str(piece);
             }
+            if let Some(exemplar) = exemplars.and_then(|exemplars| exemplars[index]).filter(|_| self.open) {
+                self.exemplar(&exemplar);
+            }
+            self.text.push('\n');
         }
         self.sample(&format!("{name}_sum"), labels, durations.sum());
         self.sample(&format!("{name}_count"), labels, count);
+    }
+
+    fn spelled(&self, bound: &'static str) -> &'static str {
+        let canonical = CANONICAL.iter().filter(|_| self.open).find(|(known, _)| *known == bound);
+        canonical.map_or(bound, |(_, canonical)| canonical)
+    }
+
+    fn exemplar(&mut self, exemplar: &Exemplar) {
+        let Exemplar { trace_id, span_id, nanos, ended } = exemplar;
+        let (value, ended) = (Duration::from_nanos(*nanos).as_secs_f64(), ended.as_secs_f64());
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, " # {{trace_id=\"{trace_id:032x}\",span_id=\"{span_id:016x}\"}} {value} {ended:.3}");
     }
 }
 

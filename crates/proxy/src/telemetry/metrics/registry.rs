@@ -1,6 +1,6 @@
 //! The registry of all series of an engine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use pylae_core::Instant;
 
 use super::names::{NONE, Names, REMOVED};
 use super::recent::{RecentGrowth, Window};
-use super::series::{Figures, Series};
+use super::series::{Figures, Series, SeriesExemplars};
 
 /// All series, and the sums of those whose routes were removed.
 #[derive(Debug)]
@@ -64,6 +64,12 @@ impl Metrics {
             routes.push(((REMOVED.into(), NONE.into()), removed));
         }
         MetricsReading { routes }
+    }
+
+    /// The exemplars of the series that have some.
+    pub(crate) fn exemplars(&self) -> HashMap<Names, SeriesExemplars> {
+        let kept = self.kept.lock();
+        kept.series.iter().filter_map(|(names, series)| Some((names.clone(), series.exemplars()?))).collect()
     }
 
     /// The figures of the last minute, up to `reading`.

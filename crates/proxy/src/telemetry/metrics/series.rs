@@ -1,5 +1,7 @@
 //! The counters of one route and its service. Each worker writes its own block, and readers merge the blocks.
 
+pub(crate) mod exemplar;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -8,6 +10,7 @@ use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, maintenance};
 use pylae_http::Method;
 
+use self::exemplar::{BucketExemplars, Exemplar, Exemplars};
 use super::counter::Counter;
 use super::histogram::{Durations, Histogram};
 
@@ -33,6 +36,9 @@ pub(crate) const CACHE: [&str; 5] = ["hit", "stale", "revalidated", "miss", "byp
 /// Most halt codes counted per route. Fewer exist; others would be counted as `other`.
 pub(crate) const CODES: usize = 64;
 
+/// The exemplars of a route and its service, by position in [`METHODS`].
+pub(crate) type SeriesExemplars = [Option<Box<BucketExemplars>>; METHODS.len()];
+
 /// The counters of one route and its service. A worker's block is created at its first exchange, so that unused routes
 /// take almost no memory.
 #[derive(Debug)]
@@ -50,6 +56,19 @@ impl Series {
         self.0.iter().filter_map(OnceLock::get).for_each(|block| figures.add(block));
         figures
     }
+
+    /// The latest exemplars of all workers. None if there are none.
+    pub(super) fn exemplars(&self) -> Option<SeriesExemplars> {
+        let mut found = SeriesExemplars::default();
+        for block in self.0.iter().filter_map(OnceLock::get) {
+            for (latest, tally) in found.iter_mut().zip(&block.methods) {
+                if let Some(exemplars) = tally.get().and_then(|tally| tally.exemplars.get()) {
+                    exemplars.add_to(latest.get_or_insert_default());
+                }
+            }
+        }
+        found.iter().any(Option::is_some).then_some(found)
+    }
 }
 
 /// One worker's counters for one method.
@@ -62,6 +81,8 @@ struct Tally {
     /// Those of the 5xx that were asked for, by a switch to maintenance.
     intended: Counter,
     duration: Histogram,
+    /// Allocated at the first sampled exchange.
+    exemplars: OnceLock<Box<Exemplars>>,
 }
 
 /// Halts by code.
@@ -121,6 +142,9 @@ impl Block {
         tally.bytes_out.add(ended.bytes_out);
         if ended.timed {
             tally.duration.record(ended.nanos);
+            if let Some(exemplar) = Exemplar::of(exchange, ended.nanos) {
+                tally.exemplars.get_or_init(Box::default).record(&exemplar);
+            }
         }
         if exchange.attempts > 0 {
             let upstream =

@@ -1,3 +1,4 @@
+use super::bounds::{BUCKETS, bucket};
 use super::*;
 
 #[test]
@@ -36,4 +37,38 @@ fn a_histogram_needs_no_labels() {
     let mut page = Page::default();
     page.histogram("h", &[], &Durations::default());
     assert_eq!(page.text.lines().next(), Some("h_bucket{le=\"0.00002\"} 0"));
+}
+
+#[test]
+fn openmetrics_has_families_without_suffix_canonical_bounds_and_exemplars() {
+    let mut page = Page { open: true, ..Page::default() };
+    page.single("a_total", COUNTER, "All.", 1);
+    assert_eq!(page.text, "# HELP a All.\n# TYPE a counter\na_total 1\n");
+    page.text.clear();
+    let mut durations = Durations::default();
+    durations.put(1_500_000, [(0, 3)]);
+    let exemplar = Exemplar { trace_id: 10, span_id: 11, nanos: 1_500, ended: Duration::from_millis(5250) };
+    let mut exemplars = [None; BUCKETS];
+    exemplars[0] = Some(exemplar);
+    page.histogram_with("h", &[], &durations, Some(&exemplars));
+    let mut lines = page.text.lines();
+    assert_eq!(
+        lines.next(),
+        Some(
+            "h_bucket{le=\"2e-05\"} 3 # {trace_id=\"0000000000000000000000000000000a\",\
+             span_id=\"000000000000000b\"} 0.0000015 5.250"
+        )
+    );
+    assert!(lines.any(|line| line == "h_bucket{le=\"1.0\"} 3"));
+    let mut plain = Page::default();
+    plain.histogram_with("h", &[], &durations, Some(&exemplars));
+    assert!(!plain.text.contains('#') && plain.text.contains("le=\"1\""));
+}
+
+#[test]
+fn a_duration_is_in_the_first_bucket_that_holds_it() {
+    assert_eq!(bucket(0), 0);
+    for (index, (bound, _)) in BOUNDS.into_iter().enumerate() {
+        assert_eq!((bucket(bound), bucket(bound + 1)), (index, index + 1));
+    }
 }

@@ -1,0 +1,92 @@
+//! The figures of an engine: as values, as a page for Prometheus, and in short for people.
+
+use std::sync::Arc;
+
+use pylae_core::Instant;
+
+use super::{Engine, InForce};
+use crate::background::store::StoreThread;
+use crate::io::clock;
+use crate::telemetry::log::DroppedRecords;
+use crate::telemetry::metrics::{
+    HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
+};
+use crate::telemetry::otlp::metrics::MetricsPage;
+
+impl Engine {
+    /// The current counters and states.
+    pub fn stats(&self) -> Stats {
+        self.figures().0
+    }
+
+    /// The current counters, and when the plan in force was applied.
+    fn figures(&self) -> (Stats, MetricsReading, Instant) {
+        let in_force = self.state.in_force.lock();
+        let reading = self.metrics.read(in_force.snapshot.all_series());
+        let mut totals = self.workers.totals();
+        totals.add(&reading);
+        let now = clock::now();
+        let services = in_force.snapshot.services.values().map(|service| service.state.snapshot(now)).collect();
+        let tokens = in_force.snapshot.token_figures(now);
+        let cache = self.policies.cache_if_used().map(|cache| cache.usage());
+        let InForce { applied, refused, applied_at, .. } = *in_force;
+        let (access_logs, log_dropped) = (self.sinks.stats(), DroppedRecords::read(&self.shared.log));
+        let (workers, overload) = (self.workers.figures(), self.shared.overload.stats());
+        let (revocations, feed) = self.cluster_figures();
+        let stats = Stats {
+            totals,
+            services,
+            tokens,
+            access_logs,
+            exports: self.exporters.stats(),
+            log_dropped,
+            cache,
+            overload,
+            store: self.store.lock().as_ref().map(StoreThread::stats),
+            applied,
+            refused,
+            workers,
+            revocations,
+            no_sessions: self.policies.identity.no_sessions(),
+            feed,
+        };
+        (stats, reading, applied_at)
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4, or in `OpenMetrics` 1.0 without its end, for others may follow.
+    /// Does not wait for workers. `hooks` are the counters of Python hooks.
+    pub fn metrics(&self, hooks: &[HookFigures], open: bool) -> String {
+        let (stats, reading, applied_at) = self.figures();
+        let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
+        expose(&MetricsView {
+            stats: &stats,
+            reading: &reading,
+            exemplars: open.then(|| self.metrics.exemplars()),
+            process: Process::read(),
+            panics: &self.shared.log.panics,
+            hooks,
+            started: began_at(wall, now, self.started),
+            last_applied: began_at(wall, now, applied_at),
+        })
+    }
+
+    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks.
+    pub fn export_metrics(self: &Arc<Self>, hooks: impl Fn() -> Vec<HookFigures> + Send + Sync + 'static) {
+        let engine = Arc::downgrade(self);
+        self.export.set_metrics(Box::new(move || {
+            let engine = engine.upgrade()?;
+            let now = clock::wall();
+            let started = now.saturating_sub(clock::now().since(engine.started));
+            Some(MetricsPage { text: engine.metrics(&hooks(), false), started, now })
+        }));
+    }
+
+    /// The most important figures, for the dashboard and the command line.
+    pub fn summary(&self) -> Summary {
+        let (stats, reading, _) = self.figures();
+        let now = clock::now();
+        let window = self.metrics.recently(now, &reading);
+        let uptime = now.since(self.started).as_secs_f64();
+        summarize(uptime, &stats, &reading, &window, &self.workers.overdue())
+    }
+}

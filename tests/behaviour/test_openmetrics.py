@@ -1,0 +1,100 @@
+"""OpenMetrics: who asks for it gets it, with a trace beside each bucket; everybody else gets what they always got."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Exemplar
+
+from support.admin import Admin
+from support.exposition import Page
+from support.instance import EchoInstance
+
+Start = Callable[..., Admin]
+OPEN = "application/openmetrics-text"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def exemplars(api: Admin) -> dict[tuple[str, str], Exemplar]:
+    """The exemplars of the page by route and bound. The strict parser finds nothing wrong with the page."""
+    answer = api.http.get("/metrics", headers={"Accept": OPEN})
+    assert answer.text.endswith("# EOF\n")
+    found = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                assert sample.name == "pylae_request_duration_seconds_bucket"
+                found[sample.labels["route"], sample.labels["le"]] = sample.exemplar
+    return found
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        (OPEN, True),
+        (PROMETHEUS, True),
+        ("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8; q=0.6, text/plain;q=0.5", True),
+        ('Application/OpenMetrics-Text ; Version="1.0.0"', True),
+        ("text/plain;q=0.5, application/openmetrics-text;q=0.5", True),
+        ("text/plain, application/openmetrics-text;q=0.9", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=2", False),
+        ("application/openmetrics-text;q=nan", False),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("*/*", False),
+        ("application/*", False),
+        ("text/html,application/xhtml+xml", False),
+        ("", False),
+        (";;;,,;=;", False),
+        ("text/html," * 100 + OPEN, False),
+    ],
+)
+def test_only_who_prefers_it_gets_it(admin: Start, echo: EchoInstance, accept: str, is_open: bool) -> None:
+    with admin(all=echo) as api:
+        answer = api.http.get("/metrics", headers={"Accept": accept})
+        assert answer.headers["content-type"] == (f"{OPEN}; version=1.0.0; charset=utf-8" if is_open else TEXT)
+        assert answer.headers["vary"] == "Accept"
+        assert answer.text.endswith("# EOF\n") == is_open
+
+
+def test_both_formats_say_the_same(admin: Start, echo: EchoInstance) -> None:
+    """But for what changes from one look to the next."""
+    with admin("routes: [{name: 'a \"b\" \\ {c}', path: /a, service: all}]", all=echo) as api:
+        for path in ("/a", "/a", "/nowhere"):
+            api.running.get(path)
+        pages = [api.http.get("/metrics", headers={"Accept": accept}).text for accept in ("text/plain", OPEN)]
+    changing = re.compile("process_|pylae_connections|pylae_overload_used|.*_time(stamp)?_seconds$")
+    plain = {
+        (name, tuple(sorted(dict(labels).items()))): value
+        for (name, labels), value in Page(pages[0]).samples.items()
+        if not changing.match(name)
+    }
+    open_, families = {}, {}
+    for family in text_string_to_metric_families(pages[1]):
+        families[family.name] = family.type
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            if "le" in labels and labels["le"] != "+Inf":
+                # The same bound in the spelling of the other format.
+                labels["le"] = f"{float(labels['le']):.5f}".rstrip("0").rstrip(".")
+            if not changing.match(sample.name):
+                open_[sample.name, tuple(sorted(labels.items()))] = sample.value
+    assert open_ == plain
+    assert families["pylae_requests"] == "counter"
+    assert families["pylae_request_duration_seconds"] == "histogram"
+    assert "unknown" not in families.values()
+
+
+def test_without_traces_there_are_no_exemplars(admin: Start, echo: EchoInstance) -> None:
+    with admin(all=echo) as api:
+        api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
+        assert exemplars(api) == {}
