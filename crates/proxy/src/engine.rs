@@ -5,6 +5,7 @@ mod capacity;
 mod cluster;
 mod command;
 mod configuration;
+mod export;
 mod figures;
 mod listeners;
 mod registry;
@@ -53,9 +54,6 @@ const UNBOUNDED: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// How long a stop waits for an apply in progress.
 const APPLY_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long a stop waits for collectors to take what is left for them.
-const EXPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What happens to exchanges in flight when the engine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +156,7 @@ impl Engine {
             snapshot.connect(&Outlets { hooks: &*hooks, sinks: &sinks, metrics: &metrics, exporters: &exporters })?;
         }
         let export = ExportThreads::new(&exporters, &shared.log);
-        export.follow(&snapshot.exports).map_err(no_export)?;
+        export.follow(&snapshot.exports)?;
         let snapshot = Arc::new(snapshot);
         let workers = Workers::start(&snapshot, &listed(&listeners), &shared, hooks)
             .map_err(|error| vec![Problem::at("workers", format!("a worker cannot be started: {error}"))])?;
@@ -222,7 +220,7 @@ impl Engine {
         let mut in_force = self.state.in_force.lock();
         let added = bind_added(&in_force.listeners, &snapshot)?;
         let wanted: Vec<SocketAddr> = snapshot.plan.listeners.iter().map(|listener| listener.address).collect();
-        self.export.follow(&snapshot.exports).map_err(no_export)?;
+        self.export.follow(&snapshot.exports)?;
         // Nothing can fail from here on. The workers serve the accept queues of removed sockets.
         let (kept, removed) = std::mem::take(&mut in_force.listeners)
             .into_iter()
@@ -281,7 +279,7 @@ impl Engine {
         self.watch.stop();
         let end = std::time::Instant::now() + FINAL_TIMEOUT;
         self.sinks.finish(end);
-        self.export.finish(std::time::Instant::now() + EXPORT_PATIENCE);
+        self.export.finish();
         // Probes were answered up to here.
         let admin = self.admin.lock().take();
         drop(admin);
@@ -330,10 +328,6 @@ impl Engine {
     pub fn take_log(&self) -> Option<Vec<Record>> {
         self.shared.log.take()
     }
-}
-
-fn no_export(error: std::io::Error) -> Vec<Problem> {
-    vec![Problem::at("telemetry", format!("the thread that sends it cannot be started: {error}"))]
 }
 
 fn under(prefix: &str, problems: Vec<Problem>) -> Vec<Problem> {

@@ -1,5 +1,5 @@
-//! Sends what the lanes of exporters hold to OpenTelemetry collectors: one thread per exporter, so that a collector that
-//! hangs delays only its own signal.
+//! Sends what the lanes of exporters hold to OpenTelemetry collectors: one thread per exporter, so that a collector
+//! that hangs delays only its own signal.
 
 mod answer;
 mod backoff;
@@ -7,37 +7,31 @@ mod grpc;
 mod http;
 mod report;
 mod sender;
+mod shared;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use pylae_core::Problem;
 
-use self::sender::Sender;
+use self::sender::ExportSender;
+use self::shared::ExportShared;
+pub(crate) use self::shared::MetricsSource;
 use crate::telemetry::log::Log;
 use crate::telemetry::otlp::exporters::{Exporters, Exports};
 use crate::telemetry::otlp::lanes::Lanes;
-use crate::telemetry::otlp::metrics::MetricsPage;
 use crate::telemetry::panics::{Duty, supervise};
 
-/// Where metrics come from. There are none once the engine is gone.
-pub(crate) type MetricsSource = Box<dyn Fn() -> Option<MetricsPage> + Send + Sync>;
+/// How long a stop waits for collectors to take what is left for them.
+const FINAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The threads that send. They outlive reloads as their exporters do.
 pub(crate) struct ExportThreads {
     shared: Arc<ExportShared>,
     running: Mutex<Vec<ExportThread>>,
-}
-
-/// What the threads share.
-struct ExportShared {
-    log: Arc<Log>,
-    exporters: Arc<Exporters>,
-    metrics: RwLock<Option<MetricsSource>>,
-    /// When the last transmissions must be over, once the gateway stops.
-    end: Mutex<Option<Instant>>,
 }
 
 struct ExportThread {
@@ -58,17 +52,20 @@ impl ExportThreads {
     }
 
     /// Starts a thread for each exporter that has none.
-    pub(crate) fn follow(&self, exports: &Exports) -> io::Result<()> {
+    pub(crate) fn follow(&self, exports: &Exports) -> Result<(), Vec<Problem>> {
         let mut running = self.running.lock();
         running.retain(|thread| thread.ended.try_recv() == Err(mpsc::TryRecvError::Empty));
         for exporter in exports.all().filter(|exporter| !exporter.lanes().has_sender()) {
-            running.push(start(exporter.lanes(), &self.shared)?);
+            let started = start(exporter.lanes(), &self.shared);
+            let failed = |error| format!("the thread that sends it cannot be started: {error}");
+            running.push(started.map_err(|error| vec![Problem::at("telemetry", failed(error))])?);
         }
         Ok(())
     }
 
-    /// Has all that waits sent, until `end` at most. What is left then is lost, and counted.
-    pub(crate) fn finish(&self, end: Instant) {
+    /// Has all that waits sent, for [`FINAL_PATIENCE`] at most. What is left then is lost, and counted.
+    pub(crate) fn finish(&self) {
+        let end = Instant::now() + FINAL_PATIENCE;
         *self.shared.end.lock() = Some(end);
         let running = std::mem::take(&mut *self.running.lock());
         for thread in &running {
@@ -88,7 +85,7 @@ fn start(lanes: &Arc<Lanes>, shared: &Arc<ExportShared>) -> io::Result<ExportThr
     let (sent, shared) = (Arc::clone(lanes), Arc::clone(shared));
     let name = format!("pylae-{}", lanes.settings.signal.name());
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let mut sender = Sender::new(sent, Arc::clone(&shared));
+        let mut sender = ExportSender::new(sent, Arc::clone(&shared));
         supervise(Some(&shared.log), Duty::Export, || sender.run());
         // There is no receiver unless the gateway is stopping.
         let _ = done.send(());

@@ -1,7 +1,5 @@
 //! The figures of an engine: as values, as a page for Prometheus, and in short for people.
 
-use std::sync::Arc;
-
 use pylae_core::Instant;
 
 use super::{Engine, InForce};
@@ -11,7 +9,6 @@ use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::metrics::{
     HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
-use crate::telemetry::otlp::metrics::MetricsPage;
 
 impl Engine {
     /// The current counters and states.
@@ -68,17 +65,6 @@ impl Engine {
             started: began_at(wall, now, self.started),
             last_applied: began_at(wall, now, applied_at),
         })
-    }
-
-    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks.
-    pub fn export_metrics(self: &Arc<Self>, hooks: impl Fn() -> Vec<HookFigures> + Send + Sync + 'static) {
-        let engine = Arc::downgrade(self);
-        self.export.set_metrics(Box::new(move || {
-            let engine = engine.upgrade()?;
-            let now = clock::wall();
-            let started = now.saturating_sub(clock::now().since(engine.started));
-            Some(MetricsPage { text: engine.metrics(&hooks(), false), started, now })
-        }));
     }
 
     /// The most important figures, for the dashboard and the command line.

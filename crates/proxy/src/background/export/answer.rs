@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::telemetry::otlp::reader::{Field, bytes_of, fields, number_of};
+use crate::telemetry::otlp::reader::{WireField, bytes_of, fields, number_of};
 
 /// Largest answer that is read.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Delivery {
     /// It was taken, apart from `refused` items.
     Taken { refused: u64, told: String },
     /// It may be sent again, after a time that the collector asks for.
@@ -29,22 +29,22 @@ pub(super) enum Outcome {
     Refused(String),
 }
 
-impl Outcome {
+impl Delivery {
     pub(super) fn again(why: impl Into<String>) -> Self {
         Self::Again { why: why.into(), after: None }
     }
 }
 
 /// Judges an `ExportTraceServiceResponse`, or that of another signal.
-pub(super) fn taken(message: &[u8]) -> Outcome {
+pub(super) fn taken(message: &[u8]) -> Delivery {
     let message = fields(message);
     let partial = fields(bytes_of(&message, 1).unwrap_or_default());
     let refused = number_of(&partial, 1).map_or(0, |refused| refused.cast_signed().max(0).cast_unsigned());
-    Outcome::Taken { refused, told: shown(bytes_of(&partial, 2).unwrap_or_default()) }
+    Delivery::Taken { refused, told: shown(bytes_of(&partial, 2).unwrap_or_default()) }
 }
 
 /// Judges an answer over HTTP. `retry_after` is the field of this name.
-pub(super) fn of_http(status: u16, retry_after: Option<&str>, content_type: Option<&str>, body: &[u8]) -> Outcome {
+pub(super) fn of_http(status: u16, retry_after: Option<&str>, content_type: Option<&str>, body: &[u8]) -> Delivery {
     if (200..300).contains(&status) {
         // Proxies in between may answer what is no message.
         let is_message = content_type.is_none_or(|kind| kind.starts_with("application/x-protobuf"));
@@ -59,23 +59,23 @@ pub(super) fn of_http(status: u16, retry_after: Option<&str>, content_type: Opti
     };
     let why = if told.is_empty() { format!("status {status}") } else { format!("status {status}: {told}") };
     match status {
-        429 | 502 | 503 | 504 => Outcome::Again { why, after: retry_after.and_then(seconds_of) },
-        _ => Outcome::Refused(why),
+        429 | 502 | 503 | 504 => Delivery::Again { why, after: retry_after.and_then(seconds_of) },
+        _ => Delivery::Refused(why),
     }
 }
 
 /// Judges the status of gRPC, which has failed. `details` is `grpc-status-details-bin`.
-pub(super) fn of_grpc(status: u32, message: &[u8], details: Option<&[u8]>) -> Outcome {
+pub(super) fn of_grpc(status: u32, message: &[u8], details: Option<&[u8]>) -> Delivery {
     let told = shown(&percent_decoded(message));
     let name = grpc_name(status);
     let why = if told.is_empty() { name.to_owned() } else { format!("{name}: {told}") };
     let after = details.and_then(retry_info);
     match status {
         // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS
-        1 | 4 | 10 | 11 | 14 | 15 => Outcome::Again { why, after },
+        1 | 4 | 10 | 11 | 14 | 15 => Delivery::Again { why, after },
         // RESOURCE_EXHAUSTED passes only if the collector says when.
-        8 if after.is_some() => Outcome::Again { why, after },
-        _ => Outcome::Refused(why),
+        8 if after.is_some() => Delivery::Again { why, after },
+        _ => Delivery::Refused(why),
     }
 }
 
@@ -84,7 +84,7 @@ fn retry_info(details: &[u8]) -> Option<Duration> {
     let status = BASE64.decode(details).ok()?;
     let found = fields(&status);
     let mut any = found.iter().filter_map(|(number, value)| match value {
-        Field::Bytes(bytes) if *number == 3 => Some(fields(bytes)),
+        WireField::Bytes(bytes) if *number == 3 => Some(fields(bytes)),
         _ => None,
     });
     let info = any.find(|any| bytes_of(any, 1).is_some_and(|kind| kind.ends_with(b"/google.rpc.RetryInfo")))?;
@@ -157,13 +157,13 @@ mod tests {
     use super::*;
     use crate::telemetry::otlp::protobuf::{put_message, put_string, put_uint};
 
-    fn again(why: &str, seconds: Option<u64>) -> Outcome {
-        Outcome::Again { why: why.to_owned(), after: seconds.map(Duration::from_secs) }
+    fn again(why: &str, seconds: Option<u64>) -> Delivery {
+        Delivery::Again { why: why.to_owned(), after: seconds.map(Duration::from_secs) }
     }
 
     #[test]
     fn a_collector_takes_all_or_some() {
-        let all = Outcome::Taken { refused: 0, told: String::new() };
+        let all = Delivery::Taken { refused: 0, told: String::new() };
         assert_eq!(of_http(200, None, Some("application/x-protobuf"), b""), all);
         assert_eq!(of_http(202, None, Some("application/json"), b"{}"), all);
         let mut some = Vec::new();
@@ -171,7 +171,7 @@ mod tests {
             put_uint(out, 1, 3);
             put_string(out, 2, "too\nold");
         });
-        let expected = Outcome::Taken { refused: 3, told: "too\\nold".to_owned() };
+        let expected = Delivery::Taken { refused: 3, told: "too\\nold".to_owned() };
         assert_eq!(of_http(200, None, Some("application/x-protobuf"), &some), expected);
     }
 
@@ -181,21 +181,21 @@ mod tests {
         assert_eq!(of_http(429, Some("soon"), None, b""), again("status 429", None));
         assert_eq!(of_http(502, Some("Thu, 01 Jan 1970 00:00:00 GMT"), None, b""), again("status 502", Some(0)));
         for status in [301, 400, 401, 404, 413, 500] {
-            assert_eq!(of_http(status, Some("1"), None, b""), Outcome::Refused(format!("status {status}")));
+            assert_eq!(of_http(status, Some("1"), None, b""), Delivery::Refused(format!("status {status}")));
         }
         let mut status = Vec::new();
         put_string(&mut status, 2, "no such tenant");
         let told = of_http(400, None, Some("application/x-protobuf"), &status);
-        assert_eq!(told, Outcome::Refused("status 400: no such tenant".to_owned()));
-        assert_eq!(of_http(403, None, Some("text/html"), b"<p>"), Outcome::Refused("status 403".to_owned()));
+        assert_eq!(told, Delivery::Refused("status 400: no such tenant".to_owned()));
+        assert_eq!(of_http(403, None, Some("text/html"), b"<p>"), Delivery::Refused("status 403".to_owned()));
     }
 
     #[test]
     fn grpc_says_when_to_try_again() {
         assert_eq!(of_grpc(14, b"no%20upstream", None), again("UNAVAILABLE: no upstream", None));
-        assert_eq!(of_grpc(8, b"", None), Outcome::Refused("RESOURCE_EXHAUSTED".to_owned()));
-        assert_eq!(of_grpc(16, b"%", None), Outcome::Refused("UNAUTHENTICATED: %".to_owned()));
-        assert_eq!(of_grpc(99, b"", None), Outcome::Refused("an unknown status".to_owned()));
+        assert_eq!(of_grpc(8, b"", None), Delivery::Refused("RESOURCE_EXHAUSTED".to_owned()));
+        assert_eq!(of_grpc(16, b"%", None), Delivery::Refused("UNAUTHENTICATED: %".to_owned()));
+        assert_eq!(of_grpc(99, b"", None), Delivery::Refused("an unknown status".to_owned()));
         let mut status = Vec::new();
         put_message(&mut status, 3, |out| {
             put_string(out, 1, "type.googleapis.com/google.rpc.RetryInfo");
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_a_collector_says_is_short() {
-        let Outcome::Refused(why) = of_grpc(3, &[b'x'; 5000], None) else { panic!("refused") };
+        let Delivery::Refused(why) = of_grpc(3, &[b'x'; 5000], None) else { panic!("refused") };
         assert!(why.len() < 250);
     }
 }

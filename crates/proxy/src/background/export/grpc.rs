@@ -1,4 +1,4 @@
-//! OTLP/gRPC: unary calls over one HTTP/2 connection (<https://grpc.github.io/grpc/core/md_doc__p_r_o_t_o_c_o_l-_h_t_t_p2.html>).
+//! OTLP/gRPC: unary calls over one HTTP/2 connection (OTLP specification, "OTLP/gRPC"; "gRPC over HTTP2").
 
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +13,7 @@ use pylae_core::plan::{CollectorPlan, OtlpCompression};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-use super::answer::{MAX_ANSWER, Outcome, of_grpc, taken};
+use super::answer::{Delivery, MAX_ANSWER, of_grpc, taken};
 use super::http::USER_AGENT;
 use crate::io::connect::connect_any;
 use crate::io::socket::Socket;
@@ -33,12 +33,12 @@ pub(super) struct GrpcTransport {
     // Before the tasks, whose sockets belong to it.
     tasks: LocalSet,
     runtime: Runtime,
-    target: Target,
+    target: CollectorTarget,
     connection: Option<SendRequest<Bytes>>,
 }
 
 /// Whom to call.
-struct Target {
+struct CollectorTarget {
     host: String,
     port: u16,
     tls: Option<Arc<Connector>>,
@@ -48,10 +48,10 @@ struct Target {
 impl GrpcTransport {
     pub(super) fn new(collector: &CollectorPlan, signal: Signal) -> Result<Self, String> {
         let runtime = runtime().map_err(|error| error.to_string())?;
-        Ok(Self { tasks: LocalSet::new(), runtime, target: Target::new(collector, signal)?, connection: None })
+        Ok(Self { tasks: LocalSet::new(), runtime, target: CollectorTarget::new(collector, signal)?, connection: None })
     }
 
-    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Outcome {
+    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Delivery {
         let (target, connection) = (&self.target, &mut self.connection);
         let called = self.tasks.block_on(&self.runtime, async {
             tokio::time::timeout(timeout, call(target, connection, collector, body, timeout)).await
@@ -60,17 +60,17 @@ impl GrpcTransport {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 self.connection = None;
-                Outcome::again(error.to_string())
+                Delivery::again(error.to_string())
             }
             Err(_) => {
                 self.connection = None;
-                Outcome::again("no answer in time")
+                Delivery::again("no answer in time")
             }
         }
     }
 }
 
-impl Target {
+impl CollectorTarget {
     fn new(collector: &CollectorPlan, signal: Signal) -> Result<Self, String> {
         let uri: http::Uri = collector.endpoint.parse().map_err(|_| "this is not an address")?;
         let (Some(host), is_secure) = (uri.host(), uri.scheme_str() == Some("https")) else {
@@ -117,12 +117,12 @@ impl Target {
 
 /// Calls over the kept connection, or over a new one if there is none or it has ended.
 async fn call(
-    target: &Target,
+    target: &CollectorTarget,
     connection: &mut Option<SendRequest<Bytes>>,
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
-) -> io::Result<Outcome> {
+) -> io::Result<Delivery> {
     if let Some(kept) = connection.take()
         && let Ok(ready) = kept.ready().await
         && let Ok(outcome) = exchange(target, ready.clone(), collector, body, timeout).await
@@ -137,12 +137,12 @@ async fn call(
 }
 
 async fn exchange(
-    target: &Target,
+    target: &CollectorTarget,
     mut requests: SendRequest<Bytes>,
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
-) -> io::Result<Outcome> {
+) -> io::Result<Delivery> {
     let is_compressed = collector.compression == OtlpCompression::Gzip;
     let mut request = Request::post(&target.uri)
         .header("te", "trailers")
@@ -178,7 +178,7 @@ async fn exchange(
 }
 
 /// Judges an answer. Its status is in the trailers, or in the head if there is nothing else.
-fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &[u8]) -> Outcome {
+fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &[u8]) -> Delivery {
     let field = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| head.get(name));
     let said = field("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
     match (said, status) {
@@ -191,9 +191,9 @@ fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &
             let told = field("grpc-message").map_or(&[][..], |value| value.as_bytes());
             of_grpc(status, told, field("grpc-status-details-bin").map(|value| value.as_bytes()))
         }
-        (_, 429 | 502 | 503 | 504) => Outcome::again(format!("HTTP status {status}")),
-        (_, 200) => Outcome::again("the answer has no grpc-status"),
-        _ => Outcome::Refused(format!("HTTP status {status}")),
+        (_, 429 | 502 | 503 | 504) => Delivery::again(format!("HTTP status {status}")),
+        (_, 200) => Delivery::again("the answer has no grpc-status"),
+        _ => Delivery::Refused(format!("HTTP status {status}")),
     }
 }
 
@@ -208,19 +208,19 @@ mod tests {
     #[test]
     fn the_status_is_in_the_trailers_or_in_the_head() {
         let (ok, empty) = (fields(&[("grpc-status", "0")]), HeaderMap::new());
-        let taken = Outcome::Taken { refused: 0, told: String::new() };
+        let taken = Delivery::Taken { refused: 0, told: String::new() };
         assert_eq!(judge(200, &empty, Some(&ok), &[0, 0, 0, 0, 0]), taken);
         assert_eq!(judge(200, &ok, None, &[]), taken);
         let full = fields(&[("grpc-status", "14"), ("grpc-message", "full")]);
-        assert_eq!(judge(200, &full, None, &[]), Outcome::again("UNAVAILABLE: full"));
-        assert_eq!(judge(200, &empty, Some(&full), &[]), Outcome::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, &full, None, &[]), Delivery::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, &empty, Some(&full), &[]), Delivery::again("UNAVAILABLE: full"));
     }
 
     #[test]
     fn what_is_no_grpc_is_judged_by_its_status() {
         let empty = HeaderMap::new();
-        assert_eq!(judge(503, &empty, None, b""), Outcome::again("HTTP status 503"));
-        assert_eq!(judge(404, &empty, None, b"<html>"), Outcome::Refused("HTTP status 404".to_owned()));
-        assert_eq!(judge(200, &empty, None, b""), Outcome::again("the answer has no grpc-status"));
+        assert_eq!(judge(503, &empty, None, b""), Delivery::again("HTTP status 503"));
+        assert_eq!(judge(404, &empty, None, b"<html>"), Delivery::Refused("HTTP status 404".to_owned()));
+        assert_eq!(judge(200, &empty, None, b""), Delivery::again("the answer has no grpc-status"));
     }
 }

@@ -1,4 +1,5 @@
-//! The loop of a thread that sends: it takes what is in the lanes, or reads the metrics, and sends it until it is taken.
+//! The loop of a thread that sends: it takes what is in the lanes, or reads the metrics, and sends it until it is
+//! taken.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use pylae_core::plan::{OtlpCompression, OtlpProtocol};
 
-use super::ExportShared;
-use super::answer::Outcome;
+use super::answer::Delivery;
 use super::backoff::Backoff;
 use super::grpc::GrpcTransport;
 use super::http::HttpTransport;
 use super::report::Report;
+use super::shared::ExportShared;
 use crate::telemetry::otlp::figures::DropReason;
 use crate::telemetry::otlp::lanes::{Encoded, Lanes};
 use crate::telemetry::otlp::metrics::{self, EncodedMetrics};
@@ -29,16 +30,16 @@ const ENOUGH: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How requests get to a collector.
-enum Transport {
+enum ExportTransport {
     Http(HttpTransport),
     Grpc(GrpcTransport),
 }
 
 /// What the thread of an exporter works with.
-pub(super) struct Sender {
+pub(super) struct ExportSender {
     lanes: Arc<Lanes>,
     shared: Arc<ExportShared>,
-    transport: Option<Transport>,
+    transport: Option<ExportTransport>,
     backoff: Backoff,
     report: Report,
     /// What was taken from the lanes, and how much of it is settled.
@@ -46,7 +47,7 @@ pub(super) struct Sender {
     settled: usize,
 }
 
-impl Sender {
+impl ExportSender {
     pub(super) fn new(lanes: Arc<Lanes>, shared: Arc<ExportShared>) -> Self {
         let dropped = lanes.counters.all_dropped();
         let report = Report::new(Arc::clone(&shared.log), lanes.settings.signal, &lanes.settings.collector, dropped);
@@ -143,7 +144,7 @@ impl Sender {
             let is_closed = self.lanes.is_closed();
             let Some(timeout) = self.timeout() else { return false };
             match self.send(body, timeout) {
-                Outcome::Taken { refused, told } => {
+                Delivery::Taken { refused, told } => {
                     let refused = refused.min(items);
                     self.lanes.counters.send_items(items - refused);
                     if refused > 0 {
@@ -153,12 +154,12 @@ impl Sender {
                     self.report.sent(Instant::now());
                     return true;
                 }
-                Outcome::Refused(why) => {
+                Delivery::Refused(why) => {
                     self.lanes.counters.fail();
                     self.refuse(items, &why);
                     return true;
                 }
-                Outcome::Again { why, after } => {
+                Delivery::Again { why, after } => {
                     self.lanes.counters.fail();
                     self.report.failed(&why);
                     if is_closed {
@@ -179,26 +180,26 @@ impl Sender {
         }
     }
 
-    fn send(&mut self, body: &Bytes, timeout: Duration) -> Outcome {
+    fn send(&mut self, body: &Bytes, timeout: Duration) -> Delivery {
         let collector = &self.lanes.settings.collector;
         let transport = match &mut self.transport {
             Some(transport) => transport,
             None => {
                 let built = match collector.protocol {
-                    OtlpProtocol::Http => HttpTransport::new(collector).map(Transport::Http),
+                    OtlpProtocol::Http => HttpTransport::new(collector).map(ExportTransport::Http),
                     OtlpProtocol::Grpc => {
-                        GrpcTransport::new(collector, self.lanes.settings.signal).map(Transport::Grpc)
+                        GrpcTransport::new(collector, self.lanes.settings.signal).map(ExportTransport::Grpc)
                     }
                 };
                 match built {
                     Ok(built) => self.transport.insert(built),
-                    Err(why) => return Outcome::again(why),
+                    Err(why) => return Delivery::again(why),
                 }
             }
         };
         match transport {
-            Transport::Http(http) => http.send(collector, body, timeout),
-            Transport::Grpc(grpc) => grpc.send(collector, body, timeout),
+            ExportTransport::Http(http) => http.send(collector, body, timeout),
+            ExportTransport::Grpc(grpc) => grpc.send(collector, body, timeout),
         }
     }
 

@@ -18,8 +18,8 @@ impl<'a> Attributes<'a> {
         Self { out, field }
     }
 
-    /// Writes a text, of which at most [`MOST_TEXT`] bytes stay. What is not UTF-8 is replaced: a collector would refuse
-    /// the whole message.
+    /// Writes a text, of which at most [`MOST_TEXT`] bytes stay. What is not UTF-8 is replaced: a collector would
+    /// refuse the whole message.
     pub(crate) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
         let text = clean(value.as_ref());
         self.put(key, |out| put_bytes(out, 1, text.as_bytes()));

@@ -8,7 +8,7 @@ use pylae_core::plan::CollectorPlan;
 
 use super::figures::{ExportCounters, ExportStats};
 use super::lanes::{ExportSettings, Exporter, Signal};
-use super::resource::Resource;
+use super::resource::TelemetryResource;
 
 /// The exporters that a snapshot uses.
 #[derive(Clone, Default)]
@@ -51,7 +51,7 @@ impl Exporters {
     /// The exporters of a plan: those that there are, or new ones.
     pub(crate) fn open(&self, plan: &Plan) -> Exports {
         let Some(telemetry) = &plan.telemetry else { return Exports::default() };
-        let resource = Resource::new(telemetry, &self.instance);
+        let resource = TelemetryResource::new(telemetry, &self.instance);
         let [traces, metrics, logs] = &self.signals;
         let find = |of: &SignalExporters, collector: Option<&CollectorPlan>, interval: Option<f64>| {
             let (collector, resource) = (collector?.clone(), resource.clone());

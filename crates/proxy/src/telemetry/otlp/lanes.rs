@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use pylae_core::plan::CollectorPlan;
 
 use super::figures::{DropReason, ExportCounters};
-use super::resource::Resource;
+use super::resource::TelemetryResource;
 
 /// Most bytes that wait in the lanes of an exporter together.
 const MOST_WAITING: usize = 4 << 20;
@@ -30,7 +30,7 @@ pub(crate) enum Signal {
 pub(crate) struct ExportSettings {
     pub(crate) signal: Signal,
     pub(crate) collector: CollectorPlan,
-    pub(crate) resource: Resource,
+    pub(crate) resource: TelemetryResource,
     /// Seconds between two transmissions of metrics; nothing for others.
     pub(crate) interval: Option<f64>,
 }

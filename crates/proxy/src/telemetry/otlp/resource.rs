@@ -14,11 +14,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The attributes of the resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resource {
+pub(crate) struct TelemetryResource {
     attributes: BTreeMap<String, String>,
 }
 
-impl Resource {
+impl TelemetryResource {
     /// The resource of a plan. `instance` is unique to this run of the gateway.
     pub(super) fn new(plan: &TelemetryPlan, instance: &str) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -68,13 +68,13 @@ impl Resource {
 #[cfg(test)]
 mod tests {
     use super::super::protobuf::put_bytes;
-    use super::super::reader::{Field, bytes_of, fields};
+    use super::super::reader::{WireField, bytes_of, fields};
     use super::*;
 
     fn pairs(resource: &[u8]) -> BTreeMap<String, Vec<u8>> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let pair = |(_, field): (u32, Field<'_>)| {
-            let Field::Bytes(pair) = field else { panic!("an attribute") };
+        let pair = |(_, field): (u32, WireField<'_>)| {
+            let WireField::Bytes(pair) = field else { panic!("an attribute") };
             let pair = fields(pair);
             (text(bytes_of(&pair, 1).unwrap()), bytes_of(&pair, 2).unwrap().to_vec())
         };
@@ -91,12 +91,12 @@ mod tests {
             metrics: None,
             logs: None,
         };
-        let resource = Resource::new(&plan, "one");
+        let resource = TelemetryResource::new(&plan, "one");
         let mut items = Vec::new();
         put_bytes(&mut items, 2, b"span");
         put_bytes(&mut items, 2, &[b'x'; 300]);
         let request = resource.wrap(&items);
-        let [(1, Field::Bytes(whole))] = fields(&request)[..] else { panic!("one resource") };
+        let [(1, WireField::Bytes(whole))] = fields(&request)[..] else { panic!("one resource") };
         let whole = fields(whole);
         assert_eq!(whole.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2]);
         let found = pairs(bytes_of(&whole, 1).unwrap());
@@ -109,7 +109,7 @@ mod tests {
             assert!(found.contains_key(key), "{key}");
         }
         let scope = fields(bytes_of(&whole, 2).unwrap());
-        assert_eq!(scope[1..], [(2, Field::Bytes(b"span")), (2, Field::Bytes(&[b'x'; 300]))]);
+        assert_eq!(scope[1..], [(2, WireField::Bytes(b"span")), (2, WireField::Bytes(&[b'x'; 300]))]);
         assert_eq!(bytes_of(&fields(bytes_of(&scope, 1).unwrap()), 1), Some(&b"pylae"[..]));
     }
 }

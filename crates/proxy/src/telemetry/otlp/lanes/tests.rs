@@ -13,7 +13,8 @@ fn exporter(workers: usize) -> Arc<Exporter> {
         ca: None,
         timeout: Seconds(Duration::from_secs(1)),
     };
-    let settings = ExportSettings { signal: Signal::Traces, collector, resource: Resource::default(), interval: None };
+    let settings =
+        ExportSettings { signal: Signal::Traces, collector, resource: TelemetryResource::default(), interval: None };
     Arc::new(Exporter::new(settings, Arc::default(), workers))
 }
 

@@ -1,4 +1,4 @@
-use super::super::reader::{Field, bytes_of, fields, number_of};
+use super::super::reader::{WireField, bytes_of, fields, number_of};
 use super::points::{Point, families};
 use super::*;
 
@@ -52,7 +52,7 @@ fn counters_are_cumulative_sums_and_gauges_are_gauges() {
     let metrics: Vec<_> = fields(&requests[0].bytes)
         .into_iter()
         .map(|(number, field)| {
-            let Field::Bytes(metric) = field else { panic!("a metric") };
+            let WireField::Bytes(metric) = field else { panic!("a metric") };
             assert_eq!(number, 2);
             fields(metric)
         })
@@ -72,7 +72,7 @@ fn counters_are_cumulative_sums_and_gauges_are_gauges() {
 fn buckets_of_histograms_count_for_themselves() {
     let requests = encode(&page(PAGE));
     let metrics = fields(&requests[0].bytes);
-    let (_, Field::Bytes(last)) = metrics[2] else { panic!("a metric") };
+    let (_, WireField::Bytes(last)) = metrics[2] else { panic!("a metric") };
     let metric = fields(last);
     assert_eq!(bytes_of(&metric, 3), Some(&b"s"[..]));
     let histogram = fields(bytes_of(&metric, 9).unwrap());

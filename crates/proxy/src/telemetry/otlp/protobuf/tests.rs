@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::reader::{Field, fields};
+use super::super::reader::{WireField, fields};
 use super::*;
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -29,7 +29,7 @@ proptest! {
     #[test]
     fn numbers_are_read_as_they_were_written(field in 1_u32..=1000, value: u64) {
         let bytes = written(|out| put_uint(out, field, value));
-        prop_assert_eq!(fields(&bytes), [(field, Field::Number(value))]);
+        prop_assert_eq!(fields(&bytes), [(field, WireField::Number(value))]);
     }
 
     #[test]
@@ -44,10 +44,10 @@ proptest! {
         let mut bytes = written(|out| nested(out, depth, &text));
         for level in (1..=depth).rev() {
             let found = fields(&bytes);
-            let [(field, Field::Bytes(inner))] = &found[..] else { panic!("one message") };
+            let [(field, WireField::Bytes(inner))] = &found[..] else { panic!("one message") };
             prop_assert_eq!(*field, level + 1);
             bytes = inner.to_vec();
         }
-        prop_assert_eq!(fields(&bytes), [(1, Field::Bytes(&text[..]))]);
+        prop_assert_eq!(fields(&bytes), [(1, WireField::Bytes(&text[..]))]);
     }
 }
