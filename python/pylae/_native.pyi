@@ -54,6 +54,7 @@ __all__ = [
     "flush_stderr",
     "live_requests",
     "local_certificate",
+    "record_span",
     "refuse_on_worker",
     "set_log_steps",
     "shift_clock",
@@ -370,6 +371,10 @@ class Request:
     @property
     def id(self) -> str: ...
     @property
+    def trace_id(self) -> str | None: ...
+    @property
+    def traceparent(self) -> str | None: ...
+    @property
     def route(self) -> str | None: ...
     @property
     def asked_for(self) -> Literal["check", "login"] | None: ...
@@ -553,6 +558,17 @@ class Pieces:
 
 def after_fork_in_child() -> None: ...
 def live_requests() -> int: ...
+def record_span(
+    request: Request,
+    span: tuple[
+        str,
+        tuple[int, int],
+        tuple[int, int],
+        tuple[bool, bool],
+        list[tuple[str, Any]],
+        list[tuple[str, int, list[tuple[str, Any]]]],
+    ],
+) -> bool: ...
 def check(plan: str) -> str: ...
 def explain(plan: str, request: str) -> str: ...
 def decide(plan: str, requests: str) -> str: ...

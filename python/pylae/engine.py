@@ -59,6 +59,7 @@ __all__ = [
     "live_requests",
     "pass_on_log",
     "purge_document",
+    "record_span",
     "refuse_on_worker",
     "set_log_steps",
     "shift_clock",
@@ -75,6 +76,7 @@ Url = _native.Url
 User = _native.User
 HookTimeout = _native.HookTimeout
 live_requests = _native.live_requests
+record_span = _native.record_span
 """Counts the native requests that Python holds in this process: 0 when no exchange is in flight."""
 write_stderr = _native.write_stderr
 """Writes whole lines to standard error on a thread of its own."""

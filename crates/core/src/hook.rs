@@ -278,6 +278,17 @@ pub struct HookVisit {
     pub body_set: bool,
     /// The stream through which the response body passes outside the worker.
     pub stream: Option<Box<dyn HookStream>>,
+    /// Spans that hooks have made themselves.
+    pub spans: OwnSpans,
+}
+
+/// Spans that hooks have made themselves, encoded.
+#[derive(Clone, Debug, Default)]
+pub struct OwnSpans {
+    /// One after the other.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// Why an authenticator of Pylae's own is asked about a request that is not for one of its paths.

@@ -8,7 +8,7 @@ mod step;
 
 pub use self::context::{TRACEPARENT_LEN, TraceContext, TraceFlags};
 pub use self::sampling::{Ratio, Sampling, TailRule};
-pub use self::step::{AttemptStep, ConnectionKind, HookHalf, HookPlace, HookStep, Step, StepKind, WaitedFor};
+pub use self::step::{AttemptStep, ConnectionKind, HookHalf, HookPlace, HookStep, StepKind, TraceStep, WaitedFor};
 use crate::clock::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::slots::{Feature, FeatureMemory, FeatureSlot};
@@ -19,7 +19,7 @@ pub const MAX_STEPS: usize = 64;
 /// The steps of a recorded exchange. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct Trace {
-    steps: Vec<Step>,
+    steps: Vec<TraceStep>,
     missed: u32,
 }
 
@@ -36,7 +36,7 @@ impl Feature for Trace {
 
 impl Trace {
     /// The steps, in the order in which they ended.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[TraceStep] {
         &self.steps
     }
 
@@ -45,7 +45,7 @@ impl Trace {
         self.missed
     }
 
-    fn push(&mut self, step: Step) {
+    fn push(&mut self, step: TraceStep) {
         if self.steps.len() < MAX_STEPS {
             self.steps.push(step);
         } else {
@@ -64,7 +64,7 @@ impl Exchange {
     #[inline]
     pub fn record_step(&mut self, kind: StepKind, began: Instant, ended: Instant) {
         if self.recorded {
-            self.slots.get_or_default::<Trace>().push(Step { kind, began, ended, span_id: 0 });
+            self.slots.get_or_default::<Trace>().push(TraceStep { kind, began, ended, span_id: 0 });
         }
     }
 
@@ -72,7 +72,7 @@ impl Exchange {
     #[inline]
     pub fn record_span(&mut self, span_id: u64, kind: StepKind, began: Instant, ended: Instant) {
         if self.recorded {
-            self.slots.get_or_default::<Trace>().push(Step { kind, began, ended, span_id });
+            self.slots.get_or_default::<Trace>().push(TraceStep { kind, began, ended, span_id });
         }
     }
 

@@ -65,6 +65,17 @@ pub struct RequestLine<'a> {
     pub via: Option<Via>,
     /// Value of the Authorization field in place of every other, received or added; none is written if it is empty.
     pub authorization: Option<&'a [u8]>,
+    /// The trace context in place of the client's.
+    pub trace: Option<TraceFields<'a>>,
+}
+
+/// The trace context that a request carries (W3C Trace Context).
+#[derive(Clone, Copy, Debug)]
+pub struct TraceFields<'a> {
+    /// Value of `traceparent` in place of every other, received or added.
+    pub parent: &'a [u8],
+    /// Whether the received `tracestate` goes on.
+    pub keeps_state: bool,
 }
 
 /// The fields of a message and the changes to them.
@@ -95,13 +106,22 @@ pub fn request(out: &mut Vec<u8>, line: RequestLine<'_>, source: FieldSource<'_>
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(line.host);
     out.extend_from_slice(b"\r\n");
-    if let Some(authorization) = line.authorization {
-        fields(out, source, NEVER_IN_REQUEST.with(AUTHORIZATION));
-        if !authorization.is_empty() {
-            self::line(out, Name::Authorization.as_str().as_bytes(), authorization);
+    let (mut never, mut replaced) = (NEVER_IN_REQUEST, NameSet::EMPTY);
+    if line.authorization.is_some() {
+        replaced.add(Name::Authorization);
+    }
+    if let Some(trace) = &line.trace {
+        replaced.add(Name::Traceparent);
+        if !trace.keeps_state {
+            never.add(Name::Tracestate);
         }
-    } else {
-        fields(out, source, NEVER_IN_REQUEST);
+    }
+    fields(out, source, never, replaced);
+    if let Some(authorization) = line.authorization.filter(|value| !value.is_empty()) {
+        self::line(out, Name::Authorization.as_str().as_bytes(), authorization);
+    }
+    if let Some(trace) = &line.trace {
+        self::line(out, Name::Traceparent.as_str().as_bytes(), trace.parent);
     }
     out.extend_from_slice(line.via.map_or(b"", Via::line));
     body(out, framing);
@@ -139,7 +159,7 @@ pub fn response(out: &mut Vec<u8>, line: StatusLine<'_>, source: FieldSource<'_>
     out.push(b' ');
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
-    fields(out, source, NEVER);
+    fields(out, source, NEVER, NameSet::EMPTY);
     out.extend_from_slice(line.via.map_or(b"", Via::line));
     match (framing, line.stated_length) {
         (Framing::None, Some(length)) => body(out, Framing::Length(length)),
@@ -174,11 +194,12 @@ const NEVER: NameSet = NameSet::of(&[
     Name::Upgrade,
 ]);
 const NEVER_IN_REQUEST: NameSet = NEVER.with(NameSet::of(&[Name::Expect, Name::Host]));
-const AUTHORIZATION: NameSet = NameSet::of(&[Name::Authorization]);
 
-fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
+/// Writes the received lines but for those of the names in `never` and `replaced`, then the added ones but for those in
+/// `replaced`.
+fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet, replaced: NameSet) {
     let FieldSource { fields, buf, options, edits, .. } = source;
-    let mut drop = never.with(source.drop).with(edits.removed());
+    let mut drop = never.with(replaced).with(source.drop).with(edits.removed());
     for nominated in &options.nominated {
         drop.add(Name::classify(nominated.of(buf)));
     }
@@ -207,11 +228,8 @@ fn fields(out: &mut Vec<u8>, source: FieldSource<'_>, never: NameSet) {
         }
     }
     out.extend_from_slice(&buf[run]);
-    let replaced = never.has(Name::Authorization);
-    for (name, value) in edits.added() {
-        if !replaced || !name.eq_ignore_ascii_case(b"authorization") {
-            line(out, name, value);
-        }
+    for (name, value) in edits.added_except(replaced) {
+        line(out, name, value);
     }
 }
 

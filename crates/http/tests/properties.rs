@@ -124,7 +124,7 @@ proptest! {
         let (options, edits) = (ConnectionOptions::default(), Edits::default());
         let source = FieldSource { fields: &head.fields, buf: &buf, options: &options, drop: NameSet::EMPTY, edits: &edits };
         let mut out = Vec::new();
-        encode::request(&mut out, RequestLine { method: b"GET", path: b"/", query: None, host: b"h", upgrade: false, via: None, authorization: None }, source, Framing::None);
+        encode::request(&mut out, RequestLine { method: b"GET", path: b"/", query: None, host: b"h", upgrade: false, via: None, authorization: None, trace: None }, source, Framing::None);
         let mut again = RequestHead::default();
         prop_assert_eq!(again.parse(&out, &LIMITS), Ok(true));
         let passed: Vec<_> = again.fields.iter().skip(1).map(|f| (f.name.of(&out).to_vec(), f.value.of(&out).to_vec())).collect();

@@ -235,6 +235,14 @@ impl AccessLog {
         out.extend_from_slice(b",\"referer\":");
         let referer = exchange.request.values("referer").next();
         self.json_masked(out, referer.map(|referer| if self.hides_referer { MASK } else { referer }), Self::text);
+        let trace = &exchange.trace_context;
+        if trace.is_known() {
+            out.extend_from_slice(b",\"trace_id\":\"");
+            out.extend_from_slice(&trace.trace_digits());
+            out.extend_from_slice(b"\",\"span_id\":\"");
+            out.extend_from_slice(&trace.span_digits());
+            out.push(b'"');
+        }
         self.headers(exchange, out);
         out.push(b'}');
     }

@@ -41,4 +41,5 @@ pub use telemetry::otlp::ExportStats;
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;
 pub use telemetry::stderr::{flush_stderr, write_stderr};
+pub use telemetry::traces::{HookSpan, SpanEvent, SpanValue, hook_ended, step_began};
 pub use worker::gate::{GateOpen, InterpreterGate, Pass};

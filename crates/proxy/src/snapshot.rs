@@ -22,6 +22,7 @@ use pylae_core::exchange::request::Request;
 use pylae_core::plan::Plan;
 use pylae_core::request::admit;
 use pylae_core::route::{Router, ServedHosts};
+use pylae_core::trace::Sampling;
 use pylae_core::{Exchange, Halt, Instant, Problem};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
@@ -66,6 +67,8 @@ pub(crate) struct Snapshot {
     pub(crate) unrouted: Chain,
     /// The access log of requests that no route takes.
     pub(crate) sink: Option<Arc<Sink>>,
+    /// Which exchanges are traced, or None if traces are switched off.
+    pub(crate) sampling: Option<Sampling>,
     /// The metrics of requests that no route takes, in a running engine.
     pub(crate) series: Option<Arc<Series>>,
     /// Where traces, metrics and logs are sent, in a running engine.

@@ -9,3 +9,4 @@ pub(crate) mod panics;
 pub(crate) mod recent;
 pub(crate) mod stderr;
 pub(crate) mod subscriber;
+pub(crate) mod traces;

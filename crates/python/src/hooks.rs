@@ -5,6 +5,7 @@ mod executor;
 mod message;
 mod route;
 mod session;
+mod spans;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<next::CallNext>()?;
     module.add_class::<next::Next>()?;
     module.add("HookTimeout", module.py().get_type::<watchdog::HookTimeout>())?;
+    module.add_function(wrap_pyfunction!(spans::record_span, module)?)?;
     module.add_function(wrap_pyfunction!(request::live_requests, module)?)?;
     module.add_function(wrap_pyfunction!(failure::after_fork_in_child, module)?)
 }
@@ -87,6 +89,9 @@ impl HookTable {
         let kept = || previous.map(|previous| Arc::clone(&previous.functions)).unwrap_or_default();
         let functions = functions.map_or_else(kept, Into::into);
         executors.watchdog.connect(log);
+        if !functions.is_empty() {
+            spans::prepare(plan);
+        }
         let routes =
             plan.routes.iter().map(|route| (route.name.as_str().into(), route.service.as_deref().map(Into::into)));
         let names = plan.routes.iter().map(|route| route.name.as_str().into());

@@ -25,6 +25,19 @@ pub enum CacheOutcome {
     Bypass,
 }
 
+impl CacheOutcome {
+    /// As attributes of spans have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
 /// The cache's state of one exchange. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct CacheVisit {

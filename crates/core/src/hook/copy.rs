@@ -21,6 +21,7 @@ impl Exchange {
     #[must_use]
     pub fn copy_request(&self) -> Box<Self> {
         let mut copy = self.copy_fixed();
+        copy.trace_context.hook_id = 0;
         if !copy.request.origin.peer_trusted {
             forwarding::remove_untrusted(&mut copy);
         }
@@ -44,6 +45,7 @@ impl Exchange {
         if let Some(reserved) = self.admitted().and_then(|admitted| admitted.reserved.clone()) {
             copy.admitted_mut().reserved = Some(reserved);
         }
+        copy.trace_context = self.trace_context;
         (copy.times.started, copy.times.now, copy.times.wall) = (self.times.started, self.times.now, self.times.wall);
         copy
     }

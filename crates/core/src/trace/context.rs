@@ -54,8 +54,12 @@ pub struct TraceContext {
     pub span_id: u64,
     /// The span of the present attempt, which is the parent of what the instance does.
     pub attempt_id: u64,
-    /// Flags that instances get. Until the exchange is decided upon they are the client's.
+    /// The span of the present call of a hook; zero before the first one, and if none is sent.
+    pub hook_id: u64,
+    /// The client's flags.
     pub flags: TraceFlags,
+    /// Whether the exchange is sampled, as instances are told.
+    pub sampled: bool,
     /// True if the client's `tracestate` does not go on.
     pub drops_state: bool,
     /// What decides about sampling by ratio: 56 random bits.
@@ -71,18 +75,23 @@ impl TraceContext {
         random: [u128; 2],
     ) -> Self {
         let only = parents.next().filter(|_| parents.next().is_none());
-        let (span_id, draw) = (non_zero(random[1] as u64), (random[1] >> 64) as u64 & RANDOM_PART);
-        match only.and_then(parse) {
-            Some((trace_id, parent_id, flags)) => {
-                let draw = if flags.is_random() { trace_id as u64 & RANDOM_PART } else { draw };
-                let drops_state = !state::is_valid(states);
-                Self { trace_id, parent_id, span_id, flags, drops_state, draw, attempt_id: 0 }
-            }
-            None => {
-                let trace_id = if random[0] == 0 { 1 } else { random[0] };
-                let (flags, draw) = (TraceFlags::of(TraceFlags::RANDOM), trace_id as u64 & RANDOM_PART);
-                Self { trace_id, span_id, flags, draw, drops_state: true, ..Self::default() }
-            }
+        let Some((trace_id, parent_id, flags)) = only.and_then(parse) else { return Self::begin(random) };
+        let drawn = if flags.is_random() { trace_id as u64 } else { (random[1] >> 64) as u64 };
+        let (span_id, drops_state) = (non_zero(random[1] as u64), !state::is_valid(states));
+        Self { trace_id, parent_id, span_id, flags, drops_state, draw: drawn & RANDOM_PART, ..Self::default() }
+    }
+
+    /// Begins a new trace. `random` makes ids.
+    pub fn begin(random: [u128; 2]) -> Self {
+        let trace_id = if random[0] == 0 { 1 } else { random[0] };
+        let (span_id, draw) = (non_zero(random[1] as u64), trace_id as u64 & RANDOM_PART);
+        Self {
+            trace_id,
+            span_id,
+            flags: TraceFlags::of(TraceFlags::RANDOM),
+            draw,
+            drops_state: true,
+            ..Self::default()
         }
     }
 
@@ -97,13 +106,37 @@ impl TraceContext {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[3..35].copy_from_slice(&hex::digits(self.trace_id));
         text[36..52].copy_from_slice(&hex::digits(span_id.into())[16..]);
-        text[53..].copy_from_slice(&hex::digits(self.flags.byte().into())[30..]);
+        text[53..].copy_from_slice(&hex::digits(self.sent_flags().byte().into())[30..]);
         text
+    }
+
+    /// The flags that go on: those of the client with the decision of the gateway.
+    pub const fn sent_flags(&self) -> TraceFlags {
+        self.flags.sampled(self.sampled)
     }
 
     /// The trace id as 32 hex digits.
     pub fn trace_digits(&self) -> [u8; 32] {
         hex::digits(self.trace_id)
+    }
+
+    /// The id of the exchange's span as 16 hex digits.
+    pub fn span_digits(&self) -> [u8; 16] {
+        let mut digits = [0; 16];
+        digits.copy_from_slice(&hex::digits(self.span_id.into())[16..]);
+        digits
+    }
+
+    /// The context of what the exchange has begun, and does not wait for.
+    #[must_use]
+    pub fn below(self, random: u64) -> Self {
+        Self { parent_id: self.span_id, span_id: non_zero(random), attempt_id: 0, hook_id: 0, ..self }
+    }
+
+    /// Begins the span of the next call of a hook, which hooks see as the current one.
+    pub fn begin_hook(&mut self) {
+        let before = if self.hook_id == 0 { self.span_id } else { self.hook_id };
+        self.hook_id = non_zero(mix(before));
     }
 
     /// Begins the span of the next attempt.
@@ -119,6 +152,14 @@ pub(super) const RANDOM_PART: u64 = (1 << 56) - 1;
 /// A random number as the id of a span, which must not be zero.
 pub(super) const fn non_zero(random: u64) -> u64 {
     if random == 0 { 1 } else { random }
+}
+
+/// The next number of a sequence that looks random (SplitMix64).
+const fn mix(before: u64) -> u64 {
+    let mut number = before.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
 }
 
 /// Reads trace id, parent id and flags. Of versions above 00 it reads what they have in common with that (section 3.2.4).

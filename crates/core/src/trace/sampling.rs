@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::context::{RANDOM_PART, TraceContext};
+use crate::plan::{ParentDecision, TracesPlan};
 
 /// A share of all exchanges, in steps of 2⁻⁵⁶.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,21 @@ impl Ratio {
 }
 
 impl Sampling {
+    /// What the plan says.
+    pub fn of(plan: &TracesPlan) -> Self {
+        let ratio = Ratio::new(plan.ratio);
+        let tail = plan
+            .keep
+            .as_ref()
+            .map(|keep| TailRule { errors: keep.errors, slower_than: keep.slower_than.map(|limit| limit.0) });
+        Self {
+            follows_parent: plan.parent == ParentDecision::Follow,
+            ratio,
+            highest: plan.routes.values().fold(ratio, |highest, share| highest.or_higher(Ratio::new(*share))),
+            tail: tail.unwrap_or_default(),
+        }
+    }
+
     /// Whether an exchange may turn out to be sent, before its route is known.
     #[inline]
     pub fn may_send(&self, context: &TraceContext) -> bool {

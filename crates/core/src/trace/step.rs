@@ -6,7 +6,7 @@ use crate::service::AttemptOutcome;
 
 /// One thing that an exchange did, with its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct TraceStep {
     /// What it was.
     pub kind: StepKind,
     /// When it began.
@@ -93,8 +93,6 @@ pub enum HookPlace {
     Early,
     /// On the route.
     Route,
-    /// It is the function of an authenticator.
-    Authenticator,
 }
 
 /// What a hook was called for.

@@ -19,6 +19,7 @@ fn forwarded(fields: &str, edits: &Edits, drop: NameSet, framing: Framing) -> St
         upgrade: false,
         via: None,
         authorization: None,
+        trace: None,
     };
     let mut out = Vec::new();
     request(&mut out, line, source, framing);
@@ -71,6 +72,7 @@ fn writes_a_request() {
         upgrade: false,
         via: None,
         authorization: None,
+        trace: None,
     };
     let mut out = b"before".to_vec();
     request(&mut out, line, source, Framing::Length(0));
@@ -246,10 +248,39 @@ fn via_continues_the_list_behind_all_edits() {
         upgrade: true,
         via: Some(Via::Http2),
         authorization: None,
+        trace: None,
     };
     request(&mut out, line, source, Framing::Chunked);
     let expected = "GET / HTTP/1.1\r\nHost: h\r\nVia: 2.0 pylae\r\nTransfer-Encoding: chunked\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_trace_context_replaces_every_other() {
+    let buf = b"GET / HTTP/1.1\r\nTraceParent: a\r\nX-A: 1\r\ntraceparent: b\r\ntracestate: c\r\nTraceState: d\r\n\r\n";
+    let mut head = RequestHead::default();
+    assert_eq!(head.parse(buf, &LIMITS), Ok(true));
+    let mut edits = Edits::default();
+    edits.set(b"Traceparent", b"e").unwrap();
+    edits.append(b"X-B", b"2").unwrap();
+    let options = ConnectionOptions::default();
+    let source = FieldSource { fields: &head.fields, buf, options: &options, drop: NameSet::EMPTY, edits: &edits };
+    for (keeps_state, state) in [(true, "tracestate: c\r\nTraceState: d\r\n"), (false, "")] {
+        let line = RequestLine {
+            method: b"GET",
+            path: b"/",
+            query: None,
+            host: b"h",
+            upgrade: false,
+            via: None,
+            authorization: Some(b""),
+            trace: Some(TraceFields { parent: b"00-1", keeps_state }),
+        };
+        let mut out = Vec::new();
+        request(&mut out, line, source, Framing::None);
+        let expected = format!("GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n{state}X-B: 2\r\ntraceparent: 00-1\r\n\r\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -92,7 +92,13 @@ impl Edits {
 
     /// Returns the added lines, in order.
     pub fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.added.iter().map(|&(id, name, value)| (self.spelling(id, name), value.of(&self.arena)))
+        self.added_except(NameSet::EMPTY)
+    }
+
+    /// Returns the added lines but for those of these names.
+    pub(crate) fn added_except(&self, names: NameSet) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let added = self.added.iter().filter(move |line| !names.has(line.0));
+        added.map(|&(id, name, value)| (self.spelling(id, name), value.of(&self.arena)))
     }
 
     /// Returns the last value that an edit gives to `name`.

@@ -145,3 +145,14 @@ fn a_request_that_could_not_be_read_has_a_line_too() {
     assert_eq!(parsed["upstream_time"], Value::Null);
     assert_eq!(parsed["instance"], Value::Null);
 }
+
+#[test]
+fn a_json_line_has_the_trace_if_there_is_one() {
+    let mut exchange = exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let log = log(&config("json"));
+    assert!(!line(&log, &exchange).contains("trace_id"));
+    (exchange.trace_context.trace_id, exchange.trace_context.span_id) = (0xAB, 0xC);
+    let parsed: Value = serde_json::from_str(&line(&log, &exchange)).unwrap();
+    assert_eq!(parsed["trace_id"], json!(format!("{:032x}", 0xAB)));
+    assert_eq!(parsed["span_id"], json!("000000000000000c"));
+}

@@ -1,11 +1,13 @@
 //! Admission to a service with `max_in_flight`, and the queue for it.
 
 use pylae_core::service::{Admission, AdmissionPermit, QueueTicket};
+use pylae_core::trace::{StepKind, WaitedFor};
 use pylae_core::{Exchange, Halt, Instant};
 
 use crate::client::Client;
 use crate::io::clock;
 use crate::snapshot::Service;
+use crate::telemetry::traces::{step_began, step_ended};
 
 /// Acquires a permit of the service, or waits in its queue while the service is full. `deadline` is the exchange's.
 /// A service without a bound costs one comparison.
@@ -26,7 +28,10 @@ pub(crate) async fn enter<'s>(
             let until = clock::now().saturating_add(service.plan.queue.timeout.0);
             client.deadline.set(deadline.map_or(until, |deadline| deadline.min(until)));
             // Boxed, so that only exchanges that wait carry this future's size.
-            Box::pin(wait(ticket, client, exchange)).await.map(Some)
+            let began = step_began(exchange);
+            let admitted = Box::pin(wait(ticket, client, exchange)).await;
+            step_ended(exchange, StepKind::Wait(WaitedFor::Place), began);
+            admitted.map(Some)
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use pylae_core::service::AttemptOutcome;
+use pylae_core::trace::{StepKind, WaitedFor};
 use pylae_core::{Exchange, Halt, Instant, Rejection};
 use pylae_http::Name;
 
 use crate::client::Client;
 use crate::io::clock;
 use crate::snapshot::{Service, ServiceToken};
+use crate::telemetry::traces::{step_began, step_ended};
 
 /// Longest wait of a request for a token, as long as a fetch may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +30,10 @@ pub(crate) async fn await_issue(
         return Ok(());
     }
     // Boxed, so that only exchanges that wait carry this future's size.
-    Box::pin(wait(token, deadline, client, exchange)).await
+    let began = step_began(exchange);
+    let waited = Box::pin(wait(token, deadline, client, exchange)).await;
+    step_ended(exchange, StepKind::Wait(WaitedFor::Token), began);
+    waited
 }
 
 async fn wait(

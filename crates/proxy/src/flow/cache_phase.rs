@@ -21,7 +21,13 @@ impl<'a> Flow<'a> {
         exchange.times.now = clock::now();
         let forwarded = match result {
             Ok(forwarded) => forwarded,
-            Err(halt) => return cache::on_failure(exchange, &halt).map(Reply::Stored).ok_or(halt),
+            Err(halt) => {
+                let stored = cache::on_failure(exchange, &halt);
+                if stored.is_some() {
+                    self.record_cache();
+                }
+                return stored.map(Reply::Stored).ok_or(halt);
+            }
         };
         cache::invalidate_changed(cache, exchange);
         let status = exchange.response.head.status;
@@ -38,6 +44,7 @@ impl<'a> Flow<'a> {
             Settled::Serve(stored) => {
                 // The connection of a response without a body can be reused.
                 forwarded.release(worker, status == 304 && clean && persists);
+                self.record_cache();
                 Ok(Reply::Stored(stored))
             }
             Settled::Invalid => Err(Halt::BadGateway),

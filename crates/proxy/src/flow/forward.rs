@@ -1,5 +1,6 @@
 //! Stage: picks an instance, sends it the request and reads the response head. Retries on another one where allowed.
 
+use std::cell::Cell;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use pylae_core::cache;
 use pylae_core::request::{forwarding, grpc};
 use pylae_core::service::retry::{self, AttemptReport};
 use pylae_core::service::{AdmissionPermit, AffinityKey, AttemptOutcome, PickInput, Picked, Tried, Unavailable};
+use pylae_core::trace::{AttemptStep, ConnectionKind, StepKind, WaitedFor};
 use pylae_core::{Exchange, Halt, Instant};
 use pylae_http::{Framing, Name};
 use pylae_policies::hooks::Hooked;
@@ -18,6 +20,7 @@ use crate::client::{admission, token};
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::snapshot::{Route, RouteSplit, Service};
+use crate::telemetry::traces::step_ended;
 use crate::upstream::answer::{Forwarded, UpstreamResponse};
 use crate::upstream::attempt::Attempt;
 use crate::upstream::failure::Failure;
@@ -41,15 +44,21 @@ impl<'a> Flow<'a> {
             token::await_issue(service, deadline, client, exchange).await?;
             let input = PickInput { now: started, hash, sticky, avoid: &tried, random: worker.random_u64() };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-            let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline };
+            let connection = Cell::new(None);
+            let attempt =
+                Attempt { worker, snapshot, route, service, picked: &picked, deadline, connection: &connection };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
+            if exchange.trace_context.is_known() {
+                exchange.trace_context.begin_attempt(worker.random_u64());
+            }
             debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name,
                 instance = picked.instance().url(), "attempt begun");
             let response = attempt.run(client, exchange).await;
             let now = clock::now();
             exchange.times.upstream += now.since(started);
             exchange.times.now = now;
+            record_attempt(&response, connection.get(), (started, now), exchange);
             let (outcome, sent) = match &response {
                 Ok(_) => (AttemptOutcome::Status(grpc::effective_status(exchange)), true),
                 Err(Failure::Halt(halt)) => return Err(halt.clone()),
@@ -89,10 +98,29 @@ impl<'a> Flow<'a> {
             number += 1;
             worker.stats.retries.add(1);
             debug!(id = %exchange.request.id.escape_ascii(), pause = ?delay, "attempt to be repeated");
-            pause(client, exchange, now.saturating_add(delay)).await?;
+            let paused = pause(client, exchange, now.saturating_add(delay)).await;
+            step_ended(exchange, StepKind::Wait(WaitedFor::Pause), now);
+            paused?;
             started = clock::now();
         }
     }
+}
+
+/// Adds the step of an attempt, if the exchange is recorded.
+fn record_attempt(
+    response: &Result<UpstreamResponse, Failure>,
+    connection: Option<ConnectionKind>,
+    (began, ended): (Instant, Instant),
+    exchange: &mut Exchange,
+) {
+    let Some(instance) = exchange.instance.filter(|_| exchange.recorded) else { return };
+    let outcome = match response {
+        Ok(_) => Some(AttemptOutcome::Status(grpc::effective_status(exchange))),
+        Err(Failure::Instance(fault)) => Some(fault.outcome),
+        Err(Failure::Halt(_)) => None,
+    };
+    let step = AttemptStep { number: exchange.attempts, instance, connection, outcome };
+    exchange.record_span(exchange.trace_context.attempt_id, StepKind::Attempt(step), began, ended);
 }
 
 /// Prepares what all attempts have in common: changes of a member, forwarding fields and the size of the replay buffer.

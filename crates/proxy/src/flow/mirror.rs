@@ -15,6 +15,7 @@ use crate::flow::Flow;
 use crate::io::body_reader::BodyReader;
 use crate::io::shortage;
 use crate::io::socket::Socket;
+use crate::telemetry::traces::MirrorSpan;
 use crate::upstream::connect::connecting_to;
 use crate::upstream::dedicated::open_dedicated;
 use crate::upstream::forwarded_head::ForwardedHead;
@@ -27,9 +28,9 @@ struct MirrorGuard(Rc<Cell<usize>>);
 
 impl Flow<'_> {
     /// Sends a copy of the request if the route has a mirror.
-    pub(super) fn mirror(&self) {
+    pub(super) fn mirror(&mut self) {
         let Some(route) = self.route else { return };
-        let (worker, client, exchange) = (self.worker, &*self.client, &*self.exchange);
+        let (worker, client, exchange) = (self.worker, &*self.client, &mut *self.exchange);
         let (Some(mirror), Some(service)) = (route.chain.outlet::<Mirror>(), &route.mirror) else { return };
         let maintenance = worker.maintenance().in_force();
         if maintenance.is_some_and(|maintenance| maintenance.services.contains_key(&*service.name)) {
@@ -47,6 +48,12 @@ impl Flow<'_> {
             .then(|| service.state.pick_for_mirror(&input).ok());
         let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
         let (target, index) = (Arc::clone(service), picked.index);
+        // The copy is an attempt of its own, with a span that its exchange does not wait for.
+        if exchange.trace_context.is_known() {
+            exchange.trace_context.begin_attempt(worker.random_u64());
+        }
+        let exporter = self.snapshot.exports.traces.as_ref().filter(|_| exchange.trace_context.sampled).cloned();
+        let span = exporter.map(|to| (to, MirrorSpan::begin(exchange, &service.plan, picked.instance())));
         let host = service.host_for(picked.instance(), route.preserve_host, exchange);
         let body = client.body.buffered();
         let framing =
@@ -62,16 +69,20 @@ impl Flow<'_> {
             let _guard = guard;
             let copied = async {
                 match open_dedicated(&target, index).await {
-                    Ok(socket) => drop(send(socket, &request, method, &limits).await),
+                    Ok(socket) => return send(socket, &request, method, &limits).await.is_some(),
                     Err(error) => {
                         if let Some(what) = shortage::behind(&error) {
                             worker.report_shortage(what, || connecting_to(&target, index));
                         }
                     }
                 }
+                false
             };
-            // The result does not matter: it is only a copy.
-            let _ = tokio::time::timeout(timeout, copied).await;
+            // Nobody waits for the result: it is only a copy.
+            let answered = tokio::time::timeout(timeout, copied).await.unwrap_or(false);
+            if let Some((exporter, span)) = span {
+                worker.exports.write(&exporter, 1, |out| span.write(answered, out));
+            }
         });
     }
 }

@@ -13,6 +13,7 @@ use crate::reply::Sent;
 use crate::snapshot::Service;
 use crate::telemetry::metrics::Ended;
 use crate::telemetry::otlp::records::put_record;
+use crate::telemetry::traces::SpanRoot;
 
 /// Code of exchanges that were cut off at the end of a drain.
 const CUT_OFF: &str = "cut_off";
@@ -44,6 +45,7 @@ impl Flow<'_> {
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.log(&ended, logged);
+        self.send_trace(&self.completion(&ended), SpanRoot::Request);
         self.report_failures();
         let series = match self.route {
             Some(route) if route.split.is_some() => route.series_for(self.target(), exchange),
@@ -106,11 +108,11 @@ impl Flow<'_> {
     }
 
     /// The service that the request went to, or would have gone to.
-    fn target(&self) -> Option<&Service> {
+    pub(super) fn target(&self) -> Option<&Service> {
         self.route?.target(&self.snapshot.services, self.exchange)
     }
 
-    fn completion(&self, ended: &Ended) -> Completion<'_> {
+    pub(super) fn completion(&self, ended: &Ended) -> Completion<'_> {
         let service = self.target();
         let instance = self.exchange.instance.and_then(|index| service?.plan.instances.get(index));
         Completion {

@@ -106,6 +106,7 @@ impl Flow<'_> {
                 );
             }
         }
+        self.begin_trace();
         Some(admitted)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pylae_core::cache::FetchOutcome;
 use pylae_core::request::{max_forwards, websocket};
 use pylae_core::route::RouteQuery;
+use pylae_core::trace::{StepKind, WaitedFor};
 use pylae_core::{Answer, Halt, Verdict};
 use pylae_http::Method;
 use tracing::debug;
@@ -67,7 +68,10 @@ impl<'a> Flow<'a> {
                 Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
                     None => return self.after_policies(route).await,
                     Some(limit) => {
-                        self.buffer_body(limit).await?;
+                        let began = self.step_began();
+                        let read = self.buffer_body(limit).await;
+                        self.step_ended(StepKind::Wait(WaitedFor::Body), began);
+                        read?;
                         self.body_policies(route, next.insert(0))
                     }
                 },
@@ -79,7 +83,10 @@ impl<'a> Flow<'a> {
                     );
                     return Ok(Some(Reply::own(*answer, self.exchange)));
                 }
-                Verdict::Stored(stored) => return Ok(Some(Reply::Stored(stored))),
+                Verdict::Stored(stored) => {
+                    self.record_cache();
+                    return Ok(Some(Reply::Stored(stored)));
+                }
                 Verdict::Reject(rejection) => {
                     debug!(
                         id = %self.exchange.request.id.escape_ascii(),
@@ -89,9 +96,11 @@ impl<'a> Flow<'a> {
                     return Err(Halt::Rejected(rejection));
                 }
                 Verdict::Wait(mut wait) => {
-                    let waited =
-                        self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await?;
-                    let resume = waited.ok_or(Halt::PolicyTimeout)?;
+                    let began = self.step_began();
+                    let waited = self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await;
+                    let policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)).unwrap_or_default();
+                    self.step_ended(StepKind::Wait(WaitedFor::Policy(policy)), began);
+                    let resume = waited?.ok_or(Halt::PolicyTimeout)?;
                     match &mut next {
                         None if refusal.is_some() => match resume(self.exchange) {
                             Verdict::Continue => route.chain.request_before_users(self.exchange),
@@ -105,8 +114,10 @@ impl<'a> Flow<'a> {
                     }
                 }
                 Verdict::Join(join) => {
-                    let outcome = self.client.wait_for(join.timeout, self.exchange, |cx| join.flight.poll(cx)).await?;
-                    self.exchange.cache_visit().joined = Some(outcome.unwrap_or(FetchOutcome::Alone));
+                    let began = self.step_began();
+                    let outcome = self.client.wait_for(join.timeout, self.exchange, |cx| join.flight.poll(cx)).await;
+                    self.step_ended(StepKind::Wait(WaitedFor::Fetch), began);
+                    self.exchange.cache_visit().joined = Some(outcome?.unwrap_or(FetchOutcome::Alone));
                     route.chain.rerun_last(self.exchange)
                 }
             };

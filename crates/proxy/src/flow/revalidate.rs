@@ -51,6 +51,11 @@ fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy:
         return false;
     }
     copy.request.id.clone_from(&exchange.request.id);
+    let context = exchange.trace_context;
+    if context.is_known() {
+        copy.trace_context = context.below(worker.random_u64());
+        copy.recorded = context.sampled;
+    }
     copy.route = exchange.route;
     exchange.copy_member(copy);
     copy.request.params.clone_from(&exchange.request.params);
@@ -84,6 +89,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
     let mut flow = Flow::new(&worker, &snapshot, client, fetched);
     flow.observed = true;
     flow.fetch(route).await;
+    flow.send_revalidation();
     drop(flow);
     worker.buffers.give_back_exchange(exchange);
 }

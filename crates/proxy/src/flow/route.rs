@@ -25,6 +25,8 @@ impl<'a> Flow<'a> {
         let halt = match found {
             Ok(route) => {
                 self.route = Some(route);
+                self.decide_trace(route);
+                let exchange = &mut *self.exchange;
                 if let (Some(split), Some(index)) = (&route.split, exchange.route) {
                     split.choose(&snapshot.router, index, &mut worker.scratch.borrow_mut(), exchange);
                     let service = exchange.member().map(|member| member.service());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pylae_core::plan::WebSocket;
 use pylae_core::request::websocket;
+use pylae_core::trace::StepKind;
 use pylae_core::{Exchange, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::websocket::{FrameLimits, GOING_AWAY, Sender, TOO_LARGE, Violation, WebSocketFrames, close};
@@ -21,6 +22,7 @@ use crate::io::socket::Socket;
 use crate::reply::Sent;
 use crate::reply::head::encode_head;
 use crate::snapshot::Route;
+use crate::telemetry::traces::{step_began, step_ended};
 use crate::upstream::answer::Forwarded;
 use crate::worker::Worker;
 
@@ -49,8 +51,10 @@ impl<'a> Flow<'a> {
         client.socket.enable_keepalive();
         instance.enable_keepalive();
         let pace = Pace::new(limits.min_rate, limits.body_grace.0);
+        let began = step_began(exchange);
         let mut tunnel = Tunnel::new(worker, settings, pace, exchange);
         tunnel.relay(client, &mut instance).await;
+        step_ended(exchange, StepKind::Tunnel, began);
         if tunnel.timed_out && tunnel.up.is_waiting() {
             instance.close_by_reset();
         }

@@ -38,6 +38,13 @@ pub(crate) fn wall() -> Duration {
     read + Duration::from_nanos(AHEAD.load(Ordering::Relaxed))
 }
 
+/// What must be added to the monotonic time to get the time since the Unix epoch, in nanoseconds. Unlike [`wall`] it is
+/// exact.
+pub(crate) fn wall_offset() -> u64 {
+    let (wall, now) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Monotonic));
+    since_start(wall).as_nanos().wrapping_sub(since_start(now).as_nanos())
+}
+
 fn since_start(read: Timespec) -> Instant {
     // These clocks are never negative.
     let nanos = read.tv_sec.cast_unsigned() * 1_000_000_000 + read.tv_nsec.cast_unsigned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pylae_core::Problem;
 use pylae_core::plan::{self, Plan};
 use pylae_core::route::{Router, ServedHosts};
+use pylae_core::trace::{Ratio, Sampling};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
@@ -76,6 +77,13 @@ impl Snapshot {
         let early = EarlyStage::build(&plan.early, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("early"))))
             .unwrap_or_default();
+        let traces = plan.telemetry.as_ref().and_then(|telemetry| telemetry.traces.as_ref());
+        let sampling = traces.map(Sampling::of);
+        if let (Some(traces), Some(sampling)) = (traces, &sampling) {
+            for route in &mut routes {
+                route.ratio = traces.routes.get(&*route.name).map_or(sampling.ratio, |share| Ratio::new(*share));
+            }
+        }
         check_unused(&plan, &services, &auth, &mut problems);
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::outlet));
@@ -96,6 +104,7 @@ impl Snapshot {
             early,
             unrouted,
             sink: None,
+            sampling,
             description,
             series: None,
             exports: Exports::default(),

@@ -7,6 +7,7 @@ use pylae_core::hook::Hooks;
 use pylae_core::plan;
 use pylae_core::route::Split;
 use pylae_core::route::rewrite::PathEdit;
+use pylae_core::trace::Ratio;
 use pylae_core::{Exchange, Problem};
 use pylae_policies::mirror::Mirror;
 use pylae_policies::{Chain, Parts};
@@ -28,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     /// The service that receives copies of its requests.
     pub(crate) mirror: Option<Arc<Service>>,
+    /// The share of its exchanges that are sampled, if no client decides.
+    pub(crate) ratio: Ratio,
     /// The sink of its access log.
     pub(crate) sink: Option<Arc<Sink>>,
     /// Its metrics, in a running engine; of a split, those of exchanges for which no member was chosen.
@@ -88,6 +91,7 @@ impl Route {
             chain,
             hooks: None,
             mirror,
+            ratio: Ratio::NONE,
             sink: None,
             series: None,
             timeout: route.timeout.0,

@@ -1,5 +1,6 @@
 //! One attempt: gets a connection to an instance, sends the request and reads the response head.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use pylae_core::exchange::response::Response;
 use pylae_core::plan::Protocol;
 use pylae_core::request::websocket;
 use pylae_core::service::{AttemptOutcome, Picked};
+use pylae_core::trace::ConnectionKind;
 use pylae_core::{Exchange, Halt, Instant, Pace};
 use pylae_http::Framing;
 use pylae_http::body::framing;
@@ -40,6 +42,8 @@ pub(crate) struct Attempt<'a, 's> {
     pub(crate) picked: &'a Picked<'s>,
     /// The deadline of the whole exchange.
     pub(crate) deadline: Option<Instant>,
+    /// Where it notes over which connection the request goes.
+    pub(crate) connection: &'a Cell<Option<ConnectionKind>>,
 }
 
 /// A wait for the instance.
@@ -69,6 +73,7 @@ impl Attempt<'_, '_> {
             )
         {
             series.inspect(|block| block.reused.add(1));
+            self.connection.set(Some(ConnectionKind::Kept));
             tracing::debug!(id = %exchange.request.id.escape_ascii(), "over a kept connection");
             match self.round_trip(client, exchange, connection).await {
                 Err(failure) if failure.ended_before_response() => {
@@ -87,6 +92,7 @@ impl Attempt<'_, '_> {
         let connected = connect::connect(self.worker, self.service, self.picked.index, client, exchange).await;
         let connection = connected.map_err(|failure| self.attribute(failure, wait, exchange).after_sent(sent))?;
         series.inspect(|block| block.connected.add(1));
+        self.connection.set(Some(ConnectionKind::New));
         self.round_trip(client, exchange, connection).await.map_err(|failure| failure.after_sent(sent))
     }
 
@@ -106,6 +112,8 @@ impl Attempt<'_, '_> {
                 if opened.usage == ConnectionUse::New { &block.connected } else { &block.reused }.add(1);
             };
             series.as_ref().inspect(|block| count(block));
+            let is_new = opened.usage == ConnectionUse::New;
+            self.connection.set(Some(if is_new { ConnectionKind::New } else { ConnectionKind::Shared }));
             match self.round_trip(client, exchange, opened.socket).await {
                 Err(failure) if first && opened.usage != ConnectionUse::New && failure.ended_before_response() => {
                     let repeatable = opened.usage == ConnectionUse::Idle && is_repeatable(exchange);

@@ -53,4 +53,5 @@ mod retries;
 mod routing;
 mod split;
 mod timeouts;
+mod trace_context;
 mod websocket;

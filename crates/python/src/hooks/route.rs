@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::{self, HookStream, Hooks, On, OnError, Run, Step};
-use pylae_proxy::GateOpen;
+use pylae_proxy::{GateOpen, step_began};
 use pyo3::prelude::*;
 
 use super::call::called::Called;
 use super::call::failure::{guarded, refusal_of, stuck};
 use super::call::job::{Job, JobOutcome, Waiting};
-use super::call::next::{CallNext, Next, Suspended, drivers};
+use super::call::next::{CallNext, Suspended, drivers};
 use super::call::pipe;
 use super::call::returned::answer_of;
 use super::call::stream::Piped;
@@ -20,8 +20,10 @@ use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
 use super::session::{
-    Coroutine, HookTurn, Parked, Session, early_handle, lend_copy, pass, reclaim, store_session, take_session,
+    Coroutine, HookTurn, Parked, Session, early_handle, lend_copy, pass, reclaim, record_call, store_session,
+    take_session,
 };
+use super::spans;
 use crate::gil::{self, GATE};
 
 /// The hooks of one route.
@@ -64,6 +66,7 @@ impl RouteHooks {
                 parked: Vec::new(),
                 at_gate: None,
                 gate_deadline: None,
+                began: pylae_core::Instant::default(),
             })
         });
         session.half = half;
@@ -173,6 +176,8 @@ impl RouteHooks {
     ) -> WorkerOutcome {
         let hook = &self.called[index];
         let (half, resumed) = (session.half, parked.is_some());
+        let began = step_began(exchange);
+        spans::begin(exchange);
         let result = {
             let _lent = session.handle.lend(exchange);
             let (guard, started) = self.executors.watchdog.begin(py, &**hook);
@@ -187,17 +192,22 @@ impl RouteHooks {
                 Err(_) => answer_of(&session.handle, half, hook.call.on, &returned).map(Ok),
             })
         };
+        if !matches!(&result, Ok(Err(suspended)) if !suspended.get().is_passed_on(py)) {
+            let failed = matches!(&result, Err(error) if refusal_of(py, error).is_none());
+            record_call(&self.about, exchange, (index, half, failed), began);
+        }
         match result {
             Ok(Ok(None)) => WorkerOutcome::Next,
             Ok(Ok(Some(answer))) => WorkerOutcome::Done(Step::Answer(Box::new(answer))),
             Ok(Err(suspended)) => {
                 let Suspended { coroutine, yielded } = suspended.get();
                 let coroutine = coroutine.clone_ref(py);
-                if yielded.bind(py).is_instance_of::<Next>() {
+                if suspended.get().is_passed_on(py) {
                     let (called, executors) = (Arc::clone(hook), Arc::clone(&self.executors));
                     session.parked.push((index, Parked::Coroutine(Coroutine { object: coroutine, called, executors })));
                     return WorkerOutcome::Next;
                 }
+                session.began = began;
                 let job = Job::new(hook, &session.handle, half, Run::Loop, &self.executors);
                 job.set_coroutine(index, coroutine, yielded.clone_ref(py));
                 WorkerOutcome::Submit(job)
@@ -215,6 +225,8 @@ impl RouteHooks {
     /// Calls or resumes a hook on an executor.
     fn call_on_executor(&self, (index, parked): HookTurn, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
         let hook = &self.called[index];
+        session.began = step_began(exchange);
+        spans::begin(exchange);
         if let Some(Parked::Job(job)) = parked {
             session.handle.hold(lend_copy(exchange));
             job.deliver_response();
@@ -291,7 +303,10 @@ impl Hooks for RouteHooks {
         }
         let Some(job) = session.job.take() else { return reject() };
         reclaim(&session, exchange);
-        match job.take_outcome() {
+        let outcome = job.take_outcome();
+        let failed = matches!(outcome, None | Some(JobOutcome::Failed));
+        record_call(&self.about, exchange, (job.index(), session.half, failed), session.began);
+        match outcome {
             Some(JobOutcome::Pass) => {}
             Some(JobOutcome::PassedOn) => session.parked.push((job.index(), Parked::Job(job))),
             Some(JobOutcome::Answer(answer)) => return self.finish(session, exchange, Step::Answer(answer)),
@@ -354,6 +369,9 @@ fn call<'py>(
     parked: Option<Parked>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (context, request) = (handle.context(py)?, handle.request(py)?);
+    if hook.call.run != Run::Worker {
+        spans::enter(py, &context, handle)?;
+    }
     if let Some(Parked::Coroutine(coroutine)) = parked {
         let response = Bound::new(py, PyResponse::of(request.unbind()))?;
         return context.call1((&drivers(py)?.1, coroutine.object, response));

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use pylae_core::Exchange;
 use pylae_core::hook::On;
-use pylae_proxy::Pass;
+use pylae_core::trace::{HookHalf, HookPlace, HookStep};
+use pylae_proxy::{Pass, hook_ended};
 use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) at_gate: Option<HookTurn>,
     /// How long it waits.
     pub(super) gate_deadline: Option<Instant>,
+    /// When the call on an executor began, if the exchange is recorded.
+    pub(super) began: pylae_core::Instant,
 }
 
 /// A middleware that waits for the response.
@@ -131,6 +134,18 @@ pub(super) fn take_session(about: &About, exchange: &mut Exchange) -> Option<Box
     let visit = exchange.hooks_mut()?;
     let place = if about.is_early() { &mut visit.early } else { &mut visit.session };
     place.take()?.downcast().ok()
+}
+
+/// Adds the step of a call that is over, if the exchange is recorded. Authenticators see a copy that is not.
+pub(super) fn record_call(
+    about: &About,
+    exchange: &mut Exchange,
+    (index, half, failed): (usize, On, bool),
+    began: pylae_core::Instant,
+) {
+    let place = if about.is_early() { HookPlace::Early } else { HookPlace::Route };
+    let half = if half == On::Request { HookHalf::Request } else { HookHalf::Response };
+    hook_ended(exchange, HookStep { place, index, half, failed }, began);
 }
 
 /// The handle of the exchange's early hooks, if it has any.

@@ -97,6 +97,7 @@ pub(super) fn request_lines(exchange: &Exchange) -> FieldLines {
         upgrade: false,
         via: None,
         authorization: None,
+        trace: None,
     };
     encode::request(&mut bytes, line, exchange.request.fields(NameSet::EMPTY), Framing::None);
     let mut head = RequestHead::default();

@@ -32,11 +32,20 @@ fn a_valid_parent_is_continued_with_a_span_of_its_own() {
 
 #[test]
 fn what_is_written_is_version_00_with_known_flags_only() {
-    for (sent, flags) in [("00", "00"), ("01", "01"), ("02", "02"), ("ff", "03"), ("f4", "00")] {
-        let context = receive(&[&format!("00-{TRACE}-{PARENT}-{sent}")], &[]);
+    for (sent, sampled, flags) in [
+        ("00", false, "00"),
+        ("01", true, "01"),
+        ("01", false, "00"),
+        ("02", true, "03"),
+        ("ff", true, "03"),
+        ("f4", false, "00"),
+    ] {
+        let mut context = receive(&[&format!("00-{TRACE}-{PARENT}-{sent}")], &[]);
+        context.sampled = sampled;
         assert_eq!(context.traceparent(0xab).as_slice(), format!("00-{TRACE}-00000000000000ab-{flags}").as_bytes());
     }
-    let later = receive(&[&format!("cc-{TRACE}-{PARENT}-01-more")], &[]);
+    let mut later = receive(&[&format!("cc-{TRACE}-{PARENT}-01-more")], &[]);
+    later.sampled = true;
     assert_eq!(later.traceparent(1).as_slice(), format!("00-{TRACE}-0000000000000001-01").as_bytes());
 }
 
@@ -93,6 +102,20 @@ fn state_that_is_invalid_does_not_harm_the_parent() {
 }
 
 #[test]
+fn each_call_of_a_hook_has_a_span_of_its_own() {
+    let mut context = receive(&[], &[]);
+    let ids: std::collections::BTreeSet<u64> = (0..100)
+        .map(|_| {
+            context.begin_hook();
+            context.hook_id
+        })
+        .collect();
+    assert!(ids.len() == 100 && !ids.contains(&context.span_id) && !ids.contains(&0));
+    let below = context.below(5);
+    assert_eq!((below.parent_id, below.span_id, below.hook_id), (context.span_id, 5, 0));
+}
+
+#[test]
 fn ids_are_never_zero() {
     let none = || std::iter::empty();
     let context = TraceContext::receive(none(), none(), [0, 0]);
@@ -111,14 +134,14 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read_again(trace in 1..=u128::MAX, span in 1..=u64::MAX, flags in 0..4_u8) {
-        let context = TraceContext { trace_id: trace, flags: TraceFlags::of(flags), ..TraceContext::default() };
+        let context = TraceContext { trace_id: trace, flags: TraceFlags::of(flags), sampled: flags % 2 == 1, ..TraceContext::default() };
         let read = parse(&context.traceparent(span));
         prop_assert_eq!(read, Some((trace, span, TraceFlags::of(flags))));
     }
 
     #[test]
     fn one_changed_byte_changes_the_context_or_spoils_it(at in 0..TRACEPARENT_LEN, byte in any::<u8>()) {
-        let context = TraceContext { trace_id: 7 << 90, flags: TraceFlags::of(3), ..TraceContext::default() };
+        let context = TraceContext { trace_id: 7 << 90, flags: TraceFlags::of(3), sampled: true, ..TraceContext::default() };
         let mut text = context.traceparent(9 << 40);
         let before = parse(&text);
         prop_assume!(text[at] != byte);

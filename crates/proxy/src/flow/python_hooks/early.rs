@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pylae_core::request::readmit;
+use pylae_core::trace::{StepKind, WaitedFor};
 use pylae_core::{Halt, Verdict, hook};
 use pylae_policies::Policy;
 use pylae_policies::hooks::Hooked;
@@ -30,8 +31,11 @@ impl<'a> Flow<'a> {
     async fn run_early(&mut self, early: &EarlyStage) -> Result<Option<Reply<'a>>, Halt> {
         let mut verdict = early.chain.request(self.exchange);
         while let Verdict::Wait(mut wait) = verdict {
-            let waited = self.client.wait_for(LONGEST_WAIT, self.exchange, |cx| wait.as_mut().poll(cx)).await?;
-            verdict = early.chain.resume(self.exchange, waited.ok_or(Halt::PolicyTimeout)?);
+            let began = self.step_began();
+            let waited = self.client.wait_for(LONGEST_WAIT, self.exchange, |cx| wait.as_mut().poll(cx)).await;
+            let policy = early.chain.name_before(self.exchange.entered).unwrap_or_default();
+            self.step_ended(StepKind::Wait(WaitedFor::Policy(policy)), began);
+            verdict = early.chain.resume(self.exchange, waited?.ok_or(Halt::PolicyTimeout)?);
         }
         self.entered_early = std::mem::take(&mut self.exchange.entered);
         match verdict {

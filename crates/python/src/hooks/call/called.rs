@@ -13,6 +13,7 @@ use super::failure;
 use crate::hooks::executor::watchdog::{HookTimeout, WatchedHook};
 use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
+use crate::hooks::spans;
 
 /// Strikes for each call over budget, and the number that moves the hook off the workers. A call within budget takes
 /// one strike back, so eight overruns in a row suffice, or more than one in nine calls over time.
@@ -167,6 +168,7 @@ impl Called {
             // The hook stays in its context while other hooks run, so it gets a copy.
             run = run.getattr("__self__")?.call_method0("copy")?.getattr("run")?;
         }
+        spans::enter(py, &run, handle)?;
         match (half, next) {
             (On::Response | On::Chunks | On::Events, _) => {
                 run.call1((&self.function, &request, PyResponse::of(request.clone().unbind())))

@@ -104,6 +104,13 @@ pub(crate) struct Suspended {
     pub(crate) yielded: Py<PyAny>,
 }
 
+impl Suspended {
+    /// Whether it has called `call_next`, and waits for the response.
+    pub(crate) fn is_passed_on(&self, py: Python<'_>) -> bool {
+        self.yielded.bind(py).is_instance_of::<Next>()
+    }
+}
+
 /// Calls a coroutine function and drives the coroutine. Returns its value, or a `Suspended`.
 #[pyfunction]
 #[pyo3(signature = (function, *arguments))]

@@ -154,6 +154,26 @@ impl PyRequest {
         self.with(py, |exchange| text::decode(py, &exchange.request.id))
     }
 
+    /// The id of the trace that the request belongs to, 32 hex digits, or None if traces are switched off.
+    #[getter]
+    fn trace_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.with(py, |exchange| {
+            let context = &exchange.trace_context;
+            context.is_known().then(|| String::from_utf8_lossy(&context.trace_digits()).into_owned())
+        })
+    }
+
+    /// The trace context for requests that a hook makes itself, as the value of their `traceparent` field (W3C Trace
+    /// Context), or None if traces are switched off.
+    #[getter]
+    fn traceparent(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.with(py, |exchange| {
+            let context = &exchange.trace_context;
+            let value = context.is_known().then(|| context.traceparent(context.span_id));
+            value.map(|value| String::from_utf8_lossy(&value).into_owned())
+        })
+    }
+
     /// Name of the route. In the early stage None until the request has one.
     #[getter]
     fn route(&self, py: Python<'_>) -> PyResult<Option<&str>> {
