@@ -46,6 +46,7 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/config/validate"): {"content": "DOCUMENT"},
     ("post", "/config/diff"): {"content": "DOCUMENT"},
     ("post", "/services/{service}/instances"): {"json": {"url": f"http://{OWN}"}},
+    ("post", "/explain"): {"json": {"target": "/orders/7"}},
     ("post", "/limits/look"): {"json": LIMIT},
     ("post", "/limits/reset"): {"json": LIMIT},
     ("post", "/cache/purge"): {"json": {"everything": True}},
@@ -61,7 +62,7 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
 
 NOT_HERE = {("get", "/nodes"), ("get", "/fleet"), ("get", "/rollout"), ("post", "/rollout/cancel")}
 """What only gateways that share something have: 404 for those who may ask."""
-NO_LINES = {("post", "/config/validate"), ("post", "/config/diff"), ("post", "/limits/look")}
+NO_LINES = {("post", "/config/validate"), ("post", "/config/diff"), ("post", "/limits/look"), ("post", "/explain")}
 """What changes nothing, though it is sent with POST."""
 BEATS = {("put", "/services/{service}/instances/{instance}/heartbeat")}
 """What is a line only if it is refused."""

@@ -128,20 +128,20 @@ class Timeline:
         stats, summary, now = self._stats(), self._summary(), self._clock()
         with self._lock:
             self._times.append(now)
+            for name in [name for name in self._series if name and name not in summary["services"]]:
+                del self._series[name]
             found = dict(self._states(stats["services"]))
             self._of("", summary)
             for name, figures in summary["services"].items():
                 requests, errors = self._of(name, figures)
                 if requests >= _FEWEST and errors / requests >= FAILING:
                     found[name, None, "errors"] = f"{errors} of {requests} answers were 5xx"
-            for name in [name for name in self._series if name and name not in summary["services"]]:
-                del self._series[name]
             self._note(found, now)
 
     def _of(self, name: str, figures: Mapping[str, Any]) -> tuple[int, int]:
         series = self._series.get(name)
         if series is None:
-            if not figures["requests"] or len(self._series) >= MOST_SERVICES:
+            if not figures["requests"] or len(self._series) > MOST_SERVICES:
                 return 0, 0
             series = self._series[name] = Series()
         return series.add(figures)
