@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 from fastapi import APIRouter
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 from starlette.exceptions import HTTPException
 
 from pylae import engine
@@ -85,7 +85,7 @@ class Question(Body):
     """Its fields, with Host."""
     client: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
     """Address of the client."""
-    secure: bool = False
+    secure: StrictBool = False
     """Whether it comes over TLS."""
 
 
