@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 from fastapi import APIRouter
-from pydantic import ConfigDict, Field, StrictBool
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool
 from starlette.exceptions import HTTPException
 
 from pylae import engine
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 TAG = "routes"
 
 _Text = Annotated[str, Field(max_length=8192)]
+
+
+def _text(value: object) -> object:
+    # A number would be taken for an address too.
+    if not isinstance(value, str):
+        raise ValueError("an address is a text")
+    return value
 
 
 class PolicySeen(Body):
@@ -83,7 +90,7 @@ class Question(Body):
     """Its path, with the query."""
     headers: Annotated[list[tuple[_Text, _Text]], Field(max_length=100)] = []
     """Its fields, with Host."""
-    client: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    client: Annotated[IPv4Address | IPv6Address, BeforeValidator(_text)] = IPv4Address("127.0.0.1")
     """Address of the client."""
     secure: StrictBool = False
     """Whether it comes over TLS."""
