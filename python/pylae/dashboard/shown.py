@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 NONE = "–"
@@ -70,3 +71,18 @@ def ago(at: float | None) -> str:
     if seconds < 86400:
         return f"{seconds // 3600} h {seconds % 3600 // 60} min ago"
     return f"{seconds // 86400} days ago"
+
+
+def when(text: str | None) -> str:
+    """A time as the admin API writes it, as `clock` does; nothing for none."""
+    return clock(moment(text)) if text else ""
+
+
+def count(number: int, one: str) -> str:
+    """A number of things. Their plural has an `s`."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names, one after the other."""
+    return ", ".join(names)

@@ -7,7 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from pylae.dashboard import texts
+from pylae.dashboard import shown
+from pylae.dashboard.configuration import values
 from pylae.dashboard.table import Column, Table
 
 
@@ -15,12 +16,12 @@ def show(changes: Sequence[dict[str, Any]], count: int | None = None, *, before:
     """Builds the table. `before` and `after` are headings; `count` is how many changes there are in all."""
     total = len(changes) if count is None else count
     if total > len(changes):
-        ui.label(f"The first {len(changes)} of {texts.count(total, 'change')}:").classes("faint")
+        ui.label(f"The first {len(changes)} of {shown.count(total, 'change')}:").classes("faint")
     table = Table(
         (
             Column("path", "Setting", "mono"),
-            Column("before", before, "mono", texts.shown),
-            Column("after", after, "mono", texts.shown),
+            Column("before", before, "mono", values.value),
+            Column("after", after, "mono", values.value),
         ),
         key="id",
         empty="There is no difference.",

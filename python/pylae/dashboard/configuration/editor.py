@@ -6,13 +6,12 @@ import asyncio
 import json
 from typing import Any
 
-import yaml
 from nicegui import ui
 
 from pylae.access.scopes import CONFIGURE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.client import RefusedError, UnreachableError
-from pylae.dashboard.configuration import changes
+from pylae.dashboard.configuration import changes, values
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.view import View
 
@@ -56,7 +55,7 @@ class Editor:
         except (RefusedError, UnreachableError) as error:
             self.said.set_text(f"{self._node.name}: {error}")
             return
-        self.text.value = await asyncio.to_thread(_written, document)
+        self.text.value = await asyncio.to_thread(values.written, document)
         self.findings.clear()
         name = f"{self._node.name}: the configuration"
         ui.run_javascript(
@@ -87,7 +86,7 @@ class Editor:
             return
         self._checked = text, difference["revision"]
         self.findings.clear()
-        found = texts.count(len(difference["changes"]), "change")
+        found = shown.count(len(difference["changes"]), "change")
         self.said.set_text(f"It can be used: {found} from what is in force, revision {difference['revision']}.")
         with self.findings:
             self._list(verdict["warnings"], "warn")
@@ -141,7 +140,7 @@ class Editor:
     def _line(self, problem: dict[str, Any], tone: str) -> None:
         line, column = problem.get("line"), problem.get("column")
         if line is None or problem.get("file"):
-            ui.label(texts.flaw(problem)).classes(tone)
+            ui.label(values.flaw(problem)).classes(tone)
             return
 
         def go() -> None:
@@ -154,7 +153,7 @@ class Editor:
 
         where = f"line {line}" + (f", column {column}" if column else "")
         ui.button(where, on_click=go).props("flat dense no-caps").classes("action")
-        ui.label(texts.flaw(problem)).classes(tone)
+        ui.label(values.flaw(problem)).classes(tone)
 
 
 async def show(view: View, node: Node) -> None:
@@ -162,10 +161,6 @@ async def show(view: View, node: Node) -> None:
     editor = Editor(view, node)
     await view.follow((), lambda: None)
     await editor.load()
-
-
-def _written(document: Any) -> str:
-    return str(yaml.dump(document, Dumper=texts.DUMPER, sort_keys=False, allow_unicode=True, width=110))
 
 
 def _quoted(text: str) -> str:

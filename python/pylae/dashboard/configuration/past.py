@@ -7,9 +7,9 @@ from typing import Any
 from nicegui import events, ui
 
 from pylae.access.scopes import CONFIGURE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.client import RefusedError, UnreachableError
-from pylae.dashboard.configuration import changes
+from pylae.dashboard.configuration import changes, values
 from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
@@ -18,7 +18,7 @@ from pylae.dashboard.view import View
 
 _COLUMNS = (
     Column("number", "Entry", "link"),
-    Column("at", "When (UTC)", show=texts.moment),
+    Column("at", "When", show=shown.when),
     Column("author", "Who"),
     Column("how", "How"),
     Column("what", "What"),
@@ -87,7 +87,7 @@ def _summary(entry: dict[str, Any]) -> str:
     paths = [change["path"] for change in entry["changes"][:_SHOWN]]
     total = entry["count"] if entry["count"] is not None else len(entry["changes"])
     more = f" and {total - len(paths)} more" if total > len(paths) else ""
-    return f"{texts.listed(paths)}{more}" if paths else "the same configuration"
+    return f"{shown.listed(paths)}{more}" if paths else "the same configuration"
 
 
 def _refused(node: Node) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ async def _entry(view: View, node: Node, number: int) -> None:
         ui.label(f"Entry {number}: {error}").classes("bad").props("role=alert")
         return
     with ui.element("section").classes("card").props(f'aria-label="Entry {number}"'):
-        title = f"Entry {number}: {texts.moment(entry['at'])} UTC, by {entry['author']} ({entry['how']})"
+        title = f"Entry {number}: {shown.when(entry['at'])}, by {entry['author']} ({entry['how']})"
         ui.label(title).classes("subtitle").props("role=heading aria-level=2")
         if entry["reason"]:
             ui.label(f"Why: {entry['reason']}")
@@ -190,7 +190,7 @@ async def _roll_back(view: View, node: Node, number: int) -> None:
                 with said:
                     ui.label(f"Refused: {error.detail}").classes("bad").props("role=alert")
                     for problem in error.problems:
-                        ui.label(texts.flaw(problem)).classes("bad")
+                        ui.label(values.flaw(problem)).classes("bad")
                 return
             except UnreachableError as error:
                 view.complain(f"{node.name} {error}")

@@ -6,8 +6,9 @@ from typing import Any
 
 from nicegui import events, ui
 
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.client import RefusedError, UnreachableError
+from pylae.dashboard.configuration import values
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.table import Column, Table
 from pylae.dashboard.view import View
@@ -16,7 +17,7 @@ _MOST = 1000
 _COLUMNS = (
     Column("path", "Setting", "mono"),
     Column("name", "Belongs to"),
-    Column("value", "Value", "mono", texts.shown),
+    Column("value", "Value", "mono", values.value),
     Column("place", "Written at", "mono"),
 )
 
@@ -43,8 +44,8 @@ async def show(view: View, node: Node) -> None:
         if text == wanted["text"]:
             wanted["revision"] = found["revision"]
             table.rows = [_row(setting) for setting in found["settings"]]
-            more = f"the first {texts.count(_MOST, 'setting')}; search for fewer" if found["more"] else ""
-            said.set_text(more or texts.count(len(found["settings"]), "setting"))
+            more = f"the first {shown.count(_MOST, 'setting')}; search for fewer" if found["more"] else ""
+            said.set_text(more or shown.count(len(found["settings"]), "setting"))
 
     async def searched(event: events.ValueChangeEventArguments[Any]) -> None:
         wanted["text"] = str(event.value or "").strip()
@@ -66,5 +67,5 @@ async def show(view: View, node: Node) -> None:
 
 
 def _row(setting: dict[str, Any]) -> dict[str, Any]:
-    place = texts.place(setting) or "over the admin API"
+    place = values.place(setting) or "over the admin API"
     return {"path": setting["path"], "name": setting["name"], "value": setting["value"], "place": place}

@@ -9,8 +9,9 @@ from typing import Any
 from nicegui import ui
 
 from pylae.access.scopes import CONFIGURE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.client import RefusedError, UnreachableError
+from pylae.dashboard.configuration import values
 from pylae.dashboard.consumers import document
 from pylae.dashboard.consumers.secret import show_once
 from pylae.dashboard.dialogs import dialog
@@ -72,7 +73,7 @@ class Keys:
                 "consumer": one.name,
                 "key": document.fingerprint(key),
                 "role": one.role,
-                "permissions": texts.listed(one.permissions),
+                "permissions": shown.listed(one.permissions),
             }
             for one in found
             for key in one.keys
@@ -127,7 +128,7 @@ class Keys:
             self.said.set_text("This key is not in the configuration any more.")
             return False
         except RefusedError as error:
-            problems = "; ".join(texts.flaw(problem) for problem in error.problems[:3])
+            problems = "; ".join(values.flaw(problem) for problem in error.problems[:3])
             self.said.set_text(f"Refused: {error.detail}. {problems}")
             return False
         except UnreachableError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from pylae.access.scopes import OPERATE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.view import View
 
@@ -34,7 +34,7 @@ class Revocations:
         found = self._node.value("revocations")
         if found is not None:
             behind = f"; {found['unpublished']} are not known to other nodes yet" if found["unpublished"] else ""
-            self.said.set_text(f"{texts.count(found['number'], 'revocation')} in force{behind}.")
+            self.said.set_text(f"{shown.count(found['number'], 'revocation')} in force{behind}.")
 
     async def _revoke(self) -> None:
         kind, value = str(self.kind.value), str(self.value.value or "").strip()

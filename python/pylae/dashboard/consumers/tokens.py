@@ -9,7 +9,7 @@ from nicegui import ui
 
 from pylae.access.scopes import CONFIGURE
 from pylae.cli.remote import part
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.consumers.secret import show_once
 from pylae.dashboard.dialogs import dialog
 from pylae.dashboard.nodes import Node
@@ -20,10 +20,10 @@ _COLUMNS = (
     Column("name", "Token"),
     Column("scopes", "Scopes"),
     Column("state", "State", "state"),
-    Column("created", "Made (UTC)", show=texts.moment),
+    Column("created", "Made", show=shown.when),
     Column("by", "By"),
-    Column("expires", "Ends (UTC)", show=texts.moment),
-    Column("last_used", "Last used (UTC)", show=texts.moment),
+    Column("expires", "Ends", show=shown.when),
+    Column("last_used", "Last used", show=shown.when),
 )
 _TONES = {"valid": "good", "expired": "faint", "revoked": "bad"}
 _PRESENT = "Clients present it as `Authorization: Bearer …`."
@@ -53,7 +53,7 @@ class Tokens:
         """Shows what the gateway last said."""
         listed = self._node.value("tokens", {"tokens": []})["tokens"]
         self.table.rows = [
-            {**one, "scopes": texts.listed(one["scopes"]), "state_tone": _TONES[one["state"]]} for one in listed
+            {**one, "scopes": shown.listed(one["scopes"]), "state_tone": _TONES[one["state"]]} for one in listed
         ]
         names = sorted(one["name"] for one in listed if one["state"] == "valid")
         if self.chosen.options != names:

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from pylae.access.scopes import OPERATE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.client import RefusedError, UnreachableError
 from pylae.dashboard.near import Asked, candidates
 from pylae.dashboard.nodes import Node
@@ -189,8 +189,8 @@ class _Cache:
         looked = sum(served.values())
         share = f"{(served['hit'] + served['stale'] + served['revalidated']) / looked:.0%} of " if looked else ""
         self.figures.set_text(
-            f"{texts.count(usage['entries'], 'answer')} in {texts.size(usage['bytes'])}. {share}"
-            f"{texts.count(looked, 'request')} served from it: {served['hit']:,} hits, {served['stale']:,} stale, "
+            f"{shown.count(usage['entries'], 'answer')} in {shown.size(usage['bytes'])}. {share}"
+            f"{shown.count(looked, 'request')} served from it: {served['hit']:,} hits, {served['stale']:,} stale, "
             f"{served['revalidated']:,} revalidated, {served['miss']:,} misses, {served['bypass']:,} bypassed."
         )
 
@@ -205,7 +205,7 @@ class _Cache:
         body: dict[str, Any] = {kind: True if kind == "everything" else what}
         answer = await self._view.act(self._node, "Purged", "/cache/purge", body=body)
         if answer is not None:
-            self.figures.set_text(f"{texts.count(answer['purged'], 'answer')} purged.")
+            self.figures.set_text(f"{shown.count(answer['purged'], 'answer')} purged.")
 
 
 async def show(view: View) -> None:
@@ -219,10 +219,10 @@ async def show(view: View) -> None:
     def update() -> None:
         found = node.value("limits") or {"limits": [], "keys": 0, "bytes": 0}
         table.rows = [
-            {**one, "id": str(index), "allows": _allows(one), "key": texts.listed(one["key"])}
+            {**one, "id": str(index), "allows": _allows(one), "key": shown.listed(one["key"])}
             for index, one in enumerate(found["limits"])
         ]
-        memory.set_text(f"{texts.count(found['keys'], 'client')} counted in {texts.size(found['bytes'])}.")
+        memory.set_text(f"{shown.count(found['keys'], 'client')} counted in {shown.size(found['bytes'])}.")
         for part in (near, look, cache):
             part.update()
 

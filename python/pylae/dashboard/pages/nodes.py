@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from nicegui import ui
 
 from pylae.access.scopes import CONFIGURE
-from pylae.dashboard import texts
+from pylae.dashboard import shown
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table
@@ -21,7 +20,7 @@ _GATEWAYS = (
     Column("revision", "Revision", "mono"),
     Column("from", "Configured by"),
     Column("version", "Pylae"),
-    Column("started", "Started (UTC)", show=texts.moment),
+    Column("started", "Started", show=shown.when),
     Column("trouble", "What is wrong"),
 )
 _MEMBERS = (
@@ -34,7 +33,7 @@ _MEMBERS = (
     Column("requests", "Requests", "number", lambda value: "" if value is None else f"{value:,}"),
     Column("errors", "Answered 5xx", "number", lambda value: "" if value is None else f"{value:,}"),
     Column("version", "Pylae"),
-    Column("started", "Started (UTC)", show=texts.moment),
+    Column("started", "Started", show=shown.when),
     Column("problems", "What is wrong"),
 )
 _STAGES = {
@@ -74,7 +73,7 @@ class _Rollout:
                     address("/configuration", tab="history", entry=str(rollout["number"]), node=node.name),
                 )
                 why = f": {rollout['reason']}" if rollout["reason"] else ""
-                ui.label(f"begun {texts.moment(rollout['started'])} UTC by {rollout['author']}{why}")
+                ui.label(f"begun {shown.when(rollout['started'])} by {rollout['author']}{why}")
                 if rollout["stage"] not in _ENDED:
                     self._view.button("Cancel roll-out", node, CONFIGURE, lambda: self._cancel(node), icon="cancel")
             for line in _lines(rollout):
@@ -128,7 +127,7 @@ async def show(view: View) -> None:
 def _gateway(node: Node) -> dict[str, Any]:
     status = node.value("status") or {}
     down = node.trouble is not None
-    since = f" since {_time(node.since)} UTC" if node.since is not None else ""
+    since = f" since {shown.clock(node.since)}" if node.since is not None else ""
     return {
         "id": node.name,
         "node": node.name,
@@ -179,7 +178,3 @@ def _about(knowing: Node | None, fleet: Mapping[str, Any], cluster: Mapping[str,
             lines.append(f"The store does not answer, so this may be old: {told['problem'] or 'no reason is known'}.")
             break
     return [line for line in lines if line]
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
