@@ -194,7 +194,7 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def reading(browser: Any, url: str, **options: Any) -> Iterator[Reader]:
     """Somebody who reads the dashboard at this address; fails at the end if a page did what none may do."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     try:
         reader = Reader(context, url)
         yield reader

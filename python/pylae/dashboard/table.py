@@ -79,6 +79,8 @@ class Table:
         ).props(f'dense flat binary-state-sort hide-no-data no-data-label="{empty}" role=group aria-label="{label}"')
         self.table.add_slot("header-cell", _HEADING)
         self.table.on("request", self._request)
+        # What a browser says of it when it has built the table is older than what was found meanwhile.
+        self.table.on_pagination_change(lambda _: self._update())
         for column in columns:
             if column.kind in _CELLS:
                 self.table.add_slot(f"body-cell-{column.name}", _CELLS[column.kind].format(n=column.name))

@@ -118,7 +118,7 @@ async def _entry(view: View, node: Node, number: int) -> None:
     except (RefusedError, UnreachableError) as error:
         ui.label(f"Entry {number}: {error}").classes("bad").props("role=alert")
         return
-    with ui.element("section").classes("card").props(f'aria-label="Entry {number}"'):
+    with ui.element("section").classes("card part").props(f'aria-label="Entry {number}"'):
         title = f"Entry {number}: {shown.when(entry['at'])}, by {entry['author']} ({entry['how']})"
         ui.label(title).classes("subtitle").props("role=heading aria-level=2")
         if entry["reason"]:

@@ -63,7 +63,7 @@ class _Rollout:
             return
         self._shown = told
         self.box.clear()
-        with self.box, ui.element("section").classes("card").props("aria-label=Roll-out"):
+        with self.box, ui.element("section").classes("card part").props("aria-label=Roll-out"):
             ui.label("The latest roll-out").classes("subtitle").props("role=heading aria-level=2")
             words, tone = _STAGES.get(rollout["stage"], (rollout["stage"], "faint"))
             with ui.element("div").classes("bar"):
