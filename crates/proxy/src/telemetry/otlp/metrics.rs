@@ -1,4 +1,4 @@
-//! Metrics for OTLP, read from the page in the text format of Prometheus, which is the one list of all metrics
+//! Metrics for OTLP, read from the page for Prometheus, which is the one list of all metrics
 //! (<https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/>). Names stay as they are.
 
 mod points;
@@ -96,6 +96,14 @@ fn put_histogram(out: &mut Vec<u8>, point: &points::Point<'_>, [started, now]: [
         }
         put_bytes(out, 6, &counts);
         put_bytes(out, 7, &bounds);
+        for exemplar in &point.exemplars {
+            put_message(out, 8, |out| {
+                put_fixed64(out, 2, nanos(Duration::try_from_secs_f64(exemplar.time).unwrap_or_default()));
+                put_double(out, 3, exemplar.value);
+                put_bytes(out, 4, &exemplar.span_id.to_be_bytes());
+                put_bytes(out, 5, &exemplar.trace_id.to_be_bytes());
+            });
+        }
         put_labels(out, 9, &point.labels);
     });
 }

@@ -1,4 +1,4 @@
-//! A reader of the gateway's own page in the text format of Prometheus 0.0.4.
+//! A reader of the gateway's own page, in the text format of Prometheus 0.0.4 or in `OpenMetrics` 1.0.
 
 use std::borrow::Cow;
 
@@ -32,6 +32,17 @@ pub(super) struct Point<'p> {
     pub(super) count: u64,
     /// Upper bounds of buckets, the last of which is infinite, and how many values are up to them.
     pub(super) buckets: Vec<(f64, u64)>,
+    pub(super) exemplars: Vec<PointExemplar>,
+}
+
+/// A value that a histogram has counted, and the span that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct PointExemplar {
+    pub(super) trace_id: u128,
+    pub(super) span_id: u64,
+    pub(super) value: f64,
+    /// Seconds since the Unix epoch.
+    pub(super) time: f64,
 }
 
 /// The families of a page that have points. Lines that are none of the gateway's are passed over.
@@ -57,9 +68,12 @@ pub(super) fn families(page: &str) -> Vec<Family<'_>> {
 }
 
 impl<'p> Family<'p> {
-    fn add(&mut self, name: &str, mut labels: Labels<'p>, value: &str) {
+    fn add(&mut self, name: &'p str, mut labels: Labels<'p>, rest: &str) {
+        let (value, exemplar) = rest.split_once(" # ").map_or((rest, None), |(value, rest)| (value, exemplar(rest)));
         let Ok(number) = value.parse::<f64>() else { return };
         if self.kind != Kind::Histogram {
+            // In `OpenMetrics` the name of a counter's family lacks the suffix.
+            self.name = name;
             self.points.push(Point { labels, value: number, ..Point::default() });
             return;
         }
@@ -70,6 +84,7 @@ impl<'p> Family<'p> {
             self.points.push(Point { labels, ..Point::default() });
         }
         let Some(point) = self.points.last_mut() else { return };
+        point.exemplars.extend(exemplar);
         match (part, bound) {
             ("_sum", _) => point.value = number,
             ("_count", _) => point.count = whole,
@@ -79,7 +94,20 @@ impl<'p> Family<'p> {
     }
 }
 
-/// Name, labels and value of a sample.
+/// Reads the labels, value and time of an exemplar.
+fn exemplar(text: &str) -> Option<PointExemplar> {
+    let (_, labels, rest) = sample(text)?;
+    let (value, time) = rest.split_once(' ')?;
+    let of = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| &**value);
+    Some(PointExemplar {
+        trace_id: u128::from_str_radix(of("trace_id")?, 16).ok()?,
+        span_id: u64::from_str_radix(of("span_id")?, 16).ok()?,
+        value: value.parse().ok()?,
+        time: time.parse().ok()?,
+    })
+}
+
+/// Name, labels and value of a sample, the exemplar included.
 fn sample(line: &str) -> Option<(&str, Labels<'_>, &str)> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);

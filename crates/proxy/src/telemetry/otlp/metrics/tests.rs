@@ -86,6 +86,28 @@ fn buckets_of_histograms_count_for_themselves() {
 }
 
 #[test]
+fn open_metrics_are_the_same_with_exemplars() {
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let text = format!(
+        "# HELP a A.\n# TYPE a counter\na_total{{b=\"c\"}} 7\n# HELP w_seconds W.\n# TYPE w_seconds histogram\n\
+         w_seconds_bucket{{le=\"1.0\"}} 1 # {{trace_id=\"{trace}\",span_id=\"b7ad6b7169203331\"}} 0.25 1.5\n\
+         w_seconds_bucket{{le=\"+Inf\"}} 1\nw_seconds_sum 0.25\nw_seconds_count 1\n"
+    );
+    let found = families(&text);
+    assert_eq!((found[0].name, found[0].points[0].value), ("a_total", 7.0));
+    let [exemplar] = found[1].points[0].exemplars[..] else { panic!("one exemplar") };
+    assert_eq!(format!("{:032x}", exemplar.trace_id), trace);
+    assert_eq!((exemplar.value, exemplar.time), (0.25, 1.5));
+    let requests = encode(&page(&text));
+    let (_, WireField::Bytes(last)) = fields(&requests[0].bytes)[1] else { panic!("a metric") };
+    let point = fields(bytes_of(&fields(bytes_of(&fields(last), 9).unwrap()), 1).unwrap());
+    let written = fields(bytes_of(&point, 8).unwrap());
+    assert_eq!(number_of(&written, 2), Some(1_500_000_000));
+    assert_eq!(bytes_of(&written, 4), Some(&0xb7ad_6b71_6920_3331_u64.to_be_bytes()[..]));
+    assert_eq!(bytes_of(&written, 5).map(<[u8]>::len), Some(16));
+}
+
+#[test]
 fn large_families_are_split() {
     let mut text = "# HELP a A.\n# TYPE a counter\n".to_owned();
     for number in 0..50_000 {
