@@ -103,7 +103,7 @@ impl Flow<'_> {
         }
         if let Some(exporter) = &snapshot.exports.logs {
             let told = (&**exchange, &self.completion(ended));
-            worker.exports.write(exporter, 1, |out| put_record(out, access_log, told, None, clock::wall()));
+            worker.exports.write(exporter, 1, |out| put_record(out, access_log, told, clock::wall()));
         }
     }
 

@@ -14,20 +14,11 @@ const ERROR: (u64, &str) = (17, "ERROR");
 /// What the record is about.
 const EVENT: &str = "pylae.access";
 
-/// The ids of a trace that is sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TraceIds {
-    pub(crate) trace_id: u128,
-    pub(crate) span_id: u64,
-    pub(crate) flags: u8,
-}
-
 /// Appends the field `log_records` of a `ScopeLogs`: the line of the access log with what one looks for.
 pub(crate) fn put_record(
     out: &mut Vec<u8>,
     log: &AccessLog,
     (exchange, completion): (&Exchange, &Completion<'_>),
-    ids: Option<TraceIds>,
     now: Duration,
 ) {
     let severity = if exchange.response.status >= 500 || !completion.complete { ERROR } else { INFO };
@@ -55,10 +46,11 @@ pub(crate) fn put_record(
                 attributes.text(key, value);
             }
         }
-        if let Some(TraceIds { trace_id, span_id, flags }) = ids {
-            put_fixed32(out, 8, flags.into());
-            put_bytes(out, 9, &trace_id.to_be_bytes());
-            put_bytes(out, 10, &span_id.to_be_bytes());
+        let trace = &exchange.trace_context;
+        if trace.is_known() {
+            put_fixed32(out, 8, trace.flags.byte().into());
+            put_bytes(out, 9, &trace.trace_id.to_be_bytes());
+            put_bytes(out, 10, &trace.span_id.to_be_bytes());
         }
         put_fixed64(out, 11, nanos(now));
         put_string(out, 12, EVENT);
