@@ -198,7 +198,7 @@ impl PyEngine {
     fn metrics(&self, py: Python<'_>, openmetrics: bool) -> String {
         gil::detached(py, || {
             let hooks = self.hooks.lock().figures();
-            self.plane.metrics(&hooks, openmetrics)
+            if openmetrics { self.plane.openmetrics(&hooks) } else { self.plane.metrics(&hooks) }
         })
     }
 

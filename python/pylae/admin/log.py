@@ -107,7 +107,8 @@ def router(runtime: Runtime) -> APIRouter:
 
         It holds for this gateway, from the next record on, and outlives reloads but no restart.
         """
-        values: dict[str, str] = dict(order.areas)
+        values: dict[str, str] = {}
+        values.update(order.areas.items())
         values |= {ALL: order.level} if order.level else {}
         values |= {FORMAT: order.format} if order.format else {}
         levels.change(values, order.lasting, caller_of(request).name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pylae.cli import demo_dashboard, demo_login, log
+from pylae.cli import demo_dashboard, demo_login, stderr
 from pylae.cli.demo_lines import of_gateway, program, tell, tell_commands, tell_record, tell_services, tokens
 from pylae.cli.report import Failure
 
@@ -63,7 +63,7 @@ def demo(port: int | None, nodes: int | None, store: str | None, dashboard: bool
 
     if login:
         demo_login.check(alone=nodes is None and store is None)
-    log.to_standard_error()
+    stderr.to_standard_error()
     click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
     try:
         with _interruptions() as interrupted, Shop(tell_record, login=login) as shop:

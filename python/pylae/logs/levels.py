@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -45,7 +45,7 @@ class LogLevels:
     What neither the configuration nor a change says is left alone: a program may have set it.
     """
 
-    def __init__(self, put_steps: Callable[[Sequence[str]], object]) -> None:
+    def __init__(self, put_steps: Callable[[list[str]], object]) -> None:
         """`put_steps` is told the areas whose steps the data plane is to log (`pylae.engine.set_log_steps`)."""
         self._put_steps, self._told = put_steps, LogSettings()
         self._changes: dict[str, LogChange] = {}

@@ -7,7 +7,7 @@ use crate::background::store::StoreThread;
 use crate::io::clock;
 use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::metrics::{
-    HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
+    ExemplarsByRoute, HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
 };
 
 impl Engine {
@@ -50,15 +50,24 @@ impl Engine {
         (stats, reading, applied_at)
     }
 
-    /// All metrics in the Prometheus text format 0.0.4, or in `OpenMetrics` 1.0 without its end, for others may follow.
-    /// Does not wait for workers. `hooks` are the counters of Python hooks.
-    pub fn metrics(&self, hooks: &[HookFigures], open: bool) -> String {
+    /// All metrics in the Prometheus text format 0.0.4. Does not wait for workers. `hooks` are the counters of Python
+    /// hooks.
+    pub fn metrics(&self, hooks: &[HookFigures]) -> String {
+        self.page(hooks, None)
+    }
+
+    /// The same in `OpenMetrics` 1.0, with exemplars, but without its end: other metrics may follow.
+    pub fn openmetrics(&self, hooks: &[HookFigures]) -> String {
+        self.page(hooks, Some(self.metrics.exemplars()))
+    }
+
+    fn page(&self, hooks: &[HookFigures], exemplars: Option<ExemplarsByRoute>) -> String {
         let (stats, reading, applied_at) = self.figures();
         let (now, wall) = (clock::now(), clock::wall().as_secs_f64());
         expose(&MetricsView {
             stats: &stats,
             reading: &reading,
-            exemplars: open.then(|| self.metrics.exemplars()),
+            exemplars,
             process: Process::read(),
             panics: &self.shared.log.panics,
             hooks,

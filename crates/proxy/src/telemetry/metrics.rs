@@ -24,7 +24,7 @@ pub use hooks::HookFigures;
 pub(crate) use names::{GATEWAY, NONE};
 pub(crate) use process::{Process, began_at, open_descriptors, resident_memory};
 pub(crate) use recent::INTERVAL;
-pub(crate) use registry::{Metrics, MetricsReading};
+pub(crate) use registry::{ExemplarsByRoute, Metrics, MetricsReading};
 pub(crate) use series::{Block, Ended, Series};
 pub use stats::{FeedFigures, OverloadStats, ResourceUse, Stats, TokenFigures, WorkerFigures};
 pub use store::{NodeStats, StoreStats};

@@ -2,8 +2,6 @@
 
 mod routes;
 
-use std::collections::HashMap;
-
 use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
@@ -11,8 +9,8 @@ use super::hooks::HookFigures;
 use super::names::Names;
 use super::page::{COUNTER, GAUGE, Page};
 use super::process::Process;
-use super::registry::MetricsReading;
-use super::series::{CACHE, Figures, SeriesExemplars};
+use super::registry::{ExemplarsByRoute, MetricsReading};
+use super::series::{CACHE, Figures};
 use super::stats::{FeedFigures, OverloadStats, Stats, TokenFigures, WorkerFigures};
 use super::totals::Totals;
 use crate::telemetry::log::DroppedRecords;
@@ -30,7 +28,7 @@ pub(crate) struct MetricsView<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) reading: &'a MetricsReading,
     /// The exemplars, if the page is to be in `OpenMetrics`.
-    pub(crate) exemplars: Option<HashMap<Names, SeriesExemplars>>,
+    pub(crate) exemplars: Option<ExemplarsByRoute>,
     pub(crate) process: Process,
     pub(crate) panics: &'a Panics,
     pub(crate) hooks: &'a [HookFigures],
@@ -42,7 +40,7 @@ pub(crate) struct MetricsView<'a> {
 /// Writes the page.
 pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     let mut page = Page { open: view.exemplars.is_some(), ..Page::default() };
-    page.routes(&view.reading.routes, view.exemplars.as_ref().unwrap_or(&HashMap::new()));
+    page.routes(&view.reading.routes, view.exemplars.as_ref().unwrap_or(&ExemplarsByRoute::new()));
     page.limits(&view.reading.routes);
     page.expressions(&view.reading.routes);
     page.cache(view);

@@ -10,6 +10,9 @@ use super::names::{NONE, Names, REMOVED};
 use super::recent::{RecentGrowth, Window};
 use super::series::{Figures, Series, SeriesExemplars};
 
+/// The exemplars of the series that have some.
+pub(crate) type ExemplarsByRoute = HashMap<Names, SeriesExemplars>;
+
 /// All series, and the sums of those whose routes were removed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -67,7 +70,7 @@ impl Metrics {
     }
 
     /// The exemplars of the series that have some.
-    pub(crate) fn exemplars(&self) -> HashMap<Names, SeriesExemplars> {
+    pub(crate) fn exemplars(&self) -> ExemplarsByRoute {
         let kept = self.kept.lock();
         kept.series.iter().filter_map(|(names, series)| Some((names.clone(), series.exemplars()?))).collect()
     }

@@ -1,17 +1,16 @@
 //! The figures of routes, in the page of metrics.
 
-use std::collections::HashMap;
-
 use super::labelled;
 use crate::telemetry::metrics::names::Names;
 use crate::telemetry::metrics::page::{COUNTER, HISTOGRAM, Page};
-use crate::telemetry::metrics::series::{CLASSES, Figures, SeriesExemplars, method_name};
+use crate::telemetry::metrics::registry::ExemplarsByRoute;
+use crate::telemetry::metrics::series::{CLASSES, Figures, method_name};
 
 /// Two counts with their labels.
 type Kinds = [(&'static str, u64); 2];
 
 impl Page {
-    pub(super) fn routes(&mut self, routes: &[(Names, Figures)], exemplars: &HashMap<Names, SeriesExemplars>) {
+    pub(super) fn routes(&mut self, routes: &[(Names, Figures)], exemplars: &ExemplarsByRoute) {
         let name = "pylae_requests_total";
         self.family(name, COUNTER, "Exchanges that are over. Status 499: the client went away before it was answered.");
         for ((route, service), figures) in routes {
@@ -67,7 +66,7 @@ impl Page {
         }
     }
 
-    fn durations(&mut self, routes: &[(Names, Figures)], exemplars: &HashMap<Names, SeriesExemplars>) {
+    fn durations(&mut self, routes: &[(Names, Figures)], exemplars: &ExemplarsByRoute) {
         let name = "pylae_request_duration_seconds";
         self.family(name, HISTOGRAM, "Time from the complete head of a request until its answer was sent or given up.");
         for ((names, _), ([route, service], figures)) in routes.iter().zip(labelled(routes)) {
