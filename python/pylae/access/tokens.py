@@ -15,7 +15,8 @@ from pylae import state
 from pylae.access import table
 from pylae.access.scopes import Scopes, may_register
 from pylae.access.token import Hashed, Token, compare_with_nothing, new_id, new_secret, presented, read
-from pylae.errors import CompactedError, ConflictError, PylaeError, StoreError, StoreUnavailableError
+from pylae.errors import ConflictError, PylaeError, StoreError, StoreUnavailableError
+from pylae.store.following import Following, FollowingWords
 from pylae.store.kept import Kept
 from pylae.store.store import RESTORING, Compare, Delete, Operation, Put, Store
 
@@ -30,12 +31,14 @@ _MOST_KEPT = 2 * MOST
 """Tokens in the store, with those that are over."""
 _FORGOTTEN_AT_ONCE = 32
 _TRIES = 20
-_WAIT = 1.0
-"""Seconds that a look at the store waits for news."""
-_AGAIN = 1.0
-"""Seconds until a store that is away is asked again."""
-_FAREWELL = 5.0
 _MINUTE = 60.0
+_WORDS = FollowingWords(
+    log,
+    "pylae-tokens",
+    "tokens of the admin API are used as they were last known: %s",
+    "tokens of the admin API are those of the store again",
+    "the tokens in the store cannot be followed, trying again",
+)
 
 
 class ScopeError(PylaeError):
@@ -61,19 +64,17 @@ class Bearer:
     sha256: str = ""
 
 
-class Tokens:
+class Tokens(Following):
     """The tokens of a gateway. All threads can use it. `clock` is in seconds since 1970."""
 
     def __init__(self, kept: Kept, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._kept, self._folder, self._clock = kept, folder, clock
+        super().__init__(kept, PREFIX, _WORDS)
+        self._folder, self._clock = folder, clock
         self._lock = threading.Lock()
         """Held while the table changes."""
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self._used: dict[str, float] = {}
         self.refused = 0
         """How often a client has presented what is no valid token."""
-        self._trouble: str | None = None
         state.sweep(folder, table.NAME)
         copy = table.load(folder, kept.where)
         self._table = copy.table
@@ -91,19 +92,11 @@ class Tokens:
                 self._say(error)
             else:
                 return
-        if not self._stopped.is_set():
-            self._thread = threading.Thread(target=self._follow, name="pylae-tokens", daemon=True)
-            self._thread.start()
+        self._begin()
 
     def _may_have_tokens(self) -> bool:
         # The name of the file is known without the libraries of SQLite.
         return os.path.lexists(self._folder / "store.db")
-
-    def stop(self) -> None:
-        """Ends it. May be called again."""
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_FAREWELL)
 
     def find(self, credential: bytes) -> Bearer | str:
         """Returns who presents this, or why it is nobody, which is for the log alone."""
@@ -273,48 +266,9 @@ class Tokens:
             ) from None
         self._current = current
 
-    def _follow(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                store = self._kept.opened()
-                with self._lock:
-                    revision = self._refresh(store)
-                self._over()
-                if not self._kept.shared:
-                    return
-                self._watch(store, revision)
-            except CompactedError:
-                continue
-            except StoreError as error:
-                self._say(error)
-                self._stopped.wait(_AGAIN)
-            except Exception:
-                log.exception("the tokens in the store cannot be followed, trying again")
-                self._stopped.wait(_AGAIN)
-
-    def _watch(self, store: Store, revision: int) -> None:
-        with store.watch(PREFIX, revision) as watch:
-            while not self._stopped.is_set():
-                try:
-                    events = watch.wait(_WAIT)
-                except StoreUnavailableError as error:
-                    self._say(error)
-                    self._stopped.wait(_AGAIN)
-                    continue
-                self._over()
-                if events:
-                    with self._lock:
-                        self._refresh(store)
-
-    def _say(self, error: StoreError) -> None:
-        if (said := str(error)) != self._trouble:
-            self._trouble = said
-            log.warning("tokens of the admin API are used as they were last known: %s", said)
-
-    def _over(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
-            log.info("tokens of the admin API are those of the store again")
+    def _take_all(self, store: Store) -> int:
+        with self._lock:
+            return self._refresh(store)
 
 
 def unlimited(sha256: str = "") -> Bearer:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pylae import state
-from pylae.errors import StoreError
 from pylae.maintenance.switch import PREFIX, Scope, Switch, key_of, read, shown
+from pylae.store.following import Following, FollowingWords
 from pylae.store.kept import Kept
 from pylae.store.store import Store
 
@@ -19,18 +19,22 @@ log = logging.getLogger("pylae.admin")
 
 MOST = 1000
 """Most switches at once."""
-LOOK = 1.0
-"""Seconds between two looks at a shared store."""
 _FILE = "maintenance.json"
 _MOST_BYTES = 8 * 1024 * 1024
-_FAREWELL = 5.0
+_WORDS = FollowingWords(
+    log,
+    "pylae-maintenance",
+    "what is switched to maintenance cannot be read from the store, so it stays: %s",
+    "what is switched to maintenance can be read from the store again",
+    "what is switched to maintenance could not be looked up",
+)
 
 
 class TooManyError(Exception):
     """There are as many switches as there can be."""
 
 
-class Switches:
+class Switches(Following):
     """What is switched to maintenance. All threads may use it.
 
     A gateway of its own keeps the switches in a file in its state folder. With a shared store they are there, for all
@@ -39,13 +43,11 @@ class Switches:
 
     def __init__(self, folder: Path, kept: Kept, put: Callable[[Mapping[str, Any]], None]) -> None:
         """`put` puts a document in force (`pylae.engine.Engine.set_maintenance`)."""
-        self._file, self._kept, self._put = folder / _FILE, kept, put
+        super().__init__(kept, PREFIX, _WORDS)
+        self._file, self._put = folder / _FILE, put
         self._known: dict[tuple[Scope, str], Switch] = {}
         # Held during a whole change, and a whole look: a look must not bring back what a change has ended.
         self._changing = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._trouble: str | None = None
         self._unreadable: frozenset[str] = frozenset()
 
     @property
@@ -100,14 +102,7 @@ class Switches:
     def follow(self) -> None:
         """Begins to follow a shared store, on a thread of its own. Does nothing without one."""
         if self._kept.shared:
-            self._thread = threading.Thread(target=self._follow, name="pylae-maintenance", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Ends following. May be called again."""
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_FAREWELL)
+            self._begin()
 
     def switch(self, switch: Switch) -> bool:
         """Switches something to maintenance, or changes what clients are told. Returns whether that is a change.
@@ -121,7 +116,7 @@ class Switches:
             if self._kept.shared:
                 self._kept.opened().put(switch.key, switch.value())
             before = self._known.get(switch.place)
-            self._take([*(one for one in self._known.values() if one.place != switch.place), switch], durable=True)
+            self._adopt([*(one for one in self._known.values() if one.place != switch.place), switch], durable=True)
         return before is None or (before.text, before.retry_after) != (switch.text, switch.retry_after)
 
     def end(self, scope: Scope, name: str) -> bool:
@@ -131,17 +126,20 @@ class Switches:
                 self._kept.opened().delete(key_of(scope, name))
             there = (scope, name) in self._known
             if there:
-                self._take([one for one in self._known.values() if one.place != (scope, name)], durable=True)
+                self._adopt([one for one in self._known.values() if one.place != (scope, name)], durable=True)
         return there
 
     def look(self) -> None:
         """Takes over what a shared store has. Raises StoreError; the switches stay as they were then."""
-        with self._changing:
-            found = self._in_store(self._kept.opened())
-            if {one.place: one for one in found} != self._known:
-                self._take(found)
+        self._take_all(self._kept.opened())
 
-    def _take(self, switches: Iterable[Switch], *, durable: bool = False) -> None:
+    def _take_all(self, store: Store) -> None:
+        with self._changing:
+            found = self._in_store(store)
+            if {one.place: one for one in found} != self._known:
+                self._adopt(found)
+
+    def _adopt(self, switches: Iterable[Switch], *, durable: bool = False) -> None:
         """Writes the file, then puts the switches in force. Without `durable`, they are in a store as well."""
         taken = {one.place: one for one in switches}
         data = b"[" + b",\n".join(one.value() for one in taken.values()) + b"]\n"
@@ -174,24 +172,3 @@ class Switches:
             log.error("%s in %s is no switch to maintenance and is ignored: %s", key, store.where, unreadable[key])
         self._unreadable = frozenset(unreadable)
         return found[:MOST]
-
-    def _follow(self) -> None:
-        while True:
-            try:
-                self.look()
-                if self._trouble is not None:
-                    log.info("what is switched to maintenance can be read from the store again")
-                self._trouble = None
-            except StoreError as error:
-                self._report(str(error))
-            except Exception as error:
-                # A fault here must not end the thread: what is switched would stay so for good.
-                log.exception("what is switched to maintenance could not be looked up")
-                self._trouble = type(error).__name__
-            if self._stopped.wait(LOOK):
-                return
-
-    def _report(self, trouble: str) -> None:
-        if self._trouble is None and not self._stopped.is_set():
-            log.warning("what is switched to maintenance cannot be read from the store, so it stays: %s", trouble)
-        self._trouble = trouble
