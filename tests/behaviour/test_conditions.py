@@ -123,6 +123,22 @@ def test_only_what_meets_the_filter_is_logged(gateway: Start, echo: EchoInstance
     assert paths == ["/a/2", "/a/3", "/a/4", "/none", "/last"]
 
 
+def test_a_reload_changes_the_filter(gateway: Start, echo: EchoInstance, tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    running = gateway(
+        {"policies": {"access_log": {"output": str(file), "filter": "response.status >= 500"}}}, echo=echo
+    )
+    running.get("/before")
+    for filtered, target in (("request.path == '/between'", "/between"), (None, "/after")):
+        access_log = {"output": str(file), **({"filter": filtered} if filtered else {})}
+        running.apply({"policies": {"access_log": access_log}}, echo=echo)
+        running.get("/other" if filtered else "/all")
+        running.get(target)
+    wait_until(lambda: file.exists() and "/after" in file.read_text())
+    paths = [json.loads(line)["path"] for line in file.read_text().splitlines()]
+    assert paths == ["/between", "/all", "/after"]
+
+
 def test_failures_are_counted_by_what_they_are_for(admin: Callable[..., Admin], echo: EchoInstance) -> None:
     config = limited(
         {"expression": "user.claims.org"}, access_log={"output": "stderr", "filter": "request.query.a == ''"}

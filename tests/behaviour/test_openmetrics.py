@@ -12,7 +12,8 @@ from prometheus_client.samples import Exemplar
 
 from support.admin import Admin
 from support.exposition import Page
-from support.instance import EchoInstance
+from support.instance import EchoInstance, RawInstance
+from support.otlp import Sink
 
 Start = Callable[..., Admin]
 OPEN = "application/openmetrics-text"
@@ -22,6 +23,13 @@ PROMETHEUS = (
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """Takes what the gateway sends."""
+    with Sink() as made:
+        yield made
 
 
 def families_of(page: str) -> Iterator[Metric]:
@@ -104,3 +112,57 @@ def test_without_traces_there_are_no_exemplars(admin: Start, echo: EchoInstance)
     with admin(all=echo) as api:
         api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
         assert exemplars(api) == {}
+
+
+def test_a_bucket_has_the_latest_sampled_request_and_not_one_that_is_not_sampled(
+    admin: Start, echo: EchoInstance, sink: Sink
+) -> None:
+    config = f"telemetry: {{traces: {{endpoint: '{sink.url}'}}}}"
+    with admin(config, all=echo) as api:
+        api.running.get("/", f"traceparent: 00-{'a' * 32}-00f067aa0ba902b7-01")
+        first = exemplars(api)
+        assert {one.labels["trace_id"] for one in first.values()} == {"a" * 32}
+        api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-00")
+        assert exemplars(api) == first
+        for _ in range(5):
+            api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
+        found = exemplars(api)
+        assert TRACE in {one.labels["trace_id"] for one in found.values()}
+        for (route, bound), one in found.items():
+            assert route == "all"
+            assert set(one.labels) == {"trace_id", "span_id"}
+            assert re.fullmatch("[0-9a-f]{16}", one.labels["span_id"])
+            assert one.labels["span_id"] not in ("00f067aa0ba902b7", "0" * 16)
+            assert one.value <= float(bound)
+            assert one.timestamp is not None
+        # Nobody else sees any of it.
+        assert "trace_id" not in api.http.get("/metrics").text
+
+
+def test_an_exemplar_is_in_a_bucket_that_has_counted_it(admin: Start, instance: RawInstance, sink: Sink) -> None:
+    config = f"telemetry: {{traces: {{endpoint: '{sink.url}'}}}}"
+    with admin(config, all=instance) as api:
+        for _ in range(3):
+            assert api.running.get("/").status == 200
+        found = exemplars(api)
+        assert found
+        page = api.http.get("/metrics", headers={"Accept": OPEN}).text
+        counts = {}
+        for family in families_of(page):
+            for sample in family.samples:
+                if sample.name == "pylae_request_duration_seconds_bucket" and sample.labels["route"] == "all":
+                    counts[float(sample.labels["le"])] = sample.value
+        bounds = sorted(counts)
+        for _, bound in found:
+            index = bounds.index(float(bound))
+            assert counts[bounds[index]] > (counts[bounds[index - 1]] if index else 0)
+
+
+def test_what_the_tail_rule_keeps_is_an_exemplar(admin: Start, dead_url: str, echo: EchoInstance, sink: Sink) -> None:
+    config = f"""
+        telemetry: {{traces: {{endpoint: '{sink.url}', ratio: 0, keep: {{errors: true}}}}}}
+        routes: [{{name: well, path: /well, service: all}}, {{name: ill, path: /ill, service: dead}}]
+    """
+    with admin(config, all=echo, dead=dead_url) as api:
+        assert [api.running.get(path).status for path in ("/well", "/ill")] == [200, 502]
+        assert {route for route, _ in exemplars(api)} == {"ill"}

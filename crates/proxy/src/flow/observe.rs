@@ -30,12 +30,13 @@ impl Flow<'_> {
         if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
             self.exchange.response.code = Some(CLIENT_TOO_SLOW);
         }
-        let ended = Ended {
+        let mut ended = Ended {
             nanos: clock::now().as_nanos().saturating_sub(self.exchange.times.started.as_nanos()),
             bytes_in: self.client.body.received(),
             bytes_out: self.client.written,
             complete: sent.complete,
             timed: sent.timed,
+            traced: false,
         };
         let logged = self.is_logged(&ended);
         let exchange = &*self.exchange;
@@ -45,7 +46,7 @@ impl Flow<'_> {
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.log(&ended, logged);
-        self.send_trace(&self.completion(&ended), SpanRoot::Request);
+        ended.traced = self.send_trace(&self.completion(&ended), SpanRoot::Request);
         self.report_failures();
         let series = match self.route {
             Some(route) if route.split.is_some() => route.series_for(self.target(), exchange),

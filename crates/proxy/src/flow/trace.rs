@@ -64,18 +64,16 @@ impl Flow<'_> {
 
     /// Sends the spans of an exchange that is over, if it was sampled or the tail rule keeps it.
     #[inline]
-    pub(super) fn send_trace(&self, completion: &Completion<'_>, root: SpanRoot) {
-        if self.exchange.recorded {
-            self.write_spans(completion, root);
-        }
+    pub(super) fn send_trace(&self, completion: &Completion<'_>, root: SpanRoot) -> bool {
+        self.exchange.recorded && self.write_spans(completion, root)
     }
 
-    fn write_spans(&self, completion: &Completion<'_>, root: SpanRoot) {
+    fn write_spans(&self, completion: &Completion<'_>, root: SpanRoot) -> bool {
         let (snapshot, exchange) = (self.snapshot, &*self.exchange);
-        let (Some(sampling), Some(exporter)) = (&snapshot.sampling, &snapshot.exports.traces) else { return };
+        let (Some(sampling), Some(exporter)) = (&snapshot.sampling, &snapshot.exports.traces) else { return false };
         let failed = exchange.response.status >= 500 || !completion.complete;
         if !exchange.trace_context.sampled && !sampling.tail.keeps(failed, completion.duration) {
-            return;
+            return false;
         }
         debug!(id = %exchange.request.id.escape_ascii(), "spans sent");
         let scope = SpanScope {
@@ -94,6 +92,7 @@ impl Flow<'_> {
             scope.write(out, || self.worker.random_u64());
             out.extend_from_slice(own.map_or(&[][..], |own| &own.bytes));
         });
+        true
     }
 
     /// Sends the spans of a revalidation, which belongs to the trace of the exchange that has served the stale answer.
@@ -104,6 +103,7 @@ impl Flow<'_> {
             bytes_out: 0,
             complete: true,
             timed: false,
+            traced: false,
         };
         self.send_trace(&self.completion(&ended), SpanRoot::Revalidation);
     }

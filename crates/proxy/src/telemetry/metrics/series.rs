@@ -81,7 +81,7 @@ struct Tally {
     /// Those of the 5xx that were asked for, by a switch to maintenance.
     intended: Counter,
     duration: Histogram,
-    /// Allocated at the first sampled exchange.
+    /// Allocated at the first exchange whose trace is sent.
     exemplars: OnceLock<Box<Exemplars>>,
 }
 
@@ -124,6 +124,8 @@ pub(crate) struct Ended {
     pub(crate) complete: bool,
     /// True if the duration counts as response time. False for tunnels and event streams.
     pub(crate) timed: bool,
+    /// True if its trace is sent: it may stand for others in a histogram.
+    pub(crate) traced: bool,
 }
 
 impl Block {
@@ -142,8 +144,8 @@ impl Block {
         tally.bytes_out.add(ended.bytes_out);
         if ended.timed {
             tally.duration.record(ended.nanos);
-            if let Some(exemplar) = Exemplar::of(exchange, ended.nanos) {
-                tally.exemplars.get_or_init(Box::default).record(&exemplar);
+            if ended.traced {
+                tally.exemplars.get_or_init(Box::default).record(&Exemplar::of(exchange, ended.nanos));
             }
         }
         if exchange.attempts > 0 {

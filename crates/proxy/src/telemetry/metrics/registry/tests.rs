@@ -18,7 +18,7 @@ fn exchange() -> Exchange {
 }
 
 fn record(series: &Series, worker: usize) {
-    let ended = Ended { nanos: 1_000_000, bytes_in: 1, bytes_out: 10, complete: true, timed: true };
+    let ended = Ended { nanos: 1_000_000, bytes_in: 1, bytes_out: 10, complete: true, timed: true, traced: false };
     series.of(worker).record(&exchange(), &ended);
 }
 

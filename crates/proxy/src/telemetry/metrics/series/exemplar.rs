@@ -1,4 +1,4 @@
-//! Exemplars: for each bucket of the page, the trace of the latest sampled exchange that was counted in it.
+//! Exemplars: for each bucket of the page, the latest exchange with a trace that is sent and that was counted in it.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -25,16 +25,15 @@ pub(crate) struct Exemplar {
 pub(crate) type BucketExemplars = [Option<Exemplar>; BUCKETS];
 
 impl Exemplar {
-    /// The exemplar of an exchange that is over. None if it is not sampled.
-    #[inline]
-    pub(crate) fn of(exchange: &Exchange, nanos: u64) -> Option<Self> {
+    /// The exemplar of an exchange that is over.
+    pub(crate) fn of(exchange: &Exchange, nanos: u64) -> Self {
         let context = &exchange.trace_context;
-        (context.is_known() && context.flags.is_sampled()).then(|| Self {
+        Self {
             trace_id: context.trace_id,
             span_id: context.span_id,
             nanos,
             ended: exchange.times.wall.saturating_add(Duration::from_nanos(nanos)),
-        })
+        }
     }
 }
 
@@ -151,15 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sampled_exchange_is_one() {
+    fn an_exchange_is_one_by_its_own_span_and_when_it_ended() {
         let mut exchange = Exchange::default();
-        assert_eq!(Exemplar::of(&exchange, 1), None);
-        exchange.trace_context.trace_id = 7;
-        exchange.trace_context.span_id = 8;
-        assert_eq!(Exemplar::of(&exchange, 1), None);
-        exchange.trace_context.flags = pylae_core::trace::TraceFlags::of(1);
+        (exchange.trace_context.trace_id, exchange.trace_context.span_id) = (7, 8);
         exchange.times.wall = Duration::from_secs(5);
-        let found = Exemplar::of(&exchange, 250_000_000).unwrap();
+        let found = Exemplar::of(&exchange, 250_000_000);
         assert_eq!((found.trace_id, found.span_id, found.ended.as_millis()), (7, 8, 5250));
     }
 }

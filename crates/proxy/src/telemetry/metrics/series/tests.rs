@@ -11,7 +11,8 @@ fn exchange(method: Method, status: u16) -> Exchange {
     exchange
 }
 
-const ENDED: Ended = Ended { nanos: 3_000_000, bytes_in: 5, bytes_out: 100, complete: true, timed: true };
+const ENDED: Ended =
+    Ended { nanos: 3_000_000, bytes_in: 5, bytes_out: 100, complete: true, timed: true, traced: false };
 
 fn read(block: &Block) -> Figures {
     let mut figures = Figures::default();
@@ -74,4 +75,19 @@ fn codes_are_bounded() {
     }
     let codes = read(&block).codes;
     assert_eq!((codes.len(), codes["code_0"], codes["other"]), (CODES + 1, 2, 40));
+}
+
+#[test]
+fn only_an_exchange_whose_trace_is_sent_is_an_exemplar() {
+    let series = Series((0..2).map(|_| OnceLock::new()).collect());
+    series.of(0).record(&exchange(Method::Get, 200), &ENDED);
+    assert!(series.exemplars().is_none());
+    series.of(1).record(&exchange(Method::Post, 200), &Ended { traced: true, ..ENDED });
+    // A tunnel is not timed, so no bucket has it.
+    series.of(1).record(&exchange(Method::Put, 101), &Ended { traced: true, timed: false, ..ENDED });
+    let found = series.exemplars().unwrap();
+    let methods: Vec<_> = METHODS.iter().zip(&found).filter(|(_, found)| found.is_some()).collect();
+    assert_eq!(methods.len(), 1);
+    let bucket = found[Method::Post as usize].as_ref().unwrap().iter().flatten().next().unwrap();
+    assert_eq!(bucket.nanos, ENDED.nanos);
 }
