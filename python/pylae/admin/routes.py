@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 TAG = "routes"
 
-_Text = Annotated[str, Field(max_length=8192)]
+_TCHAR = "[!#$%&'*+.^_`|~0-9A-Za-z-]"
+"""A character of a token (RFC 9110 section 5.6.2)."""
+_FieldName = Annotated[str, Field(pattern=f"^{_TCHAR}{{1,128}}$")]
+_FieldValue = Annotated[str, Field(pattern=r"^[\t -~]{0,1024}$")]
 
 
 def _text(value: object) -> object:
@@ -84,11 +87,11 @@ class Question(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"method": "GET", "target": "/orders/7"}]})
 
-    method: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$")] = "GET"
+    method: Annotated[str, Field(pattern=f"^{_TCHAR}{{1,32}}$")] = "GET"
     """Its method."""
     target: Annotated[str, Field(min_length=1, max_length=8192, pattern=r"^[!-~]+$")]
     """Its path, with the query."""
-    headers: Annotated[list[tuple[_Text, _Text]], Field(max_length=100)] = []
+    headers: Annotated[list[tuple[_FieldName, _FieldValue]], Field(max_length=16)] = []
     """Its fields, with Host."""
     client: Annotated[IPv4Address | IPv6Address, BeforeValidator(_text)] = IPv4Address("127.0.0.1")
     """Address of the client."""
