@@ -41,6 +41,7 @@ TOPICS = {
     "metrics": Topic("/metrics", 10, first=2.0),
     "timeline": Topic("/timeline", 5),
     "routes": Topic("/routes", 2, by_revision=True),
+    "costs": Topic("/costs", 5),
     "maintenance": Topic("/maintenance", 5),
     "history": Topic("/history", 10),
     "exchanges": Topic("/exchanges", 2),

@@ -32,6 +32,11 @@ def share(value: float | None) -> str:
     return "0 %" if value == 0 else f"{value:.1%}".replace("%", " %")
 
 
+def number(value: float | None) -> str:
+    """A count."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
 def size(value: float | None) -> str:
     """Bytes."""
     if value is None:

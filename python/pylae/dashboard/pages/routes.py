@@ -10,6 +10,7 @@ from nicegui import ui
 
 from pylae.access.scopes import OPERATE
 from pylae.dashboard import shown
+from pylae.dashboard.costs import CostTable
 from pylae.dashboard.exchanges.explaining import explain, show_lines
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
@@ -48,6 +49,7 @@ async def _all(view: View) -> None:
         empty="There is no route.",
         label="Routes",
     )
+    costs = CostTable()
     known: dict[Node, tuple[Any, dict[str, dict[str, Any]]]] = {}
 
     def update() -> None:
@@ -68,8 +70,9 @@ async def _all(view: View) -> None:
                     p99 = max((one for one in (found.get("p99"), figures.p99) if one is not None), default=None)
                     found |= {"rate": rate, "failed": failed, "errors": failed / rate, "p99": p99}
         table.rows = list(rows.values())
+        costs.show(view.nodes)
 
-    await view.follow(_TOPICS, update)
+    await view.follow((*_TOPICS, costs.topic), update)
 
 
 def _row(one: dict[str, Any]) -> dict[str, Any]:
@@ -96,11 +99,14 @@ async def _one(view: View, name: str) -> None:
         ui.link("All its exchanges", address("/exchanges", route=name))
     parts = [_Part(view, node, name) for node in view.nodes]
 
+    costs = CostTable(name)
+
     def update() -> None:
         for part in parts:
             part.show()
+        costs.show(view.nodes)
 
-    await view.follow((*_TOPICS, "services", "maintenance"), update)
+    await view.follow((*_TOPICS, "services", "maintenance", costs.topic), update)
 
 
 class _Part:
