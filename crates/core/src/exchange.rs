@@ -18,7 +18,7 @@ use self::request::Request;
 use self::response::Response;
 use self::slots::Slots;
 use self::times::Times;
-use crate::trace::TraceContext;
+use crate::trace::context::TraceContext;
 
 /// One request and its response.
 #[derive(Debug, Default)]
@@ -74,6 +74,7 @@ impl Exchange {
         *sent = false;
         *recorded = false;
         trace_context.trace_id = 0;
+        trace_context.sampled = false;
         slots.reset();
     }
 

@@ -7,7 +7,6 @@ pub mod cluster;
 pub mod connection;
 pub mod exchange;
 pub mod expression;
-mod hex;
 pub mod hook;
 pub mod limit;
 pub mod location;

@@ -6,6 +6,7 @@ pub mod cookie;
 pub mod fetch;
 pub mod forwarding;
 pub mod grpc;
+pub(crate) mod hex;
 pub mod max_forwards;
 pub mod query;
 pub mod readmit;

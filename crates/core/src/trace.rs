@@ -1,12 +1,11 @@
 //! Traces: the context of a request (W3C Trace Context level 2), whether its exchange is recorded, and what it has done
 //! step by step.
 
-mod context;
+pub mod context;
 mod sampling;
 mod state;
 mod step;
 
-pub use self::context::{TRACEPARENT_LEN, TraceContext, TraceFlags};
 pub use self::sampling::{Ratio, Sampling, TailRule};
 pub use self::step::{AttemptStep, ConnectionKind, HookHalf, HookPlace, HookStep, StepKind, TraceStep, WaitedFor};
 use crate::clock::Instant;

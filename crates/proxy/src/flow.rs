@@ -14,7 +14,6 @@ mod request_phase;
 mod respond;
 mod revalidate;
 mod route;
-mod trace;
 mod tunnel;
 
 use std::rc::Rc;

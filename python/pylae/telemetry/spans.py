@@ -113,10 +113,10 @@ else:
             context: Any = None,
             kind: SpanKind = SpanKind.INTERNAL,
             attributes: Mapping[str, Any] | None = None,
-            _links: Sequence[Any] | None = None,
+            links: Sequence[Any] | None = None,  # noqa: ARG002
             start_time: int | None = None,
-            *_: Any,
-            **__: Any,
+            record_exception: bool = True,  # noqa: ARG002
+            set_status_on_exception: bool = True,  # noqa: ARG002
         ) -> trace.Span:
             parent = trace.get_current_span(context)
             if not isinstance(parent, (CurrentHook, OwnSpan)):
@@ -126,7 +126,7 @@ else:
             return span
 
         @contextmanager
-        def start_as_current_span(
+        def start_as_current_span(  # type: ignore[override]
             self,
             name: str,
             context: Any = None,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::hex;
+use crate::request::hex;
 
 /// What to revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use pylae_http::{Form, Framing, Method, Name, Version};
 use crate::exchange::Exchange;
 use crate::exchange::halt::Halt;
 use crate::exchange::request::Request;
-use crate::hex;
-use crate::request::forwarding;
+use crate::request::{forwarding, hex};
 
 /// Fills in everything about the request in `exchange` that follows from its head, or returns why the request is
 /// refused.

@@ -1,7 +1,7 @@
 //! The trace context of a request: the `traceparent` field of W3C Trace Context level 2, section 3.2.
 
 use super::state;
-use crate::hex;
+use crate::request::hex;
 
 /// Length of the field's value in version 00, in bytes.
 pub const TRACEPARENT_LEN: usize = 55;
@@ -162,7 +162,8 @@ const fn mix(before: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Reads trace id, parent id and flags. Of versions above 00 it reads what they have in common with that (section 3.2.4).
+/// Reads trace id, parent id and flags. Of versions above 00 it reads what they have in common with that (section
+/// 3.2.4).
 fn parse(value: &[u8]) -> Option<(u128, u64, TraceFlags)> {
     let (front, rest) = value.split_first_chunk::<TRACEPARENT_LEN>()?;
     let version = number(&front[..2])?;

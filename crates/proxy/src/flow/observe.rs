@@ -1,5 +1,7 @@
 //! Stage: logs and counts an exchange that is over. Counters are per worker and lock-free, and merged when read.
 
+mod trace;
+
 use std::time::Duration;
 
 use pylae_core::expression::ExpressionPlace;
@@ -109,11 +111,11 @@ impl Flow<'_> {
     }
 
     /// The service that the request went to, or would have gone to.
-    pub(super) fn target(&self) -> Option<&Service> {
+    fn target(&self) -> Option<&Service> {
         self.route?.target(&self.snapshot.services, self.exchange)
     }
 
-    pub(super) fn completion(&self, ended: &Ended) -> Completion<'_> {
+    fn completion(&self, ended: &Ended) -> Completion<'_> {
         let service = self.target();
         let instance = self.exchange.instance.and_then(|index| service?.plan.instances.get(index));
         Completion {

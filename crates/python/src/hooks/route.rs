@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use super::call::called::Called;
 use super::call::failure::{guarded, refusal_of, stuck};
-use super::call::job::{Job, JobOutcome, Waiting};
+use super::call::job::{Job, JobOutcome};
 use super::call::next::{CallNext, Suspended, drivers};
 use super::call::pipe;
 use super::call::returned::answer_of;
@@ -21,7 +21,7 @@ use super::message::handle::{About, ExchangeHandle};
 use super::message::made::PyResponse;
 use super::session::{
     Coroutine, HookTurn, Parked, Session, early_handle, lend_copy, pass, reclaim, record_call, store_session,
-    take_session,
+    take_session, wait_for,
 };
 use super::spans;
 use crate::gil::{self, GATE};
@@ -395,12 +395,4 @@ fn reject() -> Step {
 /// Returns the step that follows a failure of this hook, or None if the exchange continues.
 fn failure_step(hook: &Called) -> Option<Step> {
     (hook.call.on_error == OnError::Fail).then(reject)
-}
-
-/// Suspends the exchange until the call completes.
-fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
-    let timeout = job.called.timeout();
-    session.job = Some(Arc::clone(&job));
-    store_session(session, exchange);
-    Step::Wait { until: Box::pin(Waiting::new(job)), timeout }
 }

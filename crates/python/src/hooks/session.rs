@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pylae_core::Exchange;
-use pylae_core::hook::On;
+use pylae_core::hook::{On, Step};
 use pylae_core::trace::{HookHalf, HookPlace, HookStep};
 use pylae_proxy::{Pass, hook_ended};
 use pyo3::exceptions::PyStopIteration;
@@ -15,8 +15,9 @@ use pyo3::types::PyType;
 
 use super::call::called::Called;
 use super::call::failure::guarded;
-use super::call::job::Job;
+use super::call::job::{Job, Waiting};
 use super::executor::Executors;
+use super::executor::watchdog::WatchedHook;
 use super::message::handle::{About, ExchangeHandle};
 use crate::gil::{self, GATE};
 
@@ -134,6 +135,14 @@ pub(super) fn take_session(about: &About, exchange: &mut Exchange) -> Option<Box
     let visit = exchange.hooks_mut()?;
     let place = if about.is_early() { &mut visit.early } else { &mut visit.session };
     place.take()?.downcast().ok()
+}
+
+/// Suspends the exchange until the call completes.
+pub(super) fn wait_for(job: Arc<Job>, mut session: Box<Session>, exchange: &mut Exchange) -> Step {
+    let timeout = job.called.timeout();
+    session.job = Some(Arc::clone(&job));
+    store_session(session, exchange);
+    Step::Wait { until: Box::pin(Waiting::new(job)), timeout }
 }
 
 /// Adds the step of a call that is over, if the exchange is recorded. Authenticators see a copy that is not.

@@ -16,7 +16,7 @@ fn a_certificate_says_who_its_subject_is() {
     assert_eq!(read.not_after, Duration::from_secs(2_110_851_268));
     // As `openssl x509 -fingerprint -sha256` says.
     assert_eq!(
-        crate::hex::digits(u128::from_be_bytes(read.thumbprint[..16].try_into().unwrap())),
+        crate::request::hex::digits(u128::from_be_bytes(read.thumbprint[..16].try_into().unwrap())),
         *b"10dc8c4248e9f69078ddc6553b9283c8"
     );
 }

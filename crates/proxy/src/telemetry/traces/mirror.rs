@@ -2,7 +2,7 @@
 
 use pylae_core::plan::ServicePlan;
 use pylae_core::service::Instance;
-use pylae_core::trace::TraceContext;
+use pylae_core::trace::context::TraceContext;
 use pylae_core::{Exchange, Instant};
 
 use super::attempt::describe_target;

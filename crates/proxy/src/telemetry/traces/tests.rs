@@ -4,9 +4,8 @@ use pylae_core::Instant;
 use pylae_core::cache::CacheOutcome;
 use pylae_core::request::admit;
 use pylae_core::service::AttemptOutcome;
-use pylae_core::trace::{
-    AttemptStep, ConnectionKind, HookHalf, HookPlace, HookStep, TraceContext, TraceFlags, WaitedFor,
-};
+use pylae_core::trace::context::{TraceContext, TraceFlags};
+use pylae_core::trace::{AttemptStep, ConnectionKind, HookHalf, HookPlace, HookStep, WaitedFor};
 use pylae_http::HeadLimits;
 use pylae_policies::access_log::Completion;
 

@@ -1,7 +1,8 @@
 //! Traces: the context of a request, whether its exchange is recorded, and its spans once it is over.
 
 use pylae_core::Instant;
-use pylae_core::trace::{StepKind, TraceContext};
+use pylae_core::trace::StepKind;
+use pylae_core::trace::context::TraceContext;
 use pylae_http::Name;
 use pylae_policies::access_log::Completion;
 use tracing::debug;
@@ -15,7 +16,7 @@ use crate::telemetry::traces::{self, SpanRoot, SpanScope};
 impl Flow<'_> {
     /// Takes the trace context of the request, if traces are switched on, and records the exchange if it may be sent.
     #[inline]
-    pub(super) fn begin_trace(&mut self) {
+    pub(crate) fn begin_trace(&mut self) {
         let Some(sampling) = &self.snapshot.sampling else { return };
         let (worker, exchange) = (self.worker, &mut *self.exchange);
         let (fields, buffer) = (&exchange.request.head.fields, &exchange.request.buffer);
@@ -33,7 +34,7 @@ impl Flow<'_> {
 
     /// Decides by the ratio of the route, now that it is known. What was recorded is forgotten if it will not be sent.
     #[inline]
-    pub(super) fn decide_trace(&mut self, route: &Route) {
+    pub(crate) fn decide_trace(&mut self, route: &Route) {
         let Some(sampling) = &self.snapshot.sampling else { return };
         let exchange = &mut *self.exchange;
         exchange.trace_context.sampled = sampling.samples(&exchange.trace_context, route.ratio);
@@ -44,27 +45,28 @@ impl Flow<'_> {
 
     /// The time at which a step begins; costs nothing if the exchange is not recorded.
     #[inline]
-    pub(super) fn step_began(&self) -> Instant {
+    pub(crate) fn step_began(&self) -> Instant {
         traces::step_began(self.exchange)
     }
 
     /// Adds a step that is over now, if the exchange is recorded.
     #[inline]
-    pub(super) fn step_ended(&mut self, kind: StepKind, began: Instant) {
+    pub(crate) fn step_ended(&mut self, kind: StepKind, began: Instant) {
         traces::step_ended(self.exchange, kind, began);
     }
 
     /// Adds what the cache has come to.
-    pub(super) fn record_cache(&mut self) {
+    pub(crate) fn record_cache(&mut self) {
         if let Some(outcome) = self.exchange.cache_outcome() {
             let now = self.exchange.times.now;
             self.exchange.record_step(StepKind::Cache(outcome), now, now);
         }
     }
 
-    /// Sends the spans of an exchange that is over, if it was sampled or the tail rule keeps it.
+    /// Sends the spans of an exchange that is over, if it was sampled or the tail rule keeps it. Returns
+    /// whether it sends them.
     #[inline]
-    pub(super) fn send_trace(&self, completion: &Completion<'_>, root: SpanRoot) -> bool {
+    pub(crate) fn send_trace(&self, completion: &Completion<'_>, root: SpanRoot) -> bool {
         self.exchange.recorded && self.write_spans(completion, root)
     }
 
@@ -96,7 +98,7 @@ impl Flow<'_> {
     }
 
     /// Sends the spans of a revalidation, which belongs to the trace of the exchange that has served the stale answer.
-    pub(super) fn send_revalidation(&self) {
+    pub(crate) fn send_revalidation(&self) {
         let ended = Ended {
             nanos: clock::now().since(self.exchange.times.started).as_nanos() as u64,
             bytes_in: 0,
