@@ -85,7 +85,7 @@ def test_the_last_hour_has_what_failed(admin: Start) -> None:
             ask(api.running.address, "/users")
         wait_until(lambda: api.get("/metrics/summary")["requests"] == 6)
         timeline.read()
-        found = api.get("/timeline?service=users")
+        found = api.get("/timeline?service=users,nobody")
     # The gateway reads it by itself too.
     assert sum(count or 0 for count in found["services"]["users"]["requests"]) == 6
     assert sum(count or 0 for count in found["gateway"]["errors"]) == 6

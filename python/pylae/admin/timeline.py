@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 TAG = "timeline"
 
-_MOST = 32
+_MOST, _LONGEST = 32, 8192
+"""Services whose figures are told at once, and characters of their names."""
 
 
 class TroubleSeen(Body):
@@ -91,12 +92,18 @@ def router(runtime: Runtime) -> APIRouter:
     @needs(READ)
     def get_timeline(
         service: Annotated[
-            list[str], Query(max_length=_MOST, description="Names of services whose figures are wanted too.")
-        ] = [],  # noqa: B006 (FastAPI makes a copy)
+            str,
+            Query(
+                max_length=_LONGEST,
+                description=f"Names of services whose figures are wanted too, with commas between; {_MOST} at most.",
+                examples=["orders,users"],
+            ),
+        ] = "",
         last: Annotated[int, Query(ge=1, le=720, description="How many times at most.")] = 720,
     ) -> TimelineSeen:
         """Shows the figures of the last hour, a value every few seconds, and since when something is wrong."""
-        times, series = runtime.timeline.series(service)
+        names = list(dict.fromkeys(filter(None, service.split(","))))[:_MOST]
+        times, series = runtime.timeline.series(names)
         found = {
             name: SeriesSeen.model_validate({key: values[-last:] for key, values in columns.items()})
             for name, columns in series.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +111,11 @@ class Node:
         self._hurry = asyncio.Event()
         self._failures = 0
 
+    @property
+    def polling(self) -> bool:
+        """Whether it is being asked."""
+        return self._poller is not None and not self._poller.done()
+
     def seen(self, topic: str) -> Seen | None:
         """The latest answer to a topic; None if there is none yet."""
         return self._seen.get(topic)
@@ -120,21 +125,12 @@ class Node:
         found = self._seen.get(topic)
         return default if found is None or found.value is None else found.value
 
-    @contextlib.contextmanager
-    def watched(self, watch: Watch) -> Iterator[None]:
-        """Has the topics asked for inside."""
-        self.add(watch)
-        try:
-            yield
-        finally:
-            self.discard(watch)
-
     def add(self, watch: Watch) -> None:
         """Has its topics asked for from now on."""
         self._watches.add(watch)
         self._hurry.set()
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll())
+        if not self.polling:
+            self._poller = asyncio.create_task(self._poll(), name=f"poller of {self.name}")
 
     def discard(self, watch: Watch) -> None:
         """Ends that."""

@@ -39,7 +39,8 @@ a, a:visited, .link { color: var(--strong); text-decoration: none } a:hover { te
   box-shadow: none; width: 100% }
 .q-table thead th { font-size: 12px; font-weight: 600; color: var(--faint) }
 .q-table th, .q-table td { white-space: normal !important }
-.q-table .text-right { white-space: nowrap !important } .q-table thead th { vertical-align: bottom; padding-right: 18px }
+.q-table .text-right { white-space: nowrap !important }
+.q-table thead th { vertical-align: bottom; padding-right: 18px }
 .q-table__sort-icon { position: absolute }
 .q-table tbody td { font-size: 13px; max-width: 480px } .q-table td .mono { display: inline-block; min-width: 120px }
 .wide { min-width: 320px }

@@ -263,8 +263,8 @@ class _Sparks:
                         label = ui.label("").classes("faint")
                         traffic = Spark(f"Requests of {name}")
                         self._sparks[name] = label, traffic, Spark(f"p99 of {name}", "#d97706")
-        query = urlencode([("service", name) for name in sorted(services)])
-        self.topic = f"timeline?{query}" if query else "timeline"
+        query = urlencode({"service": ",".join(sorted(services))})
+        self.topic = f"timeline?{query}" if services else "timeline"
 
 
 def _last(values: list[float | None]) -> float | None:
