@@ -114,3 +114,17 @@ def test_what_came_over_the_api_and_what_code_added(admin: Callable[..., Admin],
         assert settings["routes[0].name"]["file"] is None
         assert settings["routes[0].name"]["line"] is None
         assert settings["routes[1].prefix"]["file"] == __file__
+
+
+def test_no_place_is_in_a_file_that_does_not_have_it(api: Admin, tmp_path: Path) -> None:
+    """After an apply over the API, the lines of the document are those of no file."""
+    asked = {"target": "/orders/7"}
+    assert api.get("/routes")["routes"][0]["place"] == f"{tmp_path}/routes/orders.yaml:3"
+    assert f"{tmp_path}/routes/orders.yaml:3" in "\n".join(api.post("/explain", **asked)["lines"])
+    answer = api.http.put("/config", json=api.get("/config"), headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+    routes = api.get("/routes")
+    assert routes["routes"][0]["place"] == routes["services"]["users"] == "the admin API"
+    told = "\n".join(api.post("/explain", **asked)["lines"])
+    assert "the admin API" in told
+    assert f"{tmp_path}/pylae.yaml:" not in told

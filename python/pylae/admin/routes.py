@@ -18,6 +18,7 @@ from pylae.access.scopes import READ
 from pylae.admin.body import Body
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
+from pylae.admin.settings import openable
 from pylae.cli import explanation
 from pylae.cli.shown import Compiled, match, without_credentials
 from pylae.config.tables import POLICIES
@@ -47,7 +48,7 @@ class PolicySeen(Body):
     name: str
     """Name of the policy."""
     place: str | None
-    """`file:line` where it was written; null if a program added it."""
+    """`file:line` where it was written, or `the admin API`; null if a program added it."""
 
 
 class RouteSeen(Body):
@@ -68,7 +69,7 @@ class RouteSeen(Body):
     policies: list[PolicySeen]
     """Its policies, in the order in which they run, gateway-wide ones included."""
     place: str | None
-    """`file:line` where it was written; null if a program added it."""
+    """`file:line` where it was written, or `the admin API`; null if a program added it."""
 
 
 class Routes(Body):
@@ -79,7 +80,7 @@ class Routes(Body):
     routes: list[RouteSeen]
     """The routes, in the order of their declaration."""
     services: dict[str, str | None]
-    """`file:line` where each service was written."""
+    """Where each service was written, likewise."""
 
 
 class Question(Body):
@@ -124,7 +125,8 @@ def router(runtime: Runtime) -> APIRouter:
             revision = runtime.revision
             if revision not in kept:
                 kept.clear()
-                kept[revision] = _described(runtime, revision)
+                described = _described(runtime, revision).model_dump()
+                kept[revision] = Routes.model_validate(openable(runtime, described))
             return kept[revision]
 
     @topic.post("/explain", responses=refusals({422: "That is no request."}))
@@ -149,7 +151,7 @@ def router(runtime: Runtime) -> APIRouter:
                 answer = engine.explain(json.dumps(plan), json.dumps(request))
             except EngineError as error:
                 raise HTTPException(422, str(error)) from None
-        complete = explanation.complete(answer, dict(runtime.plan), builder)
+        complete = openable(runtime, explanation.complete(answer, dict(runtime.plan), builder))
         told = without_credentials(request, plan)
         lines = [click.unstyle(line) for line in explanation.lines(told, complete, False)]
         return Explanation(lines=lines, explanation={"request": told, **complete}, outcome=answer["outcome"])

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["TAG", "router"]
 
 
+APPLIED = "the admin API"
+"""The place of what was applied over this API."""
+
+
 class Setting(Body):
     """A setting that was written in a file or a program."""
 
@@ -52,6 +56,25 @@ class _Leaf(NamedTuple):
     path: tuple[Step, ...]
     name: str | None
     value: Any
+
+
+_PLACES = frozenset({"place", "from", "services"})
+"""Keys of what has places, as `file:line`."""
+
+
+def openable(runtime: Runtime, told: Any, *, is_place: bool = False) -> Any:
+    """Returns an answer with the places that people can open: of a document that was applied over this API, they have
+    no file with its lines.
+    """
+    document = runtime.builder.document
+    if document is None or not _is_handed_in(runtime):
+        return told
+    if isinstance(told, dict):
+        return {key: openable(runtime, one, is_place=is_place or key in _PLACES) for key, one in told.items()}
+    if isinstance(told, list):
+        return [openable(runtime, one, is_place=is_place) for one in told]
+    known = is_place and isinstance(told, str) and told.rpartition(":")[0] == document.file
+    return APPLIED if known else told
 
 
 def router(runtime: Runtime) -> APIRouter:
@@ -91,11 +114,16 @@ def router(runtime: Runtime) -> APIRouter:
     return topic
 
 
+def _is_handed_in(runtime: Runtime) -> bool:
+    """Whether the configuration in force came over this API."""
+    return runtime.override.in_force or runtime.kept.shared
+
+
 def _places(runtime: Runtime) -> Callable[[tuple[Step, ...]], tuple[str | None, int | None, int | None]]:
     """Returns what says where a setting was written."""
     builder = runtime.builder
     sources = builder.sources
-    handed_in = runtime.override.in_force or runtime.kept.shared
+    handed_in = _is_handed_in(runtime)
 
     def locate(path: tuple[Step, ...]) -> tuple[str | None, int | None, int | None]:
         place = sources.locate(path, key=True)
