@@ -40,6 +40,19 @@ def test_a_line_is_the_body_of_a_record(gateway: Start, echo: EchoInstance, tmp_
         assert (record.trace_id, record.span_id) == ("", "")
 
 
+def test_with_traces_a_record_has_the_ids_of_its_span(gateway: Start, echo: EchoInstance) -> None:
+    with Sink() as sink:
+        config = {"telemetry": {"logs": sink.url, "traces": sink.url}, "policies": {"access_log": {"output": "otlp"}}}
+        running = gateway(config, all=echo)
+        running.get("/a", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        (record,) = sink.wait_for(lambda sink: sink.logs)
+        (span,) = sink.wait_for_spans(kind="server")
+        assert (record.trace_id, record.span_id) == (span.trace_id, span.span_id)
+        assert record.trace_id == "0af7651916cd43dd8448eb211c80319c"
+        assert json.loads(record.body)["span_id"] == span.span_id
+        assert record.flags == 1
+
+
 def test_failures_are_errors(gateway: Start, echo: EchoInstance) -> None:
     config = {"routes": [{"name": "broken", "path": "/", "static_response": {"status": 503}}]}
     with Sink() as sink:

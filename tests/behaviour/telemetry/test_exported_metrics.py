@@ -59,6 +59,20 @@ def test_every_metric_of_the_page_is_sent(gateway: Start, echo: EchoInstance, pr
         assert (counter.value, counter.monotonic, counter.temporality) == (2, True, 2)
 
 
+def test_histograms_lead_to_traces(gateway: Start, echo: EchoInstance) -> None:
+    with Sink() as sink:
+        running = gateway(
+            {"telemetry": {"metrics": {"endpoint": sink.url, "interval": "1h"}, "traces": sink.url}}, all=echo
+        )
+        running.get()
+        (span,) = sink.wait_for_spans(kind="server")
+        running.stop()
+        (duration,) = [one for one in sink.points if one.name == "pylae_request_duration_seconds"]
+        ((trace_id, span_id, value),) = duration.exemplars
+        assert (trace_id, span_id) == (span.trace_id, span.span_id)
+        assert duration.total == pytest.approx(value)
+
+
 def test_the_last_figures_are_sent_at_the_end(gateway: Start, echo: EchoInstance) -> None:
     with Sink() as sink:
         running = gateway({"telemetry": {"metrics": {"endpoint": sink.url, "interval": "1h"}}}, all=echo)

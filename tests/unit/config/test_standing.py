@@ -358,6 +358,34 @@ def test_the_store_belongs_to_the_node(change: dict[str, Any], places: list[str]
     assert hand_in(document, STORE)
 
 
+TELEMETRY = """
+listeners: [{address: "127.0.0.1:1"}]
+telemetry:
+  service_name: "${B}"
+  traces: {endpoint: "https://127.0.0.1:2", headers: {authorization: "${A}"}, ca: ca.pem}
+  logs: {endpoint: "https://127.0.0.1:3"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal", "change", "places"),
+    [
+        ("traces", {"ratio": 0.5, "timeout": "1s", "keep": True}, []),
+        ("traces", {"endpoint": "https://127.0.0.1:4"}, ["service_name", "traces.headers.authorization"]),
+        ("traces", {"ca": "/etc/shadow"}, ["traces.ca"]),
+        ("traces", {"headers": {"other": "${A}"}}, ["traces.headers.other"]),
+        ("logs", {"headers": {"authorization": "${A}"}}, ["logs.headers.authorization"]),
+        ("logs", {"endpoint": "https://127.0.0.1:5"}, ["service_name"]),
+        ("metrics", {"endpoint": "https://127.0.0.1:6"}, ["service_name"]),
+    ],
+)
+def test_what_a_collector_gets_goes_to_no_other(signal: str, change: dict[str, Any], places: list[str]) -> None:
+    document, _ = written(TELEMETRY)
+    document["telemetry"].setdefault(signal, {}).update(change)
+    expected = [f"telemetry.{place}" for place in places]
+    assert (sorted(refused(document, TELEMETRY)) if expected else hand_in(document, TELEMETRY) and []) == expected
+
+
 def test_what_only_looks_like_a_reference_is_a_text() -> None:
     document, _ = written()
     document["routes"][1]["static_response"] = "$${A} $A"

@@ -15,7 +15,7 @@ impl Engine {
             let engine = engine.upgrade()?;
             let now = clock::wall();
             let started = now.saturating_sub(clock::now().since(engine.started));
-            Some(MetricsPage { text: engine.metrics(&hooks()), started, now })
+            Some(MetricsPage { text: engine.openmetrics(&hooks()), started, now })
         }));
     }
 }
