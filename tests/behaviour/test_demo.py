@@ -121,6 +121,16 @@ def test_a_demo_that_is_killed_leaves_nothing() -> None:
         assert not directory.exists()
 
 
+def test_the_dashboard_comes_and_goes_with_it() -> None:
+    with running_demo("--port", "0", "--dashboard") as demo:
+        address = demo.read_until("The dashboard: ").split()[-1]
+        assert httpx.get(f"{address}/login", verify=False).status_code == 200
+        descriptors = [os.pidfd_open(process) for process in demo.family()]
+        os.kill(demo.process.pid, signal.SIGINT)
+        wait_until_ended(descriptors)
+    assert "/enter/" not in "".join(demo.printed), "nobody reads a pipe at once"
+
+
 def test_its_configuration_is_live() -> None:
     with running_demo("--port", "0") as demo:
         text = demo.configuration.read_text()

@@ -24,7 +24,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 def application(sessions: Sessions, names: Sequence[str], port: int) -> ASGIApp:
     """Returns the application. It answers for loopback and `names`, at this port. There is one in a process."""
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    inner.router.routes.extend(login.routes(sessions, secure=False))
+    inner.router.routes.extend(login.routes(sessions))
     for page in PAGES:
         _register(page)
     ui.run_with(

@@ -55,10 +55,10 @@ def page(told: list[str], status: int = 200) -> HTMLResponse:
     return HTMLResponse(text, status, {"content-security-policy": _POLICY})
 
 
-def routes(sessions: Sessions, *, secure: bool) -> list[Route]:
-    """Returns what begins and ends sessions. `secure` says that browsers come over TLS."""
+def routes(sessions: Sessions) -> list[Route]:
+    """Returns what begins and ends sessions."""
 
-    def begun(secret: str) -> Response:
+    def begun(secret: str, *, secure: bool = False) -> Response:
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
             COOKIE, secret, max_age=int(LONGEST), path="/", httponly=True, samesite="strict", secure=secure
@@ -78,7 +78,10 @@ def routes(sessions: Sessions, *, secure: bool) -> list[Route]:
         if not token.isascii() or not token.isprintable() or not token:
             return page(["A token has visible ASCII characters only."], 422)
         secret, said = await sessions.log_in(token)
-        return begun(secret) if secret is not None else page(said or ["There is no gateway to ask."], 401)
+        if secret is None:
+            return page(said or ["There is no gateway to ask."], 401)
+        # What is in front of the dashboard may speak TLS.
+        return begun(secret, secure=request.headers.get("origin", "").startswith("https://"))
 
     async def enter(request: Request) -> Response:
         secret = await sessions.enter(request.path_params["secret"])
@@ -87,7 +90,7 @@ def routes(sessions: Sessions, *, secure: bool) -> list[Route]:
     async def log_out(request: Request) -> Response:
         sessions.log_out(cookie_in(request.headers))
         answer = RedirectResponse("/login", 303)
-        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=secure)
+        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
         return answer
 
     return [

@@ -52,7 +52,7 @@ class Session:
         access: What he may do, by gateway. He sees no other gateways.
         dark: Whether pages are dark; None as the system has it.
         node: The name of the only gateway to show, if not all.
-        alive: Whether it has not ended.
+        ended: Whether it was ended.
     """
 
     access: dict[Node, Access]
@@ -60,7 +60,13 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     dark: bool | None = None
     node: str | None = None
-    alive: bool = True
+    ended: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has neither been ended nor lasted too long."""
+        now = time.monotonic()
+        return not self.ended and now - self.began <= LONGEST and now - self.used <= _IDLE
 
     @property
     def name(self) -> str:
@@ -74,10 +80,11 @@ class Session:
 
     async def verify(self) -> None:
         """Looks whether the tokens still hold. Without any that does, the session ends."""
-        self.used = time.monotonic()
+        if self.alive:
+            self.used = time.monotonic()
         await asyncio.gather(*(self._verify(node, access) for node, access in tuple(self.access.items())))
         if not self.access:
-            self.alive = False
+            self.ended = True
 
     async def _verify(self, node: Node, access: Access) -> None:
         try:
@@ -102,13 +109,11 @@ class Sessions:
         """The session of a cookie, unless it has ended."""
         key = _hashed(secret)
         found = self._sessions.get(key)
-        now = time.monotonic()
-        if found is not None and (not found.alive or now - found.began > LONGEST or now - found.used > _IDLE):
-            found.alive = False
+        if found is not None and not found.alive:
             del self._sessions[key]
             return None
         if found is not None:
-            found.used = now
+            found.used = time.monotonic()
         return found
 
     async def log_in(self, token: str) -> tuple[str | None, list[str]]:
@@ -156,12 +161,12 @@ class Sessions:
         """Ends the session of a cookie."""
         found = self._sessions.pop(_hashed(secret), None)
         if found is not None:
-            found.alive = False
+            found.ended = True
 
     def _begin(self, access: dict[Node, Access]) -> str:
         secret = secrets.token_urlsafe(32)
         while len(self._sessions) >= _MOST:
-            self._sessions.pop(next(iter(self._sessions))).alive = False
+            self._sessions.pop(next(iter(self._sessions))).ended = True
         self._sessions[_hashed(secret)] = Session(access)
         return secret
 

@@ -41,8 +41,6 @@ async def _all(view: View) -> None:
             Column("p99", "p99", "number", shown.duration),
         ),
         key="id",
-        sort="gravity",
-        descending=True,
         search="Search services",
         empty="There is no service.",
         label="Services",
