@@ -20,6 +20,7 @@ PATIENCE = 5.0
 """Seconds that an answer to a question may take."""
 _CHANGING = 60.0
 """Seconds that a change may take: a configuration is compiled, and old exchanges may have to end."""
+_TEXTS = ("text/plain", "text/event-stream")
 _MOST = 64 * 1024 * 1024
 
 
@@ -66,10 +67,11 @@ class AdminClient(ServiceClient):
         body: Any = None,
         match: str | None = None,
         query: dict[str, str] | None = None,
+        patience: float | None = None,
     ) -> Any:
-        """The JSON of an answer, or its text if it is plain text.
+        """The JSON of an answer, or its text if it is plain text or events.
 
-        `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`.
+        `body` is sent as JSON, or as YAML if it is bytes; `match` is the `If-Match`. `patience` is in seconds.
 
         Raises UnreachableError or RefusedError.
         """
@@ -84,12 +86,11 @@ class AdminClient(ServiceClient):
             fields.append(("Content-Type", "application/yaml" if isinstance(body, bytes) else "application/json"))
         target = f"{path}?{urlencode(query)}" if query else path
         safe = method == "GET"
+        patience = patience or (PATIENCE if safe else _CHANGING)
         try:
-            reply = await self.call(
-                method, fields, data, patience=PATIENCE if safe else _CHANGING, most=_MOST, once=not safe, target=target
-            )
+            reply = await self.call(method, fields, data, patience=patience, most=_MOST, once=not safe, target=target)
             # Metrics are text.
-            if reply.status < 400 and (reply.fields.get("content-type") or "").startswith("text/plain"):
+            if reply.status < 400 and (reply.fields.get("content-type") or "").startswith(_TEXTS):
                 return reply.body.decode("utf-8", "replace")
             document = orjson.loads(reply.body) if reply.body else None
         except ApiError as error:

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 _TOGETHER = 1.5
 """Seconds in which the second key of a pair has to follow."""
 _ALL = "All gateways"
+# In the browser: what is typed after the slash must not wait for an answer.
+_SEARCH = """
+document.addEventListener("keydown", event => {
+  const at = event.target, other = event.ctrlKey || event.altKey || event.metaKey;
+  if (event.key !== "/" || other || at.closest?.("input, textarea, select, [contenteditable=true]")) return;
+  const field = document.querySelector("input[type=search]");
+  if (!field) return;
+  field.focus();
+  event.preventDefault();
+});
+"""
 
 
 async def framed(page: Page, session: Session, request: Request) -> None:
@@ -127,7 +138,6 @@ def _keys(pages: tuple[Page, ...], help_dialog: ui.dialog) -> None:
             began = time.monotonic()
         elif key == "?":
             help_dialog.open()
-        elif key == "/":
-            ui.run_javascript('document.querySelector("input[type=search]")?.focus()')
 
     ui.keyboard(pressed, repeating=False)
+    ui.add_body_html(f"<script>{_SEARCH}</script>")

@@ -120,12 +120,15 @@ class View:
         body: Any = None,
         match: str | None = None,
         query: dict[str, str] | None = None,
+        patience: float | None = None,
     ) -> Any:
-        """Asks a gateway something with the reader's token. Raises RefusedError or UnreachableError."""
+        """As `AdminClient.ask`, with the reader's token. Raises RefusedError or UnreachableError."""
         found = self.session.access.get(node)
         if not self.session.alive or found is None:
             raise RefusedError(401, self.session.lacks(node, READ) or "the session has ended")
-        return await node.client.ask(path, found.token, method=method, body=body, match=match, query=query)
+        return await node.client.ask(
+            path, found.token, method=method, body=body, match=match, query=query, patience=patience
+        )
 
     async def act(self, node: Node, done: str, path: str, **how: Any) -> Any:
         """Changes something with the reader's token, says `done` or what went wrong, and asks the gateway anew.
