@@ -39,7 +39,7 @@ FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 # Tests start interpreters by the hundred, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster build test test-rust test-python test-long test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
+.PHONY: help demo cluster build test test-rust test-python test-long screenshots test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ test-python: $(VENV)/.dev $(if $(shell command -v npm),$(INSTALLED_PROVIDER)) ##
 test-long: $(VENV)/.dev $(if $(shell command -v go),$(COLLECTOR)) ## Tests that take minutes: many simulated clusters (SEEDS=…), and the mark `long`
 	PYLAE_CLUSTER_SEEDS=$(SEEDS) cargo test --quiet --workspace --test cluster_simulation -- --include-ignored
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS) || test $$? -eq 5
+
+screenshots: $(VENV)/.dev ## The pictures of the guide to the dashboard, taken anew in Debian's Chromium
+	PYTHONPATH=tests $(BIN)/python tests/dashboard/pictures.py docs/guide/dashboard
 
 test-install: $(VENV)/.dependencies ## A development wheel in an empty environment: install, check, demo
 	. $(BIN)/activate && maturin build --quiet --locked --profile dev $(LIKE_TESTS) --compatibility linux --out target/wheels/dev

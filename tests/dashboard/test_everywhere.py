@@ -55,7 +55,7 @@ def test_scripts_are_text(hostile: Admin, look: Callable[..., Reader]) -> None:
     assert {"/routes", "/exchanges", "/configuration", "/configuration?tab=history", "/consumers", "/limits"} <= shown
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.long)], ids=["light", "dark"])
 def test_no_page_keeps_people_out(hostile: Admin, look: Callable[..., Reader], *, dark: bool) -> None:
     """By axe: no findings that are serious or critical."""
     reader = look(hostile, color_scheme="dark" if dark else "light", reduced_motion="reduce")

@@ -62,6 +62,7 @@ def test_a_token_that_only_reads(admin: Callable[..., Admin], echo: EchoInstance
         assert answer.status_code == 403, (path, answer.text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scope", "can", "cannot"), [("operate", "Purge", "Reset nothing"), ("configure", "New key", "Purge")]
 )
