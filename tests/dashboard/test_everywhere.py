@@ -51,6 +51,14 @@ def test_scripts_are_text(hostile: Admin, look: Callable[..., Reader]) -> None:
         if SCRIPT[:18] in str(reader.page.locator("body").inner_text()):
             shown.add(path)
         reader.is_clean()
+    # In what is written, and in what the gateway says of it.
+    reader.open("/configuration?tab=edit")
+    reader.page.get_by_role("textbox", name=re.compile("the configuration")).click()
+    reader.press("Control+a")
+    reader.page.keyboard.insert_text(f'"{SCRIPT}": "{SCRIPT}"')
+    reader.click("button", "Check")
+    reader.sees(re.compile(re.escape(SCRIPT[:24])), within=reader.page.locator(".problems"))
+    reader.is_clean()
     # Where it must appear, it does.
     assert {"/routes", "/exchanges", "/configuration", "/configuration?tab=history", "/consumers", "/limits"} <= shown
 
