@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.util._once import Once
 
 from pylae import Gateway, Request, Response
 from pylae.hooks import CallNext
+from pylae.telemetry import spans
 from support.hooked import running
 from support.instance import EchoInstance, RawInstance
 from support.otlp import Sink
@@ -24,6 +26,16 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 SAMPLED = f"traceparent: 00-{TRACE}-{PARENT}-01"
 NOT_SAMPLED = f"traceparent: 00-{TRACE}-{PARENT}-00"
+
+
+@pytest.fixture(autouse=True)
+def no_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A program that has set no tracer provider, whatever other tests have done in this process."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    spans.provide.cache_clear()
+    yield
+    spans.provide.cache_clear()
 
 
 @pytest.fixture

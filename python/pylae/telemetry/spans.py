@@ -161,12 +161,13 @@ else:
         return str(value)
 
     def _enter(request: Request, trace_id: int, span_id: int, flags: int) -> None:
-        _provide()
+        provide()
         own = SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(flags))
         context.attach(trace.set_span_in_context(CurrentHook(own, request)))
 
     @cache
-    def _provide() -> None:
+    def provide() -> None:
+        """Sets the provider, if the program has set none."""
         # As late as can be: the program may set its own until then.
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(OwnTracerProvider())

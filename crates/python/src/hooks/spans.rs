@@ -1,5 +1,5 @@
-//! The ordinary OpenTelemetry API inside hooks: the span of a hook's call is the current one there, and spans that hooks
-//! make go out with those of their exchange. The Python half is `pylae.telemetry.spans`.
+//! The ordinary OpenTelemetry API inside hooks: the span of a hook's call is the current one there, and spans that
+//! hooks make go out with those of their exchange. The Python half is `pylae.telemetry.spans`.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(super) enum PyValue {
 
 type PyAttributes = Vec<(String, PyValue)>;
 
-/// What `pylae.telemetry.spans` tells of a span: name, its id and that of its parent, start and end, then whether it is a
-/// client's, whether it failed, its attributes and its events.
+/// What `pylae.telemetry.spans` tells of a span: name, its id and that of its parent, start and end, then whether it is
+/// a client's, whether it failed, its attributes and its events.
 type PySpan = (String, (u64, u64), (u64, u64), (bool, bool), PyAttributes, Vec<(String, u64, PyAttributes)>);
 
 /// Loads the Python half ahead of the first call, which would wait for it, if the plan has traces.
