@@ -39,6 +39,3 @@ pub fn hook_ended(exchange: &mut Exchange, step: HookStep, began: Instant) {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;

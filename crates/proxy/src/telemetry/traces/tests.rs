@@ -10,7 +10,7 @@ use pylae_http::HeadLimits;
 use pylae_policies::access_log::Completion;
 
 use super::*;
-use crate::telemetry::otlp::reader::{Field, bytes_of, fields, number_of};
+use crate::telemetry::otlp::reader::{WireField, bytes_of, fields, number_of};
 
 const LIMITS: HeadLimits = HeadLimits { head: 65536, target: 8192, fields: 100 };
 
@@ -65,9 +65,9 @@ fn attribute(message: &[u8]) -> (String, String) {
     let pair = fields(message);
     let value = fields(bytes_of(&pair, 2).unwrap());
     let shown = match value[0] {
-        (1, Field::Bytes(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
-        (_, Field::Number(number)) => number.to_string(),
-        (_, Field::Bytes(_)) => unreachable!("no attribute has another type"),
+        (1, WireField::Bytes(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+        (_, WireField::Number(number)) => number.to_string(),
+        (_, WireField::Bytes(_)) => unreachable!("no attribute has another type"),
     };
     (text(bytes_of(&pair, 1)).unwrap(), shown)
 }
@@ -76,7 +76,7 @@ fn read(message: &[u8]) -> Read {
     let span = fields(message);
     let id = |number| bytes_of(&span, number).unwrap_or_default().to_vec();
     let attributes = span.iter().filter_map(|(number, value)| match value {
-        Field::Bytes(bytes) if *number == 9 => Some(attribute(bytes)),
+        WireField::Bytes(bytes) if *number == 9 => Some(attribute(bytes)),
         _ => None,
     });
     Read {
@@ -108,7 +108,7 @@ fn written(exchange: &Exchange, completion: &Completion<'_>) -> Vec<Read> {
         next
     });
     let spans = fields(&out).into_iter().map(|(number, value)| match value {
-        Field::Bytes(bytes) if number == 2 => read(bytes),
+        WireField::Bytes(bytes) if number == 2 => read(bytes),
         _ => unreachable!("only spans are written"),
     });
     spans.collect()
@@ -218,4 +218,36 @@ fn a_trace_that_begins_here_has_no_parent() {
     exchange.trace_context.drops_state = true;
     let spans = written(&exchange, &completion(true));
     assert_eq!((spans[0].ids[2].len(), spans[0].state.as_deref(), spans[0].flags), (0, None, 0x101));
+}
+
+#[test]
+fn spans_of_hooks_have_bounds() {
+    let many = |count: usize| (0..count).map(|number| (format!("k{number}"), SpanValue::Int(-1))).collect::<Vec<_>>();
+    let nested = SpanValue::List(vec![SpanValue::List(vec![SpanValue::List(vec![SpanValue::Bool(true); 9])])]);
+    let event = SpanEvent { name: "e".into(), time: 5, attributes: vec![("a".into(), SpanValue::Double(0.5))] };
+    let mut span = HookSpan {
+        name: "n".repeat(5000),
+        trace_id: 7,
+        span_id: 1,
+        parent_id: 2,
+        flags: 1,
+        is_client: true,
+        start: 9,
+        end: 3,
+        failed: true,
+        attributes: many(500),
+        events: vec![event; 500],
+    };
+    span.attributes[0].1 = nested;
+    span.attributes[1].1 = SpanValue::Text("t".repeat(5000));
+    let mut out = Vec::new();
+    span.write(&mut out);
+    let [(2, WireField::Bytes(message))] = fields(&out)[..] else { panic!("one span") };
+    let found = fields(message);
+    let count = |number: u32| found.iter().filter(|(field, _)| *field == number).count();
+    assert_eq!((count(9), count(11)), (128, 128));
+    assert_eq!(bytes_of(&found, 5).map(<[u8]>::len), Some(1024));
+    assert_eq!((number_of(&found, 6), number_of(&found, 7), number_of(&found, 8)), (Some(3), Some(9), Some(9)));
+    assert_eq!(number_of(&fields(bytes_of(&found, 15).unwrap()), 3), Some(2));
+    assert!(message.len() < 20_000, "{}", message.len());
 }
