@@ -64,6 +64,18 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert {"Pylae", "engine", "Python", "system", "clock", "file descriptors"} <= found["facts"].keys()
 
 
+def test_collectors_that_answer_and_that_do_not(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+        here, away = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (there, gone))
+        gone.close()
+        write(tmp_path, telemetry={"traces": f"{here}/{SECRET}", "logs": away})
+        code, found = doctor(tmp_path)
+    assert code == 0, "a gateway starts without them"
+    assert of(found, "collector of traces") == [("ok", f"{here} accepts connections")]
+    assert of(found, "collector of logs") == [("warning", f"{away} cannot be reached: Connection refused")]
+    assert SECRET not in json.dumps(found)
+
+
 def test_what_people_read_ends_with_the_code_of_the_worst(tmp_path: Path) -> None:
     write(tmp_path, routes=[{"path": "relative"}])
     done = subprocess.run(

@@ -133,6 +133,13 @@ def test_lines_that_are_only_sent_need_a_collector(tmp_path: Path) -> None:
     assert plan["telemetry"]["logs"]["collector"]["endpoint"] == "http://127.0.0.1:4318/v1/logs"
 
 
+def test_a_collector_that_gets_no_lines_is_a_warning() -> None:
+    telemetry = {"logs": "http://127.0.0.1:4318"}
+    (problem,) = Gateway(telemetry=telemetry).check()
+    assert (problem.path, problem.message) == ("telemetry.logs", "nothing is sent: there is no access log")
+    assert not Gateway(telemetry=telemetry, policies={"access_log": {"output": "otlp"}}).check()
+
+
 def test_a_collector_that_anyone_can_listen_to_is_a_warning() -> None:
     problems = Gateway(telemetry={"traces": {"endpoint": "http://collector.example", "headers": {"x": "y"}}}).check()
     (problem,) = [problem for problem in problems if problem.path.startswith("telemetry")]

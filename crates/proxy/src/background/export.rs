@@ -28,6 +28,9 @@ use crate::telemetry::panics::{Duty, supervise};
 /// How long a stop waits for collectors to take what is left for them.
 const FINAL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long they may take after that to count what is lost.
+const GRACE: Duration = Duration::from_millis(200);
+
 /// The threads that send. They outlive reloads as their exporters do.
 pub(crate) struct ExportThreads {
     shared: Arc<ExportShared>,
@@ -72,8 +75,8 @@ impl ExportThreads {
             thread.lanes.close();
         }
         for thread in &running {
-            // Whoever has not ended by then waits for a collector, and is left behind.
-            let _ = thread.ended.recv_timeout(end.saturating_duration_since(Instant::now()));
+            // Whoever has not ended by then is left behind.
+            let _ = thread.ended.recv_timeout((end + GRACE).saturating_duration_since(Instant::now()));
         }
         // They may refer to the engine.
         *self.shared.metrics.write() = None;

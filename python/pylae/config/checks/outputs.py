@@ -24,6 +24,11 @@ def unsent_logs(routes: Iterator[tuple[int, Route]], config: Config) -> Iterator
 
 
 def weak_collectors(config: Config) -> Iterator[Finding]:
-    """Finds collectors to which everything goes where anyone can read it."""
-    if config.telemetry is not None:
-        yield from (found.below(("telemetry",)) for found in config.telemetry.weaknesses())
+    """Finds collectors to which everything goes where anyone can read it, and one to which nothing goes."""
+    if config.telemetry is None:
+        return
+    yield from (found.below(("telemetry",)) for found in config.telemetry.weaknesses())
+    logs = (config.policies.access_log, *(route.access_log for route in config.routes))
+    if config.telemetry.logs is not None and not any(isinstance(log, AccessLog) for log in logs):
+        hint = "add `policies: {access_log: {output: otlp}}`, or leave out `logs`"
+        yield Finding(("telemetry", "logs"), "nothing is sent: there is no access log", hint)

@@ -59,6 +59,7 @@ impl ExportSender {
     pub(super) fn run(&mut self) {
         // After a panic, which a request may have caused.
         self.give_up_batch();
+        self.transport = None;
         match self.lanes.settings.interval {
             Some(interval) => self.send_metrics(Duration::from_secs_f64(interval)),
             None => self.send_items(),
