@@ -85,7 +85,13 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
         {"name": name, "path": f"/{name}", "service": name, "access_log": {"output": "/dev/full"}} for name in services
     ]
     cluster = {"name": "alone", "store": dead_url.replace("http://", "valkey://")}
-    config = {"services": services, "routes": routes, "limits": {"max_connections": 2}, "cluster": cluster}
+    config = {
+        "services": services,
+        "routes": routes,
+        "limits": {"max_connections": 2},
+        "cluster": cluster,
+        "telemetry": {"logs": dead_url},
+    }
     with RawInstance(*[FAILED] * 9) as failing, RawInstance() as narrow, RawInstance() as slow:
         running = gateway(config, failing=failing, narrow=narrow, slow=slow)
         statuses = [running.get(path).status for path in ("/failing", "/failing", "/failing", "/lost")]
@@ -111,7 +117,7 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
     # So many descriptors are not opened for it, and nothing panics for it.
     assert {"process_open_fds", "process_max_fds", "pylae_panics_total"} <= {name for name, _ in page.samples}
     few = {"process_open_fds": 900.0, "process_max_fds": 1000.0, "pylae_panics_total": 1.0}
-    few |= {"pylae_overload_level": 1.0, "pylae_own_exhaustion_total": 1.0}
+    few |= {"pylae_overload_level": 1.0, "pylae_own_exhaustion_total": 1.0, "pylae_export_dropped_total": 1.0}
     assert_firing(page, 0, names() - {"PylaeLoginsFail"}, tmp_path, **few)
 
 
