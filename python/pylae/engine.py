@@ -280,6 +280,48 @@ class Engine:
         """
         return cast("dict[str, Any]", json.loads(self._running().summary()))
 
+    def costs(self) -> dict[str, Any]:
+        """What policies and hooks have cost, dearest first (`pylae_proxy::Costs`). Times are in seconds."""
+        return cast("dict[str, Any]", json.loads(self._running().costs()))
+
+    def watch(self, question: Mapping[str, Any]) -> int:
+        """Begins to watch for exchanges (`pylae_proxy::WatchQuestion`). Returns the id of the watch.
+
+        Raises EngineError if there are too many watches.
+        """
+        try:
+            return self._running().watch(json.dumps(question))
+        except _native.PlanError as error:
+            raise _failure(error) from None
+
+    def watched(self, watch: int) -> dict[str, Any]:
+        """The ids of the traces that a watch has come to, and whether it is over, as it is if there is none."""
+        progress = self._running().watched(watch)
+        return {"traces": [], "over": True} if progress is None else cast("dict[str, Any]", json.loads(progress))
+
+    def end_watch(self, watch: int) -> None:
+        """Ends a watch. Does nothing if there is none."""
+        if self._native is not None:
+            self._native.end_watch(watch)
+
+    def traces(self) -> list[dict[str, Any]]:
+        """The traces that are kept, latest first."""
+        return cast("list[dict[str, Any]]", json.loads(self._running().traces()))
+
+    def trace(self, name: str) -> str | None:
+        """The trace with this id as JSON; None if there is none, or it is no longer kept."""
+        return self._running().trace(name)
+
+    def issue_trace_token(self, seconds: int) -> tuple[str, str]:
+        """Returns the id of a trace and a token that asks for it, good for one request and so many seconds.
+
+        Raises EngineError if the system has no random numbers.
+        """
+        made = self._running().issue_trace_token(seconds)
+        if made is None:
+            raise EngineError("the system has no random numbers")
+        return made
+
     def health(self, thresholds: Thresholds | None = None, troubles: Mapping[str, str | None] | None = None) -> Health:
         """Judges the last minute: healthy, or why not.
 

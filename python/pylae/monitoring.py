@@ -107,9 +107,9 @@ def judge(
 ) -> Health:
     """Returns the health by a summary (`pylae.engine.Engine.summary`), of the gateway and of each service.
 
-    A failing service makes the gateway degraded but not unhealthy, because the other services still work. So do a stuck
-    hook, a shortage of descriptors or memory, and a store that is not available. `troubles` say why instances of
-    services cannot be looked up (`pylae.registry`); they may be outdated then.
+    A failing service makes the gateway degraded but not unhealthy, because the other services still work. So do a hook
+    that is stuck or over its budget, a shortage of descriptors or memory, and a store that is not available. `troubles`
+    say why instances of services cannot be looked up (`pylae.registry`); they may be outdated then.
     """
     recent, found = summary["recent"], summary["services"]
     by_service = {name: _judged(service["recent"], thresholds) for name, service in found.items()}
@@ -127,6 +127,7 @@ def judge(
         for name, why in summary["breaker_reasons"].items()
     }
     told |= {f"stuck {number}": reason for number, reason in enumerate(summary["stuck"])}
+    told |= {f"over budget {number}": reason for number, reason in enumerate(summary["over_budget"])}
     told |= {
         f"overload of {one['resource']}": _short(one)
         for one in summary["overload"]["resources"]

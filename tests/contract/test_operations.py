@@ -22,6 +22,7 @@ NAMES = {
     "begin_maintenance_of_service": "PUT /maintenance/services/{name}",
     "cancel_rollout": "POST /rollout/cancel",
     "create_token": "POST /tokens",
+    "create_trace_token": "POST /traces/tokens",
     "diff_config": "POST /config/diff",
     "diff_entry": "GET /history/{number}/diff",
     "drain_instance": "POST /services/{service}/instances/{instance}/drain",
@@ -46,8 +47,10 @@ NAMES = {
     "get_service": "GET /services/{service}",
     "get_status": "GET /status",
     "get_summary": "GET /metrics/summary",
+    "get_trace": "GET /traces/{trace}",
     "list_audit": "GET /audit",
     "list_breakers": "GET /breakers",
+    "list_costs": "GET /costs",
     "list_exchanges": "GET /exchanges",
     "list_history": "GET /history",
     "list_limits": "GET /limits",
@@ -55,6 +58,7 @@ NAMES = {
     "list_services": "GET /services",
     "list_settings": "GET /config/settings",
     "list_tokens": "GET /tokens",
+    "list_traces": "GET /traces",
     "look_at_limit": "POST /limits/look",
     "purge_cache": "POST /cache/purge",
     "register_instance": "POST /services/{service}/instances",
@@ -69,6 +73,7 @@ NAMES = {
     "tail_exchanges": "GET /exchanges/tail",
     "undrain_instance": "DELETE /services/{service}/instances/{instance}/drain",
     "validate_config": "POST /config/validate",
+    "watch_exchanges": "GET /traces/watch",
 }
 """What operations are called in generated clients. A name that is here does not change."""
 

@@ -26,6 +26,7 @@ def overload(descriptors: str = "normal", memory: str = "normal") -> dict[str, A
 NOTHING: dict[str, Any] = {
     "breaker_reasons": {},
     "stuck": [],
+    "over_budget": [],
     "store": None,
     **overload(),
 }

@@ -3,11 +3,13 @@
 //! The object is reused from one request to the next; once it is warm, a request allocates nothing in it.
 
 pub mod answer;
+pub mod filter;
 pub mod halt;
 pub mod request;
 pub mod response;
 pub mod slots;
 pub mod times;
+pub mod timing;
 pub mod transform;
 pub mod user;
 pub mod verdict;
@@ -43,6 +45,8 @@ pub struct Exchange {
     pub recorded: bool,
     /// The trace that it belongs to, if traces are switched on.
     pub trace_context: TraceContext,
+    /// True if what its policies cost is measured. Of most exchanges it is not.
+    pub timed: bool,
     /// Per-exchange state of the features.
     pub slots: Slots,
     /// Scratch memory. Its content is only valid within the function that fills it.
@@ -63,7 +67,7 @@ impl Exchange {
     /// stay, and so does what every request sets anyway: its origin, the limit of its body, its start time.
     pub fn reset(&mut self) {
         let Self { request, response, times, route, entered, attempts, instance, sent, .. } = self;
-        let Self { recorded, trace_context, slots, scratch: _, .. } = self;
+        let Self { recorded, trace_context, timed, slots, scratch: _, .. } = self;
         request.reset();
         response.reset();
         times.upstream = Duration::ZERO;
@@ -75,6 +79,7 @@ impl Exchange {
         *recorded = false;
         trace_context.trace_id = 0;
         trace_context.sampled = false;
+        *timed = false;
         slots.reset();
     }
 

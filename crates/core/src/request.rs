@@ -11,4 +11,5 @@ pub mod max_forwards;
 pub mod query;
 pub mod readmit;
 pub mod session;
+pub mod trace_token;
 pub mod websocket;

@@ -94,6 +94,9 @@ const ALWAYS_MASKED: &[&str] = &[
     "signature",
 ];
 const MASK: &[u8] = b"***";
+/// Fields of a message that are described, and bytes of a value.
+const MOST_FIELDS: usize = 100;
+const LONGEST_VALUE: usize = 1024;
 
 impl Policy for AccessLog {
     type Config = Config;
@@ -345,6 +348,23 @@ impl AccessLog {
             out.put(&[*mark]);
             self.query(query, out);
         }
+    }
+
+    /// Appends fields as a JSON list of pairs, with masked values replaced and long ones cut.
+    pub fn write_fields<'f>(&self, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (place, (name, value)) in fields.take(MOST_FIELDS).enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            out.push(b'[');
+            json_string(out, Some(name));
+            out.push(b',');
+            let value = if self.is_masked(name) { MASK } else { &value[..value.len().min(LONGEST_VALUE)] };
+            self.json_masked(out, Some(value), Self::text);
+            out.push(b']');
+        }
+        out.push(b']');
     }
 
     fn is_masked(&self, name: &[u8]) -> bool {

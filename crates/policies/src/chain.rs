@@ -1,5 +1,7 @@
 //! The policies of one route, in table order.
 
+mod timed;
+
 use std::collections::BTreeMap;
 
 use pylae_core::limit::Limiter;
@@ -63,6 +65,9 @@ impl Chain {
     /// Runs the remaining request halves before those that ask who the user is, and stops at the first that does not
     /// return [`Verdict::Continue`].
     pub fn request_before_users(&self, exchange: &mut Exchange) -> Verdict {
+        if exchange.timed {
+            return self.timed_request(exchange, |policy| !policy.asks_for_users());
+        }
         while let Some(policy) = self.policies.get(exchange.entered).filter(|policy| !policy.asks_for_users()) {
             exchange.entered += 1;
             match policy.on_request(exchange) {
@@ -76,6 +81,9 @@ impl Chain {
     /// Runs the remaining request halves and stops at the first that does not return [`Verdict::Continue`].
     #[inline]
     pub fn request(&self, exchange: &mut Exchange) -> Verdict {
+        if exchange.timed {
+            return self.timed_request(exchange, |_| true);
+        }
         while let Some(policy) = self.policies.get(exchange.entered) {
             exchange.entered += 1;
             match policy.on_request(exchange) {
@@ -106,7 +114,8 @@ impl Chain {
 
     /// Continues after a policy that returned [`Verdict::Wait`], once its future has completed.
     pub fn resume(&self, exchange: &mut Exchange, resume: Resume) -> Verdict {
-        match resume(exchange) {
+        let verdict = if exchange.timed { self.timed_resume(exchange, resume) } else { resume(exchange) };
+        match verdict {
             Verdict::Continue => self.request(exchange),
             verdict => verdict,
         }
@@ -118,7 +127,12 @@ impl Chain {
         while let Some(policy) = self.policies.get(*next) {
             *next += 1;
             if policy.body_limit().is_some() {
-                match policy.on_body(exchange, body, complete) {
+                let verdict = if exchange.timed {
+                    timed::body(policy, exchange, body, complete)
+                } else {
+                    policy.on_body(exchange, body, complete)
+                };
+                match verdict {
                     Verdict::Continue => {}
                     verdict => return verdict,
                 }
@@ -130,6 +144,9 @@ impl Chain {
     /// Runs the response halves of all entered policies, in reverse order.
     #[inline]
     pub fn response(&self, exchange: &mut Exchange) {
+        if exchange.timed {
+            return self.timed_response(exchange);
+        }
         while exchange.entered > 0 {
             exchange.entered -= 1;
             self.policies[exchange.entered].on_response(exchange);
@@ -163,6 +180,16 @@ impl Chain {
     /// Returns the name of the policy before index `next`, which is the one that ran last.
     pub fn name_before(&self, next: usize) -> Option<&'static str> {
         self.policies.get(next.checked_sub(1)?).map(AnyPolicy::name)
+    }
+
+    /// The policies, each with its position in the table and its name.
+    pub fn names(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.policies.iter().map(|policy| (policy.position(), policy.name()))
+    }
+
+    /// Returns the position in the table of the policy before index `next`, which is the one that ran last.
+    pub fn position_before(&self, next: usize) -> Option<usize> {
+        self.policies.get(next.checked_sub(1)?).map(AnyPolicy::position)
     }
 
     /// Returns the route's policy of this type, for the part of it that is outside of this crate.

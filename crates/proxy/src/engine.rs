@@ -10,6 +10,7 @@ mod figures;
 mod listeners;
 mod registry;
 mod signals;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};

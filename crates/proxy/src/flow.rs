@@ -22,6 +22,7 @@ use std::sync::Arc;
 use pylae_core::{Exchange, Halt};
 
 use crate::client::{After, Client};
+use crate::flow::observe::watched::Watched;
 use crate::reply::Reply;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
@@ -39,6 +40,8 @@ pub(crate) struct Flow<'a> {
     has_request: bool,
     /// Number of policies of the early stage that were entered.
     entered_early: usize,
+    /// Set if somebody wants to see this exchange.
+    watched: Option<Watched>,
     /// Set once the exchange was logged and counted, and from the start if it must not be.
     observed: bool,
 }
@@ -51,6 +54,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &m
     // Read the head: complete, valid and in time.
     let received = flow.read_head().await?;
     flow.has_request = received.is_ok();
+    flow.sample_costs();
     let _in_flight = worker.begin_exchange();
 
     // Check the capacity of the worker, then run the early stage, if there is one.
@@ -130,7 +134,17 @@ impl<'a> Flow<'a> {
         client: &'a mut Client,
         exchange: &'a mut Exchange,
     ) -> Self {
-        Self { worker, snapshot, route: None, client, exchange, has_request: false, entered_early: 0, observed: false }
+        Self {
+            worker,
+            snapshot,
+            route: None,
+            client,
+            exchange,
+            has_request: false,
+            entered_early: 0,
+            watched: None,
+            observed: false,
+        }
     }
 
     /// Turns an early exit into a response, with the error pages of the route, if there is one, before the gateway's.

@@ -34,12 +34,14 @@ pub use telemetry::access_log::SinkStats;
 pub use telemetry::liveness::Liveness;
 pub use telemetry::log::{DroppedRecords, Log, LogArea, Record, Refusals, count_unhandled, set_log_steps};
 pub use telemetry::metrics::{
-    CacheSummary, CacheTotals, Connections, FeedFigures, Group, HookFigures, NodeStats, OverloadStats, Recently,
-    ResourceUse, ServiceSummary, Stats, StoreStats, Summary, TokenFigures, Totals, WorkerFigures,
+    CacheSummary, CacheTotals, Connections, Cost, CostKind, Costs, FeedFigures, Group, HookFigures, HookState,
+    NodeStats, OverloadStats, Recently, ResourceUse, ServiceSummary, Spending, Stats, StoreStats, Summary,
+    TokenFigures, Totals, WorkerFigures,
 };
 pub use telemetry::otlp::ExportStats;
 pub use telemetry::panics::{Duty, supervise};
 pub use telemetry::recent::Exchanges;
 pub use telemetry::stderr::{flush_stderr, write_stderr};
 pub use telemetry::traces::{HookSpan, SpanEvent, SpanValue, hook_ended, step_began};
+pub use telemetry::watches::{WatchProgress, WatchQuestion};
 pub use worker::gate::{GateOpen, InterpreterGate, Pass};

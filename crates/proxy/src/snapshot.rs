@@ -24,7 +24,7 @@ use pylae_core::request::admit;
 use pylae_core::route::{Router, ServedHosts};
 use pylae_core::trace::Sampling;
 use pylae_core::{Exchange, Halt, Instant, Problem};
-use pylae_http::HeadLimits;
+use pylae_http::{HeadLimits, Name};
 use pylae_policies::access_log::AccessLog;
 use pylae_policies::authentication::Authenticators;
 use pylae_policies::{Chain, RouteAccess};
@@ -80,8 +80,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Admits a request: see [`admit::admit`]. Fields that only authenticators may send are no part of it.
+    /// Admits a request: see [`admit::admit`]. Fields that only authenticators may send are no part of it, and neither is
+    /// the one that asks for a trace.
     pub(crate) fn admit(&self, exchange: &mut Exchange, random: u128) -> Result<(), Halt> {
+        let fields = &mut exchange.request.head.fields;
+        if fields.has(Name::XPylaeTrace) {
+            fields.remove_known(Name::XPylaeTrace);
+        }
         if let Some(names) = &self.reserved {
             let Request { head, buffer, .. } = &mut exchange.request;
             head.fields.remove(buffer, names);
@@ -113,7 +118,8 @@ impl Snapshot {
     /// The metrics series of all routes.
     pub(crate) fn all_series(&self) -> impl Iterator<Item = &Arc<Series>> {
         let members = self.routes.iter().filter_map(|route| route.split.as_ref()).flat_map(RouteSplit::all_series);
-        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten().chain(members)
+        let early = self.early.as_ref().and_then(|early| early.series.as_ref());
+        self.routes.iter().map(|route| &route.series).chain([&self.series]).flatten().chain(early).chain(members)
     }
 
     /// The warnings about the plan.

@@ -1,4 +1,4 @@
-//! Telemetry: the log, access logs, metrics, panics and the latest exchanges.
+//! Telemetry: the log, access logs, metrics, panics, the latest exchanges, and traces of those that somebody waits for.
 
 pub(crate) mod access_log;
 pub(crate) mod liveness;
@@ -10,3 +10,4 @@ pub(crate) mod recent;
 pub(crate) mod stderr;
 pub(crate) mod subscriber;
 pub(crate) mod traces;
+pub(crate) mod watches;

@@ -1,7 +1,9 @@
 //! The state of one worker thread. Its loop is in `thread`.
 
 pub(crate) mod connections;
+mod cost_sampler;
 pub(crate) mod gate;
+mod guards;
 pub(crate) mod maintenance;
 
 use std::cell::{Cell, RefCell};
@@ -33,7 +35,11 @@ use crate::telemetry::log::{Log, Refusals};
 use crate::telemetry::metrics::WorkerStats;
 use crate::telemetry::otlp::lanes::ExportBuffer;
 use crate::telemetry::recent::RecentExchanges;
+use crate::telemetry::watches::Watches;
 use crate::worker::connections::ConnectionTable;
+use crate::worker::cost_sampler::CostSampler;
+pub(crate) use crate::worker::guards::ConnectionGuard;
+use crate::worker::guards::{InFlightGuard, TunnelGuard};
 use crate::worker::maintenance::MaintenanceSwitches;
 
 /// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
@@ -45,12 +51,14 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 const MOST_PER_FAILURE: usize = 16;
 
 /// State that all workers share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct WorkerShared {
     connections: AtomicUsize,
     pub(crate) overload: Overload,
     pub(crate) log: Arc<Log>,
     pub(crate) maintenance: MaintenanceSwitches,
+    /// Who wants to see which exchanges.
+    pub(crate) watches: Watches,
     /// The store of the cluster, or None for a gateway of its own.
     pub(crate) store: Option<Arc<Store>>,
 }
@@ -87,24 +95,13 @@ pub(crate) struct Worker {
     /// What is sent to collectors.
     pub(crate) exports: ExportBuffer,
     pub(crate) recent: RecentExchanges,
+    /// Which exchanges have their policies timed.
+    pub(crate) costs: CostSampler,
     /// Number of mirrored requests in progress.
     pub(crate) mirroring: Rc<Cell<usize>>,
     /// Connections accepted beyond `max_connections` for which no idle one was closed yet.
     owed: Cell<usize>,
     room_owed: Notify,
-}
-
-/// Counts an exchange as in flight until it is dropped.
-pub(crate) struct InFlightGuard<'w>(&'w Worker);
-
-/// Counts an exchange as an open WebSocket instead of as in flight until it is dropped.
-pub(crate) struct TunnelGuard<'w>(&'w Worker);
-
-/// Counts a connection as open until it is dropped.
-pub(crate) struct ConnectionGuard {
-    worker: Rc<Worker>,
-    /// Place in the table of open connections. None if the worker was given up.
-    place: Option<usize>,
 }
 
 impl WorkerShared {
@@ -161,6 +158,7 @@ impl Worker {
             log_buffer: LogBuffer::new(index),
             exports: ExportBuffer::new(index),
             recent,
+            costs: CostSampler::default(),
             mirroring: Rc::default(),
             owed: Cell::new(0),
             room_owed: Notify::new(),
@@ -239,6 +237,12 @@ impl Worker {
             return Err(Halt::Overloaded);
         }
         if self.in_flight.get() > share { Err(Halt::Overloaded) } else { Ok(()) }
+    }
+
+    /// Who wants to see which exchanges.
+    #[inline]
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.shared.watches
     }
 
     /// What is switched to maintenance.
@@ -364,32 +368,5 @@ impl Worker {
     /// Logs one line for each change of a service's state.
     pub(crate) fn log_changes(&self, changes: Changes) {
         self.shared.log.write_changes(changes);
-    }
-}
-
-impl Drop for InFlightGuard<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
-        self.0.stats.in_flight.set(self.0.in_flight.get() as u64);
-    }
-}
-
-impl Drop for TunnelGuard<'_> {
-    fn drop(&mut self) {
-        self.0.count_tunnels(-1, 1);
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        let Self { worker, place } = self;
-        worker.connections.set(worker.connections.get() - 1);
-        if place.is_some_and(|place| worker.open.remove(place)) {
-            worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        worker.stats.connections.set(worker.connections.get() as u64);
-        if worker.connections.get() == 0 {
-            worker.all_closed.notify_one();
-        }
     }
 }

@@ -76,7 +76,9 @@ impl PyEngine {
             let hooks = table.ok_or_else(Vec::new)?;
             let (plane, hooks) = (Arc::new(engine), Arc::new(Mutex::new(hooks)));
             let counted = Arc::downgrade(&hooks);
-            plane.export_metrics(move || counted.upgrade().map_or_else(Vec::new, |hooks| hooks.lock().figures()));
+            let read = move || counted.upgrade().map_or_else(Vec::new, |hooks| hooks.lock().figures());
+            plane.watch_hooks(Box::new(read.clone()));
+            plane.export_metrics(read);
             Ok(Self { plane, executors, hooks })
         });
         started.map_err(|problems: Vec<Problem>| raised.into_inner().unwrap_or_else(|| plan_error(&problems)))
@@ -205,6 +207,47 @@ impl PyEngine {
     /// Returns the most important figures as JSON.
     fn summary(&self, py: Python<'_>) -> String {
         gil::detached(py, || serde_json::json!(self.plane.summary()).to_string())
+    }
+
+    /// Returns what policies and hooks have cost, as JSON.
+    fn costs(&self, py: Python<'_>) -> String {
+        gil::detached(py, || serde_json::json!(self.plane.costs()).to_string())
+    }
+
+    /// Begins to watch for exchanges, which the JSON document describes. Returns the id of the watch; raises `PlanError`
+    /// if there are too many.
+    fn watch(&self, py: Python<'_>, question: &str) -> PyResult<u64> {
+        gil::detached(py, || {
+            let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;
+            self.plane.watch(question).map_err(|problem| vec![problem])
+        })
+        .map_err(|problems: Vec<Problem>| plan_error(&problems))
+    }
+
+    /// Returns what has come of a watch as JSON, or None if there is none with this id.
+    fn watched(&self, py: Python<'_>, watch: u64) -> Option<String> {
+        gil::detached(py, || self.plane.watched(watch).map(|progress| serde_json::json!(progress).to_string()))
+    }
+
+    /// Ends a watch.
+    fn end_watch(&self, py: Python<'_>, watch: u64) {
+        gil::detached(py, || self.plane.end_watch(watch));
+    }
+
+    /// Returns the traces that are kept as a JSON list, latest first.
+    fn traces(&self, py: Python<'_>) -> String {
+        gil::detached(py, || format!("[{}]", self.plane.traces().join(",")))
+    }
+
+    /// Returns the trace with this id as JSON, or None.
+    fn trace(&self, py: Python<'_>, name: &str) -> Option<String> {
+        gil::detached(py, || self.plane.trace(name).map(|found| found.to_string()))
+    }
+
+    /// Returns the id of a trace and the token that asks for it, good for `seconds` and once; None if the system has no
+    /// random numbers.
+    fn issue_trace_token(&self, py: Python<'_>, seconds: u64) -> Option<(String, String)> {
+        gil::detached(py, || self.plane.issue_trace_token(seconds))
     }
 
     /// Has the files of access logs opened again, as after a rotation.

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 READ = "read"
-"""To look at everything, except for the live tail."""
+"""To look at everything, except for the live tail and traces."""
 OPERATE = "operate"
-"""To drain, reset, purge, revoke, switch maintenance, and to watch the tail; and to read."""
+"""To drain, reset, purge, revoke, switch maintenance, to watch the tail and to trace requests; and to read."""
 CONFIGURE = "configure"
 """To put configurations in force, and to manage tokens; and to read."""
 REGISTER = "register"

@@ -15,6 +15,7 @@ from pylae.admin import (
     breakers,
     cache,
     configuration,
+    costs,
     exchanges,
     fleet,
     history,
@@ -32,6 +33,7 @@ from pylae.admin import (
     status,
     timeline,
     tokens,
+    traces,
 )
 from pylae.admin.document import Described, operation_id
 from pylae.admin.endpoint import Endpoint, needs
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 # Handlers that ask the engine or the configuration may take a while: statistics are summed up, and an apply may be
 # waiting for a hook. They are plain functions, so that they run on threads and do not block the event loop.
 _TOPICS = (
-    *(status, monitoring, configuration, settings, history, fleet, services, breakers, limits, cache, nodes),
-    *(revocations, routes, timeline, exchanges, log, maintenance, tokens, rights, audit),
+    *(status, monitoring, costs, configuration, settings, history, fleet, services, breakers, limits, cache, nodes),
+    *(revocations, routes, timeline, exchanges, traces, log, maintenance, tokens, rights, audit),
 )
 # All gateways of a process share the models of the endpoints. FastAPI and Pydantic build their validators when they are
 # first needed, and on several threads at once one can find what another has half built.

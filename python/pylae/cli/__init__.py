@@ -42,6 +42,7 @@ VERBS = (
     "test",
     "token",
     "top",
+    "trace",
 )
 
 HELP = """An API gateway: configured in YAML or Python, native where requests pass.

@@ -196,21 +196,22 @@ def lines(request: Document, answer: Document, everything: bool) -> Iterator[str
         own = f"the gateway's own, because none is configured for {page['format']}"
         yield f"  error page: {page['file']}  {_faint(page['place'] or '')}" if page["key"] else f"  error page: {own}"
     if answer["early"]:
-        yield from _policies("Before routing", answer["early"])
+        yield from policy_lines("Before routing", answer["early"])
     if answer["route"]:
-        yield from _route(answer["route"])
+        yield from route_lines(answer["route"])
         if answer.get("websocket"):
             yield f"  WebSocket: {answer['websocket']}"
-    yield from _considered(answer["considered"], everything)
+    yield from considered_lines(answer["considered"], everything)
     if answer["route"]:
         words = "Policies, in the order in which they run" if answer["policies"] else "No policies"
-        yield from _policies(words, answer["policies"])
+        yield from policy_lines(words, answer["policies"])
         if answer.get("split"):
             yield from _split(answer["split"])
         yield from _upstream(request, answer)
 
 
-def _route(route: Document) -> Iterator[str]:
+def route_lines(route: Document) -> Iterator[str]:
+    """Yields the lines about the route that takes a request."""
     yield ""
     yield f"{_strong('Route ' + route['name'])}  {_faint(route['place'] or 'built in Python')}"
     yield f"  {_clauses(route['match'])}"
@@ -218,7 +219,8 @@ def _route(route: Document) -> Iterator[str]:
         yield f"  {name} = {value}"
 
 
-def _considered(considered: list[Document], everything: bool) -> Iterator[str]:
+def considered_lines(considered: list[Document], everything: bool) -> Iterator[str]:
+    """Yields the lines about the routes that were compared with a request; without `everything`, not all of them."""
     by_path = [entry["route"] for entry in considered if entry["verdict"] == "path"]
     left_out = set() if everything else set(by_path[SHOWN:])
     rows = [
@@ -248,12 +250,14 @@ def _verdict(considered: Document) -> str:
     return BEHIND[considered["by"]] if verdict == "shadowed" else VERDICTS[verdict]
 
 
-def _policies(words: str, policies: list[Document]) -> Iterator[str]:
+def policy_lines(words: str, policies: list[Document], verb: str | None = "would") -> Iterator[str]:
+    """Yields the lines about policies: where each was written, with `verb` what it decides, and its settings."""
     yield ""
     yield _strong(words)
     for policy in policies:
         yield f"  {_strong(policy['name'])}  {_faint(policy['place'] or 'default')}"
-        yield f"    would: {policy['decision']}"
+        if verb:
+            yield f"    {verb}: {policy['decision']}"
         rows = [
             (f"    {setting['name']}", _value(setting["value"]), _faint(_elsewhere(setting["from"], policy["place"])))
             for setting in policy["settings"]
@@ -290,8 +294,8 @@ def _upstream(request: Document, answer: Document) -> Iterator[str]:
     yield ""
     yield f"{_strong('Service ' + service['name'])}  {_faint(service['place'] or 'built in Python')}"
     yield f"  {service['balancer']}{_default('load_balancer', service)}: {service['how']}"
-    for instance in service["instances"]:
-        yield f"  - {_instance(instance)}"
+    for one in service["instances"]:
+        yield f"  - {instance(one)}"
     to = f" to the host {answer['upstream_host']}" if answer["upstream_host"] else ""
     yield f"  sends {request['method']} {answer['upstream_path']}{to}"
     deadline = "" if route["deadline"] is None else f", {route['deadline']:g} s over all attempts"
@@ -303,13 +307,14 @@ def _default(setting: str, around: Document) -> str:
     return " (default)" if setting in around["defaults"] else ""
 
 
-def _instance(instance: str | Document) -> str:
-    if isinstance(instance, str):
-        return instance
+def instance(one: str | Document) -> str:
+    """Returns an instance with what sets it apart."""
+    if isinstance(one, str):
+        return one
     # The instance has not been used yet, so its counts are all 0.
-    more = [f"weight {instance['weight']}"] if instance["weight"] != 1 else []
-    more += [instance["note"]] if instance.get("note") else []
-    return f"{instance['url']} ({', '.join(more)})" if more else str(instance["url"])
+    more = [f"weight {one['weight']}"] if one["weight"] != 1 else []
+    more += [one["note"]] if one.get("note") else []
+    return f"{one['url']} ({', '.join(more)})" if more else str(one["url"])
 
 
 def _clauses(match: Document) -> str:

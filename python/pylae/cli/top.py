@@ -21,27 +21,32 @@ _ENTER, _LEAVE, _HOME, _REST_OF_LINE, _REST = (
     "\x1b[K",
     "\x1b[J",
 )
+_DEAREST = 5
+"""Most policies and hooks below the services."""
+_ALL = 10_000
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
 @click.command(short_help="Watch a running gateway.")
 @click.option("--interval", type=click.FloatRange(0.1), default=1.0, help="Seconds between updates. Default: 1.")
 @click.option("--once", is_flag=True, help="Print it once. The default if the output is not a terminal.")
+@click.option("--costs", "only_costs", is_flag=True, help="Show only what policies and hooks cost, all of them.")
 @options
-def top(gateway: Remote, interval: float, once: bool) -> None:
+def top(gateway: Remote, interval: float, once: bool, only_costs: bool) -> None:
     """Show the services of a running gateway, busiest first: rate, errors and durations of the last minute, and
-    instances.
+    instances. Below them are the policies and hooks that took most time in that minute.
 
     Ctrl-C ends it.
     """
+    paint = all_costs if only_costs else picture
     if once or not sys.stdout.isatty():
-        for line in picture(gateway):
+        for line in paint(gateway):
             click.echo(line)
         return
     click.echo(_ENTER, nl=False)
     try:
         while True:
-            lines = list(picture(gateway))[: shutil.get_terminal_size().lines - 1]
+            lines = list(paint(gateway))[: shutil.get_terminal_size().lines - 1]
             click.echo(_HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in lines) + _REST, nl=False)
             time.sleep(interval)
     except KeyboardInterrupt:
@@ -65,6 +70,52 @@ def picture(gateway: Remote) -> Iterator[str]:
     rows = [_row(one, summary) for one in gateway.get("/services")]
     rows.sort(key=lambda row: -float(row[1]))
     yield from columns(("SERVICE", "REQ/S", "ERRORS", "MEAN", "P50", "P95", "P99", "UP", "IN FLIGHT", "BREAKER"), rows)
+
+    dearest = gateway.get("/costs", most=_DEAREST)
+    if dearest["costs"]:
+        yield ""
+        yield from _costs(dearest)
+
+
+def all_costs(gateway: Remote) -> Iterator[str]:
+    """Returns the lines about policies and hooks."""
+    return _costs(gateway.get("/costs", most=_ALL))
+
+
+def _costs(told: Mapping[str, Any]) -> Iterator[str]:
+    header = ("", "NAME", "ROUTE", "CALLS/S", "TIME", "WAITED", "SHARE", "REFUSED", "FAILED", "OVER BUDGET", "")
+    return columns(header, [_cost(one, told["window"]) for one in told["costs"]])
+
+
+def _cost(one: Mapping[str, Any], window: float) -> tuple[str, ...]:
+    """Returns what a policy or hook costs: how often, how long per call, which share of the time of all."""
+    recent, hook = one["recent"], one["hook"]
+    calls = recent["calls"]
+
+    def count(key: str) -> str:
+        return str(recent[key] or "")
+
+    return (
+        one["kind"],
+        one["name"],
+        one["route"] or "(early)",
+        f"{calls / window:.1f}" if window else "-",
+        _brief(recent["seconds"] / calls if calls else 0.0),
+        _brief(recent["waited"] / calls if calls else 0.0),
+        f"{one['share']:.0%}",
+        count("rejections"),
+        count("failures"),
+        count("over_budget"),
+        "moved off the workers" if hook and hook["demoted"] else "",
+    )
+
+
+def _brief(seconds: float) -> str:
+    """Returns a short time in its best unit, or nothing for none."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns" if seconds > 0 else ""
 
 
 def _row(service: Mapping[str, Any], summary: Mapping[str, Any]) -> tuple[str, ...]:

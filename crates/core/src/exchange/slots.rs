@@ -24,9 +24,11 @@ pub enum FeatureSlot {
     Session,
     /// [`trace`](crate::trace)
     Trace,
+    /// [`timing`](super::timing)
+    Timing,
 }
 
-const POSITIONS: usize = FeatureSlot::Trace as usize + 1;
+const POSITIONS: usize = FeatureSlot::Timing as usize + 1;
 
 /// Per-exchange state of a feature. It stays with the exchange object, which serves one request after another, so that
 /// its memory is reused.
@@ -101,6 +103,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::cache::CacheVisit;
+    use crate::exchange::timing::PolicyTimings;
     use crate::expression::FailedExpressions;
     use crate::hook::HookVisit;
     use crate::limit::Admitted;
@@ -122,6 +125,7 @@ mod tests {
         slots.get_or_default::<FailedExpressions>();
         slots.get_or_default::<RecordedNoSession>();
         slots.get_or_default::<Trace>();
+        slots.get_or_default::<PolicyTimings>();
         assert!(slots.0.iter().all(Option::is_some), "{slots:?}");
     }
 

@@ -40,6 +40,21 @@ impl Transforms {
         self.0.push(transform);
     }
 
+    /// Number of transforms.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts what `wrap` returns in the place of each transform from the one at `first` on.
+    pub(super) fn wrap_from(
+        &mut self,
+        first: usize,
+        wrap: impl FnMut(Box<dyn BodyTransform>) -> Box<dyn BodyTransform>,
+    ) {
+        let wrapped: Vec<_> = self.0.drain(first.min(self.0.len())..).map(wrap).collect();
+        self.0.extend(wrapped);
+    }
+
     /// Returns true if there are no transforms.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -28,6 +28,7 @@ pub(crate) const NEVER_WITH_UNDERSCORE: NameSet = NameSet::of(&[
     Name::XForwardedPort,
     Name::XForwardedPrefix,
     Name::XForwardedProto,
+    Name::XPylaeTrace,
     Name::XRealIp,
     Name::XRequestId,
     Name::XUserEmail,
@@ -106,6 +107,16 @@ impl Fields {
             return;
         }
         self.list.retain(|field| !goes(field));
+        self.lines_end = 0;
+        self.seen = NameSet::EMPTY;
+        for field in self.list.iter().filter(|field| !field.underscore) {
+            self.seen.add(field.id);
+        }
+    }
+
+    /// Removes all lines of a known name, however it is spelt.
+    pub fn remove_known(&mut self, name: Name) {
+        self.list.retain(|field| field.id != name);
         self.lines_end = 0;
         self.seen = NameSet::EMPTY;
         for field in self.list.iter().filter(|field| !field.underscore) {

@@ -77,6 +77,7 @@ names! {
     XForwardedPort "X-Forwarded-Port",
     XForwardedPrefix "X-Forwarded-Prefix",
     XForwardedProto "X-Forwarded-Proto",
+    XPylaeTrace "X-Pylae-Trace",
     XRealIp "X-Real-IP",
     XRequestId "X-Request-ID",
     XUserEmail "X-User-Email",

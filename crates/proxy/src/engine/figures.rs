@@ -7,7 +7,8 @@ use crate::background::store::StoreThread;
 use crate::io::clock;
 use crate::telemetry::log::DroppedRecords;
 use crate::telemetry::metrics::{
-    ExemplarsByRoute, HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose, summarize,
+    Costs, ExemplarsByRoute, HookFigures, MetricsReading, MetricsView, Process, Stats, Summary, began_at, expose,
+    summarize,
 };
 
 impl Engine {
@@ -46,6 +47,7 @@ impl Engine {
             revocations,
             no_sessions: self.policies.identity.no_sessions(),
             feed,
+            trace_tokens_refused: self.shared.watches.tokens.refused().into(),
         };
         (stats, reading, applied_at)
     }
@@ -82,6 +84,18 @@ impl Engine {
         let now = clock::now();
         let window = self.metrics.recently(now, &reading);
         let uptime = now.since(self.started).as_secs_f64();
-        summarize(uptime, &stats, &reading, &window, &self.workers.overdue())
+        let costs = self.metrics.costs(now, &reading);
+        summarize(uptime, &stats, &reading, &window, &self.workers.overdue(), &costs)
+    }
+
+    /// What policies and hooks have cost, dearest first.
+    pub fn costs(&self) -> Costs {
+        let (_, reading, _) = self.figures();
+        self.metrics.costs(clock::now(), &reading)
+    }
+
+    /// Has the counters of hooks read by `read`, for what they cost. To be called once.
+    pub fn watch_hooks(&self, read: Box<dyn Fn() -> Vec<HookFigures> + Send + Sync>) {
+        self.metrics.set_hooks(read);
     }
 }

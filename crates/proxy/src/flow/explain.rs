@@ -1,6 +1,7 @@
 //! Explains what a plan would do with a request. The same code decides as for a real one, without a socket.
 
 mod decide;
+pub(crate) mod live;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

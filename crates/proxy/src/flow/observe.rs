@@ -1,11 +1,15 @@
 //! Stage: logs and counts an exchange that is over. Counters are per worker and lock-free, and merged when read.
 
+mod costs;
 mod trace;
+pub(super) mod watched;
 
 use std::time::Duration;
 
+use pylae_core::exchange::timing::{PolicyOutcome, PolicyPart};
 use pylae_core::expression::ExpressionPlace;
 use pylae_core::request::admit;
+use pylae_policies::Outlet;
 use pylae_policies::access_log::{AccessLog, Completion};
 use tracing::debug;
 
@@ -28,6 +32,8 @@ impl Flow<'_> {
     /// Logs and counts the exchange exactly once: here, or on drop if a drain timed out and ended its task.
     pub(super) fn observe(&mut self, sent: Sent) {
         self.observed = true;
+        // A drain may have ended its task in the early stage.
+        self.exchange.set_early(false);
         self.settle();
         if !sent.complete && self.exchange.response.code.is_none() && self.client.is_slow() {
             self.exchange.response.code = Some(CLIENT_TOO_SLOW);
@@ -48,8 +54,16 @@ impl Flow<'_> {
             cache = exchange.cache_outcome().map(tracing::field::debug), "exchange over"
         );
         self.log(&ended, logged);
-        ended.traced = self.send_trace(&self.completion(&ended), SpanRoot::Request);
+        let completion = self.completion(&ended);
+        ended.traced = self.send_trace(&completion, SpanRoot::Request);
+        if self.exchange.timed {
+            self.count_costs();
+            if let Some(watched) = self.watched {
+                self.keep_trace(watched, completion);
+            }
+        }
         self.report_failures();
+        let exchange = &*self.exchange;
         let series = match self.route {
             Some(route) if route.split.is_some() => route.series_for(self.target(), exchange),
             Some(route) => route.series.as_ref(),
@@ -96,17 +110,22 @@ impl Flow<'_> {
     }
 
     /// Adds the exchange to the latest ones and, if it is logged, writes a line to the access log.
-    fn log(&self, ended: &Ended, logged: bool) {
-        let Self { worker, snapshot, route, exchange, .. } = self;
+    fn log(&mut self, ended: &Ended, logged: bool) {
+        let Self { worker, snapshot, route, exchange, .. } = &*self;
         let (chain, sink) = route.map_or((&snapshot.unrouted, &snapshot.sink), |route| (&route.chain, &route.sink));
         worker.recent.keep(|out| snapshot.description.write(exchange, &self.completion(ended), out));
         let Some(access_log) = chain.outlet::<AccessLog>().filter(|_| logged) else { return };
+        let began = exchange.timed.then(clock::now);
         if let Some(sink) = sink {
             worker.log_buffer.write(sink, |out| access_log.write(exchange, &self.completion(ended), out));
         }
         if let Some(exporter) = &snapshot.exports.logs {
             let told = (&**exchange, &self.completion(ended));
             worker.exports.write(exporter, 1, |out| put_record(out, access_log, told, clock::wall()));
+        }
+        if let Some(began) = began {
+            let (position, passed) = (AccessLog::POSITION as u8, PolicyOutcome::Passed);
+            self.exchange.add_run(position, PolicyPart::Response, passed, (began, clock::now()));
         }
     }
 

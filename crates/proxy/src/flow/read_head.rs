@@ -9,6 +9,7 @@ use tracing::debug;
 
 use crate::client::Client;
 use crate::flow::Flow;
+use crate::flow::observe::watched;
 use crate::io::clock;
 use crate::io::unread::{ReadProgress, Unread};
 use crate::snapshot::Snapshot;
@@ -84,6 +85,7 @@ impl Flow<'_> {
         if parsed.is_err() {
             admit::assign_id(&mut exchange.request.id, None, worker.random());
         }
+        let token = if parsed.is_ok() { watched::take_token(worker, exchange) } else { None };
         let admitted = parsed.and_then(|()| snapshot.admit(exchange, worker.random()));
         let admitted =
             if exchange.request.origin.on_stream { admitted.and_then(|()| grpc::detect(exchange)) } else { admitted };
@@ -107,6 +109,7 @@ impl Flow<'_> {
             }
         }
         self.begin_trace();
+        self.begin_watch(token);
         Some(admitted)
     }
 }

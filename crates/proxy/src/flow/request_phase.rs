@@ -93,14 +93,17 @@ impl<'a> Flow<'a> {
                         policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)), code = rejection.code,
                         "rejected by a policy"
                     );
+                    self.count_refusal(next.unwrap_or(self.exchange.entered), rejection.status);
                     return Err(Halt::Rejected(rejection));
                 }
                 Verdict::Wait(mut wait) => {
-                    let began = self.step_began();
+                    let began = self.wait_began();
                     let waited = self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await;
-                    let policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)).unwrap_or_default();
-                    self.step_ended(StepKind::Wait(WaitedFor::Policy(policy)), began);
-                    let resume = waited?.ok_or(Halt::PolicyTimeout)?;
+                    self.wait_ended(&route.chain, next, began);
+                    let Some(resume) = waited? else {
+                        self.count_refusal(next.unwrap_or(self.exchange.entered), Halt::PolicyTimeout.status());
+                        return Err(Halt::PolicyTimeout);
+                    };
                     match &mut next {
                         None if refusal.is_some() => match resume(self.exchange) {
                             Verdict::Continue => route.chain.request_before_users(self.exchange),
@@ -114,9 +117,9 @@ impl<'a> Flow<'a> {
                     }
                 }
                 Verdict::Join(join) => {
-                    let began = self.step_began();
+                    let began = self.wait_began();
                     let outcome = self.client.wait_for(join.timeout, self.exchange, |cx| join.flight.poll(cx)).await;
-                    self.step_ended(StepKind::Wait(WaitedFor::Fetch), began);
+                    self.fetch_ended(&route.chain, began);
                     self.exchange.cache_visit().joined = Some(outcome?.unwrap_or(FetchOutcome::Alone));
                     route.chain.rerun_last(self.exchange)
                 }

@@ -1,5 +1,6 @@
 //! The clocks. This is the only place that reads real time; tests can shift it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,16 @@ pub fn shift_clock(nanos: i64) {
 /// The monotonic time.
 pub(crate) fn now() -> Instant {
     since_start(clock_gettime(ClockId::Monotonic))
+}
+
+/// Nanoseconds that a reading of the monotonic time takes: the least that was seen when it was first asked for.
+pub(crate) fn overhead() -> u64 {
+    const READINGS: usize = 100;
+    static LEAST: OnceLock<u64> = OnceLock::new();
+    *LEAST.get_or_init(|| {
+        let pairs = (0..READINGS).map(|_| (now(), now()));
+        pairs.map(|(one, next)| next.as_nanos().saturating_sub(one.as_nanos())).min().unwrap_or_default()
+    })
 }
 
 /// The monotonic time, some milliseconds late but much cheaper: for deadlines.

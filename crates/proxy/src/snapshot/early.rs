@@ -8,6 +8,8 @@ use pylae_core::hook::Hooks;
 use pylae_policies::{Chain, Parts};
 use serde_json::Value;
 
+use crate::telemetry::metrics::Series;
+
 /// The policies that may stand there: they decide by the address alone.
 const ALLOWED: &[&str] = &["ip_access", "address_limit", "hooks"];
 
@@ -16,6 +18,8 @@ pub(crate) struct EarlyStage {
     pub(crate) chain: Chain,
     /// The early hooks, in a running engine.
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
+    /// What its policies cost, in a running engine.
+    pub(crate) series: Option<Arc<Series>>,
 }
 
 impl EarlyStage {
@@ -32,6 +36,6 @@ impl EarlyStage {
         if !strange.is_empty() {
             return Err(strange);
         }
-        Chain::build(policies, parts).map(|chain| Some(Self { chain, hooks: None }))
+        Chain::build(policies, parts).map(|chain| Some(Self { chain, hooks: None, series: None }))
     }
 }

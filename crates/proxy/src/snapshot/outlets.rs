@@ -12,7 +12,7 @@ use pylae_policies::hooks::Hooked;
 use super::Snapshot;
 use super::authenticator::HookedFunction;
 use crate::telemetry::access_log::{Sink, Sinks};
-use crate::telemetry::metrics::{GATEWAY, Metrics, NONE};
+use crate::telemetry::metrics::{EARLY, GATEWAY, Metrics, NONE};
 use crate::telemetry::otlp::exporters::Exporters;
 
 /// The output of an access log that is only sent to a collector.
@@ -42,6 +42,9 @@ impl Snapshot {
     fn connect_series(&mut self, metrics: &Metrics) {
         metrics.fold();
         self.series = Some(metrics.series(NONE, NONE));
+        if let Some(early) = &mut self.early {
+            early.series = Some(metrics.series(EARLY, NONE));
+        }
         for route in &mut self.routes {
             let service = route.service.as_ref().map_or(GATEWAY, |service| &service.name);
             route.series = Some(metrics.series(&route.name, service));

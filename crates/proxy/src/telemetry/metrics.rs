@@ -1,11 +1,11 @@
 //! Metrics by route and service, from start to stop. Each worker counts in a block of its own, and blocks are merged
 //! when read. Series outlive reloads by the names of route and service.
 
+mod costs;
 mod counter;
 mod decisions;
 mod exposition;
 mod histogram;
-mod hooks;
 mod names;
 mod page;
 mod process;
@@ -17,11 +17,11 @@ mod store;
 mod summary;
 mod totals;
 
+pub use costs::{Cost, CostKind, Costs, HookFigures, HookState, Spending};
 pub(crate) use counter::Counter;
 pub(crate) use exposition::{MetricsView, expose};
 pub(crate) use histogram::{Durations, Histogram};
-pub use hooks::HookFigures;
-pub(crate) use names::{GATEWAY, NONE};
+pub(crate) use names::{EARLY, GATEWAY, NONE};
 pub(crate) use process::{Process, began_at, open_descriptors, resident_memory};
 pub(crate) use recent::INTERVAL;
 pub(crate) use registry::{ExemplarsByRoute, Metrics, MetricsReading};

@@ -226,6 +226,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.log_buffer.flush();
         worker.exports.flush();
         worker.recent.refill(clock::second());
+        worker.costs.adapt();
         worker.stats.idle_upstream.set((worker.pools.len() + worker.shared_connections.idle()) as u64);
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod called;
 pub(crate) mod failure;
 pub(crate) mod job;
 pub(crate) mod next;
+mod overruns;
 pub(crate) mod pipe;
 pub(crate) mod returned;
 pub(crate) mod stream;

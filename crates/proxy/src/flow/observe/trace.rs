@@ -38,7 +38,7 @@ impl Flow<'_> {
         let Some(sampling) = &self.snapshot.sampling else { return };
         let exchange = &mut *self.exchange;
         exchange.trace_context.sampled = sampling.samples(&exchange.trace_context, route.ratio);
-        if exchange.recorded && !exchange.trace_context.sampled && !sampling.tail.is_on() {
+        if exchange.recorded && !exchange.trace_context.sampled && !sampling.tail.is_on() && self.watched.is_none() {
             exchange.stop_recording();
         }
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use pylae_core::request::readmit;
-use pylae_core::trace::{StepKind, WaitedFor};
 use pylae_core::{Halt, Verdict, hook};
 use pylae_policies::Policy;
 use pylae_policies::hooks::Hooked;
@@ -29,14 +28,20 @@ impl<'a> Flow<'a> {
     }
 
     async fn run_early(&mut self, early: &EarlyStage) -> Result<Option<Reply<'a>>, Halt> {
+        self.exchange.set_early(true);
         let mut verdict = early.chain.request(self.exchange);
         while let Verdict::Wait(mut wait) = verdict {
-            let began = self.step_began();
+            let began = self.wait_began();
             let waited = self.client.wait_for(LONGEST_WAIT, self.exchange, |cx| wait.as_mut().poll(cx)).await;
-            let policy = early.chain.name_before(self.exchange.entered).unwrap_or_default();
-            self.step_ended(StepKind::Wait(WaitedFor::Policy(policy)), began);
-            verdict = early.chain.resume(self.exchange, waited?.ok_or(Halt::PolicyTimeout)?);
+            self.wait_ended(&early.chain, None, began);
+            let Some(resume) = waited? else {
+                let halt = Halt::PolicyTimeout;
+                self.count_refusal_in(&early.chain, early.series.as_ref(), self.exchange.entered, halt.status());
+                return Err(halt);
+            };
+            verdict = early.chain.resume(self.exchange, resume);
         }
+        self.exchange.set_early(false);
         self.entered_early = std::mem::take(&mut self.exchange.entered);
         match verdict {
             Verdict::Continue => {}
@@ -45,6 +50,8 @@ impl<'a> Flow<'a> {
                     id = %self.exchange.request.id.escape_ascii(), code = rejection.code,
                     policy = early.chain.name_before(self.entered_early), "rejected by an early policy"
                 );
+                let status = rejection.status;
+                self.count_refusal_in(&early.chain, early.series.as_ref(), self.entered_early, status);
                 return Err(Halt::Rejected(rejection));
             }
             // The policies that may stand here do nothing else.
@@ -73,6 +80,7 @@ impl<'a> Flow<'a> {
     /// the reply to send.
     pub(in crate::flow) async fn early_response(&mut self, early: &EarlyStage, reply: Reply<'a>) -> Reply<'a> {
         self.exchange.entered = std::mem::take(&mut self.entered_early);
+        self.exchange.set_early(true);
         early.chain.response(self.exchange);
         let Some(hooks) = early.hooks.as_deref() else { return reply };
         // What HTTP/2 refuses has no answer.

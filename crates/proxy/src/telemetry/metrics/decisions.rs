@@ -7,6 +7,7 @@ use super::exposition::labelled;
 use super::names::Names;
 use super::page::{COUNTER, Page};
 use super::series::Figures;
+use super::stats::Stats;
 
 impl Page {
     pub(super) fn limits(&mut self, routes: &[(Names, Figures)]) {
@@ -20,6 +21,12 @@ impl Page {
                 }
             }
         }
+    }
+
+    pub(super) fn trace_tokens(&mut self, stats: &Stats) {
+        let name = "pylae_trace_tokens_refused_total";
+        self.family(name, COUNTER, "Requests whose token in X-Pylae-Trace was not good, by why.");
+        stats.trace_tokens_refused.iter().for_each(|(reason, count)| self.sample(name, &[("reason", reason)], *count));
     }
 
     pub(super) fn expressions(&mut self, routes: &[(Names, Figures)]) {

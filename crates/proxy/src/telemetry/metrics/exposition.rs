@@ -5,7 +5,7 @@ mod routes;
 use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{InstanceStats, ServiceStats};
 
-use super::hooks::HookFigures;
+use super::costs::HookFigures;
 use super::names::Names;
 use super::page::{COUNTER, GAUGE, Page};
 use super::process::Process;
@@ -48,7 +48,9 @@ pub(crate) fn expose(view: &MetricsView<'_>) -> String {
     page.overload(&view.stats.overload);
     page.services(&view.stats.services);
     page.tokens(&view.stats.tokens);
+    page.policies(&view.reading.routes);
     page.hooks(view.hooks);
+    page.trace_tokens(view.stats);
     page.feed(view.stats);
     page.store(view.stats.store.as_ref());
     page.engine(view);

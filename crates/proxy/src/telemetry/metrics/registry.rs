@@ -6,19 +6,24 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use pylae_core::Instant;
 
+use super::costs::{CostGrowth, Costs, HookFigures, spent};
 use super::names::{NONE, Names, REMOVED};
 use super::recent::{RecentGrowth, Window};
 use super::series::{Figures, Series, SeriesExemplars};
 
 /// The exemplars of the series that have some.
 pub(crate) type ExemplarsByRoute = HashMap<Names, SeriesExemplars>;
+/// Reads the counters of all Python hooks.
+pub(crate) type ReadHooks = Box<dyn Fn() -> Vec<HookFigures> + Send + Sync>;
 
 /// All series, and the sums of those whose routes were removed.
-#[derive(Debug)]
 pub(crate) struct Metrics {
     workers: usize,
     kept: Mutex<SeriesTable>,
     recent: Mutex<RecentGrowth>,
+    costs: Mutex<CostGrowth>,
+    /// Set once there is someone who knows the hooks.
+    hooks: OnceLock<ReadHooks>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +40,13 @@ pub(crate) struct MetricsReading {
 
 impl Metrics {
     pub(crate) fn new(workers: usize, now: Instant) -> Self {
-        Self { workers, kept: Mutex::default(), recent: Mutex::new(RecentGrowth::new(now)) }
+        Self {
+            workers,
+            kept: Mutex::default(),
+            recent: Mutex::new(RecentGrowth::new(now)),
+            costs: Mutex::new(CostGrowth::new(now)),
+            hooks: OnceLock::new(),
+        }
     }
 
     /// Adds the series that no snapshot uses to the sums of removed routes.
@@ -80,6 +91,18 @@ impl Metrics {
         self.recent.lock().window(now, &reading.routes)
     }
 
+    /// Has the costs of hooks read by `read` from now on.
+    pub(crate) fn set_hooks(&self, read: ReadHooks) {
+        // Called once, by the one that has started the engine.
+        let _ = self.hooks.set(read);
+    }
+
+    /// What policies and hooks have cost up to `reading`.
+    pub(crate) fn costs(&self, now: Instant, reading: &MetricsReading) -> Costs {
+        let hooks = self.hooks.get().map_or_else(Vec::new, |read| read());
+        self.costs.lock().costs(now, spent(&reading.routes, &hooks), &hooks)
+    }
+
     /// Samples the figures for the last minute. To be called every [`INTERVAL`](super::recent::INTERVAL).
     pub(crate) fn sample(&self, now: Instant) {
         let figures: Vec<_> = {
@@ -87,6 +110,8 @@ impl Metrics {
             kept.series.iter().map(|(names, series)| (names.clone(), series.figures())).collect()
         };
         self.recent.lock().sample(now, &figures);
+        let hooks = self.hooks.get().map_or_else(Vec::new, |read| read());
+        self.costs.lock().sample(now, spent(&figures, &hooks));
     }
 }
 

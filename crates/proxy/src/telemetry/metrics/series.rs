@@ -5,12 +5,14 @@ pub(crate) mod exemplar;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use pylae_core::exchange::timing::PolicyTimings;
 use pylae_core::expression::ExpressionPlace;
 use pylae_core::limit::Limiter;
 use pylae_core::{Exchange, maintenance};
 use pylae_http::Method;
 
 use self::exemplar::{BucketExemplars, Exemplar, Exemplars};
+use super::costs::{PolicyBlock, PolicyFigures};
 use super::counter::Counter;
 use super::histogram::{Durations, Histogram};
 
@@ -99,6 +101,8 @@ pub(crate) struct Block {
     methods: [OnceLock<Box<Tally>>; METHODS.len()],
     upstream: OnceLock<Box<Histogram>>,
     codes: OnceLock<Box<Codes>>,
+    /// What its policies cost.
+    policies: OnceLock<Box<PolicyBlock>>,
     incomplete: Counter,
     retries: Counter,
     cache: [Counter; CACHE.len()],
@@ -129,6 +133,16 @@ pub(crate) struct Ended {
 }
 
 impl Block {
+    /// Adds what the policies of a timed exchange cost: those of the early stage, or the others.
+    pub(crate) fn add_costs(&self, timings: &PolicyTimings, early: bool) {
+        self.policies.get_or_init(Box::default).add(timings, early);
+    }
+
+    /// Counts a request that the policy at this position of the table has ended with an error.
+    pub(crate) fn count_refusal(&self, position: usize, status: u16) {
+        self.policies.get_or_init(Box::default).count_refusal(position, status);
+    }
+
     /// Counts `exchange`.
     pub(crate) fn record(&self, exchange: &Exchange, ended: &Ended) {
         let class = match exchange.response.status {
@@ -208,6 +222,8 @@ pub(crate) struct Figures {
     pub(crate) methods: [Option<TallyFigures>; METHODS.len()],
     pub(crate) upstream: Option<Durations>,
     pub(crate) codes: BTreeMap<&'static str, u64>,
+    /// What its policies cost, by position in their table.
+    pub(crate) policies: BTreeMap<usize, PolicyFigures>,
     pub(crate) incomplete: u64,
     pub(crate) retries: u64,
     pub(crate) cache: [u64; CACHE.len()],
@@ -278,6 +294,9 @@ impl Figures {
                 *self.codes.entry(code).or_default() += counter.get();
             }
         }
+        if let Some(policies) = one.policies.get() {
+            policies.read(&mut self.policies);
+        }
         for (total, counter) in self.cache.iter_mut().zip(&one.cache) {
             *total += counter.get();
         }
@@ -308,6 +327,9 @@ impl Figures {
         }
         for (code, count) in &other.codes {
             *self.codes.entry(code).or_default() += count;
+        }
+        for (position, one) in &other.policies {
+            self.policies.entry(*position).or_default().merge(one);
         }
         add_all(&mut self.cache, &other.cache);
         for (totals, others) in self.limited.iter_mut().zip(&other.limited) {

@@ -73,6 +73,8 @@ pub struct Stats {
     pub no_sessions: BTreeMap<&'static str, u64>,
     /// What the nodes of the cluster tell each other, if there is one.
     pub feed: Option<FeedFigures>,
+    /// Tokens in `X-Pylae-Trace` that were not good, by why.
+    pub trace_tokens_refused: BTreeMap<&'static str, u64>,
 }
 
 /// The token that the instances of a service get.

@@ -8,6 +8,7 @@ use pylae_core::service::breaker::BreakerState;
 use pylae_core::service::{BreakerStats, ServiceStats};
 use serde::Serialize;
 
+use super::costs::Costs;
 use super::names::NONE;
 use super::recent::{Window, Within};
 use super::registry::MetricsReading;
@@ -54,6 +55,8 @@ pub struct Summary {
     pub workers: WorkerFigures,
     /// What is stuck, one sentence each: workers, and hooks that should have returned by now.
     pub stuck: Vec<String>,
+    /// Hooks that were over their budget in the last minute, one sentence each.
+    pub over_budget: Vec<String>,
     /// Descriptors and memory.
     pub overload: OverloadStats,
     /// What the nodes of the cluster tell each other, if there is one.
@@ -165,6 +168,7 @@ pub(crate) fn summarize(
     reading: &MetricsReading,
     window: &Window,
     overdue: &[OverdueCall],
+    costs: &Costs,
 ) -> Summary {
     let Stats { totals, services, workers, .. } = stats;
     let mut summary = Summary {
@@ -191,6 +195,7 @@ pub(crate) fn summarize(
             .collect(),
         workers: *workers,
         stuck: describe_stuck(*workers, overdue),
+        over_budget: costs.over_budget().take(MAX_NAMED).collect(),
         overload: stats.overload.clone(),
         feed: stats.feed,
         store: stats.store.clone(),

@@ -10,6 +10,7 @@ use pylae_proxy::{HookFigures, Log, Refusals};
 use pyo3::prelude::*;
 
 use super::failure;
+use super::overruns::Overruns;
 use crate::hooks::executor::watchdog::{HookTimeout, WatchedHook};
 use crate::hooks::message::handle::ExchangeHandle;
 use crate::hooks::message::made::PyResponse;
@@ -33,6 +34,10 @@ pub(crate) struct Called {
     failures: AtomicU64,
     timeouts: AtomicU64,
     nanoseconds: AtomicU64,
+    /// Time that calls took on the loop or the pool.
+    away: AtomicU64,
+    over_budget: AtomicU64,
+    overruns: Overruns,
     strikes: AtomicU64,
     demoted: AtomicBool,
     /// Threads of the pool that calls keep though their time is up.
@@ -53,6 +58,9 @@ impl Called {
             failures: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
+            away: AtomicU64::new(0),
+            over_budget: AtomicU64::new(0),
+            overruns: Overruns::default(),
             strikes: AtomicU64::new(0),
             demoted: AtomicBool::new(false),
             stuck: AtomicU64::new(0),
@@ -96,7 +104,17 @@ impl Called {
             }
             return;
         }
+        self.over_budget.fetch_add(1, Ordering::Relaxed);
+        self.overruns.report(&self.log, || {
+            let name = self.full_name();
+            format!("{name} kept a worker for {time:?}, longer than its budget of {:?}", budget.0)
+        });
         self.strike(strikes, budget.0, time);
+    }
+
+    /// Records how long a call took that did not run on the worker.
+    pub(crate) fn record_away(&self, time: Duration) {
+        self.away.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     fn strike(&self, strikes: u64, most: Duration, time: Duration) {
@@ -189,6 +207,9 @@ impl Called {
             failures: get(&self.failures),
             timeouts: get(&self.timeouts),
             worker_seconds: Duration::from_nanos(get(&self.nanoseconds)).as_secs_f64(),
+            away_seconds: Duration::from_nanos(get(&self.away)).as_secs_f64(),
+            budget: self.call.budget.map(|budget| budget.0.as_secs_f64()),
+            over_budget: get(&self.over_budget),
             demoted: self.demoted.load(Ordering::Relaxed),
             refused: get(&self.refused),
             overdue: 0,

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use pylae_core::hook::{On, Run};
@@ -48,8 +49,9 @@ pub(crate) struct Job {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    /// When the call was submitted, or got its response.
+    began: Instant,
     outcome: Option<JobOutcome>,
     /// The task that waits for the outcome, and its worker.
     waiter: Option<(Waker, Arc<WorkerWaker>)>,
@@ -69,6 +71,23 @@ struct State {
     body: Option<PipedBody>,
 }
 
+impl State {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            outcome: None,
+            waiter: None,
+            claimed: false,
+            abandoned: false,
+            response_ready: false,
+            index: 0,
+            coroutine: None,
+            watched: None,
+            body: None,
+        }
+    }
+}
+
 impl Job {
     pub(crate) fn new(
         called: &Arc<Called>,
@@ -83,7 +102,7 @@ impl Job {
             half,
             run,
             executors: Arc::clone(executors),
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             changed: Condvar::new(),
         })
     }
@@ -127,6 +146,9 @@ impl Job {
         if !matches!(outcome, JobOutcome::PassedOn) {
             state.watched = None;
         }
+        if !state.abandoned {
+            self.record_time(&state);
+        }
         state.outcome = Some(outcome);
         let Some((task, worker)) = state.waiter.take() else { return };
         // Under the lock: a waiting task either sees the outcome and wakes the others, or is registered before it is
@@ -162,7 +184,10 @@ impl Job {
 
     /// Delivers the response to `call_next`.
     pub(crate) fn deliver_response(self: &Arc<Self>) {
-        self.state.lock().response_ready = true;
+        {
+            let mut state = self.state.lock();
+            (state.response_ready, state.began) = (true, Instant::now());
+        }
         self.notify();
     }
 
@@ -170,7 +195,9 @@ impl Job {
     pub(crate) fn abandon(self: &Arc<Self>) {
         let watched = {
             let mut state = self.state.lock();
-            state.abandoned = true;
+            if !std::mem::replace(&mut state.abandoned, true) {
+                self.record_time(&state);
+            }
             state.watched.clone()
         };
         if let Some(watched) = watched {
@@ -191,6 +218,13 @@ impl Job {
 
     pub(crate) fn body(&self) -> Option<PipedBody> {
         self.state.lock().body.clone()
+    }
+
+    /// Counts the time of the call, unless it lasts as long as a body.
+    fn record_time(&self, state: &State) {
+        if state.body.is_none() {
+            self.called.record_away(state.began.elapsed());
+        }
     }
 
     fn notify(self: &Arc<Self>) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pylae_core::hook::Run;
 use serde::Serialize;
 
-use super::page::{COUNTER, GAUGE, Page};
+use super::super::page::{COUNTER, GAUGE, Page};
 
 /// Counters of a hook on a route.
 #[derive(Clone, Debug, Serialize)]
@@ -24,12 +24,18 @@ pub struct HookFigures {
     pub timeouts: u64,
     /// Seconds that workers spent in the hook.
     pub worker_seconds: f64,
+    /// Seconds that calls took elsewhere: on the asyncio loop or the pool of threads, waiting included.
+    pub away_seconds: f64,
     /// True if the hook was moved off the workers because it took too long.
     pub demoted: bool,
     /// Calls that should have returned by now.
     pub overdue: u64,
     /// Calls that were not made, because others do not return.
     pub refused: u64,
+    /// Seconds that one call may keep a worker, if that is bounded.
+    pub budget: Option<f64>,
+    /// Calls that kept a worker longer.
+    pub over_budget: u64,
 }
 
 /// The sums of all hooks with one name on a route.
@@ -39,6 +45,8 @@ struct Sums {
     failures: u64,
     timeouts: u64,
     seconds: f64,
+    away: f64,
+    over_budget: u64,
     demoted: u64,
     overdue: u64,
     refused: u64,
@@ -46,7 +54,7 @@ struct Sums {
 
 impl Page {
     /// Hooks by route and name. A hook that a route calls several times is one sample.
-    pub(super) fn hooks(&mut self, hooks: &[HookFigures]) {
+    pub(crate) fn hooks(&mut self, hooks: &[HookFigures]) {
         let mut sums: BTreeMap<(&str, &str), Sums> = BTreeMap::new();
         for one in hooks {
             let sum = sums.entry((&one.route, &one.hook)).or_default();
@@ -54,6 +62,8 @@ impl Page {
             sum.failures += one.failures;
             sum.timeouts += one.timeouts;
             sum.seconds += one.worker_seconds;
+            sum.away += one.away_seconds;
+            sum.over_budget += one.over_budget;
             sum.demoted += u64::from(one.demoted);
             sum.overdue += one.overdue;
             sum.refused += one.refused;
@@ -64,6 +74,10 @@ impl Page {
         self.hook(COUNTER, "pylae_hook_timeouts_total", what, &sums, |sum| to_float(sum.timeouts));
         let what = "Time that workers spent in Python hooks.";
         self.hook(COUNTER, "pylae_hook_worker_seconds_total", what, &sums, |sum| sum.seconds);
+        let what = "Time that calls of Python hooks took on the asyncio loop or the pool of threads, waiting included.";
+        self.hook(COUNTER, "pylae_hook_away_seconds_total", what, &sums, |sum| sum.away);
+        let what = "Calls of Python hooks that kept a worker longer than the hook's budget.";
+        self.hook(COUNTER, "pylae_hook_over_budget_total", what, &sums, |sum| to_float(sum.over_budget));
         let what = "Hooks that were moved off the workers, because they kept them longer than their budget.";
         self.hook(GAUGE, "pylae_hook_demoted", what, &sums, |sum| to_float(sum.demoted));
         let what = "Calls of Python hooks that were not made, because other calls do not return (hook_stuck).";
