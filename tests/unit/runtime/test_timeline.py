@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
 from pylae.runtime import timeline
 from pylae.runtime.timeline import LASTING, MOST_SERVICES, Timeline
@@ -63,7 +62,7 @@ def test_figures_are_what_was_added_since_the_reading_before() -> None:
     assert series["nobody"]["requests"] == [None, None, None]
 
 
-@given(st.integers(1, 2 * LASTING))
+@pytest.mark.parametrize("count", [1, LASTING - 1, LASTING, LASTING + 1, 2 * LASTING])
 def test_an_hour_is_kept_and_no_more(count: int) -> None:
     engine = Engine()
     for number in range(count):
