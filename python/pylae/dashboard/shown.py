@@ -15,7 +15,7 @@ def duration(seconds: float | None) -> str:
         return NONE
     if seconds >= 1:
         return f"{seconds:.3g} s"
-    return f"{seconds * 1000:.3g} ms"
+    return f"{seconds * 1000:.3g} ms" if seconds >= 0.001 or not seconds else f"{seconds * 1e6:.3g} µs"
 
 
 def rate(value: float | None) -> str:

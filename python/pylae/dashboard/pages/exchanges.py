@@ -10,6 +10,7 @@ from nicegui import ui
 from pylae.dashboard import shown
 from pylae.dashboard.exchanges import reasons
 from pylae.dashboard.exchanges.explaining import explain, question, show_deciding, show_lines
+from pylae.dashboard.exchanges.tracing import offer
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table
@@ -153,3 +154,5 @@ async def _detail(view: View, place: ui.element, node: Node, one: dict[str, Any]
                     "kept, so policies are asked as if it had none."
                 ).classes("faint")
                 show_lines(answer)
+        alike = {"route": one["route"], "method": one["method"], "status": str(one["status"])}
+        offer(view, node, alike, "the next one like it")

@@ -12,6 +12,7 @@ from pylae.access.scopes import OPERATE
 from pylae.dashboard import shown
 from pylae.dashboard.costs import CostTable
 from pylae.dashboard.exchanges.explaining import explain, show_lines
+from pylae.dashboard.exchanges.tracing import offer
 from pylae.dashboard.nodes import Node
 from pylae.dashboard.single import address
 from pylae.dashboard.table import Column, Table
@@ -148,6 +149,7 @@ class _Part:
             self._build(route, switched, states)
         if route is not None and not self._asking.default_slot.children:
             with self._asking:
+                offer(self._view, node, {"route": self._name}, "the next request")
                 _asking(self._view, node, route["path"] if route["kind"] in ("exact", "prefix") else "/")
 
     def _build(self, route: dict[str, Any] | None, switched: bool, states: dict[str, list[bool]]) -> None:
