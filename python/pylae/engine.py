@@ -145,6 +145,7 @@ class Engine:
     def __init__(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
         self._plan, self._hooks = plan, hooks
         self._native: _native.Engine | None = None
+        self._log_reader: threading.Thread | None = None
         self._loop: threading.Thread | None = None
 
     def start(
@@ -166,7 +167,8 @@ class Engine:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.
         weakref.finalize(self, self._native.stop, False)
-        threading.Thread(target=pass_on_log, args=(self._native,), name="pylae-log", daemon=True).start()
+        self._log_reader = threading.Thread(target=pass_on_log, args=(self._native,), name="pylae-log", daemon=True)
+        self._log_reader.start()
         self._serve_hooks()
         return self._native.addresses()
 
@@ -211,8 +213,10 @@ class Engine:
         A second call without `drain`, from another thread, cuts a drain short.
         """
         self._running().stop(drain)
-        if self._loop is not None and self._loop is not threading.current_thread():
-            self._loop.join(_FAREWELL)
+        # The last records are there by now, such as what collectors have not got.
+        for thread in (self._log_reader, self._loop):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(_FAREWELL)
 
     def set_draining(self, service: str, instance: str, draining: bool) -> bool:
         """Drains an instance, so that it gets no new exchanges, or uses it again. Reloads do not change that.

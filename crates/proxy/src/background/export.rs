@@ -68,13 +68,13 @@ impl ExportThreads {
 
     /// Has all that waits sent, for [`FINAL_PATIENCE`] at most. What is left then is lost, and counted.
     pub(crate) fn finish(&self) {
-        let end = Instant::now() + FINAL_PATIENCE;
-        *self.shared.end.lock() = Some(end);
-        let running = std::mem::take(&mut *self.running.lock());
-        for thread in &running {
+        // Held meanwhile: whoever else stops the gateway waits as well, and closes the log only then.
+        let mut running = self.running.lock();
+        let end = *self.shared.end.lock().get_or_insert_with(|| Instant::now() + FINAL_PATIENCE);
+        for thread in running.iter() {
             thread.lanes.close();
         }
-        for thread in &running {
+        for thread in running.drain(..) {
             // Whoever has not ended by then is left behind.
             let _ = thread.ended.recv_timeout((end + GRACE).saturating_duration_since(Instant::now()));
         }
