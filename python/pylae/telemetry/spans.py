@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache
 from random import getrandbits
 from typing import Any
@@ -24,9 +23,15 @@ trace context. None without the OpenTelemetry API."""
 MOST = 128
 """Most attributes and events of a span; those beyond are left out."""
 
+MOST_TEXT = 1024
+"""Most characters of a text; the rest is cut off. Of those, so many bytes are sent."""
+
 try:
     from opentelemetry import context, trace
     from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+    # As a decorator of an async function too it lasts as long as the function does.
+    from opentelemetry.util._decorator import _agnosticcontextmanager
 except ImportError:
     pass
 else:
@@ -75,7 +80,7 @@ else:
             self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
         ) -> None:
             if len(self._events) < MOST:
-                self._events.append((name, timestamp or time.time_ns(), _plain(attributes or {})))
+                self._events.append((_text(name), timestamp or time.time_ns(), _plain(attributes or {})))
 
         def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
             """Does nothing: spans of hooks have no links."""
@@ -91,7 +96,8 @@ else:
             *_: Any,
             **__: Any,
         ) -> None:
-            text = "".join(traceback.format_exception(exception, limit=8))
+            # Its end says most.
+            text = "".join(traceback.format_exception(exception, limit=8))[-MOST_TEXT:]
             about = {"exception.type": type(exception).__qualname__, "exception.message": str(exception)}
             self.add_event("exception", {**about, "exception.stacktrace": text, **(attributes or {})}, timestamp)
 
@@ -102,7 +108,7 @@ else:
             ids = (self._own.span_id, self._parent)
             times = (self._start, end_time or time.time_ns())
             what = (self._kind is SpanKind.CLIENT, self._failed)
-            record_span(self.request, (self._name, ids, times, what, _plain(self._attributes), self._events))
+            record_span(self.request, (_text(self._name), ids, times, what, _plain(self._attributes), self._events))
 
     class OwnTracer(trace.Tracer):
         """Makes spans below the calls of hooks, and none elsewhere."""
@@ -125,8 +131,8 @@ else:
             span.set_attributes(attributes or {})
             return span
 
-        @contextmanager
-        def start_as_current_span(  # type: ignore[override]
+        @_agnosticcontextmanager
+        def start_as_current_span(
             self,
             name: str,
             context: Any = None,
@@ -149,16 +155,23 @@ else:
             return OwnTracer()
 
     def _plain(attributes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        return [(str(key), _value(value)) for key, value in list(attributes.items())[:MOST]]
+        """What can be sent of attributes. Values of other kinds are left out, as OpenTelemetry's SDK does it."""
+        values = ((key, _value(value)) for key, value in attributes.items() if key and isinstance(key, str))
+        return [(_text(key), value) for key, value in values if value is not None][:MOST]
 
     def _value(value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            return value if -(2**63) <= value < 2**63 else str(value)
-        if isinstance(value, (bool, float, str)):
-            return value
-        if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-            return [_value(one) if not isinstance(one, Sequence) or isinstance(one, str) else str(one) for one in value]
-        return str(value)
+            return value if -(2**63) <= value < 2**63 else None
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, (list, tuple)):
+            items = (_value(one) for one in value[:MOST] if not isinstance(one, (list, tuple)))
+            return [item for item in items if item is not None]
+        return value if isinstance(value, (bool, float)) else None
+
+    def _text(text: str) -> str:
+        # What cannot be encoded, such as half of a surrogate pair, would be an exception in the hook.
+        return text[:MOST_TEXT].encode("utf-8", "replace").decode()
 
     def _enter(request: Request, trace_id: int, span_id: int, flags: int) -> None:
         provide()
