@@ -20,7 +20,10 @@ impl SpanScope<'_> {
                 let instance = state.instances().nth(attempt.instance);
                 describe_target(to, self.exchange, service, instance.map(|instance| &**instance));
             }
-            if let Some(AttemptOutcome::Status(status)) = attempt.outcome {
+            // That of a call is what its gRPC status stands for, where breakers and retries look at it.
+            if let Some(AttemptOutcome::Status(status)) = attempt.outcome
+                && !self.exchange.is_call()
+            {
                 to.int("http.response.status_code", status.into());
             }
             if let Some(failure) = failure {
