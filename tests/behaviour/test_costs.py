@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from pylae import HTTPError, Request
 from pylae.cli import main
 from support.admin import Admin
 from support.exposition import Page
-from support.hooked import hooked
+from support.hooked import hooked, until
 from support.hooked import running as serves
 from support.instance import EchoInstance, RawInstance
 from support.peer import wait_until
@@ -76,7 +77,7 @@ def test_policies_by_route_with_what_they_refused(admin: Callable[..., Admin], e
 def test_what_changes_a_body_is_the_cost_of_its_policy(admin: Callable[..., Admin]) -> None:
     body = bytes(65 + index * index % 57 for index in range(400_000))
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 400000\r\n\r\n"
-    with RawInstance(head + body) as one, admin("compression: true", all=one) as api:
+    with RawInstance(head + body) as one, admin("policies: {compression: true}", all=one) as api:
         answer = api.running.get("/", "Accept-Encoding: gzip")
         assert answer.one("content-encoding") == "gzip"
         dearest, *others = api.get("/costs")["costs"]
@@ -122,23 +123,22 @@ def test_a_hook_over_its_budget_is_seen_everywhere(echo: EchoInstance, caplog: p
         return CliRunner().invoke(main, ["top", *options], env=remote).stdout
 
     with serves(gateway) as address:
-        for _ in range(4):
-            ask(address)
+        # At first by its calls, and in the end because it is moved: a machine that is busy may do so at once.
+        until(lambda: ask(address) or gateway.health().reasons)
         health = gateway.health()
         assert health.status == "degraded"
         (sentence,) = health.reasons
-        assert "dawdle on route orders kept a worker longer than its budget of 1ms in 4 of its last 4 calls" in sentence
-        page = Page(gateway.metrics())
-        over = page.by("pylae_hook_over_budget_total", "route", "hook")
+        told = re.search(
+            r"dawdle on route orders kept a worker longer than its budget of 1ms in (\d+) of its", sentence
+        )
+        assert told
+        over = Page(gateway.metrics()).by("pylae_hook_over_budget_total", "route", "hook")
         (name,) = (hook for (_, hook), count in over.items() if count)
-        assert (over["orders", name], name.rpartition(".")[2]) == (4, "dawdle")
+        assert (over["orders", name], name.rpartition(".")[2]) == (int(told[1]), "dawdle")
         (row,) = (line for line in top("--once").splitlines() if "dawdle" in line)
         assert row.split()[:3] == ["hook", name, "orders"]
-        assert row.split()[-1] == "4"
         assert "SERVICE" not in top("--costs")
-        for _ in range(8):
-            ask(address)
-        assert "was moved off the workers" in gateway.health().reasons[0]
+        until(lambda: ask(address) or "was moved off the workers" in gateway.health().reasons[0])
         assert "moved off the workers" in top("--costs")
         wait_until(lambda: any("longer than its budget of 1ms" in record.message for record in caplog.records))
     # The first overrun is in the log, and the others of that minute are not.
@@ -165,7 +165,7 @@ def test_the_time_of_a_hook_that_runs_elsewhere(echo: EchoInstance) -> None:
 
 
 def test_policies_before_the_route(echo: EchoInstance) -> None:
-    gateway = hooked(echo.url, ip_access={"deny": ["127.0.0.2"]})
+    gateway = hooked(echo.url, policies={"ip_access": {"deny": ["127.0.0.2"]}})
 
     @gateway.on_request(stage="early")
     def nothing(_request: Request) -> None: ...
