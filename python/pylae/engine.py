@@ -277,6 +277,19 @@ class Engine:
         """
         return self._running().metrics(openmetrics)
 
+    def add_metrics(self, others: Callable[[], str]) -> None:
+        """Has the metrics that `others` returns, in the text format of Prometheus, sent to collectors too.
+
+        `others` is a method, and does not keep what it belongs to.
+        """
+        reference = weakref.WeakMethod(others)
+
+        def page() -> str:
+            found = reference()
+            return found() if found else ""
+
+        self._running().add_metrics(page)
+
     def summary(self) -> dict[str, Any]:
         """The figures that people look at first (`pylae_proxy::Summary`).
 

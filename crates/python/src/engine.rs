@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use crate::errors::{hook_error, plan_error};
 use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
 use crate::registry::PyRegistryStore;
+use crate::surrounding::SurroundingMetrics;
 use crate::{gil, hooks, plan};
 
 /// The addresses of a client of the admin API and of the gateway.
@@ -30,6 +31,7 @@ pub(crate) struct PyEngine {
     executors: Arc<Executors<Job>>,
     /// The hooks in force.
     hooks: Arc<Mutex<Arc<HookTable>>>,
+    surrounding: Arc<SurroundingMetrics>,
 }
 
 #[pymethods]
@@ -75,11 +77,13 @@ impl PyEngine {
             // Always set: the engine has started.
             let hooks = table.ok_or_else(Vec::new)?;
             let (plane, hooks) = (Arc::new(engine), Arc::new(Mutex::new(hooks)));
-            let counted = Arc::downgrade(&hooks);
+            let (counted, surrounding) = (Arc::downgrade(&hooks), Arc::<SurroundingMetrics>::default());
             let read = move || counted.upgrade().map_or_else(Vec::new, |hooks| hooks.lock().figures());
             plane.watch_hooks(Box::new(read.clone()));
-            plane.export_metrics(read);
-            Ok(Self { plane, executors, hooks })
+            let others = Arc::downgrade(&surrounding);
+            plane
+                .export_metrics(read, move || others.upgrade().and_then(|others| page_of(&others)).unwrap_or_default());
+            Ok(Self { plane, executors, hooks, surrounding })
         });
         started.map_err(|problems: Vec<Problem>| raised.into_inner().unwrap_or_else(|| plan_error(&problems)))
     }
@@ -202,6 +206,12 @@ impl PyEngine {
             let hooks = self.hooks.lock().figures();
             if openmetrics { self.plane.openmetrics(&hooks) } else { self.plane.metrics(&hooks) }
         })
+    }
+
+    /// Has the metrics that `others` returns, in the text format of Prometheus, sent to collectors with the engine's
+    /// own.
+    fn add_metrics(&self, others: Py<PyAny>) {
+        self.surrounding.set(others);
     }
 
     /// Returns the most important figures as JSON.

@@ -9,6 +9,7 @@ mod plan;
 mod primitives;
 mod registry;
 mod signals;
+mod surrounding;
 mod tables;
 mod tls;
 

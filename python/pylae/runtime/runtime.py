@@ -213,6 +213,7 @@ class Runtime:
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
+                engine.add_metrics(self._other_metrics)
                 self.recorder.record(self.builder, Cause("start", "file" if self.builder.path else "program"))
         except BaseException:
             self._stop_surroundings()
@@ -415,16 +416,19 @@ class Runtime:
 
     def metrics(self, *, openmetrics: bool = False) -> str:
         """All figures as a page for Prometheus (text format 0.0.4, or OpenMetrics 1.0). Raises EngineError."""
+        if openmetrics:
+            return f"{self.engine.metrics(openmetrics=True)}{as_openmetrics(self._other_metrics())}# EOF\n"
+        return f"{self.engine.metrics()}{self._other_metrics()}"
+
+    def _other_metrics(self) -> str:
+        """The figures of what is around the engine (text format 0.0.4)."""
         name = "pylae_admin_restarts_total"
         restarts = sum(attendant.restarts for attendant in self.attendants)
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
         fleet = fleet_page(self.fleet.gauges() if self.fleet else None)
         others = (self.recorder, self.access, self.switches, self.registry, self._surroundings.figures)
-        surrounding = f"{own}{''.join(other.metrics() for other in others)}{fleet}"
-        if openmetrics:
-            return f"{self.engine.metrics(openmetrics=True)}{as_openmetrics(surrounding)}# EOF\n"
-        return f"{self.engine.metrics()}{surrounding}"
+        return f"{own}{''.join(other.metrics() for other in others)}{fleet}"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""

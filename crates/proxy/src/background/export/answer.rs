@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(super) enum ExportOutcome {
     /// It was taken, apart from `refused` items.
     Taken { refused: u64, told: String },
     /// It may be sent again, after a time that the collector asks for.
@@ -29,22 +29,27 @@ pub(super) enum Delivery {
     Refused(String),
 }
 
-impl Delivery {
+impl ExportOutcome {
     pub(super) fn again(why: impl Into<String>) -> Self {
         Self::Again { why: why.into(), after: None }
     }
 }
 
 /// Judges an `ExportTraceServiceResponse`, or that of another signal.
-pub(super) fn taken(message: &[u8]) -> Delivery {
+pub(super) fn taken(message: &[u8]) -> ExportOutcome {
     let message = fields(message);
     let partial = fields(bytes_of(&message, 1).unwrap_or_default());
     let refused = number_of(&partial, 1).map_or(0, |refused| refused.cast_signed().max(0).cast_unsigned());
-    Delivery::Taken { refused, told: shown(bytes_of(&partial, 2).unwrap_or_default()) }
+    ExportOutcome::Taken { refused, told: shown(bytes_of(&partial, 2).unwrap_or_default()) }
 }
 
 /// Judges an answer over HTTP. `retry_after` is the field of this name.
-pub(super) fn of_http(status: u16, retry_after: Option<&str>, content_type: Option<&str>, body: &[u8]) -> Delivery {
+pub(super) fn of_http(
+    status: u16,
+    retry_after: Option<&str>,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> ExportOutcome {
     if (200..300).contains(&status) {
         // Proxies in between may answer what is no message.
         let is_message = content_type.is_none_or(|kind| kind.starts_with("application/x-protobuf"));
@@ -59,23 +64,23 @@ pub(super) fn of_http(status: u16, retry_after: Option<&str>, content_type: Opti
     };
     let why = if told.is_empty() { format!("status {status}") } else { format!("status {status}: {told}") };
     match status {
-        429 | 502 | 503 | 504 => Delivery::Again { why, after: retry_after.and_then(seconds_of) },
-        _ => Delivery::Refused(why),
+        429 | 502 | 503 | 504 => ExportOutcome::Again { why, after: retry_after.and_then(seconds_of) },
+        _ => ExportOutcome::Refused(why),
     }
 }
 
 /// Judges the status of gRPC, which has failed. `details` is `grpc-status-details-bin`.
-pub(super) fn of_grpc(status: u32, message: &[u8], details: Option<&[u8]>) -> Delivery {
+pub(super) fn of_grpc(status: u32, message: &[u8], details: Option<&[u8]>) -> ExportOutcome {
     let told = shown(&percent_decoded(message));
     let name = grpc_name(status);
     let why = if told.is_empty() { name.to_owned() } else { format!("{name}: {told}") };
     let after = details.and_then(retry_info);
     match status {
         // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS
-        1 | 4 | 10 | 11 | 14 | 15 => Delivery::Again { why, after },
+        1 | 4 | 10 | 11 | 14 | 15 => ExportOutcome::Again { why, after },
         // RESOURCE_EXHAUSTED passes only if the collector says when.
-        8 if after.is_some() => Delivery::Again { why, after },
-        _ => Delivery::Refused(why),
+        8 if after.is_some() => ExportOutcome::Again { why, after },
+        _ => ExportOutcome::Refused(why),
     }
 }
 
@@ -157,13 +162,13 @@ mod tests {
     use super::*;
     use crate::telemetry::otlp::protobuf::{put_message, put_string, put_uint};
 
-    fn again(why: &str, seconds: Option<u64>) -> Delivery {
-        Delivery::Again { why: why.to_owned(), after: seconds.map(Duration::from_secs) }
+    fn again(why: &str, seconds: Option<u64>) -> ExportOutcome {
+        ExportOutcome::Again { why: why.to_owned(), after: seconds.map(Duration::from_secs) }
     }
 
     #[test]
     fn a_collector_takes_all_or_some() {
-        let all = Delivery::Taken { refused: 0, told: String::new() };
+        let all = ExportOutcome::Taken { refused: 0, told: String::new() };
         assert_eq!(of_http(200, None, Some("application/x-protobuf"), b""), all);
         assert_eq!(of_http(202, None, Some("application/json"), b"{}"), all);
         let mut some = Vec::new();
@@ -171,7 +176,7 @@ mod tests {
             put_uint(out, 1, 3);
             put_string(out, 2, "too\nold");
         });
-        let expected = Delivery::Taken { refused: 3, told: "too\\nold".to_owned() };
+        let expected = ExportOutcome::Taken { refused: 3, told: "too\\nold".to_owned() };
         assert_eq!(of_http(200, None, Some("application/x-protobuf"), &some), expected);
     }
 
@@ -181,21 +186,21 @@ mod tests {
         assert_eq!(of_http(429, Some("soon"), None, b""), again("status 429", None));
         assert_eq!(of_http(502, Some("Thu, 01 Jan 1970 00:00:00 GMT"), None, b""), again("status 502", Some(0)));
         for status in [301, 400, 401, 404, 413, 500] {
-            assert_eq!(of_http(status, Some("1"), None, b""), Delivery::Refused(format!("status {status}")));
+            assert_eq!(of_http(status, Some("1"), None, b""), ExportOutcome::Refused(format!("status {status}")));
         }
         let mut status = Vec::new();
         put_string(&mut status, 2, "no such tenant");
         let told = of_http(400, None, Some("application/x-protobuf"), &status);
-        assert_eq!(told, Delivery::Refused("status 400: no such tenant".to_owned()));
-        assert_eq!(of_http(403, None, Some("text/html"), b"<p>"), Delivery::Refused("status 403".to_owned()));
+        assert_eq!(told, ExportOutcome::Refused("status 400: no such tenant".to_owned()));
+        assert_eq!(of_http(403, None, Some("text/html"), b"<p>"), ExportOutcome::Refused("status 403".to_owned()));
     }
 
     #[test]
     fn grpc_says_when_to_try_again() {
         assert_eq!(of_grpc(14, b"no%20upstream", None), again("UNAVAILABLE: no upstream", None));
-        assert_eq!(of_grpc(8, b"", None), Delivery::Refused("RESOURCE_EXHAUSTED".to_owned()));
-        assert_eq!(of_grpc(16, b"%", None), Delivery::Refused("UNAUTHENTICATED: %".to_owned()));
-        assert_eq!(of_grpc(99, b"", None), Delivery::Refused("an unknown status".to_owned()));
+        assert_eq!(of_grpc(8, b"", None), ExportOutcome::Refused("RESOURCE_EXHAUSTED".to_owned()));
+        assert_eq!(of_grpc(16, b"%", None), ExportOutcome::Refused("UNAUTHENTICATED: %".to_owned()));
+        assert_eq!(of_grpc(99, b"", None), ExportOutcome::Refused("an unknown status".to_owned()));
         let mut status = Vec::new();
         put_message(&mut status, 3, |out| {
             put_string(out, 1, "type.googleapis.com/google.rpc.RetryInfo");
@@ -211,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_a_collector_says_is_short() {
-        let Delivery::Refused(why) = of_grpc(3, &[b'x'; 5000], None) else { panic!("refused") };
+        let ExportOutcome::Refused(why) = of_grpc(3, &[b'x'; 5000], None) else { panic!("refused") };
         assert!(why.len() < 250);
     }
 }

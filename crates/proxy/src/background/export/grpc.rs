@@ -13,7 +13,7 @@ use pylae_core::plan::{CollectorPlan, OtlpCompression};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-use super::answer::{Delivery, MAX_ANSWER, of_grpc, taken};
+use super::answer::{ExportOutcome, MAX_ANSWER, of_grpc, taken};
 use super::http::USER_AGENT;
 use crate::io::connect::connect_any;
 use crate::io::socket::Socket;
@@ -51,7 +51,7 @@ impl GrpcTransport {
         Ok(Self { tasks: LocalSet::new(), runtime, target: CollectorTarget::new(collector, signal)?, connection: None })
     }
 
-    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Delivery {
+    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> ExportOutcome {
         let (target, connection) = (&self.target, &mut self.connection);
         let called = self.tasks.block_on(&self.runtime, async {
             tokio::time::timeout(timeout, call(target, connection, collector, body, timeout)).await
@@ -60,11 +60,11 @@ impl GrpcTransport {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 self.connection = None;
-                Delivery::again(error.to_string())
+                ExportOutcome::again(error.to_string())
             }
             Err(_) => {
                 self.connection = None;
-                Delivery::again("no answer in time")
+                ExportOutcome::again("no answer in time")
             }
         }
     }
@@ -122,7 +122,7 @@ async fn call(
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
-) -> io::Result<Delivery> {
+) -> io::Result<ExportOutcome> {
     if let Some(kept) = connection.take()
         && let Ok(ready) = kept.ready().await
         && let Ok(outcome) = exchange(target, ready.clone(), collector, body, timeout).await
@@ -142,7 +142,7 @@ async fn exchange(
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
-) -> io::Result<Delivery> {
+) -> io::Result<ExportOutcome> {
     let is_compressed = collector.compression == OtlpCompression::Gzip;
     let mut request = Request::post(&target.uri)
         .header("te", "trailers")
@@ -178,7 +178,7 @@ async fn exchange(
 }
 
 /// Judges an answer. Its status is in the trailers, or in the head if there is nothing else.
-fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &[u8]) -> Delivery {
+fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &[u8]) -> ExportOutcome {
     let field = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| head.get(name));
     let said = field("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
     match (said, status) {
@@ -191,9 +191,9 @@ fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &
             let told = field("grpc-message").map_or(&[][..], |value| value.as_bytes());
             of_grpc(status, told, field("grpc-status-details-bin").map(|value| value.as_bytes()))
         }
-        (_, 429 | 502 | 503 | 504) => Delivery::again(format!("HTTP status {status}")),
-        (_, 200) => Delivery::again("the answer has no grpc-status"),
-        _ => Delivery::Refused(format!("HTTP status {status}")),
+        (_, 429 | 502 | 503 | 504) => ExportOutcome::again(format!("HTTP status {status}")),
+        (_, 200) => ExportOutcome::again("the answer has no grpc-status"),
+        _ => ExportOutcome::Refused(format!("HTTP status {status}")),
     }
 }
 
@@ -208,19 +208,19 @@ mod tests {
     #[test]
     fn the_status_is_in_the_trailers_or_in_the_head() {
         let (ok, empty) = (fields(&[("grpc-status", "0")]), HeaderMap::new());
-        let taken = Delivery::Taken { refused: 0, told: String::new() };
+        let taken = ExportOutcome::Taken { refused: 0, told: String::new() };
         assert_eq!(judge(200, &empty, Some(&ok), &[0, 0, 0, 0, 0]), taken);
         assert_eq!(judge(200, &ok, None, &[]), taken);
         let full = fields(&[("grpc-status", "14"), ("grpc-message", "full")]);
-        assert_eq!(judge(200, &full, None, &[]), Delivery::again("UNAVAILABLE: full"));
-        assert_eq!(judge(200, &empty, Some(&full), &[]), Delivery::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, &full, None, &[]), ExportOutcome::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, &empty, Some(&full), &[]), ExportOutcome::again("UNAVAILABLE: full"));
     }
 
     #[test]
     fn what_is_no_grpc_is_judged_by_its_status() {
         let empty = HeaderMap::new();
-        assert_eq!(judge(503, &empty, None, b""), Delivery::again("HTTP status 503"));
-        assert_eq!(judge(404, &empty, None, b"<html>"), Delivery::Refused("HTTP status 404".to_owned()));
-        assert_eq!(judge(200, &empty, None, b""), Delivery::again("the answer has no grpc-status"));
+        assert_eq!(judge(503, &empty, None, b""), ExportOutcome::again("HTTP status 503"));
+        assert_eq!(judge(404, &empty, None, b"<html>"), ExportOutcome::Refused("HTTP status 404".to_owned()));
+        assert_eq!(judge(200, &empty, None, b""), ExportOutcome::again("the answer has no grpc-status"));
     }
 }

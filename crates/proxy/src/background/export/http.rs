@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pylae_core::plan::{CollectorPlan, OtlpCompression};
 use ureq::Agent;
 
-use super::answer::{Delivery, MAX_ANSWER, of_http};
+use super::answer::{ExportOutcome, MAX_ANSWER, of_http};
 use crate::background::http_client::{agent, read_body, roots_of, system_roots};
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -30,7 +30,7 @@ impl HttpTransport {
         Ok(Self { agent: agent(roots), kept: false })
     }
 
-    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Delivery {
+    pub(super) fn send(&mut self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> ExportOutcome {
         let sent = self.post(collector, body, timeout);
         let is_lost =
             matches!(sent, Err(ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed));
@@ -38,14 +38,14 @@ impl HttpTransport {
         self.kept = sent.is_ok();
         match sent {
             Ok(outcome) => outcome,
-            Err(ureq::Error::Timeout(_)) => Delivery::again("no answer in time"),
+            Err(ureq::Error::Timeout(_)) => ExportOutcome::again("no answer in time"),
             // Without the URL, whose path may be a secret.
-            Err(ureq::Error::BadUri(_)) => Delivery::Refused("this is not an address".to_owned()),
-            Err(error) => Delivery::again(error.to_string()),
+            Err(ureq::Error::BadUri(_)) => ExportOutcome::Refused("this is not an address".to_owned()),
+            Err(error) => ExportOutcome::again(error.to_string()),
         }
     }
 
-    fn post(&self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Result<Delivery, ureq::Error> {
+    fn post(&self, collector: &CollectorPlan, body: &Bytes, timeout: Duration) -> Result<ExportOutcome, ureq::Error> {
         let mut request = self.agent.post(&collector.endpoint).config().timeout_global(Some(timeout)).build();
         for (name, value) in &collector.headers {
             request = request.header(name, value);

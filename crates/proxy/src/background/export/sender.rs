@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use pylae_core::plan::{OtlpCompression, OtlpProtocol};
 
-use super::answer::Delivery;
+use super::answer::ExportOutcome;
 use super::backoff::Backoff;
 use super::grpc::GrpcTransport;
 use super::http::HttpTransport;
@@ -145,7 +145,7 @@ impl ExportSender {
             let is_closed = self.lanes.is_closed();
             let Some(timeout) = self.timeout() else { return false };
             match self.send(body, timeout) {
-                Delivery::Taken { refused, told } => {
+                ExportOutcome::Taken { refused, told } => {
                     let refused = refused.min(items);
                     self.lanes.counters.send_items(items - refused);
                     if refused > 0 {
@@ -155,12 +155,12 @@ impl ExportSender {
                     self.report.sent(Instant::now());
                     return true;
                 }
-                Delivery::Refused(why) => {
+                ExportOutcome::Refused(why) => {
                     self.lanes.counters.fail();
                     self.refuse(items, &why);
                     return true;
                 }
-                Delivery::Again { why, after } => {
+                ExportOutcome::Again { why, after } => {
                     self.lanes.counters.fail();
                     self.report.failed(&why);
                     if is_closed {
@@ -181,7 +181,7 @@ impl ExportSender {
         }
     }
 
-    fn send(&mut self, body: &Bytes, timeout: Duration) -> Delivery {
+    fn send(&mut self, body: &Bytes, timeout: Duration) -> ExportOutcome {
         let collector = &self.lanes.settings.collector;
         let transport = match &mut self.transport {
             Some(transport) => transport,
@@ -194,7 +194,7 @@ impl ExportSender {
                 };
                 match built {
                     Ok(built) => self.transport.insert(built),
-                    Err(why) => return Delivery::again(why),
+                    Err(why) => return ExportOutcome::again(why),
                 }
             }
         };
