@@ -91,6 +91,7 @@ def test_all_go_off(gateway: Callable[..., Running], dead_url: str, name_server:
         "limits": {"max_connections": 2},
         "cluster": cluster,
         "telemetry": {"logs": dead_url},
+        "hooks": [{"on_request": "support.hooked:sleepy", "routes": "failing", "budget": "1ms"}],
     }
     with RawInstance(*[FAILED] * 9) as failing, RawInstance() as narrow, RawInstance() as slow:
         running = gateway(config, failing=failing, narrow=narrow, slow=slow)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pylae import Gateway, Route, engine
+from pylae.hooks import Request
 from support.exchanges import DEADLINE
 
 
@@ -50,3 +51,8 @@ def calls(gateway: Gateway, route: str = "others") -> dict[str, dict[str, Any]]:
     """What the engine knows of the calls of each hook of a route, by the function's name."""
     figures = gateway.stats()["hooks"]["calls"]
     return {one["hook"].rpartition(".")[2]: one for one in figures if one["route"] == route}
+
+
+def sleepy(_request: Request) -> None:
+    """A hook that keeps a worker for some milliseconds. A configuration names it."""
+    time.sleep(0.005)
