@@ -81,8 +81,7 @@ impl PyEngine {
             let read = move || counted.upgrade().map_or_else(Vec::new, |hooks| hooks.lock().figures());
             plane.watch_hooks(Box::new(read.clone()));
             let others = Arc::downgrade(&surrounding);
-            plane
-                .export_metrics(read, move || others.upgrade().and_then(|others| page_of(&others)).unwrap_or_default());
+            plane.export_metrics(read, move || others.upgrade().map_or_else(String::new, |others| others.page()));
             Ok(Self { plane, executors, hooks, surrounding })
         });
         started.map_err(|problems: Vec<Problem>| raised.into_inner().unwrap_or_else(|| plan_error(&problems)))
