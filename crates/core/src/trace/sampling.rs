@@ -40,6 +40,7 @@ impl Ratio {
     pub const NONE: Self = Self { threshold: RANDOM_PART + 1 };
 
     /// A share from 0 to 1.
+    #[expect(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "exact, and never negative")]
     pub fn new(share: f64) -> Self {
         let admitted = share.clamp(0.0, 1.0) * (RANDOM_PART + 1) as f64;
         Self { threshold: RANDOM_PART + 1 - admitted as u64 }
@@ -178,8 +179,8 @@ mod tests {
         #[test]
         fn a_ratio_admits_its_share(share in 0.0..=1.0) {
             let draws = (0..1000_u64).map(|number| number * (RANDOM_PART / 1000));
-            let admitted = draws.filter(|draw| Ratio::new(share).admits(*draw)).count() as f64;
-            prop_assert!((admitted / 1000.0 - share).abs() < 0.002, "{} of {}", admitted, share);
+            let admitted = draws.filter(|draw| Ratio::new(share).admits(*draw)).count();
+            prop_assert!((f64::from(u32::try_from(admitted).unwrap()) / 1000.0 - share).abs() < 0.002, "{} of {}", admitted, share);
         }
     }
 }
