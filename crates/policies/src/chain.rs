@@ -128,7 +128,7 @@ impl Chain {
             *next += 1;
             if policy.body_limit().is_some() {
                 let verdict = if exchange.timed {
-                    timed::body(policy, exchange, body, complete)
+                    policy.timed_body(exchange, body, complete)
                 } else {
                     policy.on_body(exchange, body, complete)
                 };

@@ -16,7 +16,8 @@ use crate::flow;
 use crate::flow::read_head::wait_readable;
 use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
-use crate::worker::{ConnectionGuard, Worker};
+use crate::worker::Worker;
+use crate::worker::guards::ConnectionGuard;
 
 /// Serves a connection until either side closes it.
 pub(crate) async fn serve(

@@ -19,13 +19,17 @@ mod tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pylae_core::request::trace_token::TraceToken;
 use pylae_core::{Exchange, Halt};
 
 use crate::client::{After, Client};
-use crate::flow::observe::watched::Watched;
 use crate::reply::Reply;
 use crate::snapshot::{Route, Snapshot};
 use crate::worker::Worker;
+
+/// Why an exchange is watched: with a token, or because of a watch.
+#[derive(Clone, Copy, Debug)]
+struct Watched(Option<TraceToken>);
 
 /// One exchange and everything that its stages need. Each stage is a method in a file of its own.
 pub(crate) struct Flow<'a> {

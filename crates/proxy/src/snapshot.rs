@@ -80,8 +80,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Admits a request: see [`admit::admit`]. Fields that only authenticators may send are no part of it, and neither is
-    /// the one that asks for a trace.
+    /// Admits a request: see [`admit::admit`]. Fields that only authenticators may send are no part of it, and neither
+    /// is the one that asks for a trace.
     pub(crate) fn admit(&self, exchange: &mut Exchange, random: u128) -> Result<(), Halt> {
         let fields = &mut exchange.request.head.fields;
         if fields.has(Name::XPylaeTrace) {

@@ -3,13 +3,12 @@
 pub(crate) mod connections;
 mod cost_sampler;
 pub(crate) mod gate;
-mod guards;
+pub(crate) mod guards;
 pub(crate) mod maintenance;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,8 +37,6 @@ use crate::telemetry::recent::RecentExchanges;
 use crate::telemetry::watches::Watches;
 use crate::worker::connections::ConnectionTable;
 use crate::worker::cost_sampler::CostSampler;
-pub(crate) use crate::worker::guards::ConnectionGuard;
-use crate::worker::guards::{InFlightGuard, TunnelGuard};
 use crate::worker::maintenance::MaintenanceSwitches;
 
 /// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
@@ -196,29 +193,6 @@ impl Worker {
     /// The snapshot in force.
     pub(crate) fn snapshot(&self) -> CurrentSnapshot {
         Rc::clone(&self.snapshot.borrow())
-    }
-
-    /// Counts the connection with `peer` as open.
-    pub(crate) fn open_connection(self: &Rc<Self>, descriptor: RawFd, peer: SocketAddr) -> ConnectionGuard {
-        self.connections.set(self.connections.get() + 1);
-        let place = self.open.add(descriptor, peer);
-        if place.is_some() {
-            self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        }
-        self.stats.connections.set(self.connections.get() as u64);
-        ConnectionGuard { worker: Rc::clone(self), place }
-    }
-
-    pub(crate) fn begin_exchange(&self) -> InFlightGuard<'_> {
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.stats.in_flight.set(self.in_flight.get() as u64);
-        InFlightGuard(self)
-    }
-
-    /// Counts an exchange in flight as a tunnel from now on.
-    pub(crate) fn begin_tunnel(&self) -> TunnelGuard<'_> {
-        self.count_tunnels(1, -1);
-        TunnelGuard(self)
     }
 
     fn count_tunnels(&self, tunnels: isize, in_flight: isize) {

@@ -223,8 +223,8 @@ impl PyEngine {
         gil::detached(py, || serde_json::json!(self.plane.costs()).to_string())
     }
 
-    /// Begins to watch for exchanges, which the JSON document describes. Returns the id of the watch; raises `PlanError`
-    /// if there are too many.
+    /// Begins to watch for exchanges, which the JSON document describes. Returns the id of the watch; raises
+    /// `PlanError` if there are too many.
     fn watch(&self, py: Python<'_>, question: &str) -> PyResult<u64> {
         gil::detached(py, || {
             let question = serde_json::from_str(question).map_err(|error| vec![Problem::at("", error.to_string())])?;

@@ -6,14 +6,6 @@ use pylae_core::{Exchange, Instant, Resume, Verdict};
 use super::Chain;
 use crate::table::AnyPolicy;
 
-/// Runs a body half.
-pub(super) fn body(policy: &AnyPolicy, exchange: &mut Exchange, body: &[u8], complete: bool) -> Verdict {
-    let began = exchange.read_clock();
-    let verdict = policy.on_body(exchange, body, complete);
-    record(policy, exchange, PolicyPart::Body, (PolicyOutcome::of(&verdict), began));
-    verdict
-}
-
 /// Notes a run that has just ended. Returns when.
 fn record(
     policy: &AnyPolicy,
@@ -23,6 +15,16 @@ fn record(
 ) -> Instant {
     let ended = exchange.read_clock();
     exchange.add_run(policy.position() as u8, part, outcome, (began, ended))
+}
+
+impl AnyPolicy {
+    /// Runs the body half.
+    pub(super) fn timed_body(&self, exchange: &mut Exchange, body: &[u8], complete: bool) -> Verdict {
+        let began = exchange.read_clock();
+        let verdict = self.on_body(exchange, body, complete);
+        record(self, exchange, PolicyPart::Body, (PolicyOutcome::of(&verdict), began));
+        verdict
+    }
 }
 
 impl Chain {

@@ -8,8 +8,8 @@ use crate::telemetry::metrics::HookFigures;
 use crate::telemetry::otlp::metrics::MetricsPage;
 
 impl Engine {
-    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks, and `others` are further metrics
-    /// in the text format of Prometheus.
+    /// Has the metrics sent as the plan says. `hooks` are the counters of Python hooks, and `others` are further
+    /// metrics in the text format of Prometheus.
     pub fn export_metrics(
         self: &Arc<Self>,
         hooks: impl Fn() -> Vec<HookFigures> + Send + Sync + 'static,

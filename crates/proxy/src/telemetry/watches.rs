@@ -47,7 +47,7 @@ pub struct WatchProgress {
 
 /// One watch.
 #[derive(Debug)]
-struct Watch {
+struct ExchangeWatch {
     id: u64,
     filter: ExchangeFilter,
     left: u32,
@@ -59,7 +59,7 @@ struct Watch {
 pub(crate) struct Watches {
     /// True while there is a watch.
     active: AtomicBool,
-    watches: RwLock<Vec<Watch>>,
+    watches: RwLock<Vec<ExchangeWatch>>,
     begun: AtomicU64,
     kept: Mutex<KeptTraces>,
     pub(crate) tokens: TraceTokens,
@@ -100,7 +100,7 @@ impl Watches {
         }
         let id = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let (left, until) = (question.count.clamp(1, MOST_TRACES), now.saturating_add(span));
-        watches.push(Watch { id, filter: question.filter, left, until, found: Vec::new() });
+        watches.push(ExchangeWatch { id, filter: question.filter, left, until, found: Vec::new() });
         self.active.store(true, Ordering::Relaxed);
         Ok(id)
     }
@@ -155,7 +155,7 @@ impl Watches {
     }
 }
 
-impl Watch {
+impl ExchangeWatch {
     fn waits(&self, now: Instant) -> bool {
         self.left > 0 && now < self.until
     }

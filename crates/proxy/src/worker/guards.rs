@@ -1,21 +1,48 @@
 //! What a worker has under way, counted as long as it lasts.
 
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
 
 /// Counts an exchange as in flight until it is dropped.
-pub(crate) struct InFlightGuard<'w>(pub(super) &'w Worker);
+pub(crate) struct InFlightGuard<'w>(&'w Worker);
 
 /// Counts an exchange as an open WebSocket instead of as in flight until it is dropped.
-pub(crate) struct TunnelGuard<'w>(pub(super) &'w Worker);
+pub(crate) struct TunnelGuard<'w>(&'w Worker);
 
 /// Counts a connection as open until it is dropped.
 pub(crate) struct ConnectionGuard {
-    pub(super) worker: Rc<Worker>,
+    worker: Rc<Worker>,
     /// Place in the table of open connections. None if the worker was given up.
-    pub(super) place: Option<usize>,
+    place: Option<usize>,
+}
+
+impl Worker {
+    /// Counts the connection with `peer` as open.
+    pub(crate) fn open_connection(self: &Rc<Self>, descriptor: RawFd, peer: SocketAddr) -> ConnectionGuard {
+        self.connections.set(self.connections.get() + 1);
+        let place = self.open.add(descriptor, peer);
+        if place.is_some() {
+            self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        }
+        self.stats.connections.set(self.connections.get() as u64);
+        ConnectionGuard { worker: Rc::clone(self), place }
+    }
+
+    pub(crate) fn begin_exchange(&self) -> InFlightGuard<'_> {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.stats.in_flight.set(self.in_flight.get() as u64);
+        InFlightGuard(self)
+    }
+
+    /// Counts an exchange in flight as a tunnel from now on.
+    pub(crate) fn begin_tunnel(&self) -> TunnelGuard<'_> {
+        self.count_tunnels(1, -1);
+        TunnelGuard(self)
+    }
 }
 
 impl Drop for InFlightGuard<'_> {

@@ -13,26 +13,20 @@ use crate::telemetry::metrics::Series;
 impl Flow<'_> {
     /// Has the policies timed, if it is this exchange's turn.
     #[inline]
-    pub(in crate::flow) fn sample_costs(&mut self) {
+    pub(crate) fn sample_costs(&mut self) {
         if let Some(weight) = self.worker.costs.next(|| self.worker.random_u64()) {
             self.exchange.time_policies(weight, clock::now);
         }
     }
 
     /// Counts a request that the policy before index `next` of the route's chain has ended with an error.
-    pub(in crate::flow) fn count_refusal(&self, next: usize, status: u16) {
+    pub(crate) fn count_refusal(&self, next: usize, status: u16) {
         if let Some(route) = self.route {
             self.count_refusal_in(&route.chain, route.series.as_ref(), next, status);
         }
     }
 
-    pub(in crate::flow) fn count_refusal_in(
-        &self,
-        chain: &Chain,
-        series: Option<&Arc<Series>>,
-        next: usize,
-        status: u16,
-    ) {
+    pub(crate) fn count_refusal_in(&self, chain: &Chain, series: Option<&Arc<Series>>, next: usize, status: u16) {
         if let (Some(series), Some(position)) = (series, chain.position_before(next)) {
             series.of(self.worker.index).count_refusal(position, status);
         }
@@ -40,19 +34,19 @@ impl Flow<'_> {
 
     /// The time at which a wait for a policy begins; costs nothing if nobody wants to know it.
     #[inline]
-    pub(in crate::flow) fn wait_began(&self) -> Instant {
+    pub(crate) fn wait_began(&self) -> Instant {
         if self.exchange.recorded || self.exchange.timed { clock::now() } else { Instant::default() }
     }
 
     /// Takes note of a wait for the policy that was entered last, or whose body half, before index `next`, ran last.
-    pub(in crate::flow) fn wait_ended(&mut self, chain: &Chain, next: Option<usize>, began: Instant) {
+    pub(crate) fn wait_ended(&mut self, chain: &Chain, next: Option<usize>, began: Instant) {
         let next = next.unwrap_or(self.exchange.entered);
         let policy = chain.name_before(next).unwrap_or_default();
         self.note_wait(chain, next, (WaitedFor::Policy(policy), began));
     }
 
     /// Takes note of a wait for the fetch of another exchange.
-    pub(in crate::flow) fn fetch_ended(&mut self, chain: &Chain, began: Instant) {
+    pub(crate) fn fetch_ended(&mut self, chain: &Chain, began: Instant) {
         self.note_wait(chain, self.exchange.entered, (WaitedFor::Fetch, began));
     }
 

@@ -5,18 +5,14 @@ use pylae_core::request::trace_token::TraceToken;
 use pylae_http::Name;
 use pylae_policies::access_log::Completion;
 
-use crate::flow::Flow;
 use crate::flow::explain::live::LiveScope;
+use crate::flow::{Flow, Watched};
 use crate::io::clock;
 use crate::worker::Worker;
 
-/// Why an exchange is watched: with a token, or because of a watch.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::flow) struct Watched(Option<TraceToken>);
-
 /// Takes the token of a request, if it has one. Must be called before the head is admitted, which removes it.
 #[inline]
-pub(in crate::flow) fn take_token(worker: &Worker, exchange: &Exchange) -> Option<TraceToken> {
+pub(crate) fn take_token(worker: &Worker, exchange: &Exchange) -> Option<TraceToken> {
     let has_one = exchange.request.head.fields.has(Name::XPylaeTrace);
     if has_one { take_any_token(worker, exchange) } else { None }
 }
@@ -33,7 +29,7 @@ fn take_any_token(worker: &Worker, exchange: &Exchange) -> Option<TraceToken> {
 impl Flow<'_> {
     /// Has everything about the exchange recorded, if somebody wants to see it.
     #[inline]
-    pub(in crate::flow) fn begin_watch(&mut self, token: Option<TraceToken>) {
+    pub(crate) fn begin_watch(&mut self, token: Option<TraceToken>) {
         if token.is_some() || self.worker.watches().wants(self.exchange) {
             self.watched = Some(Watched(token));
             self.exchange.recorded = true;

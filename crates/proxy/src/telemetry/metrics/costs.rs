@@ -1,6 +1,7 @@
 //! What policies and hooks cost, by route: the time of workers, waits and failures.
 
 mod hooks;
+mod page;
 mod policies;
 mod window;
 

@@ -11,7 +11,7 @@ use super::super::names::Names;
 use super::super::recent::SPAN;
 use super::super::series::Figures;
 use super::hooks::HookFigures;
-use super::policies::by_route;
+use super::page::by_route;
 
 /// A hook is said to be over its budget if more than one in this many calls was, as when it is moved off the workers,
 /// and at least [`FEWEST_OVERRUNS`].
