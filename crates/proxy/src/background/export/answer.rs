@@ -119,15 +119,12 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
     while let Some(byte) = text.get(at) {
-        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                at += 3;
-            }
-            _ => {
-                out.push(*byte);
-                at += 1;
-            }
+        if let (b'%', Some(high), Some(low)) = (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
+            out.push((high << 4 | low) as u8);
+            at += 3;
+        } else {
+            out.push(*byte);
+            at += 1;
         }
     }
     out

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, SendRequest};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use pylae_core::Problem;
 use pylae_core::plan::{CollectorPlan, OtlpCompression};
 use tokio::runtime::Runtime;
@@ -189,7 +189,7 @@ fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &
         },
         (Some(status), _) if status != 0 => {
             let told = field("grpc-message").map_or(&[][..], |value| value.as_bytes());
-            of_grpc(status, told, field("grpc-status-details-bin").map(|value| value.as_bytes()))
+            of_grpc(status, told, field("grpc-status-details-bin").map(HeaderValue::as_bytes))
         }
         (_, 429 | 502 | 503 | 504) => ExportOutcome::again(format!("HTTP status {status}")),
         (_, 200) => ExportOutcome::again("the answer has no grpc-status"),

@@ -183,24 +183,22 @@ impl ExportSender {
 
     fn send(&mut self, body: &Bytes, timeout: Duration) -> ExportOutcome {
         let collector = &self.lanes.settings.collector;
-        let transport = match &mut self.transport {
-            Some(transport) => transport,
-            None => {
-                let built = match collector.protocol {
-                    OtlpProtocol::Http => HttpTransport::new(collector).map(ExportTransport::Http),
-                    OtlpProtocol::Grpc => {
-                        GrpcTransport::new(collector, self.lanes.settings.signal).map(ExportTransport::Grpc)
-                    }
-                };
-                match built {
-                    Ok(built) => self.transport.insert(built),
-                    Err(why) => return ExportOutcome::again(why),
+        if self.transport.is_none() {
+            let built = match collector.protocol {
+                OtlpProtocol::Http => HttpTransport::new(collector).map(ExportTransport::Http),
+                OtlpProtocol::Grpc => {
+                    GrpcTransport::new(collector, self.lanes.settings.signal).map(ExportTransport::Grpc)
                 }
+            };
+            match built {
+                Ok(built) => self.transport = Some(built),
+                Err(why) => return ExportOutcome::again(why),
             }
-        };
-        match transport {
-            ExportTransport::Http(http) => http.send(collector, body, timeout),
-            ExportTransport::Grpc(grpc) => grpc.send(collector, body, timeout),
+        }
+        match &mut self.transport {
+            Some(ExportTransport::Http(http)) => http.send(collector, body, timeout),
+            Some(ExportTransport::Grpc(grpc)) => grpc.send(collector, body, timeout),
+            None => ExportOutcome::again("there is no transport"),
         }
     }
 

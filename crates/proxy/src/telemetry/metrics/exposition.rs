@@ -290,7 +290,9 @@ impl Page {
     fn exports(&mut self, exports: &[ExportStats]) {
         let name = "pylae_export_items_total";
         self.family(name, COUNTER, "Spans, data points and log records that a collector has taken.");
-        exports.iter().for_each(|one| self.sample(name, &[("signal", one.signal)], one.sent));
+        for one in exports {
+            self.sample(name, &[("signal", one.signal)], one.sent);
+        }
         let name = "pylae_export_dropped_total";
         self.family(name, COUNTER, "Those that were not sent: no room for them, no answer for too long, or refused.");
         for one in exports {
@@ -300,7 +302,9 @@ impl Page {
         }
         let name = "pylae_export_failures_total";
         self.family(name, COUNTER, "Requests to a collector that have failed or were refused, repeated ones included.");
-        exports.iter().for_each(|one| self.sample(name, &[("signal", one.signal)], one.failures));
+        for one in exports {
+            self.sample(name, &[("signal", one.signal)], one.failures);
+        }
     }
 
     /// The process metrics under the names that all Prometheus client libraries use.

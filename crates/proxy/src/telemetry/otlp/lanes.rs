@@ -43,7 +43,7 @@ pub(crate) struct Exporter(Arc<Lanes>);
 pub(crate) struct Lanes {
     pub(crate) settings: ExportSettings,
     pub(crate) counters: Arc<ExportCounters>,
-    lanes: Box<[Mutex<Encoded>]>,
+    workers: Box<[Mutex<Encoded>]>,
     /// Most bytes of a lane.
     most: usize,
     /// No more items will come, besides those that workers have pending.
@@ -81,7 +81,7 @@ impl Exporter {
     pub(super) fn new(settings: ExportSettings, counters: Arc<ExportCounters>, workers: usize) -> Self {
         let lanes: Box<[Mutex<Encoded>]> = (0..workers).map(|_| Mutex::default()).collect();
         let (most, closed, sender) = (MOST_WAITING / lanes.len().max(1), AtomicBool::new(false), OnceLock::new());
-        Self(Arc::new(Lanes { settings, counters, lanes, most, closed, sender }))
+        Self(Arc::new(Lanes { settings, counters, workers: lanes, most, closed, sender }))
     }
 
     pub(crate) fn lanes(&self) -> &Arc<Lanes> {
@@ -98,7 +98,7 @@ impl Drop for Exporter {
 impl Lanes {
     /// Takes what is in the lanes, until `batch` has `enough` bytes. Returns true if there may be more.
     pub(crate) fn take(&self, batch: &mut Encoded, enough: usize) -> bool {
-        for lane in &self.lanes {
+        for lane in &self.workers {
             if batch.bytes.len() >= enough {
                 return true;
             }
@@ -116,7 +116,7 @@ impl Lanes {
 
     /// Puts back what another exporter could not send.
     pub(crate) fn give(&self, batch: &mut Encoded) {
-        match self.lanes.first() {
+        match self.workers.first() {
             Some(lane) => self.push(lane.lock(), batch),
             None => batch.clear(),
         }
@@ -150,7 +150,7 @@ impl Lanes {
 
     /// Hands items over, unless the lane is being emptied at this moment. They stay pending then.
     fn try_push(&self, worker: usize, pending: &mut Encoded) {
-        if let Some(lane) = self.lanes.get(worker).and_then(Mutex::try_lock) {
+        if let Some(lane) = self.workers.get(worker).and_then(Mutex::try_lock) {
             self.push(lane, pending);
         }
     }
@@ -211,7 +211,7 @@ impl Drop for ExportBuffer {
     /// Waits for the lanes, as there is no later chance.
     fn drop(&mut self) {
         for (exporter, encoded) in self.pending.get_mut() {
-            if let Some(lane) = exporter.0.lanes.get(self.worker).filter(|_| encoded.items > 0) {
+            if let Some(lane) = exporter.0.workers.get(self.worker).filter(|_| encoded.items > 0) {
                 exporter.0.push(lane.lock(), encoded);
             }
         }

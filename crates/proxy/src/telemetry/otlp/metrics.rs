@@ -58,12 +58,16 @@ fn put_metric(out: &mut Vec<u8>, family: &Family<'_>, points: &[points::Point<'_
     match family.kind {
         Kind::Gauge => put_message(out, 5, |out| points.iter().for_each(|point| put_number(out, point, times))),
         Kind::Counter => put_message(out, 7, |out| {
-            points.iter().for_each(|point| put_number(out, point, times));
+            for point in points {
+                put_number(out, point, times);
+            }
             put_uint(out, 2, CUMULATIVE);
             put_uint(out, 3, 1);
         }),
         Kind::Histogram => put_message(out, 9, |out| {
-            points.iter().for_each(|point| put_histogram(out, point, times));
+            for point in points {
+                put_histogram(out, point, times);
+            }
             put_uint(out, 2, CUMULATIVE);
         }),
     }

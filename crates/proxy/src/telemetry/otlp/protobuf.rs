@@ -7,9 +7,6 @@ const FIXED64: u64 = 1;
 const LENGTH: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// Bytes that are kept for the length of a message. Messages of 128 bytes and more are moved for theirs.
-const LENGTH_ROOM: usize = 1;
-
 /// Appends a number in base 128, the lowest group first.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -59,19 +56,20 @@ pub(crate) fn put_string(out: &mut Vec<u8>, field: u32, value: &str) {
     put_bytes(out, field, value.as_bytes());
 }
 
-/// Appends a field of a message, whose fields `write` appends.
+/// Appends a field of a message, whose fields `write` appends. There is room for a length of one byte: messages of 128
+/// bytes and more are moved for theirs.
 pub(crate) fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, LENGTH);
     let start = out.len();
-    out.extend_from_slice(&[0; LENGTH_ROOM]);
+    out.push(0);
     write(out);
-    let length = out.len() - start - LENGTH_ROOM;
-    let mut room = [0; 10];
-    let size = varint(length as u64, &mut room);
-    if size == LENGTH_ROOM {
-        out[start..start + size].copy_from_slice(&room[..size]);
+    let length = out.len() - start - 1;
+    if length < 0x80 {
+        out[start] = length as u8;
     } else {
-        out.splice(start..start + LENGTH_ROOM, room[..size].iter().copied());
+        let mut room = [0; 10];
+        let size = varint(length as u64, &mut room);
+        out.splice(start..=start, room[..size].iter().copied());
     }
 }
 

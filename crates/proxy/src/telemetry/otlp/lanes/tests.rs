@@ -59,13 +59,13 @@ fn a_full_lane_drops_and_counts() {
 #[test]
 fn what_was_pending_while_the_lane_was_held_is_handed_over_later() {
     let (exporter, buffer) = (exporter(1), ExportBuffer::new(0));
-    let held = exporter.0.lanes[0].lock();
+    let held = exporter.0.workers[0].lock();
     buffer.write(&exporter, 1, |out| out.push(1));
     buffer.flush();
     drop(held);
-    assert_eq!(exporter.0.lanes[0].lock().items, 0);
+    assert_eq!(exporter.0.workers[0].lock().items, 0);
     buffer.flush();
-    assert_eq!(exporter.0.lanes[0].lock().items, 1);
+    assert_eq!(exporter.0.workers[0].lock().items, 1);
     assert!(buffer.pending.borrow().is_empty());
     assert_eq!(Arc::strong_count(&exporter), 1, "it is forgotten");
 }

@@ -109,10 +109,8 @@ fn open_metrics_are_the_same_with_exemplars() {
 
 #[test]
 fn large_families_are_split() {
-    let mut text = "# HELP a A.\n# TYPE a counter\n".to_owned();
-    for number in 0..50_000 {
-        text += &format!("a{{route=\"{number}\"}} 1\n");
-    }
+    let lines = (0..50_000).map(|number| format!("a{{route=\"{number}\"}} 1\n"));
+    let text: String = std::iter::once("# HELP a A.\n# TYPE a counter\n".to_owned()).chain(lines).collect();
     let requests = encode(&page(&text));
     assert!(requests.len() > 1);
     assert_eq!(requests.iter().map(|request| request.points).sum::<u64>(), 50_000);

@@ -25,6 +25,13 @@ fn fixed_numbers_are_little_endian() {
     assert_eq!(written(|out| put_double(out, 1, 1.0))[1..], 1.0_f64.to_le_bytes());
 }
 
+fn nested(out: &mut Vec<u8>, depth: u32, text: &[u8]) {
+    if depth == 0 {
+        return put_bytes(out, 1, text);
+    }
+    put_message(out, depth + 1, |out| nested(out, depth - 1, text));
+}
+
 proptest! {
     #[test]
     fn numbers_are_read_as_they_were_written(field in 1_u32..=1000, value: u64) {
@@ -35,12 +42,6 @@ proptest! {
     #[test]
     fn messages_of_any_length_are_whole(length in prop_oneof![0_usize..300, 16_380..16_390_usize], depth in 1_u32..4) {
         let text = vec![b'a'; length];
-        fn nested(out: &mut Vec<u8>, depth: u32, text: &[u8]) {
-            if depth == 0 {
-                return put_bytes(out, 1, text);
-            }
-            put_message(out, depth + 1, |out| nested(out, depth - 1, text));
-        }
         let mut bytes = written(|out| nested(out, depth, &text));
         for level in (1..=depth).rev() {
             let found = fields(&bytes);
