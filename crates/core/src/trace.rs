@@ -111,8 +111,7 @@ mod tests {
 
     #[test]
     fn the_next_request_starts_with_none() {
-        let mut exchange = Exchange::default();
-        exchange.recorded = true;
+        let mut exchange = Exchange { recorded: true, ..Exchange::default() };
         exchange.trace_context.trace_id = 1;
         step(&mut exchange);
         exchange.reset();

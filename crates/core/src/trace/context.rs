@@ -139,10 +139,12 @@ impl TraceContext {
         self.hook_id = non_zero(mix(before));
     }
 
-    /// Begins the span of the next attempt.
+    /// Begins the span of the next attempt, if traces are switched on.
     #[inline]
     pub fn begin_attempt(&mut self, random: u64) {
-        self.attempt_id = non_zero(random);
+        if self.is_known() {
+            self.attempt_id = non_zero(random);
+        }
     }
 }
 
@@ -154,7 +156,7 @@ pub(super) const fn non_zero(random: u64) -> u64 {
     if random == 0 { 1 } else { random }
 }
 
-/// The next number of a sequence that looks random (SplitMix64).
+/// The next number of a sequence that looks random (`SplitMix64`).
 const fn mix(before: u64) -> u64 {
     let mut number = before.wrapping_add(0x9E37_79B9_7F4A_7C15);
     number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

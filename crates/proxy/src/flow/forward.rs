@@ -20,7 +20,7 @@ use crate::client::{admission, token};
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::snapshot::{Route, RouteSplit, Service};
-use crate::telemetry::traces::step_ended;
+use crate::telemetry::traces::{step_began, step_ended};
 use crate::upstream::answer::{Forwarded, UpstreamResponse};
 use crate::upstream::attempt::Attempt;
 use crate::upstream::failure::Failure;
@@ -44,14 +44,11 @@ impl<'a> Flow<'a> {
             token::await_issue(service, deadline, client, exchange).await?;
             let input = PickInput { now: started, hash, sticky, avoid: &tried, random: worker.random_u64() };
             let mut picked = service.state.pick(&input).map_err(|why| unavailable(&why))?;
-            let connection = Cell::new(None);
-            let attempt =
-                Attempt { worker, snapshot, route, service, picked: &picked, deadline, connection: &connection };
+            let connection = &Cell::new(None);
+            let attempt = Attempt { worker, snapshot, route, service, picked: &picked, deadline, connection };
             exchange.attempts = number;
             exchange.instance = Some(picked.index);
-            if exchange.trace_context.is_known() {
-                exchange.trace_context.begin_attempt(worker.random_u64());
-            }
+            exchange.trace_context.begin_attempt(worker.random_u64());
             debug!(id = %exchange.request.id.escape_ascii(), number, service = %service.name,
                 instance = picked.instance().url(), "attempt begun");
             let response = attempt.run(client, exchange).await;
@@ -98,9 +95,7 @@ impl<'a> Flow<'a> {
             number += 1;
             worker.stats.retries.add(1);
             debug!(id = %exchange.request.id.escape_ascii(), pause = ?delay, "attempt to be repeated");
-            let paused = pause(client, exchange, now.saturating_add(delay)).await;
-            step_ended(exchange, StepKind::Wait(WaitedFor::Pause), now);
-            paused?;
+            pause(client, exchange, now.saturating_add(delay)).await?;
             started = clock::now();
         }
     }
@@ -206,6 +201,9 @@ fn unavailable(why: &Unavailable) -> Halt {
 /// Waits until the next attempt may begin. Fails if the client disconnects.
 async fn pause(client: &mut Client, exchange: &mut Exchange, until: Instant) -> Result<(), Halt> {
     client.deadline.set(until);
+    let began = step_began(exchange);
     // The deadline ends the wait.
-    client.wait(exchange, |_| Poll::<()>::Pending).await.map(|_| ())
+    let paused = client.wait(exchange, |_| Poll::<()>::Pending).await;
+    step_ended(exchange, StepKind::Wait(WaitedFor::Pause), began);
+    paused.map(|_| ())
 }

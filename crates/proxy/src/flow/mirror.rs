@@ -49,9 +49,7 @@ impl Flow<'_> {
         let Some(Some(picked)) = picked else { return worker.stats.mirrors_dropped.add(1) };
         let (target, index) = (Arc::clone(service), picked.index);
         // The copy is an attempt of its own, with a span that its exchange does not wait for.
-        if exchange.trace_context.is_known() {
-            exchange.trace_context.begin_attempt(worker.random_u64());
-        }
+        exchange.trace_context.begin_attempt(worker.random_u64());
         let exporter = self.snapshot.exports.traces.as_ref().filter(|_| exchange.trace_context.sampled).cloned();
         let span = exporter.map(|to| (to, MirrorSpan::begin(exchange, &service.plan, picked.instance())));
         let host = service.host_for(picked.instance(), route.preserve_host, exchange);

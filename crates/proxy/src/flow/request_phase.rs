@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pylae_core::cache::FetchOutcome;
+use pylae_core::cache::{FetchOutcome, StoredResponse};
 use pylae_core::request::{max_forwards, websocket};
 use pylae_core::route::RouteQuery;
 use pylae_core::trace::{StepKind, WaitedFor};
@@ -68,10 +68,7 @@ impl<'a> Flow<'a> {
                 Verdict::Continue => match route.chain.body_limit().filter(|_| next.is_none()) {
                     None => return self.after_policies(route).await,
                     Some(limit) => {
-                        let began = self.step_began();
-                        let read = self.buffer_body(limit).await;
-                        self.step_ended(StepKind::Wait(WaitedFor::Body), began);
-                        read?;
+                        self.wait_for_body(limit).await?;
                         self.body_policies(route, next.insert(0))
                     }
                 },
@@ -83,10 +80,7 @@ impl<'a> Flow<'a> {
                     );
                     return Ok(Some(Reply::own(*answer, self.exchange)));
                 }
-                Verdict::Stored(stored) => {
-                    self.record_cache();
-                    return Ok(Some(Reply::Stored(stored)));
-                }
+                Verdict::Stored(stored) => return Ok(Some(self.stored(stored))),
                 Verdict::Reject(rejection) => {
                     debug!(
                         id = %self.exchange.request.id.escape_ascii(),
@@ -100,10 +94,7 @@ impl<'a> Flow<'a> {
                     let began = self.wait_began();
                     let waited = self.client.wait_for(route.timeout, self.exchange, |cx| wait.as_mut().poll(cx)).await;
                     self.wait_ended(&route.chain, next, began);
-                    let Some(resume) = waited? else {
-                        self.count_refusal(next.unwrap_or(self.exchange.entered), Halt::PolicyTimeout.status());
-                        return Err(Halt::PolicyTimeout);
-                    };
+                    let resume = waited?.ok_or_else(|| self.timed_out(next))?;
                     match &mut next {
                         None if refusal.is_some() => match resume(self.exchange) {
                             Verdict::Continue => route.chain.request_before_users(self.exchange),
@@ -125,6 +116,25 @@ impl<'a> Flow<'a> {
                 }
             };
         }
+    }
+
+    /// Reads the body for policies that see it whole.
+    async fn wait_for_body(&mut self, limit: usize) -> Result<(), Halt> {
+        let began = self.step_began();
+        let read = self.buffer_body(limit).await;
+        self.step_ended(StepKind::Wait(WaitedFor::Body), began);
+        read
+    }
+
+    fn stored(&mut self, stored: StoredResponse) -> Reply<'a> {
+        self.record_cache();
+        Reply::Stored(stored)
+    }
+
+    /// Counts a policy that has waited in vain; `next` as in [`Self::request_policies`].
+    fn timed_out(&mut self, next: Option<usize>) -> Halt {
+        self.count_refusal(next.unwrap_or(self.exchange.entered), Halt::PolicyTimeout.status());
+        Halt::PolicyTimeout
     }
 
     /// Runs what follows the policies: the hooks and `Max-Forwards`.

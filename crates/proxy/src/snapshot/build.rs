@@ -43,14 +43,7 @@ impl Snapshot {
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("hosts"))))
             .unwrap_or_default();
         let router = Router::build(&plan.routes).map_err(|found| problems.extend(found)).ok();
-        let auth = match Authenticators::build(plan.auth.as_ref(), &shared.identity) {
-            Ok(auth) => auth,
-            Err(found) => {
-                // Routes would only report that it is missing.
-                problems.extend(found.into_iter().map(|problem| problem.under("auth")));
-                return Err(problems);
-            }
-        };
+        let auth = build_auth(&plan, shared, &mut problems)?;
         let previous_splits: HashMap<&str, &RouteSplit> = previous.map(split_routes).unwrap_or_default();
         let mut routes = Vec::with_capacity(plan.routes.len());
         for (index, route) in plan.routes.iter().enumerate() {
@@ -77,13 +70,7 @@ impl Snapshot {
         let early = EarlyStage::build(&plan.early, &parts)
             .map_err(|found| problems.extend(found.into_iter().map(|problem| problem.under("early"))))
             .unwrap_or_default();
-        let traces = plan.telemetry.as_ref().and_then(|telemetry| telemetry.traces.as_ref());
-        let sampling = traces.map(Sampling::of);
-        if let (Some(traces), Some(sampling)) = (traces, &sampling) {
-            for route in &mut routes {
-                route.ratio = traces.routes.get(&*route.name).map_or(sampling.ratio, |share| Ratio::new(*share));
-            }
-        }
+        let sampling = connect_sampling(&plan, &mut routes);
         check_unused(&plan, &services, &auth, &mut problems);
         let chains = routes.iter().map(|route: &Route| &route.chain).chain([&unrouted]);
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::outlet));
@@ -112,6 +99,25 @@ impl Snapshot {
             plan,
         })
     }
+}
+
+/// Builds the authenticators. Without them all problems so far are returned: routes would only report that they are
+/// missing.
+fn build_auth(plan: &Plan, shared: &PolicyShared, problems: &mut Vec<Problem>) -> Result<Authenticators, Vec<Problem>> {
+    Authenticators::build(plan.auth.as_ref(), &shared.identity).map_err(|found| {
+        problems.extend(found.into_iter().map(|problem| problem.under("auth")));
+        std::mem::take(problems)
+    })
+}
+
+/// Tells each route its ratio. Returns which exchanges are traced, or None if none are.
+fn connect_sampling(plan: &Plan, routes: &mut [Route]) -> Option<Sampling> {
+    let traces = plan.telemetry.as_ref()?.traces.as_ref()?;
+    let sampling = Sampling::of(traces);
+    for route in routes {
+        route.ratio = traces.routes.get(&*route.name).map_or(sampling.ratio, |share| Ratio::new(*share));
+    }
+    Some(sampling)
 }
 
 /// The fields that no client may send; None if there are none.
