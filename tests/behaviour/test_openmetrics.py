@@ -14,6 +14,7 @@ from support.admin import Admin
 from support.exposition import Page
 from support.instance import EchoInstance, RawInstance
 from support.otlp import Sink
+from support.peer import wait_until
 
 Start = Callable[..., Admin]
 OPEN = "application/openmetrics-text"
@@ -48,6 +49,11 @@ def exemplars(api: Admin) -> dict[tuple[str, str], Exemplar]:
                 assert sample.name == "pylae_request_duration_seconds_bucket"
                 found[sample.labels["route"], sample.labels["le"]] = sample.exemplar
     return found
+
+
+def counted(api: Admin, requests: int) -> None:
+    """Waits until so many are counted: an answer may arrive a moment before."""
+    wait_until(lambda: Page.of(api.running.gateway).value("pylae_requests_total") == requests)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +91,7 @@ def test_both_formats_say_the_same(admin: Start, echo: EchoInstance) -> None:
     with admin("routes: [{name: 'a \"b\" \\ {c}', path: /a, service: all}]", all=echo) as api:
         for path in ("/a", "/a", "/nowhere"):
             api.running.get(path)
+        counted(api, 3)
         pages = [api.http.get("/metrics", headers={"Accept": accept}).text for accept in ("text/plain", OPEN)]
     changing = re.compile("process_|pylae_connections|pylae_overload_used|.*_time(stamp)?_seconds$")
     plain = {
@@ -111,6 +118,7 @@ def test_both_formats_say_the_same(admin: Start, echo: EchoInstance) -> None:
 def test_without_traces_there_are_no_exemplars(admin: Start, echo: EchoInstance) -> None:
     with admin(all=echo) as api:
         api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
+        counted(api, 1)
         assert exemplars(api) == {}
 
 
@@ -120,14 +128,16 @@ def test_a_bucket_has_the_latest_sampled_request_and_not_one_that_is_not_sampled
     config = f"telemetry: {{traces: {{endpoint: '{sink.url}'}}}}"
     with admin(config, all=echo) as api:
         api.running.get("/", f"traceparent: 00-{'a' * 32}-00f067aa0ba902b7-01")
+        wait_until(lambda: exemplars(api))
         first = exemplars(api)
         assert {one.labels["trace_id"] for one in first.values()} == {"a" * 32}
         api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-00")
+        counted(api, 2)
         assert exemplars(api) == first
         for _ in range(5):
             api.running.get("/", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
+        wait_until(lambda: TRACE in {one.labels["trace_id"] for one in exemplars(api).values()})
         found = exemplars(api)
-        assert TRACE in {one.labels["trace_id"] for one in found.values()}
         for (route, bound), one in found.items():
             assert route == "all"
             assert set(one.labels) == {"trace_id", "span_id"}
@@ -144,8 +154,9 @@ def test_an_exemplar_is_in_a_bucket_that_has_counted_it(admin: Start, instance: 
     with admin(config, all=instance) as api:
         for _ in range(3):
             assert api.running.get("/").status == 200
+        counted(api, 3)
+        wait_until(lambda: exemplars(api))
         found = exemplars(api)
-        assert found
         page = api.http.get("/metrics", headers={"Accept": OPEN}).text
         counts = {}
         for family in families_of(page):
@@ -165,4 +176,6 @@ def test_what_the_tail_rule_keeps_is_an_exemplar(admin: Start, dead_url: str, ec
     """
     with admin(config, all=echo, dead=dead_url) as api:
         assert [api.running.get(path).status for path in ("/well", "/ill")] == [200, 502]
+        counted(api, 2)
+        wait_until(lambda: exemplars(api))
         assert {route for route, _ in exemplars(api)} == {"ill"}
