@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -50,6 +51,19 @@ def test_an_api_key_from_its_making_to_its_end(
     reader.sees(re.compile("is revoked"))
     assert api.running.get("/", f"X-API-Key: {key}").status == 401
     assert api.get("/config")["auth"]["api_key"]["consumers"] == {"billing": {"keys": ["ab" * 32], "role": "robot"}}
+
+
+def test_the_only_key_is_revoked(admin: Callable[..., Admin], echo: EchoInstance, look: Callable[..., Reader]) -> None:
+    key = "the-only-key-of-all"
+    only = {"billing": hashlib.sha256(key.encode()).hexdigest()}
+    api = admin({"auth": {"api_key": {"consumers": only}}}, all=echo)
+    assert api.running.get("/", f"X-API-Key: {key}").status == 200
+    reader = look(api, path="/consumers")
+    reader.choose("Key", re.compile("billing"))
+    reader.click("button", "Revoke key")
+    reader.confirm("Revoke")
+    reader.sees(re.compile("is revoked"))
+    assert api.running.get("/", f"X-API-Key: {key}").status == 401
 
 
 def test_a_token_from_its_making_to_its_end(

@@ -48,6 +48,16 @@ def test_a_consumer_begins_with_its_first_key_and_ends_with_its_last() -> None:
             without_key(document(one=A), name, key)
 
 
+def test_the_last_key_of_all_is_replaced_by_one_that_nobody_has() -> None:
+    """Otherwise it could not be revoked: a configuration with `api_key` has keys."""
+    found = without_key(document(one={"keys": [A], "role": "robot"}), "one", A)
+    Config.model_validate(found)
+    (left,) = consumers(found)
+    assert (left.name, left.role, len(left.keys)) == ("one", "robot", 1)
+    assert left.keys != (A,)
+    assert found != without_key(document(one={"keys": [A], "role": "robot"}), "one", A)
+
+
 @pytest.mark.parametrize("odd", [None, [], "text", {"auth": []}, {"auth": {"api_key": "x"}}])
 def test_what_is_no_configuration_has_no_consumers(odd: Any) -> None:
     assert consumers(odd) == []

@@ -6,7 +6,9 @@ A consumer can be written short, as one hash or a list of hashes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
+import secrets
 from typing import Any, NamedTuple
 
 _HASH = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
@@ -39,9 +41,10 @@ def with_key(document: Any, name: str, key_hash: str) -> Any:
 
 
 def without_key(document: Any, name: str, key_hash: str) -> Any:
-    """Returns the document without a key of a consumer, and without the consumer if it was the last one.
+    """Returns the document without a key of a consumer, and without the consumer if it was its last one.
 
-    Raises KeyError if there is no such key.
+    A gateway takes no configuration with `api_key` and no key, and routes may depend on `api_key`. So if it was the
+    last of all, the consumer stays, with a key that nobody has. Raises KeyError if there is no such key.
     """
     changed = copy.deepcopy(document)
     found = _listed(changed)
@@ -49,6 +52,8 @@ def without_key(document: Any, name: str, key_hash: str) -> Any:
     if key_hash not in keys:
         raise KeyError(key_hash)
     keys.remove(key_hash)
+    if not keys and len(found) == 1:
+        keys = [hashlib.sha256(secrets.token_bytes(32)).hexdigest()]
     if keys:
         found[name] = {**_full(found[name]), "keys": keys}
     else:

@@ -36,7 +36,8 @@ class Keys:
         ui.label("Consumers and their API keys").classes("subtitle").props("role=heading aria-level=2")
         ui.label(
             "They are part of the configuration, which has only hashes of keys. A new key counts at once and outlives "
-            "a restart, until the configuration file changes: change the file too."
+            "a restart, until the configuration file changes: change the file too. If the last key of all is revoked, "
+            "its consumer stays with one that nobody has."
         ).classes("faint")
         with ui.element("div").classes("bar"):
             view.button("New key", node, CONFIGURE, self._make, icon="add")
