@@ -59,6 +59,7 @@ fn request(data: &[u8]) {
         upgrade: false,
         via: None,
         authorization: None,
+        trace: None,
     };
     let framing = framing.unwrap_or(Framing::None);
     let mut out = Vec::new();
