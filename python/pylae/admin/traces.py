@@ -196,7 +196,7 @@ def router(runtime: Runtime) -> APIRouter:
     @topic.post("/tokens", status_code=201)
     @needs(OPERATE)
     def create_trace_token(wanted: TokenWanted) -> TraceToken:
-        """Creates a token that makes this gateway trace one request, which carries it in the field `X-Pylae-Trace`."""
+        """Creates a token that makes this gateway trace the request that carries it in `X-Pylae-Trace`."""
         expires = time.time() + wanted.seconds
         name, token = runtime.engine.issue_trace_token(wanted.seconds)
         return TraceToken(id=name, field=FIELD, token=token, expires=expires)

@@ -251,7 +251,7 @@ mod tests {
         let mut exchange = Exchange::default();
         assert!(exchange.timings().is_none());
         exchange.time_policies(64, clock);
-        for _ in 0..MAX_RUNS + 1 {
+        for _ in 0..=MAX_RUNS {
             exchange.add_run(3, PolicyPart::Request, PolicyOutcome::Passed, (clock(), clock()));
         }
         let timings = exchange.timings().unwrap();

@@ -3,6 +3,7 @@
 //! `1.EXPIRES.ID.TAG`: seconds since 1970, 16 random bytes and HMAC-SHA-256 over what is before it (RFC 2104), all in
 //! lower-case hexadecimal but the first two. The key never leaves the process that has made it.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -58,10 +59,14 @@ impl TraceKey {
 
     /// Returns the text of a token.
     pub fn issue(&self, token: TraceToken) -> String {
-        let signed = format!("1.{}.{:032x}", token.expires, token.id);
-        let tag = hmac::sign(&self.0, signed.as_bytes());
-        let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{signed}.{digits}")
+        let mut text = format!("1.{}.{:032x}", token.expires, token.id);
+        let tag = hmac::sign(&self.0, text.as_bytes());
+        text.push('.');
+        for byte in tag.as_ref() {
+            // A `String` takes everything.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 
     /// Reads a token. Takes as long for each wrong tag. `wall` is the time since 1970.

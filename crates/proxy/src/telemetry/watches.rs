@@ -59,7 +59,7 @@ struct ExchangeWatch {
 pub(crate) struct Watches {
     /// True while there is a watch.
     active: AtomicBool,
-    watches: RwLock<Vec<ExchangeWatch>>,
+    open: RwLock<Vec<ExchangeWatch>>,
     begun: AtomicU64,
     kept: Mutex<KeptTraces>,
     pub(crate) tokens: TraceTokens,
@@ -69,7 +69,7 @@ impl Default for Watches {
     fn default() -> Self {
         Self {
             active: AtomicBool::new(false),
-            watches: RwLock::default(),
+            open: RwLock::default(),
             begun: AtomicU64::new(0),
             kept: Mutex::default(),
             tokens: TraceTokens::new(),
@@ -87,13 +87,13 @@ impl Watches {
     #[cold]
     fn is_wanted(&self, exchange: &Exchange) -> bool {
         let now = exchange.times.started;
-        self.watches.read().iter().any(|watch| watch.waits(now) && watch.filter.fits_request(exchange))
+        self.open.read().iter().any(|watch| watch.waits(now) && watch.filter.fits_request(exchange))
     }
 
     /// Begins a watch. Returns its id, or why there is none.
     pub(crate) fn begin(&self, question: WatchQuestion, now: Instant) -> Result<u64, &'static str> {
         let span = Duration::try_from_secs_f64(question.seconds).unwrap_or(LONGEST).min(LONGEST);
-        let mut watches = self.watches.write();
+        let mut watches = self.open.write();
         watches.retain(|watch| watch.until > now);
         if watches.len() >= MOST_WATCHES {
             return Err("there are as many watches as there may be");
@@ -107,14 +107,14 @@ impl Watches {
 
     /// What has come of a watch, or None if there is none with this id.
     pub(crate) fn progress(&self, id: u64, now: Instant) -> Option<WatchProgress> {
-        let watches = self.watches.read();
+        let watches = self.open.read();
         let watch = watches.iter().find(|watch| watch.id == id)?;
         Some(WatchProgress { traces: watch.found.clone(), over: !watch.waits(now) })
     }
 
     /// Ends a watch.
     pub(crate) fn end(&self, id: u64) {
-        let mut watches = self.watches.write();
+        let mut watches = self.open.write();
         watches.retain(|watch| watch.id != id);
         self.active.store(!watches.is_empty(), Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ impl Watches {
         let (now, status) = (exchange.times.started, exchange.response.status);
         let id = format!("{:032x}", token.map_or(random, |token| token.id));
         let mut wanted = token.is_some();
-        for watch in self.watches.write().iter_mut() {
+        for watch in self.open.write().iter_mut() {
             if watch.waits(now) && watch.filter.fits_request(exchange) && watch.filter.fits_end(route, status) {
                 watch.left -= 1;
                 watch.found.push(id.clone());
@@ -206,7 +206,7 @@ mod tests {
         assert!(watches.begin(question(1, 10.0), at(9)).is_err());
         assert!(!watches.wants(&exchange(10)));
         assert!(watches.begin(question(1, 10.0), at(10)).is_ok());
-        assert_eq!(watches.watches.read().len(), 1);
+        assert_eq!(watches.open.read().len(), 1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 /// Traces that go nowhere; `settings` override the defaults.
-fn traced(plan: Plan, settings: Value) -> Plan {
+fn traced(plan: Plan, settings: &Value) -> Plan {
     let collector = json!({
         "endpoint": format!("{}/v1/traces", RefusingAddress::bind().url()), "protocol": "http", "headers": [],
         "compression": "none", "ca": null, "timeout": 1.0,
@@ -49,7 +49,7 @@ fn attempts_and_copies_have_parent_ids_of_their_own() {
     let plan = Plan::to([&instance])
         .service("copy", [copy.url()], json!({}))
         .with_route(json!({"policies": {"mirror": mirror}}));
-    let gateway = Gateway::start(&traced(plan, json!({})));
+    let gateway = Gateway::start(&traced(plan, &json!({})));
     assert_eq!(gateway.fetch(sent("01")).status(), 200);
     wait_until(|| copy.requests().len() == 1);
     let contexts: Vec<_> = instance.requests().iter().chain(&copy.requests()).map(context).collect();
@@ -74,7 +74,7 @@ fn the_decision_is_that_of_the_parent_or_of_the_route() {
         (json!({"ratio": 0.0, "keep": {"errors": true, "slower_than": null}}), get(""), "02"),
     ] {
         let instance = Instance::ok();
-        let gateway = Gateway::start(&traced(Plan::to([&instance]), settings.clone()));
+        let gateway = Gateway::start(&traced(Plan::to([&instance]), &settings));
         assert_eq!(gateway.fetch(&request).status(), 200);
         assert_eq!(context(&instance.request())[2], flags, "{settings} {request}");
     }
@@ -91,7 +91,7 @@ fn tracestate_goes_with_a_valid_parent_only() {
         (format!("{parent}{parent}tracestate: a=1\r\n"), vec![]),
     ] {
         let instance = Instance::ok();
-        let gateway = Gateway::start(&traced(Plan::to([&instance]), json!({})));
+        let gateway = Gateway::start(&traced(Plan::to([&instance]), &json!({})));
         assert_eq!(gateway.fetch(get(&fields)).status(), 200);
         assert_eq!(instance.request().all("tracestate"), kept, "{fields}");
         assert_eq!(context(&instance.request())[0] == TRACE, fields.matches("traceparent").count() == 1);
@@ -101,7 +101,7 @@ fn tracestate_goes_with_a_valid_parent_only() {
 #[test]
 fn a_reload_switches_traces_off_and_fields_pass_again() {
     let instance = Instance::answering([Answer::bytes(OK), Answer::bytes(OK)]);
-    let gateway = Gateway::start(&traced(Plan::to([&instance]), json!({})));
+    let gateway = Gateway::start(&traced(Plan::to([&instance]), &json!({})));
     assert_eq!(gateway.fetch(get("traceparent: any\r\n")).status(), 200);
     gateway.apply(&Plan::to([&instance]));
     assert_eq!(gateway.fetch(get("traceparent: any\r\n")).status(), 200);

@@ -167,7 +167,7 @@ impl LiveScope<'_> {
         let exchange = self.exchange;
         let policies = exchange.timings().map_or(&[][..], PolicyTimings::runs).iter();
         let policies = policies.filter(|run| run.part != PolicyPart::Wait);
-        let policies = policies.map(|run| (run.began, run.ended, self.policy_step(run)));
+        let policies = policies.map(|run| (run.began, run.ended, policy_step(run)));
         let others = exchange.trace().map_or(&[][..], |trace| trace.steps()).iter();
         let others = others.map(|step| (step.began, step.ended, self.other_step(step)));
         let mut all: Vec<(Instant, Instant, Value)> = policies.chain(others).collect();
@@ -178,11 +178,6 @@ impl LiveScope<'_> {
             step
         });
         timed.collect()
-    }
-
-    fn policy_step(&self, run: &PolicyRun) -> Value {
-        let name = pylae_policies::TABLE.get(usize::from(run.position)).map_or("", |row| row.name);
-        json!({ "kind": "policy", "name": name, "part": run.part.name(), "early": run.early, "outcome": told(run.outcome) })
     }
 
     fn other_step(&self, step: &TraceStep) -> Value {
@@ -235,7 +230,7 @@ fn describe_policy(timings: &PolicyTimings, (position, name): (usize, &str), ear
     let time = |parts: &[PolicyPart]| -> f64 {
         runs().filter(|run| parts.contains(&run.part)).map(|run| run.time().as_secs_f64()).sum()
     };
-    let decided = runs().filter(|run| matches!(run.part, PolicyPart::Request | PolicyPart::Body)).last();
+    let decided = runs().rfind(|run| matches!(run.part, PolicyPart::Request | PolicyPart::Body));
     let bodies = timings.bodies().filter(|(of, _)| !early && usize::from(*of) == position);
     json!({
         "name": name,
@@ -248,4 +243,9 @@ fn describe_policy(timings: &PolicyTimings, (position, name): (usize, &str), ear
         "response_seconds": time(&[PolicyPart::Response]),
         "body_seconds": bodies.map(|(_, spent)| spent.as_secs_f64()).sum::<f64>(),
     })
+}
+
+fn policy_step(run: &PolicyRun) -> Value {
+    let name = pylae_policies::TABLE.get(usize::from(run.position)).map_or("", |row| row.name);
+    json!({ "kind": "policy", "name": name, "part": run.part.name(), "early": run.early, "outcome": told(run.outcome) })
 }

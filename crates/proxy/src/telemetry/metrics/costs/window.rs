@@ -85,7 +85,6 @@ pub struct HookState {
     pub demoted: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn as_seconds<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(time.as_secs_f64())
 }
@@ -221,7 +220,8 @@ impl Costs {
         self.costs.iter().filter_map(|one| {
             let (state, recent) = (one.hook?, one.recent);
             let often = recent.over_budget >= FEWEST_OVERRUNS && recent.over_budget * ONE_IN > recent.calls;
-            if !often && !(state.demoted && recent.over_budget > 0) {
+            let overruns = state.demoted && recent.over_budget > 0;
+            if !(often || overruns) {
                 return None;
             }
             let budget = Duration::try_from_secs_f64(state.budget?).unwrap_or_default();
