@@ -224,7 +224,7 @@ def test_a_token_is_good_once_and_for_a_while(admin: Callable[..., Admin]) -> No
 
 def test_tokens_and_traces_need_their_scope(admin: Callable[..., Admin], echo: EchoInstance) -> None:
     with admin(SHOP, all=echo) as api:
-        reader = api.post("/tokens", name="reader", scopes=["read"])["token"]
+        reader = api.post("/tokens", name="reader", scopes=["read"])["secret"]
         with httpx.Client(base_url=f"http://{api.address}", headers={"Authorization": f"Bearer {reader}"}) as client:
             assert client.get("/costs").status_code == 200
             assert client.get("/traces").status_code == 403

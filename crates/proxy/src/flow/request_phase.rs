@@ -78,6 +78,7 @@ impl<'a> Flow<'a> {
                         policy = route.chain.name_before(next.unwrap_or(self.exchange.entered)), status = answer.status,
                         "answered by a policy"
                     );
+                    self.count_answer(next.unwrap_or(self.exchange.entered), answer.status);
                     return Ok(Some(Reply::own(*answer, self.exchange)));
                 }
                 Verdict::Stored(stored) => return Ok(Some(self.stored(stored))),

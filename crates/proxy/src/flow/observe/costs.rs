@@ -26,6 +26,15 @@ impl Flow<'_> {
         }
     }
 
+    /// Counts an answer by which a policy refuses a request, such as that of a service that decides. What
+    /// `static_response` answers is meant.
+    pub(crate) fn count_answer(&self, next: usize, status: u16) {
+        let by = self.route.and_then(|route| route.chain.name_before(next));
+        if status >= 400 && by != Some("static_response") {
+            self.count_refusal(next, status);
+        }
+    }
+
     pub(crate) fn count_refusal_in(&self, chain: &Chain, series: Option<&Arc<Series>>, next: usize, status: u16) {
         if let (Some(series), Some(position)) = (series, chain.position_before(next)) {
             series.of(self.worker.index).count_refusal(position, status);
