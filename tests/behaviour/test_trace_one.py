@@ -189,7 +189,7 @@ def test_hooks_are_steps_and_never_see_the_token(echo: EchoInstance) -> None:
         assert gateway.admin is not None
         credential = {"Authorization": f"Bearer {gateway.admin.token}"}
         with httpx.Client(base_url=f"http://{gateway.admin.address}", headers=credential) as client:
-            made = client.post("/traces/tokens", json={}).json()
+            made = client.post("/traces", json={}).json()
             answer = httpx.get(f"http://{address}/orders/1", headers={FIELD: made["token"], "X-Other": "1"}).json()
             trace = client.get(f"/traces/{made['id']}").json()
         assert "x-other" in seen and FIELD.lower() not in seen
@@ -202,7 +202,7 @@ def test_hooks_are_steps_and_never_see_the_token(echo: EchoInstance) -> None:
 
 def test_a_token_is_good_once_and_for_a_while(admin: Callable[..., Admin]) -> None:
     with RawInstance(OK) as one, admin(SHOP, all=one) as api:
-        good, stale = api.post("/traces/tokens", seconds=60), api.post("/traces/tokens", seconds=1)
+        good, stale = api.post("/traces", seconds=60), api.post("/traces", seconds=1)
         assert (good["field"], len(good["id"])) == (FIELD, 32)
         assert api.http.get(f"/traces/{good['id']}").status_code == 404
         forged = good["token"][:-1] + ("0" if good["token"][-1] != "0" else "1")
@@ -229,7 +229,7 @@ def test_tokens_and_traces_need_their_scope(admin: Callable[..., Admin], echo: E
             assert client.get("/costs").status_code == 200
             assert client.get("/traces").status_code == 403
             assert client.get("/traces/watch").status_code == 403
-            assert client.post("/traces/tokens", json={}).status_code == 403
+            assert client.post("/traces", json={}).status_code == 403
         for query in ("status=6xx", "count=0", "count=101", "timeout=0", "timeout=4000"):
             assert api.http.get(f"/traces/watch?{query}").status_code == 422, query
 

@@ -22,7 +22,7 @@ NAMES = {
     "begin_maintenance_of_service": "PUT /maintenance/services/{name}",
     "cancel_rollout": "POST /rollout/cancel",
     "create_token": "POST /tokens",
-    "create_trace_token": "POST /traces/tokens",
+    "create_trace_token": "POST /traces",
     "diff_config": "POST /config/diff",
     "diff_entry": "GET /history/{number}/diff",
     "drain_instance": "POST /services/{service}/instances/{instance}/drain",

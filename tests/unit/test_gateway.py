@@ -45,6 +45,9 @@ class Recorder:
         self.hooks: list[Any] = []
         self.started, self.applied, self.draining, self.released = (threading.Event() for _ in range(4))
 
+    def add_metrics(self, _page: Callable[[], str]) -> None:
+        pass
+
     def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
         json.loads(plan)
         return {"problems": self.problems, "warnings": self.warnings}

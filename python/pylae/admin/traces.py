@@ -193,7 +193,7 @@ def router(runtime: Runtime) -> APIRouter:
             raise HTTPException(404, "there is no trace with this id, or it is no longer kept")
         return completed(text)
 
-    @topic.post("/tokens", status_code=201)
+    @topic.post("", status_code=201)
     @needs(OPERATE)
     def create_trace_token(wanted: TokenWanted) -> TraceToken:
         """Creates a token that makes this gateway trace the request that carries it in `X-Pylae-Trace`."""

@@ -91,7 +91,7 @@ def _watch(
 
 def _give_token(gateway: Remote, url: str | None, as_json: bool) -> None:
     """Prints a token, or a command that uses it, and how to read the trace then."""
-    made = gateway.post("/traces/tokens", {})
+    made = gateway.post("/traces", {})
     field = f"{made['field']}: {made['token']}"
     if as_json:
         click.echo(json.dumps(made))
