@@ -79,7 +79,10 @@ class Recorder:
             self.released.set()
 
     def stats(self) -> dict[str, Any]:
-        return {"requests": 1}
+        return {"requests": 1, "services": []}
+
+    def summary(self) -> dict[str, Any]:
+        return {"requests": 0, "services": {}}
 
     def count_refusal(self) -> None:
         self.refusals += 1
@@ -288,7 +291,7 @@ def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
     assert gateway.config.routes[0].name == "other"
     assert gateway.builder.locate(gateway.plan(), "routes[0]").file == __file__
     assert recorder.calls[-1][0] == "apply"
-    assert gateway.stats() == {"requests": 1}
+    assert gateway.stats() == recorder.stats()
     gateway.reload()
     assert gateway.config.routes[0].path == "/a"
 
