@@ -52,6 +52,8 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/cache/purge"): {"json": {"everything": True}},
     ("post", "/revocations"): {"json": {"user": "nobody"}},
     ("post", "/tokens"): {"json": {"name": "made", "scopes": ["SCOPE"], "expires": "1h"}},
+    ("post", "/traces"): {"json": {"seconds": 1}},
+    ("put", "/log"): {"json": {"areas": {"upstream": "debug"}, "lasting": "1m"}},
     ("post", "/tokens/{name}/rotate"): {"json": {"expires": "1h"}},
     ("post", "/history/{number}/rollback"): {"headers": {"If-Match": "*"}},
     ("put", "/maintenance"): {"json": {"text": "back soon"}},
@@ -60,8 +62,11 @@ ARGUMENTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Bodies with which a request succeeds. The others need none."""
 
-NOT_HERE = {("get", "/nodes"), ("get", "/fleet"), ("get", "/rollout"), ("post", "/rollout/cancel")}
-"""What only gateways that share something have: 404 for those who may ask."""
+NOT_HERE = {
+    *(("get", "/nodes"), ("get", "/fleet"), ("get", "/rollout"), ("post", "/rollout/cancel")),
+    ("get", "/traces/{trace}"),
+}
+"""What only gateways that share something have, and a trace that nobody made: 404 for those who may ask."""
 NO_LINES = {("post", "/config/validate"), ("post", "/config/diff"), ("post", "/limits/look"), ("post", "/explain")}
 """What changes nothing, though it is sent with POST."""
 BEATS = {("put", "/services/{service}/instances/{instance}/heartbeat")}
@@ -109,7 +114,13 @@ def audited(api: Admin) -> list[dict[str, Any]]:
 
 def send(http: httpx.Client, method: str, path: str, scope: str, document: str) -> int:
     """Sends a request that succeeds if the scope allows it; returns the status. Of a tail, only the head is read."""
-    values = {"service": "all", "instance": OWN, "number": "1", "name": "made" if "/tokens" in path else "all"}
+    values = {
+        "service": "all",
+        "instance": OWN,
+        "number": "1",
+        "trace": "0" * 32,
+        "name": "made" if "/tokens" in path else "all",
+    }
     target = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
     options = dict(ARGUMENTS.get((method, path), {}))
     if "content" in options:

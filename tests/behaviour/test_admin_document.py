@@ -42,6 +42,7 @@ LEFT_OUT = {
         "POST /cache/purge": "not every text is a URL or a path",
         "POST /tokens": "not every text is a name, a scope or a duration",
         "POST /tokens/{name}/rotate": "not every text is a duration",
+        "PUT /log": "what asks for nothing is refused",
         **dict.fromkeys(
             ["PUT /maintenance", "PUT /maintenance/services/{name}", "PUT /maintenance/routes/{name}"],
             "not every text is a duration, and clients are told one line",
@@ -75,6 +76,8 @@ THERE = {
     "DELETE /tokens/{name}": {"name": "dashboard"},
 }
 """Operations that are asked of what is there."""
+WAITS = {"GET /traces/watch": {"timeout": "0.2"}}
+"""Operations that wait for what may never come, and how long they are to wait."""
 
 There = Mapping[str, Mapping[str, str]]
 
@@ -111,12 +114,12 @@ def api(echo: EchoInstance, tmp_path: Path) -> Iterator[Admin]:
 def settings(api: Admin, there: There, examples: int, seed: int) -> SchemathesisConfig:
     """How the API is asked: without the checks that are left out, and of what is there."""
     asked: dict[str, dict[str, Any]] = {
-        name: {"include-name": name} for name in (*there, *itertools.chain(*LEFT_OUT.values()))
+        name: {"include-name": name} for name in (*WAITS, *there, *itertools.chain(*LEFT_OUT.values()))
     }
     for check, reasons in LEFT_OUT.items():
         for operation in reasons:
             asked[operation].setdefault("checks", {})[check] = {"enabled": False}
-    for operation, parameters in there.items():
+    for operation, parameters in (*WAITS.items(), *there.items()):
         asked[operation]["parameters"] = dict(parameters)
         if "number" in parameters:
             # What is given is not made wrong: another one would be.

@@ -130,14 +130,14 @@ def router(runtime: Runtime) -> APIRouter:
         route: Annotated[str | None, Query(max_length=200, description="Name of the route.")] = None,
         method: Annotated[str | None, Query(max_length=32, description="Method of the request.")] = None,
         path: Annotated[
-            str | None, Query(max_length=8192, description="Path of the request; `/orders/*` stands for a beginning.")
+            str | None, Query(max_length=2000, description="Path of the request; `/orders/*` stands for a beginning.")
         ] = None,
         status: Annotated[
             str | None, Query(pattern="^[1-5]([0-9]{2}|xx)$", description="Status of the answer, as `404` or `5xx`.")
         ] = None,
         header: Annotated[
-            list[Annotated[str, Field(max_length=8192)]],
-            Query(max_length=16, description="A field that the request has: `NAME`, or `NAME: VALUE`."),
+            list[Annotated[str, Field(max_length=500)]],
+            Query(max_length=8, description="A field that the request has: `NAME`, or `NAME: VALUE`."),
         ] = [],  # noqa: B006 (FastAPI copies it)
         count: Annotated[int, Query(ge=1, le=MOST, description="How many exchanges.")] = 1,
         seconds: Annotated[
