@@ -118,6 +118,7 @@ def test_every_stage_of_an_exchange_that_is_forwarded(admin: Callable[..., Admin
         ("status=404", "GET /nowhere", "GET /open"),
         ("status=4xx", "GET /nowhere", "GET /open"),
         ("header=X-A", "GET / X-A: 1", "GET /"),
+        ("header=X-A&header=host:%20a", "GET / X-A: 1", "GET /"),
         ("header=x-a:%20two", "GET / X-A: two", "GET / X-A: one"),
         ("route=open", "GET /open", "GET /"),
     ],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -123,8 +123,9 @@ class Endpoint(APIRoute):
     def _refusal(self, scope: Scope, caller: Caller) -> HTTPException | None:
         needed = self.scope_of(scope)
         if caller.bearer.scopes.allow(needed):
-            parameters = {field.alias for field in self.dependant.query_params}
-            return malformed(scope, parameters, json=self.body_field is not None)
+            parameters = self.dependant.query_params
+            lists = {field.alias: get_origin(field.field_info.annotation) is list for field in parameters}
+            return malformed(scope, lists, json=self.body_field is not None)
         return HTTPException(403, f"this needs the scope `{needed}`, which the token {caller.name} has not")
 
 

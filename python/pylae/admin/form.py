@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -16,12 +16,12 @@ _SHOWN = 100
 """Most characters of what was sent that a refusal repeats."""
 
 
-def malformed(scope: Scope, parameters: Collection[str], *, json: bool) -> HTTPException | None:
+def malformed(scope: Scope, parameters: Mapping[str, bool], *, json: bool) -> HTTPException | None:
     """Returns why a request cannot be meant, or None: a misspelt parameter would do something else, and more.
 
     Args:
         scope: The request.
-        parameters: The parameters that its query may have, each once.
+        parameters: The parameters that its query may have, and of each whether it may be there several times.
         json: Whether its body, if it has one, must be JSON.
     """
     headers = Headers(scope=scope)
@@ -40,7 +40,7 @@ def malformed(scope: Scope, parameters: Collection[str], *, json: bool) -> HTTPE
             known = f"there are {', '.join(sorted(parameters))}" if parameters else "there are none"
             hint = f"; did you mean `{near[0]}`?" if near else ""
             return HTTPException(422, f"the query has no parameter `{name[:_SHOWN]}`; {known}{hint}")
-        if name in seen:
+        if name in seen and not parameters[name]:
             return HTTPException(422, f"the query has the parameter `{name}` twice")
         seen.add(name)
     return None
