@@ -82,6 +82,7 @@ impl Flow<'_> {
             root,
             exchange,
             completion,
+            peer: &self.client.info.peer_text,
             route: exchange.route.map(|index| &snapshot.plan.routes[index]),
             service: self.target().map(|service| (&service.plan, &service.state)),
             hooks: self.route.and_then(|route| route.chain.outlet()),

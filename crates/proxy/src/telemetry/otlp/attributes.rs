@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::protobuf::{put_bytes, put_int, put_message, put_string, put_uint};
+use super::protobuf::{field_len, put_head, put_int, put_string, put_uint, varint_len};
 
 /// Longest value of a text in bytes; the rest is cut off.
 pub(crate) const MOST_TEXT: usize = 1024;
@@ -18,26 +18,34 @@ impl<'a> Attributes<'a> {
         Self { out, field }
     }
 
-    /// Writes a text, of which at most [`MOST_TEXT`] bytes stay. What is not UTF-8 is replaced: a collector would
-    /// refuse the whole message.
-    pub(crate) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
-        let text = clean(value.as_ref());
-        self.put(key, |out| put_bytes(out, 1, text.as_bytes()));
+    /// Writes a text, of which at most [`MOST_TEXT`] bytes stay.
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        let value = &value[..value.floor_char_boundary(MOST_TEXT)];
+        self.begin(key, field_len(value.len()));
+        put_string(self.out, 1, value);
+    }
+
+    /// Writes bytes as a text. What is not UTF-8 is replaced: a collector would refuse the whole message.
+    pub(crate) fn bytes(&mut self, key: &str, value: &[u8]) {
+        self.text(key, &clean(value));
     }
 
     pub(crate) fn truth(&mut self, key: &str, value: bool) {
-        self.put(key, |out| put_uint(out, 2, value.into()));
+        self.begin(key, 2);
+        put_uint(self.out, 2, value.into());
     }
 
     pub(crate) fn int(&mut self, key: &str, value: i64) {
-        self.put(key, |out| put_int(out, 3, value));
+        self.begin(key, 1 + varint_len(value.cast_unsigned()));
+        put_int(self.out, 3, value);
     }
 
-    fn put(&mut self, key: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        put_message(self.out, self.field, |out| {
-            put_string(out, 1, key);
-            put_message(out, 2, value);
-        });
+    /// Writes the front of a pair, up to its value of `length` bytes.
+    #[inline]
+    fn begin(&mut self, key: &str, length: usize) {
+        put_head(self.out, self.field, field_len(key.len()) + field_len(length));
+        put_string(self.out, 1, key);
+        put_head(self.out, 2, length);
     }
 }
 

@@ -14,7 +14,9 @@ use super::resource::TelemetryResource;
 
 /// Most bytes that wait in the lanes of an exporter together.
 const MOST_WAITING: usize = 4 << 20;
-/// Share of a lane at which the sender is woken before its time.
+/// Bytes in a lane at which the sender is woken before its time, if they are not more than a quarter of the lane. What
+/// workers write and the sender copies stays in the cache of a core.
+const WAKE_AT: usize = 256 << 10;
 const WAKE_SHARE: usize = 4;
 
 /// What is sent.
@@ -148,24 +150,28 @@ impl Lanes {
         }
     }
 
-    /// Hands items over, unless the lane is being emptied at this moment. They stay pending then.
-    fn try_push(&self, worker: usize, pending: &mut Encoded) {
-        if let Some(lane) = self.workers.get(worker).and_then(Mutex::try_lock) {
-            self.push(lane, pending);
-        }
+    /// The lane of a worker, unless it is being emptied at this moment.
+    fn try_lock(&self, worker: usize) -> Option<MutexGuard<'_, Encoded>> {
+        self.workers.get(worker).and_then(Mutex::try_lock)
     }
 
-    fn push(&self, mut lane: MutexGuard<'_, Encoded>, pending: &mut Encoded) {
-        let (before, wake) = (lane.bytes.len(), self.most / WAKE_SHARE);
-        if before + pending.bytes.len() > self.most {
-            self.counters.drop_items(DropReason::QueueFull, pending.items);
-        } else {
-            lane.bytes.extend_from_slice(&pending.bytes);
-            lane.items += pending.items;
-        }
-        let after = lane.bytes.len();
-        drop(lane);
+    fn push(&self, lane: MutexGuard<'_, Encoded>, pending: &mut Encoded) {
+        self.append(lane, pending.items, |out| out.extend_from_slice(&pending.bytes));
         pending.clear();
+    }
+
+    /// Appends what `encode` writes to a lane. It is dropped if the lane is full.
+    fn append(&self, mut lane: MutexGuard<'_, Encoded>, items: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+        let (before, wake) = (lane.bytes.len(), WAKE_AT.min(self.most / WAKE_SHARE));
+        encode(&mut lane.bytes);
+        let after = lane.bytes.len();
+        if after > self.most {
+            lane.bytes.truncate(before);
+            self.counters.drop_items(DropReason::QueueFull, items);
+            return;
+        }
+        lane.items += items;
+        drop(lane);
         if before < wake && after >= wake {
             self.wake();
         }
@@ -183,24 +189,35 @@ impl ExportBuffer {
         Self { worker, pending: RefCell::default() }
     }
 
-    /// Appends `items` items that `encode` writes, each a field with its tag and length, and hands them over.
+    /// Hands over `items` items that `encode` writes, each a field with its tag and length. They stay pending while the
+    /// lane is being emptied.
     pub(crate) fn write(&self, exporter: &Arc<Exporter>, items: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.pending.borrow_mut();
-        let at = pending.iter().position(|(known, _)| Arc::ptr_eq(known, exporter)).unwrap_or_else(|| {
-            pending.push((Arc::clone(exporter), Encoded::default()));
-            pending.len() - 1
-        });
-        let encoded = &mut pending[at].1;
-        encode(&mut encoded.bytes);
-        encoded.items += items;
-        exporter.0.try_push(self.worker, encoded);
+        let lane = exporter.0.try_lock(self.worker);
+        let earlier = pending.iter_mut().find(|(known, _)| Arc::ptr_eq(known, exporter));
+        match (lane, earlier) {
+            (Some(lane), None) => exporter.0.append(lane, items, encode),
+            (lane, Some((_, earlier))) => {
+                encode(&mut earlier.bytes);
+                earlier.items += items;
+                if let Some(lane) = lane {
+                    exporter.0.push(lane, earlier);
+                }
+            }
+            (None, None) => {
+                let mut encoded = Encoded::default();
+                encode(&mut encoded.bytes);
+                encoded.items = items;
+                pending.push((Arc::clone(exporter), encoded));
+            }
+        }
     }
 
     /// Hands over what remains, and forgets exporters that nothing remains of.
     pub(crate) fn flush(&self) {
         self.pending.borrow_mut().retain_mut(|(exporter, encoded)| {
-            if encoded.items > 0 {
-                exporter.0.try_push(self.worker, encoded);
+            if let Some(lane) = exporter.0.try_lock(self.worker).filter(|_| encoded.items > 0) {
+                exporter.0.push(lane, encoded);
             }
             encoded.items > 0
         });

@@ -18,8 +18,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends a field of an unsigned number, a truth value or an enumeration.
 pub(crate) fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
-    put_tag(out, field, VARINT);
-    put_varint(out, value);
+    put_pair(out, u64::from(field) << 3 | VARINT, value);
 }
 
 /// Appends a field of type `int64` or `int32`: negative numbers take ten bytes.
@@ -46,8 +45,7 @@ pub(crate) fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
 
 /// Appends a field of type `bytes`.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
-    put_tag(out, field, LENGTH);
-    put_varint(out, value.len() as u64);
+    put_head(out, field, value.len());
     out.extend_from_slice(value);
 }
 
@@ -74,9 +72,32 @@ pub(crate) fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut
 }
 
 /// Appends the head of a message whose fields are written elsewhere and take `length` bytes.
+#[inline]
 pub(crate) fn put_head(out: &mut Vec<u8>, field: u32, length: usize) {
-    put_tag(out, field, LENGTH);
-    put_varint(out, length as u64);
+    put_pair(out, u64::from(field) << 3 | LENGTH, length as u64);
+}
+
+/// Bytes that a field of `length` bytes takes, if its number is below 16.
+#[inline]
+pub(crate) fn field_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+/// Bytes that a number takes in base 128.
+#[inline]
+pub(crate) fn varint_len(value: u64) -> usize {
+    if value < 0x80 { 1 } else { (64 - value.leading_zeros()).div_ceil(7) as usize }
+}
+
+/// Appends a tag and a number: at once if each takes one byte, as most do.
+#[inline]
+fn put_pair(out: &mut Vec<u8>, tag: u64, value: u64) {
+    if tag < 0x80 && value < 0x80 {
+        out.extend_from_slice(&[tag as u8, value as u8]);
+    } else {
+        put_varint(out, tag);
+        put_varint(out, value);
+    }
 }
 
 fn put_tag(out: &mut Vec<u8>, field: u32, wire: u64) {

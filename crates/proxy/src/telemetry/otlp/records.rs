@@ -29,11 +29,11 @@ pub(crate) fn put_record(
         put_message(out, 5, |out| put_message(out, 1, |out| put_line(out, log, exchange, completion)));
         let mut attributes = Attributes::new(out, 6);
         let head = &exchange.request.head;
-        attributes.text("http.request.method", head.method_span.of(&exchange.request.buffer));
-        attributes.text("url.path", exchange.request.asked_path());
+        attributes.bytes("http.request.method", head.method_span.of(&exchange.request.buffer));
+        attributes.bytes("url.path", exchange.request.asked_path());
         attributes.int("http.response.status_code", exchange.response.status.into());
-        attributes.text("client.address", exchange.request.origin.client.to_string());
-        attributes.text("pylae.request_id", &exchange.request.id);
+        attributes.text("client.address", &exchange.request.origin.client.to_string());
+        attributes.bytes("pylae.request_id", &exchange.request.id);
         let user = exchange.request.user.as_ref().map(|user| &*user.id);
         let named = [
             ("pylae.route", completion.route),

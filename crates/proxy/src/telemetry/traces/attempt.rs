@@ -14,7 +14,7 @@ impl SpanScope<'_> {
     pub(super) fn write_attempt(&self, out: &mut Vec<u8>, head: SpanHead<'_>, attempt: &AttemptStep) {
         let failure = failure(attempt.outcome);
         let method = self.method();
-        put_span(out, head, method.unwrap_or("HTTP"), failure.is_some(), |to| {
+        put_span(out, head, &[method.unwrap_or("HTTP")], failure.is_some(), |to| {
             to.text("http.request.method", method.unwrap_or("_OTHER"));
             if let Some((service, state)) = self.service {
                 let instance = state.instances().nth(attempt.instance);
@@ -26,7 +26,7 @@ impl SpanScope<'_> {
             {
                 to.int("http.response.status_code", status.into());
             }
-            if let Some(failure) = failure {
+            if let Some(failure) = &failure {
                 to.text("error.type", failure);
             }
             if attempt.number > 1 {
@@ -52,7 +52,7 @@ pub(super) fn describe_target(
     to.int("server.port", instance.port().into());
     let request = &exchange.request;
     let path = if request.forward_path.is_empty() { &request.target.path } else { &request.forward_path };
-    to.text("url.full", [instance.url().trim_end_matches('/').as_bytes(), path].concat());
+    to.bytes("url.full", &[instance.url().trim_end_matches('/').as_bytes(), path].concat());
 }
 
 /// Why an attempt failed, for `error.type`; None if it did not.

@@ -26,6 +26,8 @@ pub(crate) struct SpanScope<'a> {
     pub(crate) root: SpanRoot,
     pub(crate) exchange: &'a Exchange,
     pub(crate) completion: &'a Completion<'a>,
+    /// Address of the other side of the client's connection.
+    pub(crate) peer: &'a str,
     pub(crate) route: Option<&'a RoutePlan>,
     /// The service that it went to.
     pub(crate) service: Option<(&'a ServicePlan, &'a ServiceState)>,
@@ -72,7 +74,7 @@ impl SpanScope<'_> {
             end: start.saturating_add(self.completion.duration.as_nanos() as u64),
         };
         let failure = self.failure();
-        put_span(out, head, &self.name(), failure.is_some(), |attributes| self.describe(attributes, failure));
+        put_span(out, head, &self.name(), failure.is_some(), |to| self.describe(to, failure));
         let frame = SpanFrame { head, offset };
         for step in self.exchange.trace().map_or(&[][..], |trace| trace.steps()) {
             self.write_step(out, &frame, step, &mut random);
@@ -92,10 +94,9 @@ impl SpanScope<'_> {
     }
 
     /// The method as span names and attributes have it: one that nobody knows is no name of its own.
-    pub(super) fn method(&self) -> Option<&str> {
-        let request = &self.exchange.request;
-        let sent = request.head.method_span.of(&request.buffer);
-        if request.head.method == Method::Other { None } else { std::str::from_utf8(sent).ok() }
+    pub(super) fn method(&self) -> Option<&'static str> {
+        let method = self.exchange.request.head.method;
+        (method != Method::Other).then(|| method.as_str())
     }
 
     /// What the route matches, as the configuration has it.
@@ -107,12 +108,13 @@ impl SpanScope<'_> {
         })
     }
 
-    fn name(&self) -> String {
+    /// The name of the first span, in parts.
+    fn name(&self) -> [&str; 3] {
         if self.root == SpanRoot::Revalidation {
-            return "revalidate".to_owned();
+            return ["revalidate", "", ""];
         }
         let method = self.method().unwrap_or("HTTP");
-        self.pattern().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"))
+        self.pattern().map_or([method, "", ""], |pattern| [method, " ", pattern])
     }
 
     /// Why the exchange failed, for `error.type`; None if it did not.
@@ -134,7 +136,7 @@ impl SpanScope<'_> {
             to.int("http.response.status_code", response.status.into());
         }
         match failure {
-            Some("") => to.text("error.type", itoa(response.status).as_bytes()),
+            Some("") => to.text("error.type", &itoa(response.status)),
             Some(failure) => to.text("error.type", failure),
             None => {}
         }
@@ -146,7 +148,7 @@ impl SpanScope<'_> {
                 to.text(key, value);
             }
         }
-        to.text("pylae.request_id", &request.id);
+        to.bytes("pylae.request_id", &request.id);
         if let Some(code) = response.code {
             to.text("pylae.code", code);
         }
@@ -172,22 +174,27 @@ impl SpanScope<'_> {
             None if sent.is_empty() => {}
             None => {
                 to.text("http.request.method", "_OTHER");
-                to.text("http.request.method_original", sent);
+                to.bytes("http.request.method_original", sent);
             }
         }
         if !request.target.path.is_empty() {
-            to.text("url.path", request.asked_path());
+            to.bytes("url.path", request.asked_path());
         }
         to.text("url.scheme", if request.origin.secure { "https" } else { "http" });
         if !request.host.is_empty() {
-            to.text("server.address", request.host_name());
+            to.bytes("server.address", request.host_name());
             let port = request.host.get(request.host_len + 1..).and_then(|port| std::str::from_utf8(port).ok());
             if let Some(port) = port.and_then(|port| port.parse().ok()) {
                 to.int("server.port", port);
             }
         }
-        to.text("client.address", request.origin.client.to_string());
-        to.text("network.peer.address", request.origin.peer.ip().to_canonical().to_string());
+        let origin = &request.origin;
+        if origin.client == origin.peer.ip().to_canonical() {
+            to.text("client.address", self.peer);
+        } else {
+            to.text("client.address", &origin.client.to_string());
+        }
+        to.text("network.peer.address", self.peer);
         let version = match request.head.version {
             _ if request.origin.on_stream => "2",
             Version::Http10 => "1.0",
@@ -195,7 +202,7 @@ impl SpanScope<'_> {
         };
         to.text("network.protocol.version", version);
         if let Some(agent) = request.head.fields.get(&request.buffer, Name::UserAgent) {
-            to.text("user_agent.original", agent);
+            to.bytes("user_agent.original", agent);
         }
         if self.exchange.is_call() {
             to.text("rpc.system", "grpc");

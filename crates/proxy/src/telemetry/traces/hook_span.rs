@@ -83,7 +83,7 @@ impl HookSpan {
             start: self.start,
             end: self.end,
         };
-        put_described(out, head, &clean(self.name.as_bytes()), self.failed, |out| {
+        put_described(out, head, &[&clean(self.name.as_bytes())], self.failed, |out| {
             put_values(out, ATTRIBUTES, &self.attributes);
             for event in self.events.iter().take(MOST) {
                 put_message(out, EVENTS, |out| {

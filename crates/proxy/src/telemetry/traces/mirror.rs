@@ -25,7 +25,7 @@ impl MirrorSpan {
         let request = &exchange.request;
         let method = request.head.method_span.of(&request.buffer);
         let mut to = attributes(&mut described);
-        to.text("http.request.method", method);
+        to.bytes("http.request.method", method);
         describe_target(&mut to, exchange, service, Some(instance));
         to.truth("pylae.mirror", true);
         let (context, method) = (exchange.trace_context, String::from_utf8_lossy(method).into_owned());
@@ -47,6 +47,6 @@ impl MirrorSpan {
             start: at(self.began),
             end: at(clock::now()),
         };
-        put_described(out, head, &self.method, !answered, |out| out.extend_from_slice(&self.described));
+        put_described(out, head, &[&self.method], !answered, |out| out.extend_from_slice(&self.described));
     }
 }

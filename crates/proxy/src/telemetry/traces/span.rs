@@ -1,7 +1,7 @@
 //! One span as a field of the message that an exporter sends: `opentelemetry/proto/trace/v1/trace.proto`.
 
 use crate::telemetry::otlp::attributes::Attributes;
-use crate::telemetry::otlp::protobuf::{put_bytes, put_fixed32, put_fixed64, put_message, put_string, put_uint};
+use crate::telemetry::otlp::protobuf::{put_bytes, put_fixed32, put_fixed64, put_head, put_message, put_string, put_uint};
 
 /// `ScopeSpans.spans`
 const SPANS: u32 = 2;
@@ -54,11 +54,11 @@ pub(super) struct SpanHead<'a> {
     pub(super) end: u64,
 }
 
-/// Appends a span, whose attributes `describe` writes.
+/// Appends a span, whose attributes `describe` writes. `name` comes in parts.
 pub(super) fn put_span(
     out: &mut Vec<u8>,
     head: SpanHead<'_>,
-    name: &str,
+    name: &[&str],
     failed: bool,
     describe: impl FnOnce(&mut Attributes<'_>),
 ) {
@@ -74,7 +74,7 @@ pub(super) fn attributes(out: &mut Vec<u8>) -> Attributes<'_> {
 pub(super) fn put_described(
     out: &mut Vec<u8>,
     head: SpanHead<'_>,
-    name: &str,
+    name: &[&str],
     failed: bool,
     describe: impl FnOnce(&mut Vec<u8>),
 ) {
@@ -87,7 +87,10 @@ pub(super) fn put_described(
         if head.parent_id != 0 {
             put_bytes(out, PARENT_SPAN_ID, &head.parent_id.to_be_bytes());
         }
-        put_string(out, NAME, name);
+        put_head(out, NAME, name.iter().map(|part| part.len()).sum());
+        for part in name {
+            out.extend_from_slice(part.as_bytes());
+        }
         put_uint(out, KIND, head.kind as u64);
         put_fixed64(out, START, head.start);
         put_fixed64(out, END, head.end.max(head.start));

@@ -19,10 +19,10 @@ impl SpanScope<'_> {
         let head = frame.below(span_id, kind, step.began, step.ended);
         match &step.kind {
             StepKind::Attempt(attempt) => self.write_attempt(out, head, attempt),
-            StepKind::Wait(what) => put_span(out, head, &format!("wait {}", what.name()), false, |_| {}),
+            StepKind::Wait(what) => put_span(out, head, &["wait ", what.name()], false, |_| {}),
             StepKind::Hook(hook) => {
                 let name = self.hook_name(hook);
-                put_span(out, head, &format!("hook {name}"), hook.failed, |to| {
+                put_span(out, head, &["hook ", name], hook.failed, |to| {
                     to.text("pylae.hook", name);
                     to.text("pylae.hook.half", half(hook.half));
                     if hook.failed {
@@ -31,9 +31,9 @@ impl SpanScope<'_> {
                 });
             }
             StepKind::Cache(outcome) => {
-                put_span(out, head, "cache", false, |to| to.text("pylae.cache", outcome.name()));
+                put_span(out, head, &["cache"], false, |to| to.text("pylae.cache", outcome.name()));
             }
-            StepKind::Tunnel => put_span(out, head, "tunnel", false, |_| {}),
+            StepKind::Tunnel => put_span(out, head, &["tunnel"], false, |_| {}),
         }
     }
 

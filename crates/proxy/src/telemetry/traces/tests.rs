@@ -96,6 +96,7 @@ fn written(exchange: &Exchange, completion: &Completion<'_>) -> Vec<Read> {
         root: SpanRoot::Request,
         exchange,
         completion,
+        peer: &exchange.request.origin.peer.ip().to_string(),
         route: None,
         service: None,
         hooks: None,
