@@ -175,8 +175,9 @@ def test_whatever_else_it_answers_lets_nobody_pass(gateway: Start, echo: EchoIns
             refused = running.get(target, "Cookie: sid=1", "Accept: text/html")
             assert (refused.status, b"not available" in refused.body) == (503, True)
             assert refused.one("Retry-After") == "1"
-        # Nothing is remembered. A question is asked again if the connection of the one before ends meanwhile.
-        assert {dict(asked.fields)["x-forwarded-uri"] for asked in service.requests} == {"/", "/known"}
+        asked = [asked.one("X-Forwarded-Uri") for asked in service.requests]
+        # The second one is asked again if the connection of the first one ends meanwhile.
+        assert asked in (["/", "/known"], ["/", "/known", "/known"])
     assert running.get("/", "Cookie: sid=1").status == 503
     assert echo.count == 0
 

@@ -104,7 +104,6 @@ class ServiceClient(ApiClient):
         self._idle: list[Connection] = []
         self._keeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending = False
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
         self._lookups: Flights[str, list[str]] = Flights()
         self._trusted: tuple[float, ssl.SSLContext] | None = None
@@ -151,7 +150,6 @@ class ServiceClient(ApiClient):
     def _has_kept(self, keeper: asyncio.Task[None]) -> None:
         """Closes all connections when the loop ends. That may cancel the keeper before it has begun."""
         if keeper.cancelled() and keeper.get_loop() is self._loop:
-            self._ending = True
             self._close()
 
     def _close(self) -> None:
@@ -163,7 +161,7 @@ class ServiceClient(ApiClient):
         if loop is not self._loop:
             # The loop of the hooks has been replaced, and with it go its connections.
             self._close()
-            self._loop, self._ending, self._room = loop, False, asyncio.Semaphore(_MOST_AT_ONCE)
+            self._loop, self._room = loop, asyncio.Semaphore(_MOST_AT_ONCE)
 
     def _kept(self) -> Connection | None:
         while self._idle:
@@ -189,7 +187,9 @@ class ServiceClient(ApiClient):
             connection.close()
             raise
         connection.used = time.monotonic()
-        if lasts and connection.usable and len(self._idle) < _MOST_IDLE and not self._ending:
+        keeper = self._keeper if self._keeper and self._keeper.get_loop() is self._loop else None
+        is_ending = keeper is not None and keeper.cancelled()
+        if lasts and connection.usable and len(self._idle) < _MOST_IDLE and not is_ending:
             self._idle.append(connection)
             if keeper is None or keeper.done():
                 self._keeper = asyncio.create_task(self._keep())

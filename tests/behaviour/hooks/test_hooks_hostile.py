@@ -308,4 +308,6 @@ def test_nothing_is_left_behind(
                 pytest.fail(f"{grown} bytes more")
         finally:
             tracemalloc.stop()
-        assert calls(gateway, "orders")[function.__name__]["calls"] >= 500
+        figures = calls(gateway, "orders")[function.__name__]
+        # A call that is late or has no place may not have begun.
+        assert figures["calls"] + figures["timeouts"] + figures["refused"] >= asked, figures
