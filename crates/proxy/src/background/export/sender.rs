@@ -94,8 +94,7 @@ impl ExportSender {
             if rest.is_empty() {
                 return true;
             }
-            let (length, items) =
-                if rest.len() <= ENOUGH { (rest.len(), self.batch.items) } else { first_items(rest) };
+            let (length, items) = if rest.len() <= ENOUGH { (rest.len(), self.batch.items) } else { first_items(rest) };
             let body = self.encode(&rest[..length]);
             if !self.deliver(&body, items, None) {
                 return false;

@@ -1,7 +1,9 @@
 //! One span as a field of the message that an exporter sends: `opentelemetry/proto/trace/v1/trace.proto`.
 
 use crate::telemetry::otlp::attributes::Attributes;
-use crate::telemetry::otlp::protobuf::{put_bytes, put_fixed32, put_fixed64, put_head, put_message, put_string, put_uint};
+use crate::telemetry::otlp::protobuf::{
+    put_bytes, put_fixed32, put_fixed64, put_head, put_message, put_string, put_uint,
+};
 
 /// `ScopeSpans.spans`
 const SPANS: u32 = 2;
