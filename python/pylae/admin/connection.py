@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import h11  # uvicorn brings it, and is made of it
@@ -15,6 +16,10 @@ from pylae.engine import Ends
 _INVALID = "this is not a valid HTTP/1.1 request; it needs exactly one `Host`, and a head of at most 64 KB"
 
 
+_order = itertools.count()
+"""What came before what: the clocks of event loops stand still while callbacks run."""
+
+
 class Connection(H11Protocol):
     """A connection that closes if a request does not arrive in time, so that clients without a token cannot block
     others.
@@ -25,7 +30,7 @@ class Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._ends = ends
         self._awaited: object = None
-        self._since = 0.0
+        self._since = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -75,7 +80,7 @@ class Connection(H11Protocol):
         if awaited is self._awaited:
             return
         self._stop_watching()
-        self._awaited, self._since = awaited, self.loop.time()
+        self._awaited, self._since = awaited, next(_order)
         if awaited is h11.IDLE:
             self._timer = self.loop.call_later(bounds.HEAD_TIME, self.close)
         elif awaited is h11.SEND_BODY:

@@ -84,7 +84,9 @@ def test_the_loop_goes_on(gateway: Gateway, deed: Callable[[asyncio.AbstractEven
     kept.clear()
 
 
-def test_a_broken_loop_is_replaced(gateway: Gateway, caplog: Any) -> None:
+def test_a_broken_loop_is_replaced(gateway: Gateway, caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its loop cannot be broken from Python.
+    monkeypatch.setitem(sys.modules, "uvloop", None)
     waiting = threading.Event()
 
     def broken(_: Any) -> Any:

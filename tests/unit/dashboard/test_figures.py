@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pylae.dashboard.figures.history import Effect, Hour, effect
+from typing import Any
+
+from pylae.dashboard.figures.history import Effect, Hour, effect, hour
 from pylae.dashboard.figures.routes import RouteFigures, read
 
 DURATION = "pylae_request_duration_seconds"
@@ -102,3 +104,28 @@ def test_before_and_after_a_change() -> None:
     assert told.worse
     assert not Effect((0.02, 0.021), (0.0, 0.0)).worse
     assert effect(Hour(), 0.0) == Effect((None, None), (None, None))
+
+
+class Told:
+    """A gateway whose timeline is known."""
+
+    def __init__(self, *readings: tuple[float, float]) -> None:
+        times, p99 = zip(*readings, strict=True)
+        columns = {"requests": [5] * len(times), "errors": [0] * len(times), "p50": p99, "p99": p99}
+        self._timeline = {"interval": 5.0, "times": times, "gateway": columns}
+
+    def value(self, _topic: str) -> Any:
+        """Its timeline."""
+        return self._timeline
+
+
+def test_what_was_read_just_before_a_change_is_before_it() -> None:
+    nodes: Any = [Told((102.9, 0.02), (107.9, 0.02), (117.9, 0.5))]
+    assert hour(nodes).times == [102.9, 107.9, 117.9]
+    assert effect(hour(nodes), 103.0).p99 == (0.02, 0.5)
+
+
+def test_gateways_are_read_at_times_of_their_own() -> None:
+    nodes: Any = [Told((103.0, 0.02), (108.0, 0.03)), Told((104.0, 0.01), (109.0, 0.3))]
+    told = hour(nodes)
+    assert (told.times, told.p99, told.rates) == ([104.0, 109.0], [0.02, 0.3], [2.0, 2.0])

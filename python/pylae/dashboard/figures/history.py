@@ -64,7 +64,8 @@ def hour(nodes: Sequence[Node], service: str | None = None, topic: str = "timeli
             found.setdefault(round(at / interval), []).append((at, values))
     told = Hour()
     for slot in sorted(found):
-        told.times.append(slot * interval)
+        # Not the slot's own time: what was read before a change would seem to come after it, or the reverse.
+        told.times.append(max(at for at, _ in found[slot]))
         told.rates.append(_sum(found[slot], "requests", interval))
         told.errors.append(_sum(found[slot], "errors", interval))
         told.p50.append(_most(found[slot], "p50"))

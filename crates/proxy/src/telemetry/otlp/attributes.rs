@@ -19,10 +19,22 @@ impl<'a> Attributes<'a> {
     }
 
     /// Writes a text, of which at most [`MOST_TEXT`] bytes stay.
+    #[inline]
     pub(crate) fn text(&mut self, key: &str, value: &str) {
-        let value = &value[..value.floor_char_boundary(MOST_TEXT)];
-        self.begin(key, field_len(value.len()));
-        put_string(self.out, 1, value);
+        self.joined(key, [value]);
+    }
+
+    /// Writes the text that the parts are together, of which at most [`MOST_TEXT`] bytes of the last one stay.
+    pub(crate) fn joined<const N: usize>(&mut self, key: &str, mut parts: [&str; N]) {
+        if let Some(last) = parts.last_mut().filter(|last| last.len() > MOST_TEXT) {
+            *last = &last[..last.floor_char_boundary(MOST_TEXT)];
+        }
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.begin(key, field_len(length));
+        put_head(self.out, 1, length);
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Writes bytes as a text. What is not UTF-8 is replaced: a collector would refuse the whole message.
@@ -43,7 +55,9 @@ impl<'a> Attributes<'a> {
     /// Writes the front of a pair, up to its value of `length` bytes.
     #[inline]
     fn begin(&mut self, key: &str, length: usize) {
-        put_head(self.out, self.field, field_len(key.len()) + field_len(length));
+        let whole = field_len(key.len()) + field_len(length);
+        self.out.reserve(whole + 8);
+        put_head(self.out, self.field, whole);
         put_string(self.out, 1, key);
         put_head(self.out, 2, length);
     }

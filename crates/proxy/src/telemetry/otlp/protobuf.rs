@@ -57,17 +57,27 @@ pub(crate) fn put_string(out: &mut Vec<u8>, field: u32, value: &str) {
 /// Appends a field of a message, whose fields `write` appends. There is room for a length of one byte: messages of 128
 /// bytes and more are moved for theirs.
 pub(crate) fn put_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_message_of(1, out, field, write);
+}
+
+/// The same, with room for the length of a message of 128 to 16,383 bytes.
+pub(crate) fn put_long_message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_message_of(2, out, field, write);
+}
+
+/// Appends a message with `room` bytes for its length, and moves it if that takes more or less.
+#[inline]
+fn put_message_of(room: usize, out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, LENGTH);
     let start = out.len();
-    out.push(0);
+    out.extend_from_slice(&[0; 2][..room]);
     write(out);
-    let length = out.len() - start - 1;
-    if length < 0x80 {
-        out[start] = length as u8;
+    let mut digits = [0; 10];
+    let size = varint((out.len() - start - room) as u64, &mut digits);
+    if size == room {
+        out[start..start + room].copy_from_slice(&digits[..size]);
     } else {
-        let mut room = [0; 10];
-        let size = varint(length as u64, &mut room);
-        out.splice(start..=start, room[..size].iter().copied());
+        out.splice(start..start + room, digits[..size].iter().copied());
     }
 }
 

@@ -7,7 +7,7 @@ use pylae_core::trace::AttemptStep;
 
 use super::exchange::{SpanScope, itoa};
 use super::span::{SpanHead, put_span};
-use crate::telemetry::otlp::attributes::Attributes;
+use crate::telemetry::otlp::attributes::{Attributes, clean};
 
 impl SpanScope<'_> {
     /// Appends the span of an attempt.
@@ -52,7 +52,7 @@ pub(super) fn describe_target(
     to.int("server.port", instance.port().into());
     let request = &exchange.request;
     let path = if request.forward_path.is_empty() { &request.target.path } else { &request.forward_path };
-    to.bytes("url.full", &[instance.url().trim_end_matches('/').as_bytes(), path].concat());
+    to.joined("url.full", [instance.url().trim_end_matches('/'), &clean(path)]);
 }
 
 /// Why an attempt failed, for `error.type`; None if it did not.

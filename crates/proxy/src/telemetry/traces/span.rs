@@ -2,7 +2,7 @@
 
 use crate::telemetry::otlp::attributes::Attributes;
 use crate::telemetry::otlp::protobuf::{
-    put_bytes, put_fixed32, put_fixed64, put_head, put_message, put_string, put_uint,
+    put_bytes, put_fixed32, put_fixed64, put_head, put_long_message, put_message, put_string, put_uint,
 };
 
 /// `ScopeSpans.spans`
@@ -80,7 +80,7 @@ pub(super) fn put_described(
     failed: bool,
     describe: impl FnOnce(&mut Vec<u8>),
 ) {
-    put_message(out, SPANS, |out| {
+    put_long_message(out, SPANS, |out| {
         put_bytes(out, TRACE_ID, &head.trace_id.to_be_bytes());
         put_bytes(out, SPAN_ID, &head.span_id.to_be_bytes());
         if !head.state.is_empty() {

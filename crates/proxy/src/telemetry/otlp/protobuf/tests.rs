@@ -29,7 +29,12 @@ fn nested(out: &mut Vec<u8>, depth: u32, text: &[u8]) {
     if depth == 0 {
         return put_bytes(out, 1, text);
     }
-    put_message(out, depth + 1, |out| nested(out, depth - 1, text));
+    let write = |out: &mut Vec<u8>| nested(out, depth - 1, text);
+    if depth.is_multiple_of(2) {
+        put_message(out, depth + 1, write);
+    } else {
+        put_long_message(out, depth + 1, write);
+    }
 }
 
 proptest! {
