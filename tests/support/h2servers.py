@@ -175,6 +175,7 @@ class Shop(grpc.GenericRpcHandler):
             "Both": grpc.stream_stream_rpc_method_handler(self._both),
             "Wait": grpc.unary_unary_rpc_method_handler(self._wait),
             "Tick": grpc.unary_stream_rpc_method_handler(self._tick),
+            "Fail": grpc.unary_stream_rpc_method_handler(self._fail),
             "Break": grpc.unary_unary_rpc_method_handler(self._break),
             "Check": grpc.unary_unary_rpc_method_handler(self._check),
         }
@@ -215,6 +216,10 @@ class Shop(grpc.GenericRpcHandler):
         context.add_callback(self.cancelled.set)
         yield b"tick"
         self._until_over(context)
+
+    def _fail(self, _: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        yield b"tick"
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no more")
 
     def _break(self, _: bytes, context: grpc.ServicerContext) -> bytes:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "50 % „kaputt“")

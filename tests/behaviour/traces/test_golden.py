@@ -25,6 +25,7 @@ Compare = Callable[[str], None]
 
 TRACE, CLIENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONTEXT = f"traceparent: 00-{TRACE}-{CLIENT}-01"
+METADATA = (("traceparent", CONTEXT[13:]),)
 ORDERS = {"name": "orders", "path": "/orders/{id}", "service": "shop"}
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
@@ -41,7 +42,7 @@ def traced(gateway: Start, sink: Sink) -> Start:
     """Starts a gateway that samples everything, with the route `orders` unless there are others."""
 
     def start(instances: Any, **configuration: Any) -> Running:
-        configuration = {"routes": [ORDERS], **configuration, "telemetry": {"traces": sink.url}}
+        configuration = {"routes": [ORDERS], "telemetry": {"traces": sink.url}, **configuration}
         return gateway(configuration, shop=instances)
 
     return start
@@ -82,16 +83,43 @@ def test_http2(traced: Start, same_spans: Compare) -> None:
         same_spans()
 
 
-def test_grpc(traced: Start, same_spans: Compare) -> None:
+@contextmanager
+def calling(traced: Start, **configuration: Any) -> Iterator[grpc.Channel]:
+    """A channel to a gateway before a gRPC server."""
     listeners = [{"address": "127.0.0.1:0", "http2": True}]
     routes = [{"name": "rpc", "prefix": "/shop.Shop", "service": "shop"}]
     with grpc_instance(Shop()) as url:
-        running = traced(url, listeners=listeners, services={"shop": {"protocol": "http2"}}, routes=routes)
+        services = {"shop": {"protocol": "http2"}}
+        running = traced(url, listeners=listeners, services=services, routes=routes, **configuration)
         with grpc.insecure_channel(running.address, [("grpc.primary_user_agent", "test/1")]) as channel:
-            with pytest.raises(grpc.RpcError) as failed:
-                channel.unary_unary("/shop.Shop/Break")(b"", metadata=(("traceparent", CONTEXT[13:]),))
-            assert failed.value.code() is not grpc.StatusCode.OK
+            yield channel
+
+
+def test_grpc(traced: Start, same_spans: Compare) -> None:
+    with calling(traced) as channel:
+        with pytest.raises(grpc.RpcError) as failed:
+            channel.unary_unary("/shop.Shop/Break")(b"", metadata=METADATA)
+        assert failed.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         same_spans()
+
+
+def test_grpc_trailers(traced: Start, same_spans: Compare) -> None:
+    """The status comes after the first message."""
+    with calling(traced) as channel:
+        with pytest.raises(grpc.RpcError) as failed:
+            list(channel.unary_stream("/shop.Shop/Fail")(b"", metadata=METADATA))
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        same_spans()
+
+
+def test_calls_that_fail_are_kept(traced: Start, sink: Sink) -> None:
+    """Errors are sent although nothing is sampled."""
+    with calling(traced, telemetry={"traces": {"endpoint": sink.url, "ratio": 0, "keep": True}}) as channel:
+        assert channel.unary_unary("/shop.Shop/Unary")(b"ab") == b"ba"
+        with pytest.raises(grpc.RpcError):
+            list(channel.unary_stream("/shop.Shop/Fail")(b""))
+        kept = sink.wait_for_spans(kind="server")
+    assert [span.attributes["url.path"] for span in kept] == ["/shop.Shop/Fail"]
 
 
 def test_websocket(traced: Start, same_spans: Compare) -> None:

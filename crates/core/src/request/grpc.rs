@@ -21,6 +21,8 @@ pub const UNAVAILABLE: u32 = 14;
 pub struct GrpcCall {
     /// When the call must be over, if the client sets a deadline.
     pub deadline: Option<Instant>,
+    /// The status with which it ended, if that came after the head.
+    status: Option<u32>,
 }
 
 /// The exchange's call, if it is one.
@@ -50,6 +52,20 @@ impl Exchange {
         self.call().and_then(|call| call.deadline)
     }
 
+    /// Takes the status of the call from the end of the response.
+    pub fn end_call(&mut self, status: u32) {
+        if let Some(call) = &mut self.slots.get_or_default::<DetectedCall>().0 {
+            call.status = Some(status);
+        }
+    }
+
+    /// The status with which the call has ended: from the trailers, the head or the gateway itself. None if it is no
+    /// call, and if its status never came.
+    pub fn call_status(&self) -> Option<u32> {
+        let by_gateway = self.response.code.map(|_| status_of(self.response.status));
+        self.call()?.status.or(by_gateway).or_else(|| status_in_head(self))
+    }
+
     #[inline]
     fn call(&self) -> Option<GrpcCall> {
         self.slots.get::<DetectedCall>().and_then(|detected| detected.0)
@@ -70,7 +86,7 @@ pub fn detect(exchange: &mut Exchange) -> Result<(), Halt> {
     };
     let timeout = timeout.ok_or(Halt::Malformed("the grpc-timeout is not one to eight digits and a unit"))?;
     let deadline = Some(exchange.times.started.saturating_add(timeout));
-    exchange.slots.get_or_default::<DetectedCall>().0 = Some(GrpcCall { deadline });
+    exchange.slots.get_or_default::<DetectedCall>().0 = Some(GrpcCall { deadline, status: None });
     Ok(())
 }
 
@@ -135,6 +151,20 @@ pub fn http_status_of(status: u32) -> u16 {
     }
 }
 
+/// The name of a status for which the server is to blame (OpenTelemetry, "Semantic conventions for gRPC"); None for
+/// others.
+pub fn server_error(status: u32) -> Option<&'static str> {
+    Some(match status {
+        2 => "UNKNOWN",
+        DEADLINE_EXCEEDED => "DEADLINE_EXCEEDED",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        UNAVAILABLE => "UNAVAILABLE",
+        15 => "DATA_LOSS",
+        _ => return None,
+    })
+}
+
 /// Encodes `text` for `grpc-message`: everything but printable ASCII is percent-encoded.
 pub fn encode_message(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -172,9 +202,13 @@ pub fn effective_status(exchange: &Exchange) -> u16 {
     if !exchange.is_call() || http != 200 {
         return http;
     }
-    let status = exchange.response.head.fields.values(&exchange.response.buffer, "grpc-status").next();
-    let status = status.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    status.map_or(http, |status| effective_call_status(exchange, status))
+    status_in_head(exchange).map_or(http, |status| effective_call_status(exchange, status))
+}
+
+/// The status of a call that fails at once.
+fn status_in_head(exchange: &Exchange) -> Option<u32> {
+    let mut values = exchange.response.head.fields.values(&exchange.response.buffer, "grpc-status");
+    std::str::from_utf8(values.next()?).ok()?.parse().ok()
 }
 
 /// Returns the HTTP status by which to judge a call that ended with this gRPC status.

@@ -141,10 +141,12 @@ impl Relay {
 }
 
 /// What the end of the response says about the instance, if it changes what the head said.
-fn final_outcome(exchange: &Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
+fn final_outcome(exchange: &mut Exchange, result: Result<(), RelayError>, trailers: &[u8]) -> Option<AttemptOutcome> {
     match result {
         Ok(()) if exchange.is_call() => {
-            let status = grpc::effective_call_status(exchange, grpc::read_status(trailers)?);
+            let status = grpc::read_status(trailers)?;
+            exchange.end_call(status);
+            let status = grpc::effective_call_status(exchange, status);
             (status >= 500).then_some(AttemptOutcome::Status(status))
         }
         Ok(()) | Err(RelayError::Client | RelayError::Hook) => None,
@@ -167,18 +169,17 @@ fn break_off_response(client: &mut Client, exchange: &mut Exchange, to: Framing,
     if let Some(cache) = exchange.cache_mut() {
         cache.abort();
     }
-    let notified = exchange.is_call() && client.socket.end_early(grpc_error_trailers(late).as_bytes());
+    let (status, message) = if late {
+        (grpc::DEADLINE_EXCEEDED, "the call took longer than its deadline")
+    } else {
+        (grpc::UNAVAILABLE, "the service broke off")
+    };
+    let notified = exchange.is_call() && client.socket.end_early(grpc::trailers(status, message).as_bytes());
+    if notified {
+        exchange.end_call(status);
+    }
     if to == Framing::Close && !notified {
         client.socket.close_by_reset();
     }
     notified
-}
-
-/// The trailers that end a gRPC call whose response cannot be completed.
-fn grpc_error_trailers(late: bool) -> String {
-    if late {
-        grpc::trailers(grpc::DEADLINE_EXCEEDED, "the call took longer than its deadline")
-    } else {
-        grpc::trailers(grpc::UNAVAILABLE, "the service broke off")
-    }
 }

@@ -7,7 +7,7 @@ mod mirror;
 mod span;
 mod step;
 
-pub(crate) use self::exchange::{SpanRoot, SpanScope};
+pub(crate) use self::exchange::{SpanRoot, SpanScope, failure};
 pub use self::hook_span::{HookSpan, SpanEvent, SpanValue};
 pub(crate) use self::mirror::MirrorSpan;
 use pylae_core::trace::{HookStep, StepKind};

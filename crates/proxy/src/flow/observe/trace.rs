@@ -73,8 +73,8 @@ impl Flow<'_> {
     fn write_spans(&self, completion: &Completion<'_>, root: SpanRoot) -> bool {
         let (snapshot, exchange) = (self.snapshot, &*self.exchange);
         let (Some(sampling), Some(exporter)) = (&snapshot.sampling, &snapshot.exports.traces) else { return false };
-        let failed = exchange.response.status >= 500 || !completion.complete;
-        if !exchange.trace_context.sampled && !sampling.tail.keeps(failed, completion.duration) {
+        let is_kept = || sampling.tail.keeps(traces::failure(exchange, completion).is_some(), completion.duration);
+        if !exchange.trace_context.sampled && !is_kept() {
             return false;
         }
         debug!(id = %exchange.request.id.escape_ascii(), "spans sent");

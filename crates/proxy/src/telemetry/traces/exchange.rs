@@ -1,6 +1,7 @@
 //! The spans of an exchange: its own, by the semantic conventions of HTTP servers, and one for each step.
 
 use pylae_core::plan::{PathMatch, RoutePlan, ServicePlan};
+use pylae_core::request::grpc;
 use pylae_core::service::ServiceState;
 use pylae_core::trace::Trace;
 use pylae_core::{Exchange, Instant};
@@ -73,7 +74,7 @@ impl SpanScope<'_> {
             start,
             end: start.saturating_add(self.completion.duration.as_nanos() as u64),
         };
-        let failure = self.failure();
+        let failure = failure(self.exchange, self.completion);
         put_span(out, head, &self.name(), failure.is_some(), |to| self.describe(to, failure));
         let frame = SpanFrame { head, offset };
         for step in self.exchange.trace().map_or(&[][..], |trace| trace.steps()) {
@@ -115,17 +116,6 @@ impl SpanScope<'_> {
         }
         let method = self.method().unwrap_or("HTTP");
         self.pattern().map_or([method, "", ""], |pattern| [method, " ", pattern])
-    }
-
-    /// Why the exchange failed, for `error.type`; None if it did not.
-    fn failure(&self) -> Option<&'static str> {
-        let response = &self.exchange.response;
-        match (response.status, response.code) {
-            (_, Some(code)) if response.status >= 500 || !self.completion.complete => Some(code),
-            (500.., None) => Some(""),
-            (_, None) if !self.completion.complete => Some("incomplete"),
-            _ => None,
-        }
     }
 
     fn describe(&self, to: &mut Attributes<'_>, failure: Option<&str>) {
@@ -206,7 +196,22 @@ impl SpanScope<'_> {
         }
         if self.exchange.is_call() {
             to.text("rpc.system", "grpc");
+            if let Some(status) = self.exchange.call_status() {
+                to.int("rpc.grpc.status_code", status.into());
+            }
         }
+    }
+}
+
+/// Why an exchange failed, for `error.type`, where nothing stands for its status; None if it did not.
+pub(crate) fn failure(exchange: &Exchange, completion: &Completion<'_>) -> Option<&'static str> {
+    let response = &exchange.response;
+    match (response.status, response.code) {
+        (_, Some(code)) if response.status >= 500 || !completion.complete => Some(code),
+        (500.., None) => Some(""),
+        (_, None) if !completion.complete => Some("incomplete"),
+        (_, None) => exchange.call_status().and_then(grpc::server_error),
+        _ => None,
     }
 }
 
