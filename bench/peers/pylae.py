@@ -53,6 +53,8 @@ class Pylae(Peer):
         config: dict[str, Any] = {
             "listeners": [listener],
             "workers": 1,
+            # One that is free: each of several gateways side by side has all of the control plane.
+            "admin": "127.0.0.1:0",
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }

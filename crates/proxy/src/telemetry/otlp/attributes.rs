@@ -6,6 +6,14 @@ use super::protobuf::{field_len, put_head, put_int, put_string, put_uint, varint
 
 /// Longest value of a text in bytes; the rest is cut off.
 pub(crate) const MOST_TEXT: usize = 1024;
+/// Most bytes of a key and a text together whose pair is written at once.
+const SHORT: usize = 0x7F - 6;
+
+/// Tags of the fields of a pair, and of the kinds of values.
+const KEY: u8 = 0x0a;
+const VALUE: u8 = 0x12;
+const TEXT: u8 = 0x0a;
+const INT: u8 = 0x18;
 
 /// Writes attributes as a repeated field of the message that `out` is.
 pub(crate) struct Attributes<'a> {
@@ -14,19 +22,26 @@ pub(crate) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    /// `field` is below 16.
     pub(crate) fn new(out: &'a mut Vec<u8>, field: u32) -> Self {
         Self { out, field }
     }
 
     /// Writes a text, of which at most [`MOST_TEXT`] bytes stay.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "most keys are known: they and their lengths become part of the code")]
+    #[inline(always)]
     pub(crate) fn text(&mut self, key: &str, value: &str) {
-        self.joined(key, [value]);
+        if key.len() + value.len() > SHORT {
+            return self.joined(key, [value]);
+        }
+        let length = value.len() as u8;
+        self.short(key, [VALUE, length + 2, TEXT, length], length);
+        self.out.extend_from_slice(value.as_bytes());
     }
 
     /// Writes the text that the parts are together, of which at most [`MOST_TEXT`] bytes of the last one stay.
     pub(crate) fn joined<const N: usize>(&mut self, key: &str, mut parts: [&str; N]) {
-        if let Some(last) = parts.last_mut().filter(|last| last.len() > MOST_TEXT) {
+        if let Some(last) = parts.last_mut() {
             *last = &last[..last.floor_char_boundary(MOST_TEXT)];
         }
         let length = parts.iter().map(|part| part.len()).sum();
@@ -38,6 +53,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Writes bytes as a text. What is not UTF-8 is replaced: a collector would refuse the whole message.
+    #[inline]
     pub(crate) fn bytes(&mut self, key: &str, value: &[u8]) {
         self.text(key, &clean(value));
     }
@@ -47,17 +63,33 @@ impl<'a> Attributes<'a> {
         put_uint(self.out, 2, value.into());
     }
 
+    #[expect(clippy::inline_always, reason = "as of `text`")]
+    #[inline(always)]
     pub(crate) fn int(&mut self, key: &str, value: i64) {
+        match u8::try_from(value) {
+            Ok(value @ 0..0x80) if key.len() <= SHORT => self.short(key, [VALUE, 2, INT, value], 0),
+            _ => self.long_int(key, value),
+        }
+    }
+
+    fn long_int(&mut self, key: &str, value: i64) {
         self.begin(key, 1 + varint_len(value.cast_unsigned()));
         put_int(self.out, 3, value);
     }
 
+    /// Writes a pair of less than 128 bytes, but for the last `rest` of them. `value` is its second half.
+    #[expect(clippy::inline_always, reason = "as of `text`")]
+    #[inline(always)]
+    fn short(&mut self, key: &str, value: [u8; 4], rest: u8) {
+        let length = key.len() as u8;
+        self.out.extend_from_slice(&[(self.field as u8) << 3 | 2, length + rest + 6, KEY, length]);
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(&value);
+    }
+
     /// Writes the front of a pair, up to its value of `length` bytes.
-    #[inline]
     fn begin(&mut self, key: &str, length: usize) {
-        let whole = field_len(key.len()) + field_len(length);
-        self.out.reserve(whole + 8);
-        put_head(self.out, self.field, whole);
+        put_head(self.out, self.field, field_len(key.len()) + field_len(length));
         put_string(self.out, 1, key);
         put_head(self.out, 2, length);
     }
@@ -85,6 +117,9 @@ pub(crate) fn clean(value: &[u8]) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::reader::{WireField, bytes_of, fields};
     use super::*;
 
     #[test]
@@ -109,5 +144,32 @@ mod tests {
         let truth = [0x4a, 7, 0x0a, 1, b'c', 0x12, 2, 0x10, 1];
         let int = [0x4a, 7, 0x0a, 1, b'd', 0x12, 2, 0x18, 5];
         assert_eq!(out, [&text[..], &truth, &int].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_of_any_length_are_read_as_they_were_written(
+            key in "[a-z.]{1,300}",
+            value in prop_oneof![".{0,140}", "[a-z]{1000,1100}"],
+            number: i64,
+        ) {
+            let mut out = Vec::new();
+            let mut attributes = Attributes::new(&mut out, 9);
+            attributes.text(&key, &value);
+            attributes.int(&key, number);
+            attributes.int(&key, number & 0xFF);
+            let pairs = fields(&out);
+            let mut values = Vec::new();
+            for (field, pair) in pairs {
+                let WireField::Bytes(pair) = pair else { panic!("a pair") };
+                let pair = fields(pair);
+                prop_assert_eq!((field, bytes_of(&pair, 1)), (9, Some(key.as_bytes())));
+                values.push(fields(bytes_of(&pair, 2).unwrap()));
+            }
+            let kept = &value[..value.floor_char_boundary(MOST_TEXT)];
+            prop_assert_eq!(&values[0], &[(1, WireField::Bytes(kept.as_bytes()))]);
+            prop_assert_eq!(&values[1], &[(3, WireField::Number(number.cast_unsigned()))]);
+            prop_assert_eq!(&values[2], &[(3, WireField::Number((number & 0xFF).cast_unsigned()))]);
+        }
     }
 }
