@@ -1,15 +1,22 @@
 //! Calls of HTTP services outside the workers: key sets, token endpoints.
 
+mod addresses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
+
+use self::addresses::KnownAddresses;
 
 /// Time limit for a call, from the DNS lookup to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of each of the two buffers of a connection. Larger ones are mapped anew for each call.
+const BUFFER: usize = 64 * 1024;
 
 /// Creates a client that follows no redirects and trusts these authorities.
 pub(super) fn agent(roots: RootCerts) -> Agent {
@@ -24,8 +31,10 @@ pub(super) fn agent(roots: RootCerts) -> Agent {
         .http_status_as_error(false)
         .user_agent("pylae")
         .tls_config(tls)
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
         .build();
-    config.into()
+    Agent::with_parts(config, DefaultConnector::default(), KnownAddresses::default())
 }
 
 /// The authorities that the system trusts. Images without system certificates use the roots that browsers ship.
