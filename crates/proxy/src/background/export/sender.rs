@@ -45,6 +45,8 @@ pub(super) struct ExportSender {
     /// What was taken from the lanes, and how much of it is settled.
     batch: Encoded,
     settled: usize,
+    /// Memory for the next request. It would be mapped anew for each.
+    spare: Vec<u8>,
 }
 
 impl ExportSender {
@@ -52,7 +54,7 @@ impl ExportSender {
         let dropped = lanes.counters.all_dropped();
         let report = Report::new(Arc::clone(&shared.log), lanes.settings.signal, &lanes.settings.collector, dropped);
         let (backoff, batch) = (Backoff::default(), Encoded::default());
-        Self { lanes, shared, transport: None, backoff, report, batch, settled: 0 }
+        Self { lanes, shared, transport: None, backoff, report, batch, settled: 0, spare: Vec::new() }
     }
 
     /// Sends until the exporter is closed and all is settled.
@@ -90,15 +92,18 @@ impl ExportSender {
                 self.settled = 0;
                 self.lanes.take(&mut self.batch, ENOUGH);
             }
+            let memory = std::mem::take(&mut self.spare);
             let rest = &self.batch.bytes[self.settled..];
             if rest.is_empty() {
                 return true;
             }
             let (length, items) = if rest.len() <= ENOUGH { (rest.len(), self.batch.items) } else { first_items(rest) };
-            let body = self.encode(&rest[..length]);
+            let body = self.encode(&rest[..length], memory);
             if !self.deliver(&body, items, None) {
                 return false;
             }
+            self.spare = body.try_into_mut().map(Vec::from).unwrap_or_default();
+            self.spare.shrink_to(ENOUGH);
             self.settled += length;
             self.batch.items = self.batch.items.saturating_sub(items);
         }
@@ -112,7 +117,8 @@ impl ExportSender {
             due = Instant::now() + interval;
             let page = self.shared.metrics.read().as_ref().and_then(|source| source());
             for EncodedMetrics { bytes, points } in page.as_ref().map(metrics::encode).unwrap_or_default() {
-                if !self.deliver(&self.encode(&bytes), points, Some(due)) {
+                let body = self.encode(&bytes, Vec::new());
+                if !self.deliver(&body, points, Some(due)) {
                     self.lanes.counters.drop_items(DropReason::Unavailable, points);
                 }
             }
@@ -122,9 +128,9 @@ impl ExportSender {
         }
     }
 
-    /// Encodes the request around items.
-    fn encode(&self, items: &[u8]) -> Bytes {
-        let request = self.lanes.settings.resource.wrap(items);
+    /// Encodes the request around items, in memory that was used before.
+    fn encode(&self, items: &[u8], memory: Vec<u8>) -> Bytes {
+        let request = self.lanes.settings.resource.wrap(items, memory);
         match self.lanes.settings.collector.compression {
             OtlpCompression::None => request.into(),
             OtlpCompression::Gzip => {

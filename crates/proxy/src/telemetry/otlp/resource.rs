@@ -37,8 +37,8 @@ impl TelemetryResource {
         Self { attributes }
     }
 
-    /// Encodes a whole request around items: at most one resource, and one scope.
-    pub(crate) fn wrap(&self, items: &[u8]) -> Vec<u8> {
+    /// Encodes a whole request around items into the memory of `out`: at most one resource, and one scope.
+    pub(crate) fn wrap(&self, items: &[u8], mut out: Vec<u8>) -> Vec<u8> {
         let mut resource = Vec::with_capacity(512);
         put_message(&mut resource, 1, |out| {
             let mut attributes = Attributes::new(out, 1);
@@ -56,7 +56,8 @@ impl TelemetryResource {
         });
         let mut head = Vec::with_capacity(16);
         put_head(&mut head, 2, scope.len() + items.len());
-        let mut out = Vec::with_capacity(resource.len() + scope.len() + items.len() + 32);
+        out.clear();
+        out.reserve(resource.len() + scope.len() + items.len() + 32);
         put_head(&mut out, 1, resource.len() + head.len() + scope.len() + items.len());
         for part in [&resource, &head, &scope, items] {
             out.extend_from_slice(part);
@@ -95,7 +96,7 @@ mod tests {
         let mut items = Vec::new();
         put_bytes(&mut items, 2, b"span");
         put_bytes(&mut items, 2, &[b'x'; 300]);
-        let request = resource.wrap(&items);
+        let request = resource.wrap(&items, vec![b'y'; 7]);
         let [(1, WireField::Bytes(whole))] = fields(&request)[..] else { panic!("one resource") };
         let whole = fields(whole);
         assert_eq!(whole.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2]);
