@@ -92,11 +92,11 @@ impl ExportSender {
                 self.settled = 0;
                 self.lanes.take(&mut self.batch, ENOUGH);
             }
-            let memory = std::mem::take(&mut self.spare);
             let rest = &self.batch.bytes[self.settled..];
             if rest.is_empty() {
                 return true;
             }
+            let memory = std::mem::take(&mut self.spare);
             let (length, items) = if rest.len() <= ENOUGH { (rest.len(), self.batch.items) } else { first_items(rest) };
             let body = self.encode(&rest[..length], memory);
             if !self.deliver(&body, items, None) {
