@@ -90,9 +90,10 @@ def test_one_trace_from_the_client_to_the_service(gateway: Start) -> None:
         assert [span.kind for span in chain] == ["client", "server", "client", "server"]
         assert [span.parent_id for span in chain] == ["", *(span.span_id for span in chain[:-1])]
         assert len({span.trace_id for span in chain}) == 1
-        # They are on one machine, so their times fit too.
+        # They are on one machine, so their times fit too. A server may end its span after its answer has arrived.
         assert sorted(chain, key=lambda span: span.start) == chain
-        assert sorted(chain, key=lambda span: -span.end) == chain
+        assert service.start < attempt.end <= exchange.end
+        assert exchange.start < client.end
 
 
 def test_the_gateway_samples_for_a_client_that_knows_nothing_of_traces(gateway: Start) -> None:

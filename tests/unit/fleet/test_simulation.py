@@ -199,6 +199,7 @@ def test_whatever_fails_all_nodes_agree_in_the_end(seed: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_whatever_fails_all_nodes_agree_in_the_end_with_many_seeds() -> None:
     for seed in MANY:
         simulate(seed)
