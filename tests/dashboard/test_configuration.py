@@ -80,7 +80,7 @@ def test_a_configuration_with_errors_is_refused(api: Admin, look: Callable[..., 
     # The place is a button that leads there.
     place = problem.get_by_role("button", name=re.compile(f"line {line}, column"))
     place.click()
-    assert reader.page.evaluate("document.activeElement.className").startswith("cm-content")
+    reader.page.wait_for_function("document.activeElement.classList.contains('cm-content')")
     assert reader.page.get_by_role("button", name="Apply").is_disabled()
     assert api.get("/status")["revision"] == revision
     assert api.running.get("/more").status == 404
