@@ -113,7 +113,7 @@ class Wanted(Body):
     addresses: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(max_length=MOST_NETWORKS)] = []
     """Networks of the instances that it may register. Without them, an instance registers itself: it must be at the
     address that the call comes from."""
-    max_instances: Annotated[int, Field(ge=1, le=MOST_INSTANCES)] = 16
+    max_instances: Annotated[int, Field(strict=True, ge=1, le=MOST_INSTANCES)] = 16
     """How many instances of a service it may have registered."""
 
 

@@ -78,7 +78,7 @@ class TokenWanted(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"seconds": 60}]})
 
-    seconds: Annotated[int, Field(ge=1, le=TOKEN_SECONDS)] = TOKEN_SECONDS
+    seconds: Annotated[int, Field(strict=True, ge=1, le=TOKEN_SECONDS)] = TOKEN_SECONDS
     """Seconds until it expires."""
 
 
