@@ -231,11 +231,12 @@ def test_a_token_is_good_once_and_for_a_while(admin: Callable[..., Admin]) -> No
         assert refused == {("forged",): 2, ("stale",): 1, ("used",): 1}
 
 
-@pytest.mark.parametrize("seconds", [0, 301, True, "60", None])
+@pytest.mark.parametrize("seconds", [0, 301, 1.5, True, "60", None])
 def test_a_time_that_no_token_can_have(admin: Callable[..., Admin], echo: EchoInstance, seconds: object) -> None:
     with admin(SHOP, all=echo) as api:
         answer = api.http.post("/traces", json={"seconds": seconds})
         assert (answer.status_code, "seconds" in answer.text) == (422, True)
+        assert api.http.post("/traces", json={"seconds": 60.0}).status_code == 201
 
 
 def test_tokens_and_traces_need_their_scope(admin: Callable[..., Admin], echo: EchoInstance) -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from pylae.access import scopes, token
 from pylae.access.scopes import CONFIGURE, READ
 from pylae.access.token import MOST_INSTANCES, MOST_NETWORKS, Token
-from pylae.admin.body import Body
+from pylae.admin.body import NUMBER, Body
 from pylae.admin.caller import caller_of
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
@@ -113,7 +113,7 @@ class Wanted(Body):
     addresses: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(max_length=MOST_NETWORKS)] = []
     """Networks of the instances that it may register. Without them, an instance registers itself: it must be at the
     address that the call comes from."""
-    max_instances: Annotated[int, Field(strict=True, ge=1, le=MOST_INSTANCES)] = 16
+    max_instances: Annotated[int, Field(ge=1, le=MOST_INSTANCES), NUMBER] = 16
     """How many instances of a service it may have registered."""
 
 

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pylae.access.scopes import OPERATE
-from pylae.admin.body import Body
+from pylae.admin.body import NUMBER, Body
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.cli import traced
@@ -78,7 +78,7 @@ class TokenWanted(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"seconds": 60}]})
 
-    seconds: Annotated[int, Field(strict=True, ge=1, le=TOKEN_SECONDS)] = TOKEN_SECONDS
+    seconds: Annotated[int, Field(ge=1, le=TOKEN_SECONDS), NUMBER] = TOKEN_SECONDS
     """Seconds until it expires."""
 
 
