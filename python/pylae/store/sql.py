@@ -47,6 +47,8 @@ CONNECTIONS = 4
 """Connections of a pool."""
 POOL: Mapping[str, Any] = {"poolclass": QueuePool, "pool_size": CONNECTIONS, "max_overflow": 0}
 """What the engines of SQLAlchemy have in common."""
+_ALEMBIC = threading.Lock()
+"""Held while Alembic makes steps: it has one context for all threads of a process."""
 
 _KEPT = 16 * 1024 * 1024
 """Bytes of the latest events that are kept for watches that are late."""
@@ -400,4 +402,5 @@ def _upgrade(connection: Connection, version: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, version)
+    with _ALEMBIC:
+        command.upgrade(config, version)

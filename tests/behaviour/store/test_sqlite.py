@@ -9,7 +9,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -304,3 +306,19 @@ def test_several_processes_make_the_store_at_once(tmp_path: Path) -> None:
     assert sorted(before for before, _ in told) == ["0001", "0001", "None"]
     assert sorted(put for _, put in told) == ["1", "None", "None"]
     assert isinstance(connected(StoreSettings(), tmp_path, tmp_path), SqliteStore)
+
+
+def test_stores_of_a_process_are_made_at_the_same_time(tmp_path: Path) -> None:
+    """Alembic has one context for a process: its steps would run over the connection of whoever began last."""
+    folders = [tmp_path / str(number) for number in range(8)]
+    together = threading.Barrier(len(folders))
+
+    def make(folder: Path) -> str | None:
+        folder.mkdir()
+        with connected(StoreSettings(), folder, folder) as store:
+            together.wait()
+            store.migrate()
+            return store.schema()
+
+    with ThreadPoolExecutor(len(folders)) as threads:
+        assert list(threads.map(make, folders)) == [SqlStore.newest] * len(folders)
