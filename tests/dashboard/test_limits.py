@@ -46,6 +46,8 @@ def test_the_cache_is_purged(admin: Callable[..., Admin], service: FakeService, 
     reader.page.get_by_label("Which").fill("/a")
     reader.click("button", "Purge")
     reader.confirm("Purge")
+    # Also once the page has asked again.
+    reader.sees(re.compile("^0 answers in "))
     reader.sees("1 answer purged.")
     api.running.get("/a")
     assert len(service.requests) == 2

@@ -25,6 +25,7 @@ _INSTANCE = re.compile(r"\b(?:127\.0\.0\.1:90\d\d|10\.0\.\d+\.\d+:\d+)\b(?!/\d)"
 _REVISION = re.compile(r'"[0-9a-f]{8}-\d+"')
 _ETAG = re.compile(r'etag: ("[^"]+")', re.IGNORECASE)
 _REQUEST = re.compile(r"(?:^\d\d:\d\d:\d\d +\d{3} .*? | method=)([A-Z]+) (?:.* path=)?(/\S*)")
+_TAKEN = re.compile("configuration (?:was not )?applied")
 _READY = {
     "run": r"serving \d+ .*\n",
     "demo": r"Ctrl-C stops everything",
@@ -104,7 +105,9 @@ class Sandbox:
             raise WrongBlockError(f"{where}: `{command}` did not say {missing[0]!r} but:\n{said}")
 
     def finish(self, command: str) -> str:
-        """Runs a command that ends, and gives what it says."""
+        """Runs a command that ends, and gives what it says. If it changes the file of the gateway, waits for that."""
+        served = self.directory / self._with if self._with else None
+        before, taken = (served.read_bytes(), self._taken()) if served else (b"", 0)
         done = subprocess.run(
             ["bash", "-c", _SESSION.replace("{command}", self.translated(command))],
             env=self.env,
@@ -118,7 +121,14 @@ class Sandbox:
             raise WrongBlockError(f"`{command}` failed with {done.returncode}: {done.stdout}")
         if found := _ETAG.search(done.stdout):
             self.revision = found[1]
+        if served and served.exists() and served.read_bytes() != before:
+            wait_until(lambda: self._taken() > taken)
         return done.stdout
+
+    def _taken(self) -> int:
+        """How many configurations the gateway has applied or refused so far."""
+        self.gateway.shows(_READY["run"])
+        return len(_TAKEN.findall(self.gateway.text))
 
     def start(self, command: str, shown: tuple[str, ...] = ()) -> str:
         """Starts a command that serves or watches, and gives what it says until then; it ends with the sandbox."""

@@ -169,12 +169,13 @@ class _Cache:
     def __init__(self, view: View, node: Node) -> None:
         self._view, self._node = view, node
         ui.label("Cache").classes("subtitle").props("role=heading aria-level=2")
-        self.figures = ui.label("").props("role=status")
+        self.figures = ui.label("")
         with ui.element("div").classes("bar"):
             self.kind = ui.select(_PURGES, value="prefix", label="Purge").props("dense outlined options-dense")
             self.what = ui.input("Which").props("dense outlined maxlength=8192").classes("which")
             view.button("Purge", node, OPERATE, self._purge, icon="delete_sweep")
         self.what.bind_visibility_from(self.kind, "value", lambda kind: kind != "everything")
+        self.said = ui.label("").props("role=status")
 
     def update(self) -> None:
         """Shows what the gateway last said."""
@@ -203,9 +204,10 @@ class _Cache:
         if not await self._view.confirm(question, "Purge"):
             return
         body: dict[str, Any] = {kind: True if kind == "everything" else what}
+        self.said.set_text("")
         answer = await self._view.act(self._node, "Purged", "/cache/purge", body=body)
         if answer is not None:
-            self.figures.set_text(f"{shown.count(answer['purged'], 'answer')} purged.")
+            self.said.set_text(f"{shown.count(answer['purged'], 'answer')} purged.")
 
 
 async def show(view: View) -> None:
