@@ -40,7 +40,9 @@ def test_an_instance_registers_beats_and_leaves(admin: Start, echo: EchoInstance
         assert api.running.get("/").status == 503
         found = api.post("/services/all/instances", url=echo.url, ttl=5)
         assert found == {"id": echo.url.removeprefix("http://"), "ttl": 5}
-        wait_until(lambda: api.running.get("/").status == 200)
+        # Workers have it before it is listed.
+        wait_until(lambda: listed(api) == [echo.url])
+        assert api.running.get("/").status == 200
         (instance,) = api.get("/services/all")["instances"]
         assert (instance["source"], 0 < instance["expires_in"] <= 5) == ("heartbeat", True)
         path = f"/services/all/instances/{found['id']}"
@@ -71,7 +73,8 @@ def test_what_is_refused(admin: Start, echo: EchoInstance) -> None:
         assert status("other", url=echo.url) == 409
         for wrong in ("ftp://x", "http://x/path", "x", "http://a:b@c", "http://" + "x" * 400):
             assert status("all", url=wrong) == 422, wrong
-        assert status("all", url=echo.url, ttl=0) == 422
+        for wrong in ({"ttl": 0}, {"ttl": True}, {"ttl": "5"}, {"weight": True}, {"weight": "2"}, {"weight": 1.5}):
+            assert status("all", url=echo.url, **wrong) == 422, wrong
         assert status("all", url=echo.url, ttl=1e9) == 409
         assert status("all", url=echo.url, colour="red") == 422
         assert status("all", url="https://127.0.0.1:1") == 409

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from pylae.access.registering import check_address
 from pylae.access.scopes import OPERATE, READ, REGISTER
 from pylae.admin.audited import unchanged
-from pylae.admin.body import Body
+from pylae.admin.body import NUMBER, Body
 from pylae.admin.caller import caller_of
 from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
@@ -84,9 +84,9 @@ class Registering(Body):
 
     url: Annotated[str, StringConstraints(max_length=300)]
     """`http://host:port`."""
-    weight: Annotated[int, Field(ge=1, le=2**32 - 1)] = 1
+    weight: Annotated[int, Field(ge=1, le=2**32 - 1), NUMBER] = 1
     """Share of the load, relative to the other instances."""
-    ttl: Annotated[float, Field(gt=0)] | None = None
+    ttl: Annotated[float, Field(gt=0), NUMBER] | None = None
     """Seconds until the instance is removed without a heartbeat. The default is that of the service."""
 
 
