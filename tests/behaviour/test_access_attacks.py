@@ -190,6 +190,14 @@ def test_what_another_one_registered_is_not_beaten_for_nor_removed_nor_registere
             assert beat(other, "127.0.0.1:7001") == 200
 
 
+@pytest.mark.parametrize("most", [0, 1.5, True, "2"])
+def test_a_number_of_instances_that_no_token_can_have(admin: Start, echo: EchoInstance, most: object) -> None:
+    with admin(all=echo) as api:
+        given = {"name": "mail", "scopes": ["register:all"], "max_instances": most}
+        refused = api.http.post("/tokens", json=given)
+        assert (refused.status_code, "max_instances" in refused.text) == (422, True)
+
+
 def test_a_token_registers_no_more_instances_than_it_may(admin: Start, echo: EchoInstance) -> None:
     with admin(BEATING, all=echo) as api:
         secret = issue(api, "mail", "register:mail", "register:other", max_instances=2)
