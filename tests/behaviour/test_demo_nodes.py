@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -67,7 +68,10 @@ def test_nodes_are_told_apart_and_may_be_killed() -> None:
         command = demo.read_until("pylae run").strip()
         assert [get_user(demo, running[name][0]) for name in ("node-1", "node-2")] == [200, 200]
 
-        # And it may be started again by hand.
+        # And it may be started again by hand: the system has given its port to nobody.
+        port = int(running["node-3"][0].rpartition(":")[2])
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
         again = subprocess.Popen(["sh", "-c", f"exec env {command}"], stderr=subprocess.PIPE, text=True)
         try:
             assert again.stderr

@@ -66,8 +66,11 @@ def demo(port: int | None, nodes: int | None, store: str | None, dashboard: bool
     stderr.to_standard_error()
     click.echo("Starting users (two instances), orders, payments and notifications …", err=True)
     try:
-        with _interruptions() as interrupted, Shop(tell_record, login=login) as shop:
-            ports = _free_ports(port, nodes or 1)
+        with (
+            _interruptions() as interrupted,
+            Shop(tell_record, login=login) as shop,
+            _held_ports(port, nodes or 1) as ports,
+        ):
             if nodes is None and store is None:
                 _run(shop, f"127.0.0.1:{ports[0]}", interrupted, dashboard, login)
             else:
@@ -170,25 +173,32 @@ def _welcome(addresses: Sequence[str], configuration: Path, services: Mapping[st
     click.echo("Below is a line for each request, from the gateway and from each service. Ctrl-C stops everything.\n")
 
 
-def _free_ports(first: int | None, count: int) -> Sequence[int]:
-    """Returns the requested port and the following ones, or else those from 8080 on if they are free, or else free
-    ones.
+@contextlib.contextmanager
+def _held_ports(first: int | None, count: int) -> Iterator[Sequence[int]]:
+    """Yields the requested port and the following ones, or else those from 8080 on if they are free, or else free
+    ones. A gateway can listen at them, and the system gives them to nobody else meanwhile.
     """
+    with contextlib.ExitStack() as held:
+        yield _hold_ports(held, first, count)
+
+
+def _hold_ports(held: contextlib.ExitStack, first: int | None, count: int) -> Sequence[int]:
     if first == 0:
-        return [_free_port(0) for _ in range(count)]
+        return [_hold_port(held, 0) for _ in range(count)]
     wanted = PORT if first is None else first
     try:
-        return [_free_port(port) for port in range(wanted, wanted + count)]
+        return [_hold_port(held, port) for port in range(wanted, wanted + count)]
     except OSError as error:
         if first is None:
-            return _free_ports(0, count)
+            return _hold_ports(held, 0, count)
         taken = f"{wanted}" if count == 1 else f"{wanted} to {wanted + count - 1}"
         raise Failure(f"port {taken} of 127.0.0.1: {error.strerror}", "--port 0 picks a free one") from error
 
 
-def _free_port(wanted: int) -> int:
+def _hold_port(held: contextlib.ExitStack, wanted: int) -> int:
     """Returns the port if it is free, or one that is free for 0. Raises OSError."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", wanted))
-        return int(probe.getsockname()[1])
+    holder = held.enter_context(socket.socket())
+    # A socket that is bound and does not listen leaves the port to those who set this too, as the gateway does.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", wanted))
+    return int(holder.getsockname()[1])
