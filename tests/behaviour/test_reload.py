@@ -6,7 +6,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,18 @@ services: {all: {load_balancer: least_connections}}
 routes: [{name: other, prefix: /x, service: all, timeout: 7s}, {prefix: /y, service: all}]
 policies: {security_headers: {}}
 """
+
+
+@pytest.fixture
+def ports() -> Iterator[Sequence[int]]:
+    """Two ports at which a listener may come and go: nobody else gets them meanwhile."""
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for holder in holders:
+            # A socket that is bound and does not listen leaves the port to those who set this too, as listeners do.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+        yield [holder.getsockname()[1] for holder in holders]
 
 
 def test_a_hundred_applies_under_load(gateway: Callable[..., Running]) -> None:
@@ -77,12 +89,11 @@ def test_connections_survive_a_reload(gateway: Callable[..., Running], instance:
     assert instance.connections == 1
 
 
-def test_listeners_come_and_go(gateway: Callable[..., Running], echo: EchoInstance) -> None:
-    free = [_free_port() for _ in range(2)]
-    both = f'{{workers: 2, listeners: ["127.0.0.1:{free[0]}", "127.0.0.1:{free[1]}"]}}'
-    one = f'{{workers: 2, listeners: ["127.0.0.1:{free[0]}"]}}'
+def test_listeners_come_and_go(gateway: Callable[..., Running], echo: EchoInstance, ports: Sequence[int]) -> None:
+    both = f'{{workers: 2, listeners: ["127.0.0.1:{ports[0]}", "127.0.0.1:{ports[1]}"]}}'
+    one = f'{{workers: 2, listeners: ["127.0.0.1:{ports[0]}"]}}'
     running = gateway(one, all=echo)
-    first, second = (f"127.0.0.1:{port}" for port in free)
+    first, second = (f"127.0.0.1:{port}" for port in ports)
     with Traffic(first) as traffic:
         for _ in range(10):
             with pytest.raises(ConnectionRefusedError):
@@ -98,38 +109,40 @@ def test_listeners_come_and_go(gateway: Callable[..., Running], echo: EchoInstan
     assert traffic.failures == []
 
 
-def test_what_a_leaving_listener_has_accepted_is_served(gateway: Callable[..., Running], echo: EchoInstance) -> None:
-    free = [_free_port() for _ in range(2)]
-    both = f'{{workers: 2, listeners: ["127.0.0.1:{free[0]}", "127.0.0.1:{free[1]}"]}}'
+def test_what_a_leaving_listener_has_accepted_is_served(
+    gateway: Callable[..., Running], echo: EchoInstance, ports: Sequence[int]
+) -> None:
+    both = f'{{workers: 2, listeners: ["127.0.0.1:{ports[0]}", "127.0.0.1:{ports[1]}"]}}'
     running = gateway(both, all=echo)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Peer.connect(f"127.0.0.1:{free[1]}")) for _ in range(100)]
-        running.apply(f'{{workers: 2, listeners: ["127.0.0.1:{free[0]}"]}}', all=echo)
+        clients = [stack.enter_context(Peer.connect(f"127.0.0.1:{ports[1]}")) for _ in range(100)]
+        running.apply(f'{{workers: 2, listeners: ["127.0.0.1:{ports[0]}"]}}', all=echo)
         for client in clients:
             client.send(GET)
             assert client.read_answer().status == 200
 
 
-def test_a_port_in_use_changes_nothing(gateway: Callable[..., Running], instance: RawInstance) -> None:
+def test_a_port_in_use_changes_nothing(
+    gateway: Callable[..., Running], instance: RawInstance, ports: Sequence[int]
+) -> None:
     running = gateway("{}", all=instance)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = _free_port()
         with pytest.raises(EngineError, match=f"127.0.0.1:{port}: the port is in use"):
             running.apply(
-                f'{{listeners: ["127.0.0.1:{free}", "127.0.0.1:{port}"], routes: [{{path: /b, service: all}}]}}',
+                f'{{listeners: ["127.0.0.1:{ports[0]}", "127.0.0.1:{port}"], routes: [{{path: /b, service: all}}]}}',
                 all=instance,
             )
     assert running.get("/x").status == 200
     assert running.gateway.stats()["applied"] == 1
     with pytest.raises(ConnectionRefusedError):
-        raw(f"127.0.0.1:{free}", GET, 1)
+        raw(f"127.0.0.1:{ports[0]}", GET, 1)
 
 
 def test_an_address_that_overlaps_an_own_one_is_not_somebody_elses(
-    gateway: Callable[..., Running], instance: RawInstance
+    gateway: Callable[..., Running], instance: RawInstance, ports: Sequence[int]
 ) -> None:
-    port = _free_port()
+    port = ports[0]
     running = gateway(f'listeners: ["127.0.0.1:{port}"]', all=instance)
     with pytest.raises(EngineError, match=f"0.0.0.0:{port}: this gateway listens on 127.0.0.1:{port}, which overlaps"):
         running.apply(f'listeners: ["0.0.0.0:{port}"]', all=instance)
@@ -272,9 +285,3 @@ def test_gateways_come_and_go(instance: RawInstance) -> None:
         with pytest.raises(ConnectionRefusedError):
             running.connect()
         assert not instance.accept().pending()
-
-
-def _free_port() -> int:
-    """A port that nobody listens on. It is not held: tests that need a listener come and go have no other way."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
