@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -66,12 +68,10 @@ class Silent:
             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
             cwd=folder,
         )
-        socket = self.state / "admin.sock"
-        self.admin = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost", timeout=30
-        )
+        path = self.state / "admin.sock"
+        self.admin = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost", timeout=30)
         try:
-            wait_until(lambda: self.process.poll() is not None or socket.exists())
+            wait_until(lambda: self.process.poll() is not None or _accepts(path))
             self.address: str = self.admin.get("/status").json()["listeners"][0]
         except BaseException:
             self.stop()
@@ -96,3 +96,11 @@ class Silent:
         self.process.kill()
         self.process.wait()
         self.admin.close()
+
+
+def _accepts(path: Path) -> bool:
+    """Whether someone takes connections there. The file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+        client.connect(str(path))
+        return True
+    return False
