@@ -13,9 +13,9 @@ from typing import get_args
 import pytest
 
 from pylae import Gateway, engine
-from pylae.config import plan as compiler
+from pylae.config import routes as compiler
 from pylae.config.models.auth import AuthConfig
-from pylae.config.plan import effective_policies
+from pylae.config.routes import effective_policies
 from pylae.config.tables import POLICIES, policies_with
 from pylae.policies import PolicySet
 

@@ -23,13 +23,17 @@ def check(file: str | None) -> None:
     Prints each problem as `file:line:column: path: message` with a hint, and exits with 1 if there is one. Warnings,
     such as a route that never matches, do not change the exit code.
     """
-    from pylae.gateway import Gateway
-    from pylae.units import counted
+    from pylae.runtime.memory import without_collector
 
-    file = file or default_file()
-    builder = Gateway.from_file(file).builder
-    plan = builder.plan()
-    warnings = builder.check(plan)
+    # Imports, too.
+    with without_collector():
+        from pylae.gateway import Gateway
+        from pylae.units import counted
+
+        file = file or default_file()
+        builder = Gateway.from_file(file).builder
+        plan = builder.plan()
+        warnings = builder.check(plan)
     report.problems(warnings, "warning")
     counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
     ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""

@@ -56,7 +56,9 @@ class Additions:
         return any(known == name for known, _, _ in self.services)
 
     def over(self, config: Config) -> Config:
-        """The configuration with these routes, services and authenticators after its own."""
+        """The configuration with these routes, services and authenticators after its own, if there are any."""
+        if not (self.routes or self.services or self.authenticators):
+            return config
         services = {name: service for name, service, _ in self.services}
         own: dict[str, Any] = {"services": {**config.services, **services}}
         routes = with_breakers((route for route, _ in self.routes), config.model_copy(update=own))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
@@ -20,6 +20,7 @@ from pylae.config.checks.check import check_config, parse_document
 from pylae.config.checks.crosscheck import bypassed_hooks, overridden_early, weaknesses
 from pylae.config.checks.explain import in_order, problems_of
 from pylae.config.checks.local import KEYS, misplaced
+from pylae.config.checks.pieces import Known
 from pylae.config.checks.rights import changeable, readable
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import Document
@@ -30,7 +31,8 @@ from pylae.config.models.hooks import HookOptions
 from pylae.config.models.service import ServiceName
 from pylae.config.models.tls import Texts
 from pylae.config.origin import origin_of
-from pylae.config.plan import Call, compile_plan, route_names
+from pylae.config.plan import as_json, compile_plan, route_names
+from pylae.config.routes import Call, CompiledRoutes
 from pylae.errors import ConfigError, Problem
 from pylae.hooks import load
 from pylae.hooks.authenticator import authenticator_of
@@ -39,10 +41,16 @@ from pylae.hooks.hook import Function, Hook, lenient, make, misannotated, option
 from pylae.hooks.modules import importable
 from pylae.hooks.usable import refuse_unusable
 from pylae.identity.cookie_secret import cookie_secret
-from pylae.identity.surroundings import Surroundings
 from pylae.runtime import privileges
+from pylae.runtime.memory import without_collector
+
+if TYPE_CHECKING:
+    from pylae.identity.surroundings import Surroundings
 
 F = TypeVar("F", bound=Function)
+
+_earlier: ContextVar[ConfigBuilder | None] = ContextVar("pylae_earlier", default=None)
+"""What is being read again. Whoever reads the same file takes over what has not changed."""
 
 
 class ConfigBuilder:
@@ -61,10 +69,14 @@ class ConfigBuilder:
         """The document that the configuration was read from, if it was."""
         self.read_files: Mapping[Path, str | None] = {}
         """The files that the configuration was read from, with the hashes of their contents."""
+        self._checked: Config | None = None
+        """The configuration that was checked when its document was read."""
         self.own: ConfigBuilder | None = None
         """What the node's own file or program has, if the rest is from a store that nodes share."""
         self._is_bare = False
         self._named: Mapping[Path, str | None] = {}
+        self.compiled = CompiledRoutes()
+        """The routes of the latest plan."""
         self._calls: Mapping[tuple[Step, ...], Caller] = {(): caller}
         self._loaded: list[Hook] | None = None
         self._implementations: load.Implementations = {}
@@ -84,10 +96,18 @@ class ConfigBuilder:
         self._keywords: tuple[Config, Mapping[tuple[Step, ...], Caller]] = self.written, self._calls
         """The configuration of a program without a file, and its calls."""
 
+    @without_collector()
     def read(self, path: Path) -> None:
         """Reads a YAML file in the place of the configuration. Raises ConfigError with every problem."""
-        document = read_whole(path)
-        self.written = parse_document(document)
+        earlier = _earlier.get()
+        known = Known()
+        if earlier is not None and earlier.path == path and earlier.document and earlier.written is earlier._checked:
+            document = read_whole(path, earlier=earlier.document)
+            known = Known(earlier.document.root.plain(), earlier.written)
+            self.compiled = earlier.compiled
+        else:
+            document = read_whole(path)
+        self.written = self._checked = parse_document(document, known)
         self._calls, self.document, self.read_files = {}, document, document.files
         self._import_named(path.parent)
         self.path = path
@@ -103,9 +123,11 @@ class ConfigBuilder:
         path = self.origin
         before = Additions() + self._given, Additions() + self._added
         other: ConfigBuilder | None = None
+        token = _earlier.set(self)
         try:
             other = read(path)
         finally:
+            _earlier.reset(token)
             grown = len(self._given + self._added) != sum(map(len, before))
             if other is self or (other is None and grown):
                 self._given, self._added = before
@@ -133,8 +155,9 @@ class ConfigBuilder:
             self.path, self._aside = path, aside
 
     def with_document(self, document: Document, config: Config) -> ConfigBuilder:
-        """The same with the configuration of a document. What code added stays."""
+        """The same with the configuration of a document, which was checked with it. What code added stays."""
         other = self._with(config)
+        other._checked = config
         other._calls, other.document, other.read_files = {}, document, document.files
         return other
 
@@ -312,27 +335,31 @@ class ConfigBuilder:
         self.read_files = {**self.read_files, **files}
         return found
 
+    @without_collector()
     def plan(self, *, create: bool = False) -> dict[str, Any]:
         """The plan: the configuration as the native side is given it. Raises ConfigError with every problem.
 
         `create` allows it to generate secrets and certificates that last, where there are none yet.
         """
         try:
-            return self._compiled(create=create)
+            return self._compile(create=create)
         except ConfigError as error:
             # Whoever watches the files waits for another content than the one that was refused.
             raise ConfigError(error.problems, {**self.followed, **error.files}) from None
 
-    def _compiled(self, *, create: bool) -> dict[str, Any]:
+    def _compile(self, *, create: bool) -> dict[str, Any]:
         config = self.config
         self.refuse_misplaced()
-        check_config(config, self.sources, self._additions.clashes(self.written, self._sources_of(Additions())))
+        if config is not self._checked:
+            check_config(config, self.sources, self._additions.clashes(self.written, self._sources_of(Additions())))
         if isinstance(account := privileges.account(config), Finding):
             raise ConfigError([self.problem_at(account)])
         texts = Texts(self.path.parent if self.path else None, create=create)
         calls = self._calls_of(self.hooks, config)
         _ = self.applications
-        plan = compile_plan(_with_auth(config, create=create), texts, calls)
+        routes = CompiledRoutes(self.compiled)
+        plan = compile_plan(_with_auth(config, create=create), texts, calls, routes)
+        self.compiled = routes
         self._named = texts.files
         if texts.findings or texts.problems:
             raise ConfigError([*map(self.problem_at, texts.findings), *texts.problems])
@@ -361,14 +388,22 @@ class ConfigBuilder:
         `plan` is its plan, if it has been compiled already. Raises ConfigError with every problem.
         """
         plan = self.plan() if plan is None else plan
-        answer = engine.check(json.dumps(plan))
+        answer = engine.check(as_json(plan))
         if answer["problems"]:
-            raise ConfigError([self._native_problem(plan, item) for item in answer["problems"]], self.followed)
+            raise ConfigError(self.placed(plan, answer["problems"]), self.followed)
+        return [*self.warnings(plan), *self.placed(plan, answer["warnings"])]
+
+    def warnings(self, plan: Mapping[str, Any]) -> list[Problem]:
+        """The warnings about a configuration without problems that do not come from the native side."""
         weak = [*self.document.warnings] if self.document else []
         weak += [self.problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
         weak += self._weak_rights()
         bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
-        return [*weak, *(self._native_problem(plan, item) for item in (*bypassed, *answer["warnings"]))]
+        return [*weak, *self.placed(plan, bypassed)]
+
+    def placed(self, plan: Mapping[str, Any], native: Iterable[Mapping[str, str]]) -> list[Problem]:
+        """What the native side says about a plan, at the places where it is written."""
+        return [self._native_problem(plan, item) for item in native]
 
     def _weak_rights(self) -> Iterator[Problem]:
         account = privileges.account(self.config)
@@ -436,5 +471,6 @@ def _with_auth(config: Config, *, create: bool) -> Config:
 _MADE_OF = (
     *("path", "document", "read_files", "written"),
     *("_named", "_calls", "_loaded", "_implementations", "_keywords", "_given", "_added", "_aside", "own", "_is_bare"),
+    *("_checked", "compiled"),
 )
 """What makes one builder the same as another."""

@@ -13,7 +13,7 @@ from pylae.config.checks.standing import Refusal, Standing, named, takings
 from pylae.config.document.load import Document, parse
 from pylae.config.document.nodes import show_path
 from pylae.config.document.sources import DocumentSources
-from pylae.config.document.written import HIDDEN, as_written, hidden, leaves, reveal
+from pylae.config.document.written import HIDDEN, as_written, hidden, reveal, secrets_in
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, Problem
 
@@ -56,10 +56,10 @@ def read(
 
 def _not_kept(config: Config) -> Iterator[Refusal]:
     """Yields where a document of the history has a secret, which the history does not keep."""
-    for leaf in leaves(config):
-        if leaf.secret and leaf.value == HIDDEN:
+    for secret in secrets_in(config):
+        if secret.value == HIDDEN:
             hint = "write the secret itself, or go back with `pylae rollback`, which uses the present one"
-            yield Refusal(leaf.path, "is what the history shows in the place of a secret", hint)
+            yield Refusal(secret.path, "is what the history shows in the place of a secret", hint)
 
 
 def _refuse(document: Document, refusals: Iterable[Refusal]) -> None:

@@ -42,9 +42,11 @@ class ContentError(ValueError):
 def document_of(builder: ConfigBuilder) -> Any:
     """Returns the configuration of a gateway as it was written, without what code adds, with references as such.
 
-    Each secret that is not written as a reference is `HIDDEN`.
+    Each secret that is not written as a reference is `HIDDEN`. Do not change it: parts of it may be in force.
     """
-    return without_marks(shown(builder))
+    if builder.document is None:
+        return without_marks(written(builder.written))
+    return as_written(builder.document.root, builder.written, lambda _: HIDDEN)
 
 
 def shown(builder: ConfigBuilder) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pylae.config.models.authenticators import forward_auth, introspection, oidc
 from pylae.config.models.authenticators.own import OwnAuthenticator
-from pylae.identity.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from pylae.identity.surroundings import Surroundings
 
 
 class Implementation(Protocol):

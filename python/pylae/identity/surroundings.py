@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pylae.identity.ended import EndedSessions
 from pylae.identity.figures import Figures
 
 if TYPE_CHECKING:
+    from pylae.identity.ended import EndedSessions
     from pylae.store.kept import Kept
 
 

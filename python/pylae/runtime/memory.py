@@ -1,16 +1,33 @@
-"""Gives freed memory back to the system. The C library would keep it for the next time."""
+"""Memory of what is seldom and large, such as reading a configuration."""
 
 from __future__ import annotations
 
-import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 
-def give_back() -> None:
-    """Does it; some milliseconds, in which other Python code goes on. Only glibc can be asked to.
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keeps Python from looking for cycles meanwhile.
 
-    For what is seldom and takes much, such as reading a configuration: its peak would else stay for ever.
+    It would look again and again through what is read, in which there are none: a third of the time of reading.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def give_back() -> None:
+    """Gives freed memory back to the system; some milliseconds, in which other Python code goes on.
+
+    The C library would keep it for the next time: the peak of reading would stay for ever. Only glibc can be asked to.
     """
     if (trim := _trim()) is not None:
         trim(0)
@@ -18,6 +35,9 @@ def give_back() -> None:
 
 @cache
 def _trim() -> Any:
+    # Not every command that reads a configuration gives memory back.
+    import ctypes
+
     try:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):

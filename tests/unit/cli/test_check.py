@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from pylae.config.document import load
 
 SHOP = files("pylae.demo").joinpath("pylae.yaml")
 
@@ -29,6 +34,29 @@ def test_every_problem_has_a_place_and_a_code(pylae, shop: Path) -> None:
     assert "routes[1]" in problems[1]
     assert "users" in result.stderr and "method" in result.stderr
     assert result.stdout == ""
+
+
+def test_each_file_is_read_and_parsed_once(pylae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, part = tmp_path / "pylae.yaml", tmp_path / "part.yaml"
+    main.write_text("include: part.yaml\nservices: {a: {instances: [http://127.0.0.1:1]}}\n")
+    part.write_text("routes:\n- {path: /, service: a, auth_required: false}\n")
+    opened, parsed = [], []
+    parse = load._LOADER
+
+    def note_parsed(text: str) -> object:
+        parsed.append(text)
+        return parse(text)
+
+    def note_opened(path: Path, *given: Any, **named: Any) -> IO[Any]:
+        opened.append(path)
+        return open(path, *given, **named)  # noqa: PTH123 (this is what stands in for it)
+
+    monkeypatch.setattr(load, "_LOADER", note_parsed)
+    monkeypatch.setattr(Path, "open", note_opened)
+    assert pylae("check", main).exit_code == 0
+    monkeypatch.undo()
+    assert parsed == [main.read_text(), part.read_text()]
+    assert [path for path in opened if path in (main, part)] == [main, part]
 
 
 def test_a_file_that_is_not_there(pylae, tmp_path: Path) -> None:

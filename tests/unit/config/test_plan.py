@@ -7,7 +7,8 @@ import pytest
 
 from pylae.config.models.config import Config, available_cores
 from pylae.config.origin import origin_of, steps
-from pylae.config.plan import Call, compile_plan, route_names
+from pylae.config.plan import compile_plan, route_names
+from pylae.config.routes import Call
 from pylae.config.tables import POLICIES
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pylae.config.checks.crosscheck import View, authentication, cross_check
 from pylae.config.checks.explain import in_order, problems_of
-from pylae.config.checks.pieces import LARGE, Pieces
+from pylae.config.checks.pieces import LARGE, Known, Pieces
 from pylae.config.document.load import MAX_PROBLEMS, Document
 from pylae.config.document.nodes import Finding, Step, show_path
 from pylae.config.document.sources import DocumentSources, Sources
@@ -17,8 +17,8 @@ from pylae.config.models.config import Config
 from pylae.errors import ConfigError, Problem
 
 
-def parse_document(document: Document) -> Config:
-    """Returns the configuration in a document.
+def parse_document(document: Document, known: Known | None = None) -> Config:
+    """Returns the configuration in a document. Of what is as in an earlier one, it has the models of that: `known`.
 
     Raises ConfigError with every problem, at most `MAX_PROBLEMS`.
     """
@@ -33,7 +33,7 @@ def parse_document(document: Document) -> Config:
             problems.append(place.problem(text, path=show_path(place.path) or "the configuration"))
         return len(problems) > MAX_PROBLEMS
 
-    pieces = Pieces(document.root.plain(), errors)
+    pieces = Pieces(document.root.plain(), errors, known or Known())
     pieces.validate()
     if (view := _view(pieces)) is not None:
         findings = chain(cross_check(view, sources), authentication(view))

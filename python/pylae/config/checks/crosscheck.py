@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from pylae.config.checks.limits import limits_of_clusters, shared_limits, sources_of_clusters
+from pylae.config.checks.limits import LIMITS, limits_of_clusters, shared_limits, sources_of_clusters
 from pylae.config.checks.outputs import unsent_logs, weak_collectors
 from pylae.config.checks.splits import repeated_members, useless_splits
 from pylae.config.document.nodes import Finding, Step
@@ -51,6 +52,27 @@ class View:
         """Yields the routes with their places."""
         return zip(self.indices, self.config.routes, strict=True)
 
+    def having(self, *fields: str) -> Sequence[tuple[int, Route]]:
+        """Returns the routes that say something about one of these settings, with their places."""
+        if len(fields) == 1:
+            return self._by_setting.get(fields[0], ())
+        found = {index: route for name in fields for index, route in self._by_setting.get(name, ())}
+        return sorted(found.items())
+
+    @cached_property
+    def _by_setting(self) -> Mapping[str, Sequence[tuple[int, Route]]]:
+        # Most checks concern settings that few routes have.
+        found: dict[str, list[tuple[int, Route]]] = {}
+        for pair in self.routes():
+            for name in pair[1].model_fields_set:
+                found.setdefault(name, []).append(pair)
+        return found
+
+    def limited(self) -> Iterable[tuple[int, Route]]:
+        """Returns the routes that may have limits, with their places."""
+        whole = any(getattr(self.config.policies, name) for name in LIMITS)
+        return self.routes() if whole else self.having(*LIMITS)
+
 
 def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     """Yields the findings of all checks except `authentication`."""
@@ -61,13 +83,13 @@ def cross_check(view: View, sources: Sources) -> Iterator[Finding]:
     yield from _admin_instances(view)
     yield from _route_names(view, sources)
     yield from _service_names(view, sources)
-    yield from repeated_members(view.routes())
+    yield from repeated_members(view.having("split"))
     yield from _declared_services(view, sources)
     yield from _breakers(view)
-    yield from shared_limits(view.routes(), view.config)
-    yield from limits_of_clusters(view.routes(), view.config)
+    yield from shared_limits(view.limited(), view.config)
+    yield from limits_of_clusters(view.limited(), view.config)
     yield from sources_of_clusters(view.config)
-    yield from unsent_logs(view.routes(), view.config)
+    yield from unsent_logs(view.having("access_log"), view.config)
     yield from _websockets(view)
     yield from _authenticators(view, sources)
     yield from _authentication(view.config)
@@ -174,7 +196,7 @@ def admin_instances(config: Config, address: str) -> Iterator[tuple[str, int, st
 
 def _route_names(view: View, sources: Sources) -> Iterator[Finding]:
     seen: dict[str, int] = {}
-    for index, route in view.routes():
+    for index, route in view.having("name"):
         if route.name is None:
             continue
         if route.name in seen:
@@ -189,11 +211,14 @@ def _service_names(view: View, sources: Sources) -> Iterator[Finding]:
     if view.known is None:
         return
     declared = {route.service_key for route in view.config.routes if route.service_url}
-    known = sorted(view.known | declared | view.declared)
+    names = view.known | declared | view.declared
+    known = sorted(names)
     listed = f"; there are {', '.join(known[:20])}{' …' if len(known) > 20 else ''}" if known else "; there are none"
     for index, route in view.routes():
+        if not route.split and route.service_key in names:
+            continue
         for path, name in _named_services(index, route):
-            if name in known:
+            if name in names:
                 continue
             near = difflib.get_close_matches(name, known, 1, 0.6)
             instead = "" if route.split else ", or give `service_url`"
@@ -211,7 +236,7 @@ def _named_services(index: int, route: Route) -> Iterator[tuple[tuple[Step, ...]
 
 def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
     urls: dict[str, tuple[str, int]] = {}
-    for index, route in view.routes():
+    for index, route in view.having("service_url"):
         if route.service_url is None:
             continue
         name = route.service_key
@@ -234,7 +259,7 @@ def _declared_services(view: View, sources: Sources) -> Iterator[Finding]:
 def _breakers(view: View) -> Iterator[Finding]:
     """Finds routes that disagree about the circuit breaker of their service."""
     said: dict[str, Any] = {name: service.circuit_breaker or False for name, service in view.config.services.items()}
-    for index, route in view.routes():
+    for index, route in view.having("circuit_breaker"):
         own, name = route.circuit_breaker, route.service_key
         if own is None or not name or (view.known is not None and name in view.known and name not in said):
             continue
@@ -249,7 +274,7 @@ def _breakers(view: View) -> Iterator[Finding]:
 
 def _websockets(view: View) -> Iterator[Finding]:
     """Finds WebSocket routes to services that speak HTTP/2. The gateway uses HTTP/1.1 for WebSocket."""
-    for index, route in view.routes():
+    for index, route in view.having("websocket"):
         for name in route.targets if route.websocket else ():
             service = view.config.services.get(name)
             if service and service.protocol == "http2":
@@ -261,7 +286,7 @@ def _websockets(view: View) -> Iterator[Finding]:
 def _authenticators(view: View, sources: Sources) -> Iterator[Finding]:
     """Finds unknown names of authenticators. If no authenticator is configured, `authentication` reports that."""
     known = view.config.auth.names if view.config.auth and view.auth_known else ()
-    for index, route in view.routes() if known else ():
+    for index, route in view.having("auth") if known else ():
         for place, name in enumerate(route.auth or ()):
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1, 0.6)
@@ -331,9 +356,9 @@ def _open_routes(config: Config) -> Iterator[Finding]:
 
 def _unanswered_hosts(config: Config) -> Iterator[Finding]:
     """Finds hosts of routes that the gateway's `hosts` excludes."""
-    for index, route in enumerate(config.routes):
+    for index, route in enumerate(config.routes if config.hosts else ()):
         for place, host in enumerate(route.host):
-            if config.hosts and not any(_overlap(host, answered) for answered in config.hosts):
+            if not any(_overlap(host, answered) for answered in config.hosts):
                 text = f"the route never gets requests for {host}, because `hosts` does not contain it"
                 yield Finding(("routes", index, "host", place), text, "add it there, or remove it here")
 
@@ -349,7 +374,7 @@ def _literal_parameters(config: Config) -> Iterator[Finding]:
     for index, route in enumerate(config.routes):
         for key in ("path", "prefix"):
             path = getattr(route, key) or ""
-            if re.search(r"/:[A-Za-z_]", path):
+            if "/:" in path and re.search(r"/:[A-Za-z_]", path):
                 text = "`:` does not start a parameter here; it matches only itself"
                 yield Finding(("routes", index, key), text, "write `path` with `{id}` for `:id`")
             if path.endswith(("/*", "/**")):

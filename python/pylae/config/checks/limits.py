@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import get_args
 
 from pylae.config.document.nodes import Finding
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route
-from pylae.config.plan import effective_policies
+from pylae.policies import PolicySet
 from pylae.policies.rate_limit import RateLimits
+
+LIMITS = tuple(
+    name
+    for name, field in PolicySet.model_fields.items()
+    if any(isinstance(kind, type) and issubclass(kind, RateLimits) for kind in get_args(field.annotation))
+)
+"""The policies that are limits."""
 
 _NO_CLUSTER = "add `cluster`, or leave it out"
 
@@ -26,9 +34,8 @@ def shared_limits(routes: Iterable[tuple[int, Route]], config: Config) -> Iterat
     """Finds limits with `per_route: false` that have the same name but different values."""
     said: dict[tuple[str, str | None], object] = {}
     for index, route in routes:
-        for policy, settings in effective_policies(route, config).items():
-            limits = settings.limits if isinstance(settings, RateLimits) else ()
-            for place, limit in enumerate(limits):
+        for policy, settings in _limits(route, config):
+            for place, limit in enumerate(settings.limits):
                 settled = limit.settle is not None
                 figures = (limit.limit, limit.per, limit.algorithm, limit.burst or limit.limit, settled)
                 if not limit.per_route and said.setdefault((policy, limit.name), figures) != figures:
@@ -40,9 +47,7 @@ def shared_limits(routes: Iterable[tuple[int, Route]], config: Config) -> Iterat
 def limits_of_clusters(routes: Iterable[tuple[int, Route]], config: Config) -> Iterator[Finding]:
     """Finds limits that a cluster should count where there is none, or whose mode has no effect."""
     for index, route in routes:
-        for policy, settings in effective_policies(route, config).items():
-            if not isinstance(settings, RateLimits):
-                continue
+        for policy, settings in _limits(route, config):
             where = (*(("policies",) if getattr(route, policy) is None else ("routes", index)), policy)
             written: list[tuple[tuple[str | int, ...], str | None]] = [
                 (("limits", place), limit.scope) for place, limit in enumerate(settings.limits)
@@ -57,3 +62,12 @@ def limits_of_clusters(routes: Iterable[tuple[int, Route]], config: Config) -> I
                 if limit.scope == "node" and limit.mode == "exact":
                     message = "has no effect with `scope: node`: a node alone always counts exactly"
                     yield Finding((*where, "limits", place, "mode"), message, "leave it out")
+
+
+def _limits(route: Route, config: Config) -> Iterator[tuple[str, RateLimits]]:
+    """Yields the limits of a route, those of the gateway included that it has not switched off."""
+    for policy in LIMITS:
+        own = getattr(route, policy)
+        settings = getattr(config.policies, policy) if own is None else own
+        if settings:
+            yield policy, settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.config import Config
@@ -10,7 +10,7 @@ from pylae.config.models.route import Route
 from pylae.policies.access_log import ONLY_SENT, AccessLog
 
 
-def unsent_logs(routes: Iterator[tuple[int, Route]], config: Config) -> Iterator[Finding]:
+def unsent_logs(routes: Iterable[tuple[int, Route]], config: Config) -> Iterator[Finding]:
     """Finds access logs that would only be sent, where there is no collector for them."""
     if config.telemetry is not None and config.telemetry.logs is not None:
         return

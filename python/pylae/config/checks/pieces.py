@@ -6,7 +6,7 @@ are enough problems. Of a very large piece, only the first problem of each list 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,12 +30,38 @@ _FEW = 1000
 """Entries of a mapping in such a piece that are validated first."""
 
 
+class Known:
+    """The pieces of an earlier configuration, for those that are as they were."""
+
+    def __init__(self, raw: Any = None, config: Config | None = None) -> None:
+        """`raw` is the document that was validated as `config`."""
+        self._routes: dict[int, Route] = {}
+        self._services: dict[str, tuple[Any, Service]] = {}
+        if config is not None and isinstance(raw, dict):
+            # The document keeps the items, so that no others get their `id`.
+            self._raw = raw
+            self._routes = dict(zip(map(id, raw.get("routes", ())), config.routes, strict=True))
+            written = raw.get("services", {})
+            self._services = {name: (written[name], service) for name, service in config.services.items()}
+
+    def route(self, raw: Any) -> Route | None:
+        """Returns the route that was read from the same object."""
+        return self._routes.get(id(raw))
+
+    def service(self, name: str, raw: Any) -> Service | None:
+        """Returns the service of this name if it was read from the same values."""
+        found = self._services.get(name)
+        # Unlike `==`, this tells 1 from true.
+        return found[1] if found is not None and repr(found[0]) == repr(raw) else None
+
+
 @dataclass
 class Pieces:
     """The valid parts of a configuration."""
 
     raw: Mapping[str, Any]
     errors: Errors
+    known: Known = field(default_factory=Known)
     rest: Config | None = None
     """Everything but routes and services. Keys with errors are left out if the rest is valid without them."""
     routes: dict[int, Route] = field(default_factory=dict)
@@ -57,12 +83,15 @@ class Pieces:
             del rest["services"]
         self._rest(rest)
         for index, item in enumerate(routes if isinstance(routes, list) else ()):
-            if (route := self._piece(_ROUTE, item, ("routes", index))) is not None:
+            route = self.known.route(item)
+            if route is not None or (route := self._piece(_ROUTE, item, ("routes", index))) is not None:
                 self.routes[index] = route
             elif self._enough:
                 return
         for name, item in (services if isinstance(services, dict) else {}).items():
-            if (found := self._piece(_SERVICES, {name: item}, ("services",))) is not None:
+            if (service := self.known.service(name, item)) is not None:
+                self.services[name] = service
+            elif (found := self._piece(_SERVICES, {name: item}, ("services",))) is not None:
                 self.services.update(found)
             elif self._enough:
                 return
@@ -138,21 +167,14 @@ def _failing_fast(schema: Any) -> Any:
 
 
 def _is_large(value: Any) -> bool:
-    left = LARGE
-    for _ in _values(value):
-        left -= 1
-        if left < 0:
-            return True
+    left, inside = LARGE, [value]
+    for one in inside:
+        if isinstance(one, dict | list):
+            left -= len(one)
+            if left < 0:
+                return True
+            inside.extend(one.values() if isinstance(one, dict) else one)
     return False
-
-
-def _values(value: Any) -> Iterator[Any]:
-    yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        if isinstance(item, dict | list):
-            yield from _values(item)
-        else:
-            yield item
 
 
 def _few(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pylae.config.checks.standing import FILES, file_settings, source_files
 from pylae.config.document.load import referred
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
-from pylae.config.document.written import leaves
+from pylae.config.document.written import secrets_in
 from pylae.config.models.config import Config
 from pylae.errors import Problem
 
@@ -56,11 +56,11 @@ def _secret_files(config: Config, sources: Sources) -> Iterator[tuple[tuple[Step
     for path, file in source_files(config):
         if path[-1] in _NAMED:
             yield path, file, _NAMED[str(path[-1])]
-    for leaf in leaves(config):
-        node = sources.locate(leaf.path).node if leaf.secret else None
+    for secret in secrets_in(config):
+        node = sources.locate(secret.path).node
         for name in referred((node.written if node else None) or ""):
             if name.startswith("file:"):
-                yield leaf.path, name.removeprefix("file:").strip(), "secret"
+                yield secret.path, name.removeprefix("file:").strip(), "secret"
 
 
 def _readers(found: os.stat_result, owners: Collection[int]) -> str | None:

@@ -48,19 +48,22 @@ class _Part(NamedTuple):
     data: dict[str, Any]
 
 
-def read_whole(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads a configuration file and the files that it includes. Raises ConfigError."""
-    document = read(path, environ)
+def read_whole(path: Path, environ: Mapping[str, str] = os.environ, earlier: Document | None = None) -> Document:
+    """Reads a configuration file and the files that it includes. Raises ConfigError.
+
+    What is as in `earlier`, which was read from the same file, is the same object.
+    """
+    document = read(path, environ, earlier)
     if not isinstance(document.root.data, dict) or KEY not in document.root.data:
         return document
-    return _Including(document, environ).whole()
+    return _Including(document, environ, earlier).whole()
 
 
 class _Including:
     """Reads the files that one document includes."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
-        self._document, self._environ = document, environ
+    def __init__(self, document: Document, environ: Mapping[str, str], earlier: Document | None) -> None:
+        self._document, self._environ, self._earlier = document, environ, earlier
         self._main = Path(document.file)
         self._tree = document.root
         self._problems: list[Problem] = []
@@ -74,7 +77,7 @@ class _Including:
             try:
                 text = read_text(file, files := dict(self._document.files))
                 self._document = replace(self._document, files=files)
-                data, self._document = parse_part(self._document, text, str(file), self._environ)
+                data, self._document = parse_part(self._document, text, str(file), self._environ, self._earlier)
                 parts.append(_Part(str(file), data))
             except ConfigError as error:
                 self._document = replace(self._document, files={**self._document.files, **error.files})

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from pylae.config.document.nodes import Foreign, Step, Tree, line_and_column, place, show_path
+from pylae.config.document.again import KEY, Earlier, Items, Run, shortened
+from pylae.config.document.nodes import PART, Foreign, Step, Tree, line_and_column, place, show_path
 from pylae.errors import ConfigError, Problem
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,6 +42,8 @@ _BASED = re.compile(r"0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
 _WORDS = {word: value for name, value in (("true", True), ("false", False), ("null", None))
           for word in (name, name.capitalize(), name.upper())} | {"~": None}  # fmt: skip
+_NO_TEXT = "-+.0123456789tTfFnN~"
+"""How anything begins that is no text."""
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ENVIRONMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
@@ -60,12 +63,18 @@ class Document:
     included: tuple[Path, ...] = ()
     """The files and patterns that it includes (`pylae.config.document.include`)."""
     warnings: tuple[Problem, ...] = ()
+    kept: Mapping[str, Earlier] = field(default_factory=dict)
+    """What is needed to read its files again, by their names."""
 
 
-def read(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Reads one file, without what it includes (see `pylae.config.document.include`). Raises ConfigError."""
+def read(path: Path, environ: Mapping[str, str] = os.environ, earlier: Document | None = None) -> Document:
+    """Reads one file, without what it includes (see `pylae.config.document.include`). Raises ConfigError.
+
+    What is as in `earlier`, which was read from the same file, is the same object.
+    """
     files: dict[Path, str | None] = {}
-    return parse(read_text(path, files), str(path), files, environ)
+    reader = _Reader(read_text(path, files), str(path), environ, files, lambda _: None, path.parent)
+    return _read(reader, earlier)
 
 
 def read_text(path: Path, files: dict[Path, str | None]) -> str:
@@ -122,29 +131,42 @@ def parse(
         environ: The environment variables.
         refusal: Decides what is allowed in `${…}`. Refused references are not looked up.
     """
-    return _read(_Reader(text, file, environ, dict(files or {}), refusal, Path(file).parent))
+    # Without what it needs to be read again: secrets may take the place of marks in it.
+    return replace(_read(_Reader(text, file, environ, dict(files or {}), refusal, Path(file).parent)), kept={})
 
 
-def parse_part(whole: Document, text: str, file: str, environ: Mapping[str, str] = os.environ) -> tuple[Any, Document]:
+def parse_part(
+    whole: Document,
+    text: str,
+    file: str,
+    environ: Mapping[str, str] = os.environ,
+    earlier: Document | None = None,
+) -> tuple[Any, Document]:
     """Reads an included file into the tree of the file that includes it. Returns its content and the extended document.
 
-    Paths in it are relative to the file that includes it. Raises ConfigError.
+    Paths in it are relative to the file that includes it. What is as in `earlier` is the same object. Raises
+    ConfigError.
     """
     tree = whole.root
     data, root = tree.data, tree.root
     reader = _Reader(text, file, environ, dict(whole.files), lambda _: None, Path(whole.file).parent, tree=tree)
     reader.values, reader.aliased = whole.counted
     try:
-        document = _read(reader)
-        return tree.data, replace(whole, files=document.files, counted=document.counted)
+        document = _read(reader, earlier)
+        kept = {**whole.kept, **document.kept}
+        return tree.data, replace(whole, files=document.files, counted=document.counted, kept=kept)
     finally:
         tree.begin(data, root.at)
 
 
-def _read(reader: _Reader) -> Document:
+def _read(reader: _Reader, earlier: Document | None = None) -> Document:
     text, file = reader.text, reader.file
     reader.number = len(reader.tree.files)
+    reader.base = place(0, 0, reader.number)
     reader.tree.files.append(file)
+    known = earlier.kept.get(file) if earlier is not None else None
+    if known is not None and (document := _read_again(reader, known)) is not None:
+        return document
     try:
         root = reader.document()
     except yaml.MarkedYAMLError as error:
@@ -154,7 +176,24 @@ def _read(reader: _Reader) -> Document:
         raise ConfigError([problem], reader.files) from None
     if reader.problems:
         raise ConfigError(reader.problems, reader.files)
-    return Document(file, root, reader.files, (reader.values, reader.aliased))
+    return reader.made(root, text)
+
+
+def _read_again(reader: _Reader, earlier: Earlier) -> Document | None:
+    """Reads a file of which some items are known; None if it is better read as a whole, as when there are mistakes."""
+    found = shortened(reader.text, earlier)
+    if found is None:
+        return None
+    again = replace(
+        reader, text=found.text, runs=found.runs, problems=[], anchors={}, path=[], files=dict(reader.files)
+    )
+    try:
+        root = again.document()
+    except (yaml.YAMLError, ConfigError):
+        return None
+    if again.problems or again.runs or again.values > MAX_VALUES:
+        return None
+    return again.made(root, reader.text)
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -184,6 +223,9 @@ def _reader_reason(error: yaml.YAMLError) -> str:
     return f"{getattr(error, 'reason', 'unreadable')}{code}"
 
 
+_UNKNOWN: Any = object()
+
+
 class _Value(NamedTuple):
     """A value that was read, and where it begins."""
 
@@ -209,30 +251,48 @@ class _Reader:
     """The value at each anchor, and how many values it contains."""
     keys: dict[str, str] = field(default_factory=dict)
     """Every key once, because keys repeat."""
+    runs: dict[str, Run] = field(default_factory=dict)
+    """Unchanged items of an earlier document, by the text that stands for them."""
+    items: Items | None = None
+    """The items of `KEY`."""
+    refers: bool = False
+    """Whether something in the file refers to something else in it."""
+    plain: dict[str, Any] = field(default_factory=dict)
+    """The plain texts, each once."""
     interpolated: bool = False
     """Whether the latest text contained a reference."""
     number: int = 0
     """The number of the file, for places."""
+    base: int = 0
+    """The part of a place that says the file."""
     values: int = 0
     aliased: int = 0
     path: list[Step] = field(default_factory=list)
 
     def document(self) -> Tree:
-        self.events = yaml.parse(self.text, Loader=_LOADER)
-        next(self.events)
-        event = next(self.events)
+        # Not `yaml.parse`, which asks twice for each event.
+        self.event = _LOADER(self.text).get_event
+        self.event()
+        event = self.event()
         if isinstance(event, yaml.StreamEndEvent):
             self.stop(event, "the file is empty")
-        root = self.value(next(self.events), 0)
+        root = self.value(self.event(), 0)
         self.tree.begin(root.data, root.place)
-        next(self.events)
-        event = next(self.events)
+        self.event()
+        event = self.event()
         if not isinstance(event, yaml.StreamEndEvent):
             self.stop(event, "a configuration must be a single YAML document; a second one begins here")
         if not isinstance(root.data, dict):
             found = "a list" if isinstance(root.data, list) else "a text"
             self.report(root.place, f"a configuration must be a mapping, not {found}")
         return self.tree
+
+    def made(self, root: Tree, text: str) -> Document:
+        """Returns the document that was read from a text."""
+        kept = {}
+        if self.items is not None and not self.anchors and not self.refers:
+            kept[self.file] = Earlier(text, root, self.items, self.number)
+        return Document(self.file, root, self.files, (self.values, self.aliased), kept=kept)
 
     def report(self, at: int | yaml.Event, message: str, hint: str | None = None) -> None:
         line, column = line_and_column(at if isinstance(at, int) else self.place(at))
@@ -273,6 +333,24 @@ class _Reader:
         self.path.pop()
         return found
 
+    def common(self, event: Any) -> Any:
+        """Returns what a scalar stands for if nothing about it is special, as with most; otherwise `_UNKNOWN`."""
+        if event.anchor is not None or event.tag is not None or self.values >= MAX_VALUES:
+            return _UNKNOWN
+        text = event.value
+        if not event.implicit[0]:
+            found = text
+        elif (found := self.plain.get(text, _UNKNOWN)) is _UNKNOWN and text:
+            found = core_scalar(text)
+        if found is text:
+            if "${" in text:
+                return _UNKNOWN
+            # Kept once, because many repeat.
+            found = self.plain.setdefault(text, text) if event.implicit[0] else text
+        if found is not _UNKNOWN:
+            self.values += 1
+        return found
+
     def alias(self, event: yaml.AliasEvent) -> _Value:
         if event.anchor not in self.anchors:
             self.stop(event, f"unknown alias *{event.anchor}", f"define it before this line, with &{event.anchor}")
@@ -287,37 +365,65 @@ class _Reader:
 
     def sequence(self, start: Any, depth: int) -> _Value:
         items: list[Any] = []
-        places, foreign = array("Q"), dict[Step, Foreign]()
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            item = self.child(len(items), event, depth)
-            if item.foreign is not None:
-                foreign[len(items)] = item.foreign
-            items.append(item.data)
-            places.append(item.place)
+        places = array("Q")
+        foreign: dict[Step, Foreign] = {}
+        inside, common = depth < MAX_DEPTH, self.common
+        noted = Items(items) if depth == 1 and self.path == [KEY] else None
+        while (kind := type(event := self.event())) is not yaml.SequenceEndEvent:
+            if noted is not None:
+                if kind is yaml.ScalarEvent and (run := self.runs.pop(event.value, None)) is not None:
+                    noted.take(run, self.tree, self.values)
+                    self.values += run.values
+                    found, at_each = run.into(self.tree, self.number)
+                    items += found
+                    places.extend(at_each)
+                    continue
+                noted.note(self.tree, self.values)
+            if kind is yaml.ScalarEvent and inside and (data := common(event)) is not _UNKNOWN:
+                places.append(self.place(event))
+            else:
+                data, at, known = self.child(len(items), event, depth)
+                places.append(at)
+                if known is not None:
+                    foreign[len(items)] = known
+            items.append(data)
+        if noted is not None:
+            noted.note(self.tree, self.values)
+            self.items = noted
         self.tree.add(items, places, foreign)
         return _Value(items, self.place(start))
 
     def mapping(self, start: Any, depth: int) -> _Value:
         entries: dict[str, Any] = {}
-        places, foreign = array("Q"), dict[Step, Foreign]()
+        places = array("Q")
+        foreign: dict[Step, Foreign] = {}
         merged: list[tuple[Any, Any]] = []
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
-                self.stop(event, "a key must be a text", 'put quotes around it: "*name", "{…}"')
-            key = self.keys.setdefault(event.value, event.value)
-            value = self.child(key, next(self.events), depth)
-            if key == "<<" and event.implicit[0]:
-                merged.append((event, value.data))
+        # Most of the time of reading goes by here, so what most entries need is bound once.
+        inside, common, place_of, note, keys = depth < MAX_DEPTH, self.common, self.place, places.append, self.keys
+        take, scalar = self.event, yaml.ScalarEvent
+        while (kind := type(key_event := take())) is not yaml.MappingEndEvent:
+            if kind is not scalar:
+                self.stop(key_event, "a key must be a text", 'put quotes around it: "*name", "{…}"')
+            key = key_event.value
+            key = keys.setdefault(key, key)
+            event = take()
+            if type(event) is scalar and inside and (data := common(event)) is not _UNKNOWN:
+                at, known = place_of(event), None
+            else:
+                data, at, known = self.child(key, event, depth)
+            if key == "<<" and key_event.implicit[0]:
+                self.refers = True
+                merged.append((key_event, data))
             elif key in entries:
                 first = places[2 * list(entries).index(key)]
                 hint = f"the first is in line {line_and_column(first)[0]}"
-                self.report(event, f"the key `{key}` is given twice in this mapping", hint)
+                self.report(key_event, f"the key `{key}` is given twice in this mapping", hint)
             else:
-                entries[key] = value.data
-                places.append(self.place(event))
-                places.append(value.place)
-                if value.foreign is not None:
-                    foreign[key] = value.foreign
+                entries[key] = data
+                note(place_of(key_event))
+                note(at)
+                if known is not None:
+                    foreign[key] = known
         for event, source in merged:
             self.merge(event, entries, source, places, foreign)
         self.tree.add(entries, places, foreign)
@@ -352,7 +458,9 @@ class _Reader:
     def place(self, event: Any) -> int:
         """Returns the place of an event, as `pylae.config.document.nodes.place`."""
         mark = event.start_mark
-        return place(mark.line + 1, mark.column + 1, self.number)
+        line: int = mark.line + 1
+        column: int = mark.column + 1
+        return self.base + (line << PART) + column
 
     def interpolate(self, event: Any) -> str:
         at, end = event.start_mark.index, event.end_mark.index
@@ -413,6 +521,8 @@ def referred(written: str) -> Iterator[str]:
 
 def core_scalar(text: str) -> Any:
     """Parses a plain scalar by YAML 1.2's core schema. Anything but a number, truth value or null is a text."""
+    if text[:1] not in _NO_TEXT:
+        return text
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):

@@ -17,9 +17,9 @@ ALIASES = {
 }
 """Second names of keys, for people who know them from other gateways."""
 _NAMES = {name: tuple(alias for alias, field in ALIASES.items() if field == name) for name in ALIASES.values()}
-_PART = 26
+PART = 26
 """Bits of a place that hold the column. As many hold the line, for files of at most 2**25 bytes; above is the file."""
-_PART_MASK = (1 << _PART) - 1
+_MASK = (1 << PART) - 1
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def place(line: int, column: int, file: int = 0) -> int:
     """Packs the number of a file, a line and a column (both from 1) into one number, because documents have many of
     them.
     """
-    return (file << _PART | line) << _PART | column
+    return (file << PART | line) << PART | column
 
 
 def line_and_column(place: int) -> tuple[int, int]:
     """Returns the line and column of a place."""
-    return place >> _PART & _PART_MASK, place & _PART_MASK
+    return place >> PART & _MASK, place & _MASK
 
 
 class Tree:
@@ -65,7 +65,7 @@ class Tree:
     An entry takes 8 bytes, plus 8 for its key.
     """
 
-    __slots__ = ("_added", "_foreign", "_orders", "_places", "_root", "_starts", "data", "files")
+    __slots__ = ("_added", "_foreign", "_known", "_orders", "_places", "_root", "_starts", "data", "files")
 
     def __init__(self) -> None:
         self.data: Any = None
@@ -73,10 +73,11 @@ class Tree:
         """The files of the document, by their numbers in places."""
         self._root = place(1, 1)
         self._places = array("Q")
-        # By the `id` of mappings and lists, all of which stay in `data`. Kept as pairs of `id` and start until someone
-        # asks for a place, which happens for few documents.
+        # Pairs of the `id` of a mapping or list, all of which stay in `data`, and the start of its places.
         self._added = array("Q")
+        # The same as a mapping, made when someone asks for a place, which happens for few documents.
         self._starts: dict[int, int] = {}
+        self._known = 0
         self._foreign: dict[int, dict[Step, Foreign]] = {}
         self._orders: dict[int, dict[Step, int]] = {}
 
@@ -86,13 +87,39 @@ class Tree:
 
     def add(self, inside: Any, places: array[int], foreign: dict[Step, Foreign]) -> None:
         """Notes the places of the entries of a list, or of the keys and values of a mapping."""
+        name = id(inside)
         # A mapping that was only merged no longer exists, and another may have its `id`.
-        self._foreign.pop(id(inside), None)
-        self._orders.pop(id(inside), None)
-        self._added.extend((id(inside), len(self._places)))
+        self._foreign.pop(name, None)
+        self._orders.pop(name, None)
+        self._added.append(name)
+        self._added.append(len(self._places))
         self._places.extend(places)
         if foreign:
-            self._foreign[id(inside)] = foreign
+            self._foreign[name] = foreign
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """How far it is filled; see `take`."""
+        return len(self._added), len(self._places)
+
+    def take(self, other: Tree, start: tuple[int, int], end: tuple[int, int], moved: int) -> None:
+        """Takes over what was added to another tree between two of its ends, without anything foreign.
+
+        `moved` is what is added to the places: lines, and numbers of files.
+        """
+        (first, place), (last, final) = start, end
+        by = len(self._places) - place
+        added = other._added[first:last]
+        if by:
+            added[1::2] = array("Q", [start + by for start in added[1::2]])
+        self._added.extend(added)
+        places = other._places[place:final]
+        self._places.extend(array("Q", [place + moved for place in places]) if moved else places)
+
+    def places_in(self, listed: list[Any]) -> array[int]:
+        """Returns the places of the items of a list."""
+        start = self._start(listed)
+        return self._places[start : start + len(listed)]
 
     def plain(self) -> Any:
         """Returns the content as plain Python objects. Do not change them."""
@@ -109,15 +136,11 @@ class Tree:
 
     def file_of(self, place: int) -> str:
         """Returns the file of a place."""
-        return self.files[place >> 2 * _PART]
+        return self.files[place >> 2 * PART]
 
     def places(self, inside: Any, step: Step) -> tuple[int, int]:
         """Returns the places of a key and of its value. In a list both are the item's."""
-        if self._added:
-            # A later entry with the same `id` replaces an earlier one.
-            self._starts.update(zip(self._added[::2], self._added[1::2], strict=True))
-            del self._added[:]
-        start = self._starts[id(inside)]
+        start = self._start(inside)
         if isinstance(step, int):
             return self._places[start + step], self._places[start + step]
         order = self._orders.get(id(inside))
@@ -125,6 +148,14 @@ class Tree:
             order = self._orders[id(inside)] = {key: index for index, key in enumerate(inside)}
         at = start + 2 * order[step]
         return self._places[at], self._places[at + 1]
+
+    def _start(self, inside: Any) -> int:
+        if self._known < len(self._added):
+            # A later entry with the same `id` replaces an earlier one.
+            added = self._added[self._known :]
+            self._starts.update(zip(added[::2], added[1::2], strict=True))
+            self._known = len(self._added)
+        return self._starts[id(inside)]
 
     @property
     def root(self) -> Node:

@@ -11,10 +11,13 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, SecretStr
 
@@ -41,12 +44,11 @@ At = tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
-    """A text in a model, or another value that is a secret."""
+class Secret:
+    """A secret in a model, and its path there."""
 
     path: At
     value: str | float
-    secret: bool
 
 
 def mark(secret: str | float) -> str:
@@ -54,26 +56,93 @@ def mark(secret: str | float) -> str:
     return f"(hidden:{hmac.digest(_KEY, str(secret).encode(), 'sha256').hex()[:24]})"
 
 
-def leaves(value: Any, path: At = (), secret: bool = False) -> Iterator[Leaf]:
-    """Yields every text in a model, and whether it is a secret."""
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from leaves(getattr(value, name), (*path, name), secret)
+def secrets_in(value: Any, path: At = ()) -> Iterator[Secret]:
+    """Yields every secret in a model that is not empty. It looks only where one can be: there may be many models."""
+    if (bearing := _bearing(type(value))) is not None:
+        names, values = bearing
+        for name, found in zip(names, values(value), strict=True):
+            if found:
+                yield from secrets_in(found, (*path, name))
+    elif isinstance(value, SecretStr):
+        yield Secret(path, value.get_secret_value())
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from leaves(item, (*path, key), secret or is_credential(key))
+            if is_credential(key):
+                yield from _texts(item, (*path, key))
+            elif not _is_bare(item):
+                yield from secrets_in(item, (*path, key))
     elif isinstance(value, tuple | list | frozenset):
         for index, item in enumerate(value):
-            yield from leaves(item, (*path, index), secret)
+            if not _is_bare(item):
+                yield from secrets_in(item, (*path, index))
+
+
+def _is_bare(value: Any) -> bool:
+    """Returns true for a model in which nothing is set that may have a secret in it, as in most routes."""
+    bearing = _bearing(type(value))
+    return bearing is not None and not any(bearing[1](value))
+
+
+def _texts(value: Any, path: At) -> Iterator[Secret]:
+    """Yields every text and number in what has the name of a secret."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _texts(getattr(value, name), (*path, name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, tuple | list | frozenset):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
     elif isinstance(value, SecretStr):
-        yield Leaf(path, value.get_secret_value(), True)
-    elif isinstance(value, str) or (secret and isinstance(value, int | float) and not isinstance(value, bool)):
-        yield Leaf(path, value, secret)
+        yield Secret(path, value.get_secret_value())
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield Secret(path, value)
+
+
+_Bearing = tuple[Sequence[str], Callable[[Any], Iterable[Any]]]
+"""The fields of a model that may have a secret in them, and what gets their values."""
+_BEARING: WeakKeyDictionary[type, _Bearing | None] = WeakKeyDictionary()
+"""Those of the models that were met. Plugins may bring some and take them away."""
+
+
+def _bearing(kind: type) -> _Bearing | None:
+    """Returns the fields of a model that may have a secret in them; None of what is no model."""
+    try:
+        return _BEARING[kind]
+    except KeyError:
+        found = _BEARING[kind] = _found_bearing(kind)
+        return found
+
+
+def _found_bearing(kind: type) -> _Bearing | None:
+    if not issubclass(kind, BaseModel):
+        return None
+    names = [name for name, field in kind.model_fields.items() if not _is_plain(field.annotation)]
+    # Of a single name, `attrgetter` would return no tuple.
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda model: [getattr(model, name) for name in names]
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Returns true if values of a type are texts, numbers and the like, or lists of them, which are no secrets."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _is_plain(get_args(annotation)[0])
+    if origin is Literal:
+        return True
+    if origin in (Union, types.UnionType, tuple, list, frozenset):
+        return all(part is Ellipsis or _is_plain(part) for part in get_args(annotation))
+    return annotation in _PLAIN
+
+
+_PLAIN = (str, int, float, bool, type(None), timedelta, RequestRate)
 
 
 def is_mark(value: object) -> bool:
     """Returns true if a value is a mark."""
-    return isinstance(value, str) and bool(_MARK.fullmatch(value))
+    return isinstance(value, str) and value[:1] == "(" and bool(_MARK.fullmatch(value))
 
 
 def has_mark(text: str) -> bool:
@@ -88,7 +157,7 @@ def is_credential(key: object) -> bool:
 
 def hidden(config: BaseModel) -> dict[str, str | float]:
     """Returns the secrets of a configuration by their marks."""
-    return {mark(leaf.value): leaf.value for leaf in leaves(config) if leaf.secret and leaf.value != ""}
+    return {mark(secret.value): secret.value for secret in secrets_in(config) if secret.value != ""}
 
 
 def shown_reference(read: Node | Foreign | None) -> str | None:
@@ -165,9 +234,17 @@ def _escaped(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def as_written(tree: Tree, config: BaseModel | None = None) -> Any:
-    """Returns a document as it was written, with its references. If its configuration is given, secrets are hidden."""
-    marks, by_text = _marks(tree, config) if config is not None else ({}, {})
+_SHALLOW = 3
+"""How deep it is looked whether all of a mapping or list is plain: routes and services are there."""
+
+
+def as_written(tree: Tree, config: BaseModel | None = None, hide: Callable[[str | float], str] = mark) -> Any:
+    """Returns a document as it was written, with its references. If its configuration is given, `hide` says what is in
+    the place of each secret.
+
+    Do not change it: parts of it may be those of the document.
+    """
+    marks, by_text = _marks(tree, config, hide) if config is not None else ({}, {})
     return _Hidden(tree, marks, by_text).shown(tree.data)
 
 
@@ -181,20 +258,38 @@ class _Hidden:
     marks: Mapping[int, Mapping[Step, str]]
     by_text: Mapping[str, str]
 
-    def shown(self, value: Any, foreign: Foreign | None = None, hidden: str | None = None) -> Any:
+    def shown(self, value: Any, foreign: Foreign | None = None, hidden: str | None = None, depth: int = 0) -> Any:
         if hidden is not None:
             return shown_reference(foreign) or hidden
+        if isinstance(value, dict | list) and depth < _SHALLOW and self.is_plain(value):
+            return value
+        deeper = depth + 1
         if isinstance(value, dict):
             known, marks = self.tree.foreign(value), self.marks.get(id(value), {})
-            return {key: self.shown(item, known.get(key), marks.get(key)) for key, item in value.items()}
+            return {key: self.shown(item, known.get(key), marks.get(key), deeper) for key, item in value.items()}
         if isinstance(value, list):
             known, marks = self.tree.foreign(value), self.marks.get(id(value), {})
-            return [self.shown(item, known.get(index), marks.get(index)) for index, item in enumerate(value)]
+            return [self.shown(item, known.get(index), marks.get(index), deeper) for index, item in enumerate(value)]
         if not isinstance(value, str):
             return value
         if (found := self.by_text.get(value)) is not None:
             return shown_reference(foreign) or found
         return _escaped(value) if foreign is None or foreign.written is None else foreign.written
+
+    def is_plain(self, value: Any) -> bool:
+        """Returns true if nothing in a mapping or list is special, as in most: it is shown as it is."""
+        inside, marks, by_text, foreign = [value], self.marks, self.by_text, self.tree.foreign
+        for one in inside:
+            if id(one) in marks or foreign(one):
+                return False
+            for item in one.values() if isinstance(one, dict) else one:
+                kind = type(item)
+                if kind is str:
+                    if item in by_text or "${" in item:
+                        return False
+                elif kind is dict or kind is list:
+                    inside.append(item)
+        return True
 
 
 def joined(node: Node) -> str | None:
@@ -218,19 +313,21 @@ def _referring(node: Node) -> Any:
     return mark(node.value) if node.written is None else node.written
 
 
-def _marks(tree: Tree, config: BaseModel) -> tuple[dict[int, dict[Step, str]], dict[str, str]]:
+def _marks(
+    tree: Tree, config: BaseModel, hide: Callable[[str | float], str]
+) -> tuple[dict[int, dict[Step, str]], dict[str, str]]:
     """Returns what hides each value that contains a secret, by its container, and each text that is a secret."""
     places: dict[int, dict[Step, str]] = {}
     texts: dict[str, str] = {}
-    for leaf in leaves(config):
-        if not leaf.secret or leaf.value == "":
+    for secret in secrets_in(config):
+        if secret.value == "":
             continue
-        if isinstance(leaf.value, str):
-            texts[leaf.value] = mark(leaf.value)
-        found = find(tree, leaf.path)
+        if isinstance(secret.value, str):
+            texts[secret.value] = hide(secret.value)
+        found = find(tree, secret.path)
         # Short forms omit levels and defaults have no node. In both cases the node that was found is an outer one.
-        if found.path[-1:] == leaf.path[-1:] or not isinstance(found.node.value, dict | list):
-            places.setdefault(id(found.node.inside), {})[found.node.step] = mark(leaf.value)
+        if found.path[-1:] == secret.path[-1:] or not isinstance(found.node.value, dict | list):
+            places.setdefault(id(found.node.inside), {})[found.node.step] = hide(secret.value)
     return places, texts
 
 
