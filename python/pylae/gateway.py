@@ -16,6 +16,7 @@ from pylae.config.document.sources import shown
 from pylae.config.models.config import Config
 from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
+from pylae.config.plan import plain
 from pylae.engine import Engine, NativeSignals, count_unhandled, refuse_on_worker
 from pylae.errors import EngineError, HookError, Problem, PylaeError
 from pylae.units import DurationLike, parse_duration
@@ -197,7 +198,7 @@ class Gateway:
 
     def plan(self) -> dict[str, Any]:
         """Compiles the configuration into the plan that the native side runs. Raises ConfigError."""
-        return self.builder.plan()
+        return plain(self.builder.plan())
 
     def check(self) -> list[Problem]:
         """Checks the configuration and returns warnings, such as a route that can never match. Opens no socket.

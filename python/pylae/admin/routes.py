@@ -21,6 +21,7 @@ from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.settings import openable
 from pylae.cli import explanation
 from pylae.cli.shown import Compiled, match, without_credentials
+from pylae.config.plan import json_of
 from pylae.config.tables import POLICIES
 from pylae.errors import EngineError
 
@@ -148,7 +149,7 @@ def router(runtime: Runtime) -> APIRouter:
             with runtime.changing:
                 plan, builder = runtime.registry.filled(runtime.plan), runtime.builder
             try:
-                answer = engine.explain(json.dumps(plan), json.dumps(request))
+                answer = engine.explain(json_of(plan), json.dumps(request))
             except EngineError as error:
                 raise HTTPException(422, str(error)) from None
         complete = openable(runtime, explanation.complete(answer, dict(runtime.plan), builder))

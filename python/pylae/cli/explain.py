@@ -44,6 +44,7 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
     """
     from pylae import engine
     from pylae.cli import explanation, shown
+    from pylae.config.plan import json_of
     from pylae.gateway import Gateway
 
     if len(what) not in (2, 3):
@@ -54,7 +55,7 @@ def explain(what: tuple[str, ...], headers: tuple[str, ...], client: str, everyt
     file = what[0] if len(what) == 3 else default_file()
     builder = Gateway.from_file(file).builder
     plan = builder.plan()
-    answer = engine.explain(json.dumps(plan), json.dumps(request))
+    answer = engine.explain(json_of(plan), json.dumps(request))
     complete = explanation.complete(answer, plan, builder)
     request = shown.without_credentials(request, plan)
     if as_json:

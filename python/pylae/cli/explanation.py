@@ -53,8 +53,11 @@ def complete(answer: Document, plan: Document, builder: ConfigBuilder) -> Docume
     """Adds the settings of the plan and their places to the native answer."""
     compiled = Compiled(builder, plan)
     names = {route["name"]: (index, route) for index, route in enumerate(plan["routes"])}
+    asked = {considered["route"] for considered in answer["considered"]} | {answer["route"] and answer["route"]["name"]}
     matches = {
-        name: shown.match(compiled, f"routes[{index}]", route["match"]) for name, (index, route) in names.items()
+        name: shown.match(compiled, f"routes[{index}]", route["match"])
+        for name, (index, route) in names.items()
+        if name in asked
     }
     completed = {
         **answer,

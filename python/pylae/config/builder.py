@@ -31,7 +31,7 @@ from pylae.config.models.hooks import HookOptions
 from pylae.config.models.service import ServiceName
 from pylae.config.models.tls import Texts
 from pylae.config.origin import origin_of
-from pylae.config.plan import as_json, compile_plan, route_names
+from pylae.config.plan import compiled, json_of, route_names
 from pylae.config.routes import Call, CompiledRoutes
 from pylae.errors import ConfigError, Problem
 from pylae.hooks import load
@@ -339,7 +339,8 @@ class ConfigBuilder:
     def plan(self, *, create: bool = False) -> dict[str, Any]:
         """The plan: the configuration as the native side is given it. Raises ConfigError with every problem.
 
-        `create` allows it to generate secrets and certificates that last, where there are none yet.
+        `create` allows it to generate secrets and certificates that last, where there are none yet. The routes are a
+        sequence that keeps them as JSON (`CompiledRoutes`).
         """
         try:
             return self._compile(create=create)
@@ -358,7 +359,7 @@ class ConfigBuilder:
         calls = self._calls_of(self.hooks, config)
         _ = self.applications
         routes = CompiledRoutes(self.compiled)
-        plan = compile_plan(_with_auth(config, create=create), texts, calls, routes)
+        plan = compiled(_with_auth(config, create=create), texts, calls, routes)
         self.compiled = routes
         self._named = texts.files
         if texts.findings or texts.problems:
@@ -388,7 +389,7 @@ class ConfigBuilder:
         `plan` is its plan, if it has been compiled already. Raises ConfigError with every problem.
         """
         plan = self.plan() if plan is None else plan
-        answer = engine.check(as_json(plan))
+        answer = engine.check(json_of(plan))
         if answer["problems"]:
             raise ConfigError(self.placed(plan, answer["problems"]), self.followed)
         return [*self.warnings(plan), *self.placed(plan, answer["warnings"])]
@@ -398,7 +399,9 @@ class ConfigBuilder:
         weak = [*self.document.warnings] if self.document else []
         weak += [self.problem_at(finding) for finding in (*weaknesses(self.config), *self._doubtful_hooks())]
         weak += self._weak_rights()
-        bypassed = [{"path": path, "message": message} for path, message in bypassed_hooks(plan)]
+        # It looks at all routes of the plan.
+        found = bypassed_hooks(plan) if self.hooks else ()
+        bypassed = [{"path": path, "message": message} for path, message in found]
         return [*weak, *self.placed(plan, bypassed)]
 
     def placed(self, plan: Mapping[str, Any], native: Iterable[Mapping[str, str]]) -> list[Problem]:

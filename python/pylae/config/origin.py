@@ -8,7 +8,7 @@ follow each change of the compiler.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,6 @@ def _entry(reached: Any, step: Step) -> Any:
     """What a mapping or a list has; None where the path leads further than the plan."""
     if isinstance(reached, Mapping):
         return reached.get(step)
-    if isinstance(reached, list) and isinstance(step, int) and step < len(reached):
+    if isinstance(reached, Sequence) and isinstance(step, int) and step < len(reached):
         return reached[step]
     return None

@@ -27,13 +27,26 @@ VERSION = 1
 """Shape of the plan."""
 
 
-def compile_plan(
-    config: Config, texts: Texts | None = None, calls: Sequence[Call] = (), routes: CompiledRoutes | None = None
-) -> dict[str, Any]:
+def compile_plan(config: Config, texts: Texts | None = None, calls: Sequence[Call] = ()) -> dict[str, Any]:
     """The plan of a configuration that passed `pylae.config.checks.check`.
 
-    `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them. `routes`
-    are still empty, and may know those of an earlier plan.
+    `texts` reads the files that it names; `calls` are the hooks in the order in which a request meets them.
+    """
+    return plain(compiled(config, texts, calls))
+
+
+def plain(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a plan in which the routes are a list, too."""
+    routes = plan["routes"]
+    return {**plan, "routes": [routes[index] for index in range(len(routes))]}
+
+
+def compiled(
+    config: Config, texts: Texts | None = None, calls: Sequence[Call] = (), routes: CompiledRoutes | None = None
+) -> dict[str, Any]:
+    """The same with routes that are kept as JSON (`CompiledRoutes`), for plans that may be large.
+
+    `routes` are still empty, and may know those of an earlier plan.
     """
     texts, routes = texts or Texts(), CompiledRoutes() if routes is None else routes
     config.store.look(texts, ("store",))
@@ -49,7 +62,7 @@ def compile_plan(
         name = f"{authenticator}: {path}"
         call = Call((name,), False, asked[authenticator])
         origin = Origin(("auth", *at), from_root=True, whole=True)
-        routes.append(PlanPart(routes.own_path(name, path, call), origin))
+        routes.add_own_path(name, path, call, origin)
     return {
         "version": VERSION,
         "workers": config.workers or available_cores(),
@@ -74,7 +87,7 @@ def compile_plan(
     }
 
 
-def as_json(plan: Mapping[str, Any]) -> str:
+def json_of(plan: Mapping[str, Any]) -> str:
     """Returns a plan as the native side reads it."""
     routes = plan["routes"]
     if not isinstance(routes, CompiledRoutes):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Settings
@@ -66,61 +66,87 @@ _NO_AUTH = AuthConfig()
 _NOTHING = Common(PolicySet(), (), conceals=False, admin_role="")
 
 
-class CompiledRoutes(list[dict[str, Any]]):
-    """The routes as a plan has them, for which the next plan that is compiled need not compile the same ones again."""
+class CompiledRoutes(Sequence[dict[str, Any]]):
+    """The routes of a plan. They are kept as JSON, which takes a quarter of the memory, and those that a later plan has
+    as well need not be compiled for it.
+
+    A route that is asked for by its number knows the origins of its parts; those of an iteration do not.
+    """
 
     def __init__(self, earlier: CompiledRoutes | None = None) -> None:
         """`earlier` are those of the plan before."""
-        super().__init__()
         self._earlier = earlier
         self._routes: Sequence[Route] = ()
+        self._names: Sequence[str] = ()
         self._common = _NOTHING
         self._gateways: dict[str, PlanPart] = {}
         """The gateway-wide policies as they are in the plan, which routes share."""
+        self._errors: dict[int, dict[str, Any]] = {}
+        """Their error pages, of those that have some."""
         self._texts: list[str] = []
-        """The first of them as JSON, as far as they are known."""
+        self._own: list[dict[str, Any]] = []
+        """The paths of authenticators, which are behind the routes."""
+        self._latest: tuple[int, dict[str, Any]] | None = None
+        """What was asked for last: often several things are asked about it."""
         self.anew = 0
-        """How many of them were compiled anew."""
+        """How many were compiled that no earlier plan had."""
 
     def compile(self, routes: Sequence[Route], names: Sequence[str], common: Common, pages: Pages) -> None:
         """Adds these routes, whose names are given. `pages` reads error pages."""
-        self._routes, self._common = routes, common
+        self._routes, self._names, self._common = routes, names, common
         earlier, self._earlier = self._earlier, None
         known: Mapping[int, int] = {}
         if earlier is not None and earlier._common == common:
-            self._gateways = earlier._gateways
             # The files of error pages may have changed.
             known = {id(route): index for index, route in enumerate(earlier._routes) if not route.errors}
         for index, (name, route) in enumerate(zip(names, routes, strict=True)):
             place = known.get(id(route))
-            if earlier is not None and place is not None and earlier[place]["name"] == name:
-                self.append(earlier[place])
-                text = earlier._texts[place] if earlier._texts else ""
-            else:
-                self.anew += 1
-                errors = pages.plan(route.errors, ("routes", index, "errors"))
-                self.append({**self._route(name, route, common.calls), "errors": errors})
-                text = ""
-            self._texts.append(text)
+            if earlier is not None and place is not None and earlier._names[place] == name:
+                self._texts.append(earlier._texts[place])
+                continue
+            self.anew += 1
+            if route.errors:
+                self._errors[index] = pages.plan(route.errors, ("routes", index, "errors"))
+            self._texts.append(json.dumps(self._compiled(index)))
 
-    def as_json(self) -> str:
-        """Returns them as JSON. Each is written once."""
-        texts = self._texts
-        texts += [""] * (len(self) - len(texts))
-        for index, text in enumerate(texts):
-            if not text:
-                texts[index] = json.dumps(self[index])
-        return f"[{','.join(texts)}]"
-
-    def own_path(self, name: str, path: str, call: Call) -> dict[str, Any]:
-        """The route of a path that an authenticator owns. It has no service, because the function answers."""
+    def add_own_path(self, name: str, path: str, call: Call, origin: Origin) -> None:
+        """Adds the route of a path that an authenticator owns. It has no service, because the function answers."""
         # Whoever comes there is not known yet, so nobody would meet a condition on users.
         off: dict[str, Any] = dict.fromkeys(("cache", "mirror", "static_response", "require"), False)
         # Without the rules of a route, which ask for a service.
         plan = self._route(name, Route.model_construct(path=path, priority=FIRST, **off), (*self._common.calls, call))
         # There is no instance that credentials would have to be kept from, and the function reads them.
         plan["policies"].pop("authentication", None)
-        return {**plan, "errors": {}}
+        self._own.append(PlanPart({**plan, "errors": {}}, origin))
+        self._texts.append(json.dumps(self._own[-1]))
+
+    def as_json(self) -> str:
+        """Returns them as a list in JSON."""
+        return f"[{','.join(self._texts)}]"
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        at = range(len(self))[index]
+        if isinstance(at, range):
+            return [self[one] for one in at]
+        if at >= len(self._routes):
+            return self._own[at - len(self._routes)]
+        if self._latest is None or self._latest[0] != at:
+            self._latest = at, self._compiled(at)
+        return self._latest[1]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._texts)
+
+    def _compiled(self, index: int) -> dict[str, Any]:
+        route = self._route(self._names[index], self._routes[index], self._common.calls)
+        return {**route, "errors": self._errors.get(index, {})}
 
     def _route(self, name: str, route: Route, calls: Sequence[Call]) -> dict[str, Any]:
         return {

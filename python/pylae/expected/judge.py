@@ -12,6 +12,7 @@ from pylae.auth import sign_claims
 from pylae.cli.explain import request_of
 from pylae.config.builder import ConfigBuilder
 from pylae.config.models.config import Config
+from pylae.config.plan import json_of
 from pylae.expected.table import Expected, ExpectedRequest, ExpectedTable
 
 
@@ -40,7 +41,7 @@ def judge(table: ExpectedTable, builder: ConfigBuilder, plan: dict[str, Any]) ->
     """
     config = builder.config
     requests = [_asked(one, config) for one in table.requests]
-    answers = engine.decide(json.dumps(plan), json.dumps(requests))
+    answers = engine.decide(json_of(plan), json.dumps(requests))
     return [
         _judged(expected, request, answer)
         for expected, request, answer in zip(table.requests, requests, answers, strict=True)

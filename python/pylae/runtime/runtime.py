@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import secrets
 import socket
@@ -19,6 +18,7 @@ from pylae.access.access import Access
 from pylae.access.tokens import ScopeError
 from pylae.config.builder import ConfigBuilder
 from pylae.config.models.admin import Admin
+from pylae.config.plan import json_of
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals, set_log_steps
 from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
@@ -208,7 +208,7 @@ class Runtime:
                 self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
                 self.plan = plan
                 self.builder.attach(self._surroundings)
-                engine = Engine(json.dumps(self.registry.filled(plan)), self.builder.functions)
+                engine = Engine(json_of(self.registry.filled(plan)), self.builder.functions)
                 addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
                 if self._events is not None:
                     engine.attach(self._events)
@@ -234,7 +234,7 @@ class Runtime:
         before = self.registry.filled(self.plan)
         self.registry.join(store)
         after = self.registry.filled(self.plan)
-        return None if before == after else json.dumps(after)
+        return None if before == after else json_of(after)
 
     def attend(self, attendant: Attendant) -> None:
         """Stops `attendant` with the engine."""
@@ -253,7 +253,7 @@ class Runtime:
         """Gives the engine the instances that were found by now. Raises EngineError."""
         with self.changing:
             if not self._stopping:
-                self.engine.apply(json.dumps(self.registry.filled(self.plan)))
+                self.engine.apply(json_of(self.registry.filled(self.plan)))
 
     def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False, cause: Cause = _PROGRAM) -> None:
         """Puts `other`, or changes of its own configuration, in force. With `keep`, a document outlives a restart.
@@ -300,7 +300,7 @@ class Runtime:
             commit = stack.enter_context(keeping) if keeping is not None else None
             hooks = self.engine.hooks
             source.attach(self._surroundings)
-            self.engine.apply(json.dumps(self.registry.filled(plan, sources)), source.functions)
+            self.engine.apply(json_of(self.registry.filled(plan, sources)), source.functions)
             # Killed before this, it starts again with what was in force before.
             if commit is None:
                 self.override.drop()
@@ -308,7 +308,7 @@ class Runtime:
                 try:
                     commit()
                 except OSError:
-                    self.engine.apply(json.dumps(self.registry.filled(self.plan)), hooks)
+                    self.engine.apply(json_of(self.registry.filled(self.plan)), hooks)
                     raise
             self.registry.adopt(sources)
         self.override.follow(source, kept=commit is not None)

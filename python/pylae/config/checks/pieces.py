@@ -82,10 +82,12 @@ class Pieces:
         if isinstance(services, dict):
             del rest["services"]
         self._rest(rest)
+        said: dict[frozenset[str], set[str]] = {}
         for index, item in enumerate(routes if isinstance(routes, list) else ()):
-            route = self.known.route(item)
-            if route is not None or (route := self._piece(_ROUTE, item, ("routes", index))) is not None:
+            if (route := self.known.route(item)) is not None:
                 self.routes[index] = route
+            elif (route := self._piece(_ROUTE, item, ("routes", index))) is not None:
+                self.routes[index] = _lean(route, said)
             elif self._enough:
                 return
         for name, item in (services if isinstance(services, dict) else {}).items():
@@ -121,6 +123,14 @@ class Pieces:
             return None
         update = {"routes": tuple(self.routes.values()), "services": self.services}
         return self.rest.model_copy(update={key: value for key, value in update.items() if key in self.raw})
+
+
+def _lean(route: Route, said: dict[frozenset[str], set[str]]) -> Route:
+    """Lets routes with the same settings share the set of their names, which takes a third of a route's memory."""
+    names = route.model_fields_set
+    # Routes are frozen, so nothing is ever added to it.
+    object.__setattr__(route, "__pydantic_fields_set__", said.setdefault(frozenset(names), names))
+    return route
 
 
 @dataclass(frozen=True)
