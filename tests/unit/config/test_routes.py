@@ -138,3 +138,16 @@ def test_error_pages_are_read_again(tmp_path: Path) -> None:
     other = builder.read_again(read)
     assert compiled(other) == 1
     assert "two" in str(other.plan()["routes"][MANY // 2]["errors"])
+
+
+def test_routes_that_say_the_same_in_one_word_share_it(tmp_path: Path) -> None:
+    path = tmp_path / "pylae.yaml"
+    more = "".join(f"  - {{path: /{rate}, service: a, auth_required: false, rate_limit: {rate}/minute}}\n"
+                   for rate in (7, 8))  # fmt: skip
+    path.write_text(text(changed=f"    rate_limit: 7/minute\n{more}"))
+    one, other, last = read(path).config.routes[MANY // 2 : MANY // 2 + 3]
+    assert one.rate_limit is other.rate_limit != last.rate_limit
+    path.write_text(text(changed="    rate_limit: 7/minuet\n"))
+    for _ in range(2):
+        with pytest.raises(Exception, match="not a rate"):
+            read(path)

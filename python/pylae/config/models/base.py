@@ -120,7 +120,7 @@ class _Switch:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
-            _switched,
+            _Switched(),
             handler(get_args(source)[0]),
             serialization=core_schema.wrap_serializer_function_ser_schema(_serialize_switch),
         )
@@ -129,10 +129,31 @@ class _Switch:
         return {"anyOf": [handler(schema), {"type": "boolean"}]}
 
 
-def _switched(value: Any, settings: Callable[[Any], Any]) -> Any:
-    if value is None or value is False:
-        return value
-    return settings({} if value is True else value)
+_SHORT = 64
+"""Characters of a short form that is remembered."""
+_MOST = 1000
+"""As many are remembered."""
+
+
+class _Switched:
+    """Validates such settings. Of those that are written as one text, such as `100/minute`, the models are remembered:
+    many routes have the same, and models are frozen.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, value: Any, settings: Callable[[Any], Any]) -> Any:
+        if value is None or value is False:
+            return value
+        if type(value) is not str or len(value) > _SHORT:
+            return settings({} if value is True else value)
+        found = self._known.get(value)
+        if found is None:
+            found = settings(value)
+            if len(self._known) < _MOST:
+                self._known[value] = found
+        return found
 
 
 def _serialize_switch(value: Any, settings: Callable[[Any], Any]) -> Any:
