@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from pylae.config.document.again import KEY, Earlier, Items, Run, shortened
+from pylae.config.document.again import KEY, Earlier, Items, Pieces, Run, shortened
 from pylae.config.document.nodes import PART, Foreign, Step, Tree, line_and_column, place, show_path
 from pylae.errors import ConfigError, Problem
 
@@ -176,7 +176,7 @@ def _read(reader: _Reader, earlier: Document | None = None) -> Document:
         raise ConfigError([problem], reader.files) from None
     if reader.problems:
         raise ConfigError(reader.problems, reader.files)
-    return reader.made(root, text)
+    return reader.made(root, text, None)
 
 
 def _read_again(reader: _Reader, earlier: Earlier) -> Document | None:
@@ -193,7 +193,7 @@ def _read_again(reader: _Reader, earlier: Earlier) -> Document | None:
         return None
     if again.problems or again.runs or again.values > MAX_VALUES:
         return None
-    return again.made(root, reader.text)
+    return again.made(root, None, found.pieces)
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -287,11 +287,11 @@ class _Reader:
             self.report(root.place, f"a configuration must be a mapping, not {found}")
         return self.tree
 
-    def made(self, root: Tree, text: str) -> Document:
-        """Returns the document that was read from a text."""
+    def made(self, root: Tree, text: str | None, pieces: Pieces | None) -> Document:
+        """Returns the document that was read from a text, which may have been divided."""
         kept = {}
         if self.items is not None and not self.anchors and not self.refers:
-            kept[self.file] = Earlier(text, root, self.items, self.number)
+            kept[self.file] = Earlier(text, pieces, root, self.items, self.number)
         return Document(self.file, root, self.files, (self.values, self.aliased), kept=kept)
 
     def report(self, at: int | yaml.Event, message: str, hint: str | None = None) -> None:

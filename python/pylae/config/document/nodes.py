@@ -129,6 +129,11 @@ class Tree:
         """Returns what is special about the texts in a mapping or list."""
         return self._foreign.get(id(inside), {})
 
+    @property
+    def has_foreign(self) -> bool:
+        """Whether there is something special about any text."""
+        return bool(self._foreign)
+
     def reveal(self, inside: Any, step: Step, secret: object) -> None:
         """Replaces a mark by its secret."""
         inside[step] = secret

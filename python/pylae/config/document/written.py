@@ -12,11 +12,11 @@ import json
 import re
 import secrets
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import attrgetter
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, SecretStr
@@ -59,9 +59,8 @@ def mark(secret: str | float) -> str:
 def secrets_in(value: Any, path: At = ()) -> Iterator[Secret]:
     """Yields every secret in a model that is not empty. It looks only where one can be: there may be many models."""
     if (bearing := _bearing(type(value))) is not None:
-        names, values = bearing
-        for name, found in zip(names, values(value), strict=True):
-            if found:
+        for name in bearing.names:
+            if found := getattr(value, name):
                 yield from secrets_in(found, (*path, name))
     elif isinstance(value, SecretStr):
         yield Secret(path, value.get_secret_value())
@@ -80,7 +79,7 @@ def secrets_in(value: Any, path: At = ()) -> Iterator[Secret]:
 def _is_bare(value: Any) -> bool:
     """Returns true for a model in which nothing is set that may have a secret in it, as in most routes."""
     bearing = _bearing(type(value))
-    return bearing is not None and not any(bearing[1](value))
+    return bearing is not None and bearing.empty and bearing.names.isdisjoint(value.model_fields_set)
 
 
 def _texts(value: Any, path: At) -> Iterator[Secret]:
@@ -100,8 +99,15 @@ def _texts(value: Any, path: At) -> Iterator[Secret]:
         yield Secret(path, value)
 
 
-_Bearing = tuple[Sequence[str], Callable[[Any], Iterable[Any]]]
-"""The fields of a model that may have a secret in them, and what gets their values."""
+class _Bearing(NamedTuple):
+    """The fields of a model that may have a secret in them."""
+
+    names: AbstractSet[str]
+    """In their order."""
+    empty: bool
+    """Whether none of them has something in it unless it is set."""
+
+
 _BEARING: WeakKeyDictionary[type, _Bearing | None] = WeakKeyDictionary()
 """Those of the models that were met. Plugins may bring some and take them away."""
 
@@ -118,11 +124,9 @@ def _bearing(kind: type) -> _Bearing | None:
 def _found_bearing(kind: type) -> _Bearing | None:
     if not issubclass(kind, BaseModel):
         return None
-    names = [name for name, field in kind.model_fields.items() if not _is_plain(field.annotation)]
-    # Of a single name, `attrgetter` would return no tuple.
-    if len(names) > 1:
-        return names, attrgetter(*names)
-    return names, lambda model: [getattr(model, name) for name in names]
+    fields = {name: field for name, field in kind.model_fields.items() if not _is_plain(field.annotation)}
+    empty = all(not field.default and field.default_factory is None for field in fields.values())
+    return _Bearing(fields.keys(), empty)
 
 
 def _is_plain(annotation: Any) -> bool:
@@ -278,6 +282,8 @@ class _Hidden:
 
     def is_plain(self, value: Any) -> bool:
         """Returns true if nothing in a mapping or list is special, as in most: it is shown as it is."""
+        if not (self.marks or self.by_text or self.tree.has_foreign):
+            return True
         inside, marks, by_text, foreign = [value], self.marks, self.by_text, self.tree.foreign
         for one in inside:
             if id(one) in marks or foreign(one):
