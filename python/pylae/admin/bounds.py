@@ -11,5 +11,6 @@ HEAD_TIME = 10.0
 response."""
 BODY_TIME = 60.0
 """Seconds in which the body of a request must arrive."""
-PATIENCE = 5.0
-"""Seconds that a connection to the admin address waits for the admin API before it gets an error."""
+PATIENCE = 15.0
+"""Seconds that a connection to the admin address waits for the admin API before it gets an error. The first one waits
+for what serves it to be imported, which takes seconds on a slow machine."""

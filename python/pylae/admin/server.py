@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import socket
 import stat
 import threading
@@ -78,6 +79,7 @@ class Server:
                 connections=bounds.WAITING, head_time=bounds.HEAD_TIME, patience=bounds.PATIENCE,
                 token=None if self._path else self.token,
             )  # fmt: skip
+        self._woken, self._wake = os.pipe()
         self._guard: Guard | None = None
         self._loop: AdminLoop | None = None
         self._lock = threading.Lock()
@@ -85,8 +87,18 @@ class Server:
         """The thread that serves what the engine hands over."""
         self.lasting.start()
 
+    def _wait_for_somebody(self) -> None:
+        """Returns once the engine has a connection to hand over, or when it is stopped."""
+        with selectors.DefaultSelector() as selector:
+            for one in (self._watched, self._woken):
+                selector.register(one, selectors.EVENT_READ)
+            selector.select()
+
     def _serve(self) -> None:
-        # Imported here, so that the data plane does not wait for it.
+        self._wait_for_somebody()
+        if self.lasting.stopped.is_set():
+            return
+        # Imported here: it takes some time, and memory that a gateway of which nobody asks anything does without.
         from pylae.admin.app import application
         from pylae.admin.connection import Connection
         from pylae.admin.guard import Guard
@@ -153,8 +165,10 @@ class Server:
             self.lasting.stopped.set()
             if self._loop is not None:
                 self._loop.should_exit = True
+            os.write(self._wake, b"\0")
         self.lasting.join()
-        os.close(self._watched)
+        for descriptor in (self._watched, self._woken, self._wake):
+            os.close(descriptor)
         if self._path:
             with suppress(OSError):
                 Path(self._path).unlink()

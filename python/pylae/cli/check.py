@@ -23,7 +23,7 @@ def check(file: str | None) -> None:
     Prints each problem as `file:line:column: path: message` with a hint, and exits with 1 if there is one. Warnings,
     such as a route that never matches, do not change the exit code.
     """
-    from pylae.runtime.memory import without_collector
+    from pylae.config.collector import without_collector
 
     # Imports, too.
     with without_collector():

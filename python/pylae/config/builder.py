@@ -22,6 +22,7 @@ from pylae.config.checks.explain import in_order, problems_of
 from pylae.config.checks.local import KEYS, misplaced
 from pylae.config.checks.pieces import Known
 from pylae.config.checks.rights import changeable, readable
+from pylae.config.collector import without_collector
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step
@@ -42,7 +43,6 @@ from pylae.hooks.modules import importable
 from pylae.hooks.usable import refuse_unusable
 from pylae.identity.cookie_secret import cookie_secret
 from pylae.runtime import privileges
-from pylae.runtime.memory import without_collector
 
 if TYPE_CHECKING:
     from pylae.identity.surroundings import Surroundings
