@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pylae.config.watch import Watch
 from pylae.errors import ConfigError, EngineError
 from pylae.history.entry import Cause
-from pylae.runtime.memory import give_back
+from pylae.runtime.memory import give_back, keep_apart
 
 if TYPE_CHECKING:
     from pylae.engine import NativeSignals
@@ -32,6 +32,7 @@ def serve(runtime: Runtime, events: NativeSignals) -> None:
 
     On a signal to stop, the data plane stops by itself; this does the rest.
     """
+    keep_apart()
     # What the first configuration was read with.
     give_back()
     followed = runtime.builder.followed
