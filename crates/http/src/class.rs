@@ -14,6 +14,8 @@ pub(crate) const PLAIN: u8 = 1 << 6;
 pub(crate) const UNRESERVED: u8 = 1 << 5;
 /// A byte of a query: VCHAR without `#`.
 pub(crate) const QUERY: u8 = 1 << 1;
+/// [`TOKEN`] without capitals, as names of HTTP/2 are (RFC 9113 section 8.2.1).
+pub(crate) const LOWER: u8 = 1 << 7;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -37,6 +39,9 @@ const fn classes() -> [u8; 256] {
         let mut class = 0;
         if word || contains(b"!#$%&'*+-.^_`|~", byte) {
             class |= TOKEN;
+            if !byte.is_ascii_uppercase() {
+                class |= LOWER;
+            }
         }
         if byte == b'\t' || (byte >= 0x20 && byte != 0x7F) {
             class |= VALUE;

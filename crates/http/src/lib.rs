@@ -1,4 +1,4 @@
-//! HTTP/1.1 for gateways: converts between bytes and messages, without sockets.
+//! HTTP for gateways: converts between bytes and messages, without sockets.
 //!
 //! Strict where RFC 9110 and RFC 9112 are ambiguous: a message that two parsers could read differently is refused,
 //! never repaired. Nothing here allocates per field: a head is a list of positions in the buffer that it was read into,
@@ -9,6 +9,7 @@ pub mod body;
 mod class;
 pub mod encode;
 pub mod frames;
+pub mod http2;
 pub mod message;
 pub mod websocket;
 

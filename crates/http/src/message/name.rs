@@ -100,6 +100,18 @@ impl Name {
         Self::recognise(bytes, 0, bytes.len()).0
     }
 
+    /// Like [`classify`](Self::classify), for the compiler, and without `_`.
+    pub(crate) const fn of_spelling(spelling: &str) -> Self {
+        let mut i = 1;
+        while i < COUNT {
+            if SPELLINGS[i].eq_ignore_ascii_case(spelling) {
+                return NAMES[i];
+            }
+            i += 1;
+        }
+        Self::Other
+    }
+
     /// Returns the name in `buf` from `start` to `end`, and whether it is a known one spelt with `_`.
     #[inline]
     pub(crate) fn recognise(buf: &[u8], start: usize, end: usize) -> (Self, bool) {
