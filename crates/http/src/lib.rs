@@ -8,7 +8,6 @@
 pub mod body;
 mod class;
 pub mod encode;
-pub mod frames;
 pub mod http2;
 pub mod message;
 pub mod websocket;

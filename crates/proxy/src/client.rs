@@ -142,7 +142,6 @@ impl Client {
                             if let Some(due) = delivery.due(now, patience, || self.socket.unacknowledged()) {
                                 deadline.set(due);
                             }
-                            self.socket.buffer_incoming(cx);
                             return Poll::Pending;
                         }
                     }

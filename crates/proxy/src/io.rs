@@ -2,6 +2,7 @@
 
 pub(crate) mod body_reader;
 pub(crate) mod buffers;
+pub(crate) mod client_watch;
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod deadline;
@@ -11,4 +12,3 @@ pub(crate) mod shortage;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod unread;
-pub(crate) mod wire;

@@ -1,7 +1,7 @@
 //! Limits what an HTTP/2 client can do that costs the gateway work and the client nothing. Budgets are refilled only by
 //! time and useful work.
 
-use pylae_http::frames::{END_HEADERS, END_STREAM, FrameHead, kind};
+use pylae_http::http2::frame::{FrameHeader, FrameKind, flag};
 
 use crate::clock::Instant;
 
@@ -20,7 +20,7 @@ const REFILL: f64 = 60.0;
 /// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct FloodLimits {
-    /// Burst of streams that the client may reset.
+    /// Burst of streams that the client may reset, or have the gateway reset.
     pub resets: u32,
     /// Burst of frames with neither a head nor body bytes; of frames with hardly any, 64 times as many.
     pub idle_frames: u32,
@@ -62,22 +62,29 @@ impl Flood {
     }
 
     /// Counts a frame that the client has begun to send. The frame before it is complete.
-    pub fn on_frame(&mut self, frame: FrameHead, now: Instant) {
+    pub fn on_frame(&mut self, frame: FrameHeader, now: Instant) {
         self.on_frame_complete();
         let within = match frame.kind {
             // Each stream has only one such frame.
-            kind::DATA if frame.flags & END_STREAM != 0 => true,
-            kind::DATA if frame.length >= CRUMB => true,
-            kind::DATA if frame.length > 0 => self.crumbs.spend(now),
-            kind::HEADERS => {
+            FrameKind::Data if frame.has(flag::END_STREAM) => true,
+            FrameKind::Data if frame.length >= CRUMB => true,
+            FrameKind::Data if frame.length > 0 => self.crumbs.spend(now),
+            FrameKind::Headers => {
                 self.head = Some(now);
                 true
             }
-            kind::RST_STREAM => self.resets.spend(now),
+            FrameKind::RstStream => self.resets.spend(now),
             _ => self.idle_frames.spend(now),
         };
-        self.ends_head = matches!(frame.kind, kind::HEADERS | kind::CONTINUATION) && frame.flags & END_HEADERS != 0;
+        self.ends_head = matches!(frame.kind, FrameKind::Headers | FrameKind::Continuation) && frame.has(flag::END_HEADERS);
         self.breached |= !within;
+    }
+
+    /// Counts streams that the gateway had to reset because of mistakes of the client.
+    pub fn on_faults(&mut self, faults: u32, now: Instant) {
+        for _ in 0..faults {
+            self.breached |= !self.resets.spend(now);
+        }
     }
 
     /// Records that the last frame is complete.
@@ -132,11 +139,15 @@ mod tests {
     const LIMITS: FloodLimits = FloodLimits { resets: 10, idle_frames: 20 };
     const START: Instant = Instant::from_nanos(1);
 
-    fn on_frame(kind: u8, length: u32) -> FrameHead {
-        FrameHead { length, kind, flags: 0 }
+    fn on_frame(kind: FrameKind, length: u32) -> FrameHeader {
+        FrameHeader { length, kind, flags: 0, stream: 1 }
     }
 
-    fn after(flood: &mut Flood, count: usize, kind: u8, now: Instant) -> bool {
+    fn flagged(kind: FrameKind, length: u32, flags: u8) -> FrameHeader {
+        FrameHeader { flags, ..on_frame(kind, length) }
+    }
+
+    fn after(flood: &mut Flood, count: usize, kind: FrameKind, now: Instant) -> bool {
         (0..count).for_each(|_| flood.on_frame(on_frame(kind, 0), now));
         flood.is_breached()
     }
@@ -144,45 +155,46 @@ mod tests {
     #[test]
     fn a_budget_may_be_used_up_and_no_more() {
         for (kind, most) in
-            [(kind::RST_STREAM, 10), (kind::DATA, 20), (kind::CONTINUATION, 20), (4, 20), (6, 20), (77, 20)]
+            [(FrameKind::RstStream, 10), (FrameKind::Data, 20), (FrameKind::Continuation, 20), (FrameKind::Settings, 20),
+             (FrameKind::Ping, 20), (FrameKind::Unknown(77), 20)]
         {
             let mut flood = Flood::new(LIMITS, START);
-            assert!(!after(&mut flood, most, kind, START), "{kind}");
-            assert!(after(&mut flood, 1, kind, START), "{kind}");
+            assert!(!after(&mut flood, most, kind, START), "{kind:?}");
+            assert!(after(&mut flood, 1, kind, START), "{kind:?}");
         }
     }
 
     #[test]
     fn time_and_work_fill_budgets_again() {
         let mut flood = Flood::new(LIMITS, START);
-        assert!(!after(&mut flood, 10, kind::RST_STREAM, START));
+        assert!(!after(&mut flood, 10, FrameKind::RstStream, START));
         flood.on_served();
-        assert!(!after(&mut flood, 1, kind::RST_STREAM, START));
+        assert!(!after(&mut flood, 1, FrameKind::RstStream, START));
         let later = START.saturating_add(Duration::from_secs(30));
-        assert!(!after(&mut flood, 5, kind::RST_STREAM, later));
-        assert!(!after(&mut flood, 20, 8, later));
+        assert!(!after(&mut flood, 5, FrameKind::RstStream, later));
+        assert!(!after(&mut flood, 20, FrameKind::WindowUpdate, later));
         flood.on_sent(64 * 4);
-        assert!(!after(&mut flood, 20, 8, later));
-        assert!(after(&mut flood, 1, 8, later));
+        assert!(!after(&mut flood, 20, FrameKind::WindowUpdate, later));
+        assert!(after(&mut flood, 1, FrameKind::WindowUpdate, later));
     }
 
     #[test]
     fn bodies_and_heads_are_free_and_a_head_is_timed_until_it_is_complete() {
         let mut flood = Flood::new(LIMITS, START);
         for _ in 0..1000 {
-            flood.on_frame(on_frame(kind::DATA, CRUMB), START);
-            flood.on_frame(FrameHead { length: 0, kind: kind::DATA, flags: END_STREAM }, START);
-            flood.on_frame(FrameHead { length: 9, kind: kind::HEADERS, flags: END_HEADERS }, START);
+            flood.on_frame(on_frame(FrameKind::Data, CRUMB), START);
+            flood.on_frame(flagged(FrameKind::Data, 0, flag::END_STREAM), START);
+            flood.on_frame(flagged(FrameKind::Headers, 9, flag::END_HEADERS), START);
         }
         // The last one has been announced only.
         assert!(!flood.is_breached() && flood.head_since() == Some(START));
         flood.on_frame_complete();
         assert_eq!(flood.head_since(), None);
-        flood.on_frame(on_frame(kind::HEADERS, 9), START);
+        flood.on_frame(on_frame(FrameKind::Headers, 9), START);
         flood.on_frame_complete();
-        flood.on_frame(on_frame(kind::CONTINUATION, 9), START.saturating_add(Duration::from_secs(1)));
+        flood.on_frame(on_frame(FrameKind::Continuation, 9), START.saturating_add(Duration::from_secs(1)));
         assert_eq!(flood.head_since(), Some(START));
-        flood.on_frame(FrameHead { length: 0, kind: kind::CONTINUATION, flags: END_HEADERS }, START);
+        flood.on_frame(flagged(FrameKind::Continuation, 0, flag::END_HEADERS), START);
         flood.on_frame_complete();
         assert_eq!(flood.head_since(), None);
     }
@@ -190,7 +202,7 @@ mod tests {
     #[test]
     fn crumbs_have_a_larger_budget() {
         let mut flood = Flood::new(LIMITS, START);
-        let crumb = on_frame(kind::DATA, CRUMB - 1);
+        let crumb = on_frame(FrameKind::Data, CRUMB - 1);
         let most = LIMITS.idle_frames * CRUMBS_PER_IDLE_FRAME;
         (0..most).for_each(|_| flood.on_frame(crumb, START));
         assert!(!flood.is_breached());

@@ -1,64 +1,43 @@
 //! HTTP/2 connections of clients: each stream is an exchange like any other, in a task of its own.
 
-use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{self, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
 use pylae_core::Instant;
 use pylae_core::plan::Limits;
+use pylae_http::http2::connection::{Http2Connection, Http2Limits, StreamKey};
 use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::flow;
+use crate::io::client_watch::ClientWatch;
 use crate::io::clock;
-use crate::io::deadline::Deadline;
-use crate::io::h2_stream::heads;
 use crate::io::h2_stream::permit::StreamPermits;
+use crate::io::h2_stream::shared::{Http2Driver, SharedHttp2};
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
-use crate::io::wire::{ClientWatch, HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::worker::Worker;
 
 /// Time that a connection has to close after the last GOAWAY.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-
-type AcceptedStream = (Request<RecvStream>, SendResponse<Bytes>);
+/// Time after which a connection without streams gives its memory back.
+const REST: Duration = Duration::from_secs(1);
 
 /// The server half of a client's HTTP/2 connection.
-struct ServerConnection {
+struct ServerConnection<'a> {
     worker: Rc<Worker>,
-    connection: Connection<Wire, Bytes>,
-    socket: WatchedSocket,
+    client: &'a mut Client,
+    driver: Http2Driver,
     watch: Rc<ClientWatch>,
     permits: Rc<StreamPermits>,
-    deadline: Rc<Deadline>,
     head_timeout: Duration,
+    keep_alive: Duration,
     /// How long the connection may have no stream.
     idle_timeout: Duration,
+    /// It holds memory for the next streams.
+    is_warm: bool,
     state: State,
-}
-
-/// A second handle to the connection's socket, to inspect it.
-struct WatchedSocket(Rc<RefCell<Socket>>);
-
-impl WatchedSocket {
-    /// Takes the socket away from the connection.
-    fn take(&self) -> Socket {
-        self.0.replace(Socket::Null)
-    }
-}
-
-impl Drop for WatchedSocket {
-    /// Runs when the connection's task is dropped midway.
-    fn drop(&mut self) {
-        self.0.borrow().reset_if_unread();
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,38 +72,32 @@ pub(crate) async fn starts_with_preface(client: &mut Client, buffer: &mut Vec<u8
 pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>) {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
-    let watch = ClientWatch::new(limits);
     // Streams may be silent for any time.
     client.socket.enable_keepalive();
-    let socket = Rc::new(RefCell::new(std::mem::replace(&mut client.socket, Socket::Null)));
-    let watched = WatchedSocket(Rc::clone(&socket));
-    let mut handshake = builder(limits).handshake(Wire::of_client(socket, ahead, Rc::clone(&watch)));
-    client.deadline.set(clock::coarse().saturating_add(limits.head_timeout.0));
-    let Some(Ok(connection)) = client.deadline.within(|cx| Pin::new(&mut handshake).poll(cx)).await else { return };
+    let watch = ClientWatch::new(limits);
+    let mut connection = Http2Connection::server(granted(limits));
+    watch.receive(&mut connection, &ahead);
+    drop(ahead);
     debug!(peer = %client.info.peer, "connection speaks HTTP/2");
+    let deadline = Rc::clone(&client.deadline);
     let mut server = ServerConnection {
         worker: Rc::clone(&worker),
-        connection,
-        socket: watched,
+        client: &mut client,
+        driver: Http2Driver::new(SharedHttp2::new(connection)),
         watch,
         permits: StreamPermits::new(),
-        deadline: Rc::clone(&client.deadline),
         head_timeout: limits.head_timeout.0,
+        keep_alive: limits.keep_alive.0,
         idle_timeout: limits.head_timeout.0,
+        is_warm: true,
         state: State::Open,
     };
-    let keep_alive = limits.keep_alive.0;
     drop(snapshot);
     loop {
-        let deadline = Rc::clone(&server.deadline);
         match deadline.within(|cx| server.poll(cx)).await {
-            Some(Some((request, respond))) => {
-                server.idle_timeout = keep_alive;
-                server.spawn_exchange(request, respond, &client);
-            }
-            Some(None) => break,
+            Some(()) => break,
             None if server.is_slow() => {
-                client.slow = true;
+                server.client.slow = true;
                 // So that the exchanges of its streams are logged as `client_too_slow`.
                 server.permits.mark_aborted();
                 break;
@@ -135,47 +108,43 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
             None => server.handle_timeout(),
         }
     }
-    client.socket = server.socket.take();
     drop(server);
     client.close(&worker.snapshot().plan.limits).await;
 }
 
-fn builder(limits: &Limits) -> server::Builder {
-    let http2 = &limits.http2;
-    let mut builder = server::Builder::new();
-    builder
-        .max_concurrent_streams(http2.max_streams)
-        .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-        .initial_window_size(http2.stream_window)
-        .initial_connection_window_size(http2.connection_window)
-        .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(HELD_FRAMES)
-        .max_pending_accept_reset_streams(http2.max_resets as usize)
-        .max_local_error_reset_streams(Some(http2.max_resets as usize));
-    builder
+/// What a client may send.
+fn granted(limits: &Limits) -> Http2Limits {
+    Http2Limits {
+        max_streams: limits.http2.max_streams,
+        stream_window: limits.http2.stream_window,
+        connection_window: limits.http2.connection_window,
+        max_head: limits.max_head,
+    }
 }
 
-impl ServerConnection {
-    /// Ready with the next request, or with None once the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<AcceptedStream>> {
+impl ServerConnection<'_> {
+    /// Ready once the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.worker.draining.get() {
                 self.shut_down();
             }
-            match self.connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Some(accepted)),
-                Poll::Ready(_) => return Poll::Ready(None),
-                Poll::Pending if self.watch.is_breached() && !self.is_aborting() => self.abort(),
-                Poll::Pending
-                    if self.state == State::Open && self.is_idle() && self.worker.should_close_idle(&self.deadline) =>
-                {
-                    self.shut_down();
-                }
-                Poll::Pending => {
-                    self.deadline.set(self.next_deadline());
-                    return Poll::Pending;
-                }
+            let over = self.driver.poll(cx, &mut self.client.socket, Some(&self.watch));
+            for key in self.driver.take_opened() {
+                self.idle_timeout = self.keep_alive;
+                self.spawn_exchange(key);
+            }
+            if over.is_ready() {
+                return Poll::Ready(());
+            }
+            if self.watch.is_breached() && !self.is_aborting() {
+                self.abort();
+            } else if self.state == State::Open && self.is_idle() && self.worker.should_close_idle(&self.client.deadline)
+            {
+                self.shut_down();
+            } else {
+                self.client.deadline.set(self.next_deadline());
+                return Poll::Pending;
             }
         }
     }
@@ -193,19 +162,19 @@ impl ServerConnection {
     fn shut_down(&mut self) {
         if self.state == State::Open {
             self.state = State::Closing(clock::coarse());
-            self.connection.graceful_shutdown();
+            self.driver.shut_down();
         }
     }
 
     /// Cuts off a client that exceeded a limit.
     fn abort(&mut self) {
         self.state = State::Aborting(clock::coarse());
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.driver.abort();
     }
 
     /// When the client counts as too slow in reading, or None while the kernel accepts all that is written for it.
     fn slow_deadline(&self) -> Option<Instant> {
-        self.watch.slow_deadline(|| self.socket.0.borrow().unacknowledged())
+        self.watch.slow_deadline(|| self.client.socket.unacknowledged())
     }
 
     fn is_slow(&self) -> bool {
@@ -219,7 +188,10 @@ impl ServerConnection {
             State::Closing(since) if self.is_idle() => {
                 since.max(self.permits.idle_since()).saturating_add(SHUTDOWN_TIMEOUT)
             }
-            State::Open if self.is_idle() => self.permits.idle_since().saturating_add(self.idle_timeout),
+            State::Open if self.is_idle() => {
+                let since = self.permits.idle_since();
+                since.saturating_add(if self.is_warm { REST.min(self.idle_timeout) } else { self.idle_timeout })
+            }
             State::Open | State::Closing(_) => clock::coarse().saturating_add(self.idle_timeout.max(SHUTDOWN_TIMEOUT)),
         };
         let head = self.watch.head_since().map(|since| since.saturating_add(self.head_timeout));
@@ -241,26 +213,23 @@ impl ServerConnection {
         let now = clock::coarse();
         if self.watch.head_since().is_some_and(|since| since.saturating_add(self.head_timeout) <= now) {
             self.abort();
-        } else if self.is_idle() && self.next_deadline() <= now {
+        } else if self.is_idle() && self.permits.idle_since().saturating_add(self.idle_timeout) <= now {
             self.shut_down();
+        } else if self.is_idle() && std::mem::replace(&mut self.is_warm, false) {
+            self.driver.rest();
         }
-        self.deadline.set(self.next_deadline());
+        self.client.deadline.set(self.next_deadline());
     }
 
-    /// Starts a task for the exchange of a stream. `connection` is the client of the whole connection.
-    fn spawn_exchange(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, connection: &Client) {
-        let (head, body) = request.into_parts();
-        let mut exchange = self.worker.buffers.exchange();
-        let head_written = heads::write_request(&head, !body.is_end_stream(), &mut exchange.request.buffer);
-        let websocket = heads::opens_websocket(&head);
+    /// Starts a task for the exchange of a stream.
+    fn spawn_exchange(&mut self, key: StreamKey) {
+        self.is_warm = true;
         let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
-        let mut stream = H2Stream::inbound(body, respond, websocket, self.permits.acquire());
-        if head_written.is_err() {
-            stream.refuse("pseudo-header fields or fields that make no request of HTTP/1.1");
-        }
+        let stream = H2Stream::inbound(Rc::clone(self.driver.shared()), key, self.permits.acquire());
         let socket = Socket::Stream(Box::new(stream));
-        let mut client = Client::new(socket, connection.info.clone(), worker.wheel.deadline());
+        let mut client = Client::new(socket, self.client.info.clone(), worker.wheel.deadline());
         tokio::task::spawn_local(async move {
+            let mut exchange = worker.buffers.exchange();
             match flow::serve(&worker, &mut client, &mut exchange).await {
                 Some(After::Keep | After::Close) => {
                     if exchange.request.upgrades {

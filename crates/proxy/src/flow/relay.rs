@@ -105,7 +105,6 @@ impl Relay {
         self.upload.poll_remaining(cx, client, exchange, &mut self.connection);
         let polled = self.download.poll(cx, client, exchange, &mut self.connection);
         if polled.is_pending() {
-            self.connection.buffer_incoming(cx);
             if client.poll_disconnect(cx, exchange).is_ready() {
                 return Poll::Ready(Err(RelayError::Client));
             }

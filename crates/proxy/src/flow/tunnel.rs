@@ -190,8 +190,6 @@ impl<'w> Tunnel<'w> {
             if self.progress() > before {
                 self.idle_at = clock::coarse().saturating_add(self.settings.idle_timeout.0);
             }
-            // The upward direction may be waiting for its target, in which case it does not read the client.
-            client.buffer_incoming(cx);
             return Poll::Pending;
         }
     }

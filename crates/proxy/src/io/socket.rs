@@ -4,10 +4,11 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BufMut;
+use pylae_http::http2::error::Http2Code;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -72,29 +73,6 @@ impl Socket {
         }
     }
 
-    /// Buffers data of an HTTP/2 stream that is not read at the moment. Does nothing for other sockets.
-    #[inline]
-    pub(crate) fn buffer_incoming(&mut self, cx: &mut Context<'_>) {
-        if let Self::Stream(stream) = self {
-            stream.buffer_incoming(cx);
-        }
-    }
-
-    /// Reads into a `ReadBuf`, as `AsyncRead` does. The end of the stream reads nothing.
-    pub(crate) fn poll_read_buf(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Tls(stream) => {
-                let room = into.remaining();
-                let mut plain = Vec::with_capacity(room);
-                ready!(stream.poll_read(cx, &mut plain, room))?;
-                into.put_slice(&plain);
-                Poll::Ready(Ok(()))
-            }
-            Self::Null | Self::Stream(_) => Poll::Pending,
-        }
-    }
-
     /// Writes some of `bytes`. After `Pending` the caller must retry with the same bytes first, or not write again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
@@ -103,23 +81,6 @@ impl Socket {
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Stream(stream) => stream.poll_write(cx, bytes),
         }
-    }
-
-    /// Writes some of `pieces`.
-    pub(crate) fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let Self::Tcp(stream) = self {
-            return Pin::new(stream).poll_write_vectored(cx, pieces);
-        }
-        // Join them, so that they become one record.
-        let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-        for piece in pieces {
-            bytes.extend_from_slice(piece);
-        }
-        self.poll_write(cx, &bytes)
     }
 
     /// Declares that the next write ends the message, followed by these trailer lines. Only HTTP/2 streams need this.
@@ -186,8 +147,8 @@ impl Socket {
             // Fails only if the connection is closed already.
             Self::Tcp(stream) => drop(stream.set_zero_linger()),
             Self::Tls(stream) => stream.close_by_reset(),
-            Self::Stream(stream) if stream.refusal().is_some() => stream.reset(h2::Reason::PROTOCOL_ERROR),
-            Self::Stream(stream) => stream.reset(h2::Reason::INTERNAL_ERROR),
+            Self::Stream(stream) if stream.refusal().is_some() => stream.reset(Http2Code::PROTOCOL_ERROR),
+            Self::Stream(stream) => stream.reset(Http2Code::INTERNAL_ERROR),
             Self::Null => {}
         }
     }

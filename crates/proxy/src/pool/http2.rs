@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use foldhash::HashMap;
-use h2::client::SendRequest;
 use pylae_core::{Instant, Shortage};
 
 use crate::io::clock;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
+use crate::io::h2_stream::shared::SharedHttp2;
 use crate::pool::http1::fresh_for;
 
 /// The connections of a worker, by instance.
@@ -33,7 +32,7 @@ pub(crate) struct SharedConnection {
 /// The state of a connection.
 pub(crate) enum ConnectionState {
     Connecting,
-    Open(SendRequest<Bytes>),
+    Open(Rc<SharedHttp2>),
     /// It has ended, or was never made: with what the gateway itself lacked, if that was why.
     Dead(Option<Shortage>),
 }
@@ -124,13 +123,13 @@ impl SharedConnection {
     }
 
     /// Ready once it is connected. Fails with what the gateway itself lacked, if that was why.
-    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<SendRequest<Bytes>, Option<Shortage>>> {
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<Rc<SharedHttp2>, Option<Shortage>>> {
         match &*self.state.borrow() {
             ConnectionState::Connecting => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
                 Poll::Pending
             }
-            ConnectionState::Open(requests) => Poll::Ready(Ok(requests.clone())),
+            ConnectionState::Open(connection) => Poll::Ready(Ok(Rc::clone(connection))),
             ConnectionState::Dead(lacked) => Poll::Ready(Err(*lacked)),
         }
     }
@@ -149,12 +148,9 @@ impl SharedConnection {
         if self.permits.is_retired() {
             return false;
         }
-        match &mut *self.state.borrow_mut() {
+        match &*self.state.borrow() {
             ConnectionState::Connecting => true,
-            ConnectionState::Open(requests) => {
-                // Fails after a GOAWAY or an error, even if the streams do not know of it yet.
-                !matches!(requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
-            }
+            ConnectionState::Open(connection) => connection.is_usable(),
             ConnectionState::Dead(_) => false,
         }
     }
@@ -167,9 +163,17 @@ impl SharedConnection {
     /// Returns true if one more stream can be opened: within `max` and the instance's own limit.
     fn has_room(&self, max: usize) -> bool {
         let max = match &*self.state.borrow() {
-            ConnectionState::Open(requests) => max.min(requests.current_max_send_streams().max(1)),
+            ConnectionState::Open(connection) => max.min(connection.max_open().max(1)),
             ConnectionState::Connecting | ConnectionState::Dead(_) => max,
         };
         self.permits.in_use() < max
+    }
+}
+
+impl Drop for SharedConnection {
+    fn drop(&mut self) {
+        if let ConnectionState::Open(connection) = &*self.state.borrow() {
+            connection.close();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Dedicated connections, for requests outside exchanges: health checks and mirrored requests.
 
 use std::io;
+use std::rc::Rc;
 
 use pylae_core::plan::Protocol;
 
@@ -20,12 +21,11 @@ pub(crate) async fn open_dedicated(service: &Service, index: usize) -> io::Resul
 
 /// Opens one stream on an HTTP/2 connection of its own.
 async fn open_stream(service: &Service, index: usize) -> io::Result<Socket> {
-    let (requests, connection) = http2::open(service, index).await?;
-    let scheme = http2::scheme(service, index);
-    tokio::task::spawn_local(async move {
-        // The stream gets the error as well.
-        let _ = connection.await;
-    });
+    let connection = http2::open(service, index).await?;
+    let shared = Rc::clone(connection.shared());
     let permit = StreamPermits::new().acquire();
-    Ok(Socket::Stream(Box::new(H2Stream::outbound(requests, scheme, permit))))
+    let stream = H2Stream::outbound(Rc::clone(&shared), http2::is_secure(service, index), permit);
+    shared.close();
+    tokio::task::spawn_local(connection.run());
+    Ok(Socket::Stream(Box::new(stream)))
 }

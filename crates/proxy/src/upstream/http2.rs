@@ -1,37 +1,37 @@
 //! Streams to instances that speak HTTP/2, on connections shared by a worker's exchanges.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
-use http::uri::Scheme;
 use pylae_core::service::AttemptOutcome;
 use pylae_core::{Exchange, Shortage};
+use pylae_http::http2::connection::{Http2Connection, Http2Limits};
 use tracing::debug;
 
 use crate::client::Client;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
+use crate::io::h2_stream::shared::{Http2Driver, SharedHttp2};
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::shortage;
 use crate::io::socket::Socket;
 use crate::io::tls::AlpnProtocol;
-use crate::io::wire::{HELD_FRAMES, SEND_BUFFER, Wire};
 use crate::pool::http2::{ConnectionState, ConnectionUse, SharedConnection, SharedConnections};
 use crate::snapshot::{Service, Snapshot};
 use crate::upstream::connect::{self, connecting_to};
 use crate::upstream::failure::Failure;
 use crate::worker::Worker;
 
-/// Flow-control window of a stream: most bytes of a response that are buffered.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Flow-control window of a connection.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Largest response head that h2 accepts. `limits.max_head`, which is at most this, is checked later.
-const MAX_HEAD: u32 = 1024 * 1024;
-/// Most streams reset by the gateway for which late frames are still ignored.
-const RESET_STREAMS: usize = 100;
+/// What an instance may send.
+const LIMITS: Http2Limits = Http2Limits {
+    max_streams: 0,
+    // Most bytes of a response that are buffered.
+    stream_window: 256 * 1024,
+    connection_window: 4 * 1024 * 1024,
+    // `limits.max_head`, which is at most this, is checked later.
+    max_head: 1024 * 1024,
+};
 
 /// The instance at `index` of `service`, which is in `snapshot`.
 #[derive(Clone, Copy)]
@@ -75,8 +75,8 @@ pub(crate) async fn open_stream(
     match connected {
         Some(Ok(connection)) => {
             debug!(id = %exchange.request.id.escape_ascii(), found = ?usage, "over a shared connection");
-            let socket =
-                Socket::Stream(Box::new(H2Stream::outbound(connection, scheme(target.service, target.index), permit)));
+            let secure = is_secure(target.service, target.index);
+            let socket = Socket::Stream(Box::new(H2Stream::outbound(connection, secure, permit)));
             Ok(OpenedStream { socket, usage })
         }
         Some(Err(Some(what))) => {
@@ -126,13 +126,12 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     tokio::task::spawn_local(async move {
         let opened = tokio::time::timeout(timeout, open(&service, index)).await;
         match opened {
-            Ok(Ok((requests, connection))) => {
+            Ok(Ok(connection)) => {
                 // Dropped meanwhile: the connection is no longer needed.
                 let Some(shared) = driven.shared.upgrade() else { return };
-                shared.set(ConnectionState::Open(requests));
+                shared.set(ConnectionState::Open(Rc::clone(connection.shared())));
                 drop(shared);
-                // Every stream gets the error as well.
-                let _ = connection.await;
+                connection.run().await;
             }
             Ok(Err(error)) => driven.lacked = shortage::behind(&error),
             Err(_) => {}
@@ -142,30 +141,43 @@ fn connect(service: &Arc<Service>, index: usize) -> Rc<SharedConnection> {
     shared
 }
 
-/// Opens an HTTP/2 connection. The returned `Connection` drives it and must be polled.
-pub(super) async fn open(service: &Service, index: usize) -> io::Result<(SendRequest<Bytes>, Connection<Wire, Bytes>)> {
+/// An HTTP/2 connection to an instance, and its socket.
+pub(crate) struct InstanceConnection {
+    driver: Http2Driver,
+    socket: Socket,
+}
+
+impl InstanceConnection {
+    /// Begins to speak HTTP/2 over a socket.
+    pub(crate) fn over(socket: Socket) -> Self {
+        let shared = SharedHttp2::new(Http2Connection::client(LIMITS));
+        Self { driver: Http2Driver::new(shared), socket }
+    }
+
+    /// What its streams share.
+    pub(crate) fn shared(&self) -> &Rc<SharedHttp2> {
+        self.driver.shared()
+    }
+
+    /// Drives it until its end. Every stream gets the error as well.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.driver.poll(cx, &mut self.socket, None)).await;
+        self.socket.close_notify();
+    }
+}
+
+/// Opens an HTTP/2 connection, which must then be run.
+pub(super) async fn open(service: &Service, index: usize) -> io::Result<InstanceConnection> {
     let socket = connect::open(service, index).await?;
     if let Socket::Tls(tls) = &socket
         && tls.protocol() != AlpnProtocol::Http2
     {
         return Err(io::Error::other("the instance does not speak HTTP/2"));
     }
-    let mut builder = Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .data_frame_budget(HELD_FRAMES)
-        .max_header_list_size(MAX_HEAD)
-        .max_concurrent_reset_streams(RESET_STREAMS)
-        // Late frames for such a stream are not an error of the instance.
-        .max_local_error_reset_streams(None);
-    builder.handshake(Wire::of_instance(socket)).await.map_err(io::Error::other)
+    Ok(InstanceConnection::over(socket))
 }
 
-/// The `:scheme` of requests to an instance.
-pub(super) fn scheme(service: &Service, index: usize) -> Scheme {
-    let secure = service.plan.instances.get(index).is_some_and(|instance| instance.url.starts_with("https:"));
-    if secure { Scheme::HTTPS } else { Scheme::HTTP }
+/// Returns true if the address of an instance is one of https.
+pub(super) fn is_secure(service: &Service, index: usize) -> bool {
+    service.plan.instances.get(index).is_some_and(|instance| instance.url.starts_with("https:"))
 }

@@ -2,31 +2,35 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use h2::client::{Builder, SendRequest};
-use http::{HeaderMap, HeaderValue, Request};
+use bytes::Bytes;
 use pylae_core::Problem;
 use pylae_core::plan::{CollectorPlan, OtlpCompression};
+use pylae_http::{HeadLimits, ResponseHead};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use super::answer::{ExportOutcome, MAX_ANSWER, of_grpc, taken};
 use super::http::USER_AGENT;
 use crate::io::connect::connect_any;
+use crate::io::h2_stream::permit::StreamPermits;
+use crate::io::h2_stream::shared::SharedHttp2;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
 use crate::io::tls::{AlpnProtocol, Connector};
-use crate::io::wire::Wire;
 use crate::snapshot::connector;
 use crate::telemetry::otlp::lanes::Signal;
 use crate::thread::runtime;
+use crate::upstream::http2::InstanceConnection;
 
 /// Bytes of the prefix of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// Largest head of an answer.
-const MAX_HEAD: u32 = 16 * 1024;
+/// What the head of an answer may be.
+const LIMITS: HeadLimits = HeadLimits { head: 16 * 1024, target: 0, fields: 100 };
 
 /// A client of one collector.
 pub(super) struct GrpcTransport {
@@ -34,7 +38,7 @@ pub(super) struct GrpcTransport {
     tasks: LocalSet,
     runtime: Runtime,
     target: CollectorTarget,
-    connection: Option<SendRequest<Bytes>>,
+    connection: Option<Rc<SharedHttp2>>,
 }
 
 /// Whom to call.
@@ -42,7 +46,8 @@ struct CollectorTarget {
     host: String,
     port: u16,
     tls: Option<Arc<Connector>>,
-    uri: String,
+    /// The first lines of a request.
+    head: String,
 }
 
 impl GrpcTransport {
@@ -85,12 +90,16 @@ impl CollectorTarget {
             Signal::Metrics => "metrics.v1.MetricsService",
             Signal::Logs => "logs.v1.LogsService",
         };
-        let base = collector.endpoint.trim_end_matches('/');
-        let uri_of_call = format!("{base}/opentelemetry.proto.collector.{service}/Export");
-        Ok(Self { host: host.to_owned(), port, tls, uri: uri_of_call })
+        let authority = uri.authority().map_or(host, http::uri::Authority::as_str);
+        let path = uri.path().trim_end_matches('/');
+        let head = format!(
+            "POST {path}/opentelemetry.proto.collector.{service}/Export HTTP/1.1\r\nhost: {authority}\r\n\
+             content-type: application/grpc\r\nuser-agent: {USER_AGENT}\r\n"
+        );
+        Ok(Self { host: host.to_owned(), port, tls, head })
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Bytes>> {
+    async fn connect(&self) -> io::Result<Rc<SharedHttp2>> {
         let stream = connect_any(&self.host, self.port).await?;
         stream.set_nodelay(true)?;
         let socket = match &self.tls {
@@ -104,83 +113,115 @@ impl CollectorTarget {
                 Socket::Tls(tls)
             }
         };
-        let mut builder = Builder::new();
-        builder.enable_push(false).max_header_list_size(MAX_HEAD);
-        let (requests, connection) = builder.handshake(Wire::of_instance(socket)).await.map_err(io::Error::other)?;
-        tokio::task::spawn_local(async move {
-            // Every stream gets the error as well.
-            let _ = connection.await;
-        });
-        Ok(requests)
+        let connection = InstanceConnection::over(socket);
+        let shared = Rc::clone(connection.shared());
+        tokio::task::spawn_local(connection.run());
+        Ok(shared)
+    }
+
+    /// Encodes the head of a call. Fails if a configured field is none.
+    fn head_of_call(&self, collector: &CollectorPlan, timeout: Duration) -> io::Result<Vec<u8>> {
+        let mut head = self.head.clone();
+        head.push_str(&format!("grpc-timeout: {}m\r\n", timeout.as_millis().clamp(1, 99_999_999)));
+        if collector.compression == OtlpCompression::Gzip {
+            head.push_str("grpc-encoding: gzip\r\n");
+        }
+        for (name, value) in &collector.headers {
+            if name.is_empty() || [name, value].iter().any(|text| text.bytes().any(|byte| byte < b' ' || byte == 0x7F)) {
+                return Err(io::Error::other("a header of the collector that is none"));
+            }
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        Ok(head.into_bytes())
     }
 }
 
 /// Calls over the kept connection, or over a new one if there is none or it has ended.
 async fn call(
     target: &CollectorTarget,
-    connection: &mut Option<SendRequest<Bytes>>,
+    connection: &mut Option<Rc<SharedHttp2>>,
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
 ) -> io::Result<ExportOutcome> {
-    if let Some(kept) = connection.take()
-        && let Ok(ready) = kept.ready().await
-        && let Ok(outcome) = exchange(target, ready.clone(), collector, body, timeout).await
+    if let Some(kept) = connection.take().filter(|kept| kept.is_usable())
+        && let Ok(outcome) = exchange(target, &kept, collector, body, timeout).await
     {
-        *connection = Some(ready);
+        *connection = Some(kept);
         return Ok(outcome);
     }
-    let requests = target.connect().await?.ready().await.map_err(io::Error::other)?;
-    let outcome = exchange(target, requests.clone(), collector, body, timeout).await?;
-    *connection = Some(requests);
+    let fresh = target.connect().await?;
+    let outcome = exchange(target, &fresh, collector, body, timeout).await?;
+    *connection = Some(fresh);
     Ok(outcome)
 }
 
 async fn exchange(
     target: &CollectorTarget,
-    mut requests: SendRequest<Bytes>,
+    connection: &Rc<SharedHttp2>,
     collector: &CollectorPlan,
     body: &Bytes,
     timeout: Duration,
 ) -> io::Result<ExportOutcome> {
-    let is_compressed = collector.compression == OtlpCompression::Gzip;
-    let mut request = Request::post(&target.uri)
-        .header("te", "trailers")
-        .header("content-type", "application/grpc")
-        .header("user-agent", USER_AGENT)
-        .header("grpc-timeout", format!("{}m", timeout.as_millis().clamp(1, 99_999_999)));
-    if is_compressed {
-        request = request.header("grpc-encoding", "gzip");
-    }
-    for (name, value) in &collector.headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(()).map_err(io::Error::other)?;
-    let (answer, mut stream) = requests.send_request(request, false).map_err(io::Error::other)?;
-    let mut prefix = BytesMut::with_capacity(PREFIX);
-    prefix.put_u8(is_compressed.into());
-    prefix.put_u32(body.len() as u32);
-    // What the collector's windows do not take yet, h2 keeps: the same bytes, not copied.
-    stream.send_data(prefix.freeze(), false).map_err(io::Error::other)?;
-    stream.send_data(body.clone(), true).map_err(io::Error::other)?;
-    let (head, mut answer) = answer.await.map_err(io::Error::other)?.into_parts();
-    let mut message = Vec::new();
-    while let Some(piece) = answer.data().await {
-        let piece = piece.map_err(io::Error::other)?;
-        if message.len() + piece.len() > MAX_ANSWER {
-            return Err(io::Error::other("the answer is too long"));
+    let mut request = target.head_of_call(collector, timeout)?;
+    request.push((collector.compression == OtlpCompression::Gzip).into());
+    request.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    let permit = StreamPermits::new().acquire();
+    let mut stream = H2Stream::outbound(Rc::clone(connection), target.tls.is_some(), permit);
+    let (mut unsent, mut answer) = ([&request[..], &body[..]], Vec::with_capacity(LIMITS.head + MAX_ANSWER));
+    poll_fn(|cx| {
+        // A collector may answer before it has read everything.
+        let sent = poll_send(cx, &mut stream, &mut unsent);
+        match poll_answer(cx, &mut stream, &mut answer) {
+            Poll::Pending => match ready!(sent) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            read => read,
         }
-        message.extend_from_slice(&piece);
-        answer.flow_control().release_capacity(piece.len()).map_err(io::Error::other)?;
+    })
+    .await?;
+    let mut head = ResponseHead::default();
+    while head.parse(&answer, &LIMITS).is_ok_and(|whole| whole && head.status < 200) {
+        answer.drain(..head.len);
+        head.clear();
     }
-    let trailers = answer.trailers().await.map_err(io::Error::other)?;
-    Ok(judge(head.status.as_u16(), &head.headers, trailers.as_ref(), &message))
+    if head.len == 0 {
+        return Err(io::Error::other("the answer is not HTTP"));
+    }
+    Ok(judge(head.status, &answer[..head.len], &stream.take_trailers(), &answer[head.len..]))
+}
+
+/// Sends the request, whose body is the last of the parts.
+fn poll_send(cx: &mut Context<'_>, stream: &mut H2Stream, unsent: &mut [&[u8]; 2]) -> Poll<io::Result<()>> {
+    while let Some(last) = unsent.iter().position(|part| !part.is_empty()) {
+        if last == 1 {
+            stream.end(&[]);
+        }
+        let written = ready!(stream.poll_write(cx, unsent[last]))?;
+        unsent[last] = &unsent[last][written..];
+    }
+    Poll::Ready(stream.finish())
+}
+
+/// Reads to the end of the stream.
+fn poll_answer(cx: &mut Context<'_>, stream: &mut H2Stream, answer: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    loop {
+        let room = answer.capacity() - answer.len();
+        if room == 0 {
+            return Poll::Ready(Err(io::Error::other("the answer is too long")));
+        }
+        if ready!(stream.poll_read(cx, answer, room))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+    }
 }
 
 /// Judges an answer. Its status is in the trailers, or in the head if there is nothing else.
-fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &[u8]) -> ExportOutcome {
-    let field = |name: &str| trailers.and_then(|trailers| trailers.get(name)).or_else(|| head.get(name));
-    let said = field("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+fn judge(status: u16, head: &[u8], trailers: &[u8], message: &[u8]) -> ExportOutcome {
+    let field = |name: &str| value_of(trailers, name).or_else(|| value_of(head, name));
+    let said = field("grpc-status").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     match (said, status) {
         (Some(0), 200) => match message.split_at_checked(PREFIX) {
             Some(([0, ..], message)) => taken(message),
@@ -188,8 +229,7 @@ fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &
             _ => taken(&[]),
         },
         (Some(status), _) if status != 0 => {
-            let told = field("grpc-message").map_or(&[][..], |value| value.as_bytes());
-            of_grpc(status, told, field("grpc-status-details-bin").map(HeaderValue::as_bytes))
+            of_grpc(status, field("grpc-message").unwrap_or_default(), field("grpc-status-details-bin"))
         }
         (_, 429 | 502 | 503 | 504) => ExportOutcome::again(format!("HTTP status {status}")),
         (_, 200) => ExportOutcome::again("the answer has no grpc-status"),
@@ -197,30 +237,34 @@ fn judge(status: u16, head: &HeaderMap, trailers: Option<&HeaderMap>, message: &
     }
 }
 
+/// The value of the first field of this name in lines.
+fn value_of<'a>(lines: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    lines.split(|&byte| byte == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":")?;
+        found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
     #[test]
     fn the_status_is_in_the_trailers_or_in_the_head() {
-        let (ok, empty) = (fields(&[("grpc-status", "0")]), HeaderMap::new());
+        let (ok, empty) = (&b"Grpc-Status: 0\r\n"[..], &b""[..]);
         let taken = ExportOutcome::Taken { refused: 0, told: String::new() };
-        assert_eq!(judge(200, &empty, Some(&ok), &[0, 0, 0, 0, 0]), taken);
-        assert_eq!(judge(200, &ok, None, &[]), taken);
-        let full = fields(&[("grpc-status", "14"), ("grpc-message", "full")]);
-        assert_eq!(judge(200, &full, None, &[]), ExportOutcome::again("UNAVAILABLE: full"));
-        assert_eq!(judge(200, &empty, Some(&full), &[]), ExportOutcome::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, empty, ok, &[0, 0, 0, 0, 0]), taken);
+        assert_eq!(judge(200, ok, empty, &[]), taken);
+        let full = &b"grpc-status: 14\r\ngrpc-message: full\r\n"[..];
+        assert_eq!(judge(200, full, empty, &[]), ExportOutcome::again("UNAVAILABLE: full"));
+        assert_eq!(judge(200, empty, full, &[]), ExportOutcome::again("UNAVAILABLE: full"));
     }
 
     #[test]
     fn what_is_no_grpc_is_judged_by_its_status() {
-        let empty = HeaderMap::new();
-        assert_eq!(judge(503, &empty, None, b""), ExportOutcome::again("HTTP status 503"));
-        assert_eq!(judge(404, &empty, None, b"<html>"), ExportOutcome::Refused("HTTP status 404".to_owned()));
-        assert_eq!(judge(200, &empty, None, b""), ExportOutcome::again("the answer has no grpc-status"));
+        assert_eq!(judge(503, b"", b"", b""), ExportOutcome::again("HTTP status 503"));
+        assert_eq!(judge(404, b"", b"", b"<html>"), ExportOutcome::Refused("HTTP status 404".to_owned()));
+        assert_eq!(judge(200, b"", b"", b""), ExportOutcome::again("the answer has no grpc-status"));
     }
 }

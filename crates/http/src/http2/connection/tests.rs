@@ -1,0 +1,5 @@
+use super::*;
+
+mod joined;
+mod model;
+mod rules;
