@@ -47,6 +47,7 @@ ABOUT_THE_TREE = {
     "tests/contract/test_authenticators.py": "reads a table in a source of Rust",
     "tests/contract/test_balancers.py": "looks for files in a folder of Rust",
     "tests/contract/test_fields.py": "compares sources with what python/fields.py makes of them",
+    "tests/contract/test_hpack.py": "builds an example of the crates",
     "tests/contract/test_release.py": "reads release/ and the lock of the crates",
     "tests/contract/test_log_areas.py": "reads sources, also of Rust",
     "tests/contract/test_login_reasons.py": "reads sources, also of Rust",

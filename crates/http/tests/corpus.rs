@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/src/http.rs"]
 mod http;
+#[path = "../../../fuzz/src/http2.rs"]
+mod http2;
 #[path = "../../../fuzz/src/websocket.rs"]
 mod websocket;
 
@@ -47,4 +49,14 @@ fn targets() -> io::Result<()> {
 #[test]
 fn websocket_frames() -> io::Result<()> {
     run("websocket", websocket::frames)
+}
+
+#[test]
+fn blocks_of_fields() -> io::Result<()> {
+    run("hpack", http2::hpack)
+}
+
+#[test]
+fn http2_frames() -> io::Result<()> {
+    run("http2_frames", http2::frames)
 }

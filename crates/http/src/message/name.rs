@@ -93,6 +93,9 @@ names! {
 }
 
 impl Name {
+    /// How many there are, `Other` included.
+    pub(crate) const COUNT: usize = COUNT;
+
     /// Returns the name that `bytes` spells, ignoring case and treating `_` as `-` (see
     /// [`Field::underscore`](crate::Field::underscore)).
     #[inline]

@@ -23,7 +23,7 @@ pub enum HpackError<E> {
 /// there are up to two, and by the last block.
 #[derive(Clone, Debug)]
 pub struct HpackDecoder {
-    table: DynamicTable,
+    table: DynamicTable<HeadPart>,
     /// What the table's size may be, as advertised.
     max_table: usize,
     /// The smallest that has been advertised since the last block, if the table is larger: the next block has to begin
@@ -65,7 +65,7 @@ impl HpackDecoder {
         self.size_updates(&mut reader).map_err(HpackError::Compression)?;
         let (mut list, mut outcome) = (0_usize, Ok(()));
         let max_list = self.max_list;
-        let mut found = |field: TableField<'_>, never_indexed| {
+        let mut found = |field: TableField<'_, HeadPart>, never_indexed| {
             list = list.saturating_add(field.line.len() - PUNCTUATION + OVERHEAD);
             if outcome.is_err() {
                 return;
@@ -73,7 +73,7 @@ impl HpackDecoder {
             outcome = if list > max_list {
                 Err(HpackError::ListTooLarge)
             } else {
-                each(HpackField::new(field.line, field.name_len, field.part, never_indexed))
+                each(HpackField::new(field.line, field.name_len, field.note, never_indexed))
                     .map_err(HpackError::Refused)
             };
         };
@@ -87,7 +87,7 @@ impl HpackDecoder {
                 let indexed = first & 0x40 != 0;
                 let (name_len, part) =
                     self.literal(&mut reader, if indexed { 6 } else { 4 }).map_err(HpackError::Compression)?;
-                found(TableField { line: &self.line, name_len, part }, first & 0xF0 == 0x10);
+                found(TableField { line: &self.line, name_len, note: part }, first & 0xF0 == 0x10);
                 if indexed {
                     self.table.add(&self.line, name_len, part);
                 }
@@ -116,10 +116,10 @@ impl HpackDecoder {
 
     /// Returns the field with this index (RFC 7541 section 2.3.3).
     #[inline]
-    fn field(&self, index: usize) -> Result<TableField<'_>, &'static str> {
+    fn field(&self, index: usize) -> Result<TableField<'_, HeadPart>, &'static str> {
         let Some(place) = index.checked_sub(1) else { return Err("index 0") };
         if let Some(field) = static_table::FIELDS.get(place) {
-            return Ok(TableField { line: field.line, name_len: field.name_len, part: field.part });
+            return Ok(TableField { line: field.line, name_len: field.name_len, note: field.part });
         }
         self.table.get(place - static_table::FIELDS.len()).ok_or("an index beyond the table")
     }
@@ -134,7 +134,7 @@ impl HpackDecoder {
             reader.text(&mut line)?;
         } else {
             let field = self.field(index)?;
-            known = field.part;
+            known = field.note;
             line.extend_from_slice(&field.line[..field.name_len]);
         }
         let name_len = line.len();

@@ -2,21 +2,19 @@
 
 use std::collections::VecDeque;
 
-use super::field::HeadPart;
-
 /// What a field costs besides its name and value (RFC 7541 section 4.1).
 pub(super) const OVERHEAD: usize = 32;
 /// What a line has besides its name and value.
 pub(super) const PUNCTUATION: usize = ": \r\n".len();
 
-/// The most recent fields, within a size.
+/// The most recent fields, within a size, each with a note.
 #[derive(Clone, Debug)]
-pub(super) struct DynamicTable {
+pub(super) struct DynamicTable<N> {
     /// The lines. As an entry costs more than its line has punctuation, they are never larger than the table may be.
     bytes: Vec<u8>,
     /// Position of the first byte of `bytes`, counted from the first byte that ever was in it.
     base: u32,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Entry<N>>,
     /// Number of fields that were ever added.
     added: u32,
     size: usize,
@@ -24,26 +22,26 @@ pub(super) struct DynamicTable {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Entry<N> {
     /// Position of its line, counted like `base`.
     start: u32,
     len: u32,
     name_len: u32,
-    part: HeadPart,
+    note: N,
 }
 
 /// A field of the table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TableField<'a> {
+pub(super) struct TableField<'a, N> {
     /// The field as a line of HTTP/1.
     pub(super) line: &'a [u8],
     /// Length of its name.
     pub(super) name_len: usize,
-    /// What it is in a head.
-    pub(super) part: HeadPart,
+    /// What was noted about it.
+    pub(super) note: N,
 }
 
-impl<'a> TableField<'a> {
+impl<'a, N> TableField<'a, N> {
     /// Returns the name.
     pub(super) fn name(&self) -> &'a [u8] {
         &self.line[..self.name_len]
@@ -55,10 +53,16 @@ impl<'a> TableField<'a> {
     }
 }
 
-impl DynamicTable {
+impl<N: Copy> DynamicTable<N> {
     /// Creates an empty table of at most `max` bytes as RFC 7541 section 4.1 counts them.
     pub(super) fn new(max: usize) -> Self {
         Self { bytes: Vec::new(), base: 0, entries: VecDeque::new(), added: 0, size: 0, max }
+    }
+
+    /// Returns its size in bytes as RFC 7541 section 4.1 counts them.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// Returns what its size may be.
@@ -72,7 +76,7 @@ impl DynamicTable {
     }
 
     /// Returns the field with this number, and its place.
-    pub(super) fn numbered(&self, number: u32) -> Option<(usize, TableField<'_>)> {
+    pub(super) fn numbered(&self, number: u32) -> Option<(usize, TableField<'_, N>)> {
         let place = self.added.wrapping_sub(number) as usize;
         self.get(place).map(|field| (place, field))
     }
@@ -85,15 +89,15 @@ impl DynamicTable {
 
     /// Returns the field at `place`: 0 is the newest.
     #[inline]
-    pub(super) fn get(&self, place: usize) -> Option<TableField<'_>> {
+    pub(super) fn get(&self, place: usize) -> Option<TableField<'_, N>> {
         let entry = self.entries.get(self.entries.len().checked_sub(place + 1)?)?;
         let start = entry.start.wrapping_sub(self.base) as usize;
         let line = self.bytes.get(start..start + entry.len as usize)?;
-        Some(TableField { line, name_len: entry.name_len as usize, part: entry.part })
+        Some(TableField { line, name_len: entry.name_len as usize, note: entry.note })
     }
 
     /// Adds a line. If it is larger than the table may be, the table is empty afterwards (RFC 7541 section 4.4).
-    pub(super) fn add(&mut self, line: &[u8], name_len: usize, part: HeadPart) {
+    pub(super) fn add(&mut self, line: &[u8], name_len: usize, note: N) {
         let size = line.len() - PUNCTUATION + OVERHEAD;
         if !self.make_room(size) {
             return;
@@ -105,12 +109,12 @@ impl DynamicTable {
         }
         let start = self.base.wrapping_add(self.bytes.len() as u32);
         self.bytes.extend_from_slice(line);
-        self.entries.push_back(Entry { start, len: line.len() as u32, name_len: name_len as u32, part });
+        self.entries.push_back(Entry { start, len: line.len() as u32, name_len: name_len as u32, note });
         self.size += size;
         self.added = self.added.wrapping_add(1);
     }
 
-    fn offset(&self, entry: &Entry) -> usize {
+    fn offset(&self, entry: &Entry<N>) -> usize {
         entry.start.wrapping_sub(self.base) as usize
     }
 
@@ -123,3 +127,6 @@ impl DynamicTable {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

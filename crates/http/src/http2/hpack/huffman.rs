@@ -86,62 +86,68 @@ const fn short() -> [u16; 1 << LOOKED_UP] {
     table
 }
 
+/// Codes that are looked up in a row in 64 bits of which 56 count, without a look at how many are left.
+const AT_ONCE: usize = 56 / LOOKED_UP;
+
 /// Appends the text that `coded` stands for, at most 8/5 of its length.
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     let mut at = out.len();
-    out.resize(at + coded.len() * 8 / 5, 0);
+    // With room for codes that are looked up behind the end.
+    out.resize(at + coded.len() * 8 / 5 + AT_ONCE, 0);
     let mut rest = coded;
-    // The next bits, the first on top, and how many of them count. What is below comes again.
-    let (mut bits, mut count) = (0_u64, 0);
-    while let Some(next) = rest.first_chunk::<8>() {
-        bits |= u64::from_be_bytes(*next) >> count;
-        let taken = (63 - count) / 8;
-        rest = &rest[taken as usize..];
-        count += taken * 8;
-        while count >= LONGEST as u32 {
-            let (symbol, length) = symbol(bits);
-            *out.get_mut(at).ok_or(END_IN_TEXT)? = u8::try_from(symbol).map_err(|_| END_IN_TEXT)?;
+    // The next bits, the first on top, and how many of them count. Below are some that come again, or ones.
+    let (mut bits, mut count) = (0_u64, 0_u32);
+    loop {
+        let mut next = [0xFF; 8];
+        let free = (63 - count) as usize / 8;
+        let taken = match rest.first_chunk() {
+            Some(chunk) => {
+                next = *chunk;
+                free
+            }
+            None => {
+                next[..rest.len()].copy_from_slice(rest);
+                free.min(rest.len())
+            }
+        };
+        bits |= u64::from_be_bytes(next) >> count;
+        count += taken as u32 * 8;
+        rest = &rest[taken..];
+        if count < 8 && bits == u64::MAX {
+            out.truncate(at);
+            return Ok(());
+        }
+        let start = at;
+        let Some(room) = out[at..].first_chunk_mut::<AT_ONCE>() else { return Err(NOT_ONES) };
+        for place in room {
+            let entry = SHORT[(bits >> (64 - LOOKED_UP)) as usize];
+            if entry == 0 {
+                break;
+            }
+            *place = entry as u8;
+            at += 1;
+            bits <<= entry >> 8;
+            count = count.wrapping_sub(u32::from(entry >> 8));
+        }
+        if at == start {
+            let (symbol, length) = long(bits);
+            out[at] = u8::try_from(symbol).map_err(|_| if length > count { TOO_LONG } else { END_IN_TEXT })?;
             at += 1;
             bits <<= length;
-            count -= length;
+            count = count.wrapping_sub(length);
         }
-    }
-    loop {
-        while count <= 56
-            && let Some((&next, others)) = rest.split_first()
-        {
-            bits |= u64::from(next) << (56 - count);
-            count += 8;
-            rest = others;
+        if count > 64 {
+            // A code whose end is not there.
+            return Err(NOT_ONES);
         }
-        let (symbol, length) = symbol(bits | u64::MAX.unbounded_shr(count));
-        if length > count {
-            break;
-        }
-        *out.get_mut(at).ok_or(END_IN_TEXT)? = u8::try_from(symbol).map_err(|_| END_IN_TEXT)?;
-        at += 1;
-        bits <<= length;
-        count -= length;
-    }
-    out.truncate(at);
-    if count >= 8 {
-        Err("Huffman padding of a byte or more")
-    } else if bits | u64::MAX.unbounded_shr(count) != u64::MAX {
-        Err("Huffman padding that is not ones")
-    } else {
-        Ok(())
     }
 }
 
 const END_IN_TEXT: &str = "the end of a Huffman text inside it";
+const NOT_ONES: &str = "Huffman padding that is not ones";
+const TOO_LONG: &str = "Huffman padding of a byte or more";
 
-/// Returns the symbol at the start of `bits`, and the length of its code.
-#[inline]
-fn symbol(bits: u64) -> (u16, u32) {
-    let entry = SHORT[(bits >> (64 - LOOKED_UP)) as usize];
-    if entry == 0 { long(bits) } else { (entry & 0xFF, u32::from(entry >> 8)) }
-}
-
+/// Returns the symbol at the start of `bits` whose code is too long to be looked up, and the length of that.
 fn long(bits: u64) -> (u16, u32) {
     let next = (bits >> 32) as u32;
     let mut length = LOOKED_UP + 1;

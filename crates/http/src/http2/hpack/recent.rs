@@ -5,25 +5,6 @@
 
 use super::dynamic_table::DynamicTable;
 
-const FIELDS: usize = 128;
-const NAMES: usize = 32;
-
-/// Fields by their hashes: one for each slot, the last. Whoever makes hashes collide makes blocks longer, not slower.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Recent {
-    /// Empty before the first field.
-    fields: Vec<Slot>,
-    /// Numbers of the last fields by hashes of their names.
-    names: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    hash: u32,
-    /// Number of the field in the table, if it is there.
-    number: u32,
-}
-
 /// How a field was seen. The place is that of a field in the table with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sight {
@@ -35,60 +16,111 @@ pub(super) enum Sight {
     New(Option<usize>),
 }
 
+/// Fields and names by their hashes. There is nothing in it before the first field.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent {
+    fields: Slots<32>,
+    names: Slots<16>,
+    /// Hashes of the field that was looked for.
+    field: u32,
+    name: u32,
+}
+
 impl Recent {
-    /// Looks for a field. `known`: its name is in the static table.
-    pub(super) fn look(&mut self, table: &DynamicTable, name: &[u8], value: &[u8], known: bool) -> Sight {
-        if self.fields.is_empty() {
-            self.fields.resize(FIELDS, Slot::default());
-            self.names.resize(NAMES, 0);
+    /// Looks for a field. `known` is the index of its name in the static table, and what is noted of each field of the
+    /// table; 0 if it has none. Only then `name` is looked at.
+    pub(super) fn look(&mut self, table: &DynamicTable<u8>, known: u8, name: &[u8], value: &[u8]) -> Sight {
+        self.name = if known == 0 { hash_of(name) } else { u32::from(known).wrapping_mul(MULTIPLIER as u32) };
+        self.field = hash_of(value).wrapping_add(self.name.rotate_left(15)).wrapping_mul(MULTIPLIER as u32);
+        let number = self.fields.find(self.field);
+        if let Some((place, field)) = number.and_then(|number| table.numbered(number))
+            && field.note == known
+            && (known > 0 || field.name() == name)
+            && field.value() == value
+        {
+            return Sight::Indexed(place);
         }
-        let hash = hash(name, value);
-        let slot = &mut self.fields[hash as usize % FIELDS];
-        let seen = slot.hash == hash;
-        if seen {
-            if let Some((place, field)) = table.numbered(slot.number)
-                && field.name() == name
-                && field.value() == value
-            {
-                return Sight::Indexed(place);
-            }
-        } else {
-            *slot = Slot { hash, number: 0 };
+        if number.is_none() {
+            self.fields.put(table, self.field, NOT_ADDED);
         }
-        if known {
-            return if seen { Sight::Again(None) } else { Sight::New(None) };
+        if known > 0 {
+            return if number.is_some() { Sight::Again(None) } else { Sight::New(None) };
         }
-        let named = table.numbered(self.names[hash_of(name) as usize % NAMES]);
-        match named.filter(|(_, field)| field.name() == name) {
-            Some((place, _)) if seen => Sight::Again(Some(place)),
+        let same = self.names.find(self.name).and_then(|number| table.numbered(number));
+        match same.filter(|(_, field)| field.name() == name) {
+            Some((place, _)) if number.is_some() => Sight::Again(Some(place)),
             Some((place, _)) => Sight::New(Some(place)),
             None => Sight::Again(None),
         }
     }
 
-    /// Remembers that a field that was looked for is now the newest of the table.
-    pub(super) fn added(&mut self, table: &DynamicTable, name: &[u8], value: &[u8]) {
-        let (number, hash) = (table.added(), hash(name, value));
-        self.fields[hash as usize % FIELDS] = Slot { hash, number };
-        self.names[hash_of(name) as usize % NAMES] = number;
+    /// Remembers that the field that was looked for is now the newest of the table. `known`: as above.
+    pub(super) fn added(&mut self, table: &DynamicTable<u8>, known: u8) {
+        self.fields.put(table, self.field, table.added());
+        if known == 0 {
+            self.names.put(table, self.name, table.added());
+        }
     }
 }
 
-fn hash(name: &[u8], value: &[u8]) -> u32 {
-    (u64::from(hash_of(name)) << 32 | u64::from(hash_of(value))).wrapping_mul(MULTIPLIER).rotate_left(32) as u32 | 1
+/// Number of a field that did not come into the table.
+const NOT_ADDED: u32 = 0;
+const WAYS: usize = 4;
+
+/// Numbers of fields by hashes, in sets of which each hash has one. Whoever makes hashes collide makes blocks longer,
+/// not slower.
+#[derive(Clone, Debug, Default)]
+struct Slots<const SETS: usize> {
+    /// Each with its last slot in front.
+    sets: Vec<[Slot; WAYS]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    hash: u32,
+    number: u32,
+}
+
+impl<const SETS: usize> Slots<SETS> {
+    /// Returns the set of a hash, whose first bits are better than its last.
+    #[inline]
+    fn set(hash: u32) -> usize {
+        (hash as usize * SETS) >> 32
+    }
+
+    /// Returns the number of the last field with this hash.
+    #[inline]
+    fn find(&self, hash: u32) -> Option<u32> {
+        let set = self.sets.get(Self::set(hash))?;
+        set.iter().find(|slot| slot.hash == hash).map(|slot| slot.number)
+    }
+
+    /// Sets the number for this hash, in place of one whose field is no longer in the table if there is one.
+    fn put(&mut self, table: &DynamicTable<u8>, hash: u32, number: u32) {
+        if self.sets.is_empty() {
+            self.sets.resize(SETS, [Slot::default(); WAYS]);
+        }
+        let set = &mut self.sets[Self::set(hash)];
+        let place = set.iter().position(|slot| slot.hash == hash);
+        let place = place.or_else(|| set.iter().rposition(|slot| table.numbered(slot.number).is_none()));
+        let used = &mut set[..=place.unwrap_or(WAYS - 1)];
+        used.rotate_right(1);
+        used[0] = Slot { hash, number };
+    }
 }
 
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Returns a hash of the length and of up to 24 bytes, the first, the last and those in the middle.
+/// Returns a hash of the length and of up to 20 bytes: the first, the last and those in the middle.
+#[inline]
 fn hash_of(bytes: &[u8]) -> u32 {
-    let len = bytes.len();
-    let word = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk));
-    let words = if len >= 8 {
-        let middle = word((len - 8) / 2).wrapping_mul(MULTIPLIER).rotate_left(23);
-        word(0) ^ word(len - 8).rotate_left(17) ^ middle
-    } else {
-        bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte))
+    let words = match (bytes.first_chunk::<8>(), bytes[bytes.len() / 2..].first_chunk(), bytes.last_chunk::<8>()) {
+        (Some(first), middle, Some(last)) => {
+            let middle = u32::from_le_bytes(middle.copied().unwrap_or_default());
+            let last = u64::from_le_bytes(*last) ^ u64::from(middle).rotate_left(40);
+            u64::from_le_bytes(*first) ^ last.wrapping_mul(MULTIPLIER).rotate_left(29)
+        }
+        _ => bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     };
-    ((words ^ len as u64).wrapping_mul(MULTIPLIER) >> 32) as u32
+    ((words ^ bytes.len() as u64).wrapping_mul(MULTIPLIER) >> 32) as u32
 }

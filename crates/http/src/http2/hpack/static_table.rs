@@ -1,6 +1,7 @@
 //! The static table (RFC 7541 appendix A).
 
 use super::field::HeadPart;
+use crate::Name;
 
 /// A field of the static table.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,10 @@ impl StaticField {
     /// Returns the name.
     pub(super) fn name(&self) -> &'static [u8] {
         &self.line[..self.name_len]
+    }
+
+    const fn has_value(&self) -> bool {
+        self.line.len() > self.name_len + ": \r\n".len()
     }
 
     /// Returns the value.
@@ -105,15 +110,63 @@ fields! {
 const BITS: u32 = 8;
 /// Makes `slot` free of collisions over the names. The compiler computes it.
 const MULTIPLIER: u32 = multiplier();
-/// Index of the first field of each name, by `slot`; 0 if there is none.
-static SLOTS: [u8; 1 << BITS] = slots(MULTIPLIER).0;
+/// The fields of each name, by `slot`; none from 0 on if there is no name.
+static SLOTS: [SameName; 1 << BITS] = slots(MULTIPLIER).0;
 
-/// Returns the index of the first field called `name`.
+/// The fields of one name, which follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SameName {
+    /// Index of the first one; 0 if there is none.
+    pub(super) first: u8,
+    /// How many of them have a value.
+    values: u8,
+}
+
+impl SameName {
+    const NONE: Self = Self { first: 0, values: 0 };
+
+    /// Returns those of a known name.
+    #[inline]
+    pub(super) fn of(name: Name) -> Self {
+        BY_NAME[name as usize]
+    }
+
+    /// Returns the index of the one that has this value, unless it is empty.
+    #[inline]
+    pub(super) fn index_of(self, value: &[u8]) -> Option<usize> {
+        if self.values == 0 {
+            return None;
+        }
+        let first = usize::from(self.first);
+        let fields = FIELDS.get(first - 1..first - 1 + usize::from(self.values))?;
+        fields.iter().position(|field| field.value() == value).map(|place| first + place)
+    }
+}
+
+/// The fields of each known name.
+static BY_NAME: [SameName; Name::COUNT] = by_name();
+
+const fn by_name() -> [SameName; Name::COUNT] {
+    let mut table = [SameName::NONE; Name::COUNT];
+    let mut i = 0;
+    while i < FIELDS.len() {
+        if let HeadPart::Line { id, .. } = FIELDS[i].part
+            && !matches!(id, Name::Other)
+        {
+            table[id as usize] = SameName { first: i as u8 + 1, values: FIELDS[i].has_value() as u8 };
+        }
+        i += 1;
+    }
+    table
+}
+
+/// Returns the fields called `name`, which has no capitals.
 #[inline]
-pub(super) fn index_of(name: &[u8]) -> Option<usize> {
-    let index = usize::from(SLOTS[slot(key(name)?, MULTIPLIER)]);
-    let field = FIELDS.get(index.checked_sub(1)?)?;
-    (field.name() == name).then_some(index)
+pub(super) fn find(name: &[u8]) -> SameName {
+    let Some(key) = key(name) else { return SameName::NONE };
+    let same = SLOTS[slot(key, MULTIPLIER)];
+    let field = FIELDS.get(usize::from(same.first).wrapping_sub(1));
+    if field.is_some_and(|field| field.name() == name) { same } else { SameName::NONE }
 }
 
 #[inline]
@@ -130,21 +183,21 @@ const fn slot(key: u32, multiplier: u32) -> usize {
     (key.wrapping_mul(multiplier) >> (32 - BITS)) as usize
 }
 
-const fn slots(multiplier: u32) -> ([u8; 1 << BITS], bool) {
-    let mut table = [0; 1 << BITS];
+const fn slots(multiplier: u32) -> ([SameName; 1 << BITS], bool) {
+    let mut table = [SameName::NONE; 1 << BITS];
     let mut previous = 0;
     let mut i = 0;
     while i < FIELDS.len() {
         let Some(key) = key(FIELDS[i].line.split_at(FIELDS[i].name_len).0) else { return (table, false) };
-        // Fields of one name follow each other.
+        let at = slot(key, multiplier);
         if key != previous {
-            let at = slot(key, multiplier);
-            if table[at] != 0 {
+            if table[at].first != 0 {
                 return (table, false);
             }
-            table[at] = i as u8 + 1;
+            table[at].first = i as u8 + 1;
             previous = key;
         }
+        table[at].values += FIELDS[i].has_value() as u8;
         i += 1;
     }
     (table, true)
@@ -166,13 +219,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_at_their_first_field() {
+    fn names_and_values_are_found() {
         for (place, field) in FIELDS.iter().enumerate() {
             let first = FIELDS.iter().position(|other| other.name() == field.name()).unwrap();
-            assert_eq!(index_of(field.name()), Some(first + 1), "{place}");
-            assert_eq!(index_of(&[field.name(), b"s"].concat()), None);
+            let with_value = |other: &&StaticField| other.name() == field.name() && !other.value().is_empty();
+            let values = FIELDS.iter().filter(with_value).count();
+            let mut ways = vec![find(field.name())];
+            if let HeadPart::Line { id, .. } = field.part
+                && id != Name::Other
+            {
+                ways.push(SameName::of(id));
+            }
+            for same in ways {
+                assert_eq!((usize::from(same.first), usize::from(same.values)), (first + 1, values), "{place}");
+                assert_eq!(same.index_of(field.value()), (!field.value().is_empty()).then_some(place + 1));
+                assert_eq!(same.index_of(b"another"), None);
+            }
+            assert_eq!(find(&[field.name(), b"s"].concat()).first, 0);
         }
-        assert_eq!(index_of(b""), None);
+        assert_eq!(find(b"").first, 0);
+        assert_eq!((SameName::of(Name::XRequestId).first, SameName::of(Name::Other).first), (0, 0));
     }
 
     #[test]
