@@ -2,6 +2,7 @@
 //! `crates/http/tests`.
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
+use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Limits, PREFACE, Received};
 use pylae_http::http2::frame::{self, FrameHeader, FramePayload, flag};
 use pylae_http::http2::hpack::{HeadPart, HpackDecoder, HpackEncoder, HpackError};
 use pylae_http::http2::settings::{MAX_WINDOW, Settings};
@@ -135,4 +136,64 @@ fn read(bytes: &[u8]) -> Option<FramePayload<'_>> {
     let header = FrameHeader::read(head);
     header.check(MAX_FRAME).ok()?;
     FramePayload::read(&header, payload).ok()
+}
+
+/// `data` as what a client sends after its preface, or an instance after a request, by its first bit; in pieces of a
+/// size that its other bits say. Whatever comes, what is received is bounded, text that is no refusal has no line of its
+/// own making, and the connection answers.
+pub(crate) fn connection(data: &[u8]) {
+    let [first, data @ ..] = data else { return };
+    let limits = Http2Limits { max_streams: 5, stream_window: 70_000, connection_window: 90_000, max_head: 1000 };
+    let is_server = first & 1 == 0;
+    let mut connection = if is_server { Http2Connection::server(limits) } else { Http2Connection::client(limits) };
+    let mut open = Vec::new();
+    if is_server {
+        connection.receive(PREFACE, |_| true);
+    } else {
+        let request = b"POST /a HTTP/1.1\r\nHost: a\r\n\r\n";
+        open.extend((0..3).filter_map(|_| connection.open(request, b"http", false).ok()).map(|(key, _)| key));
+    }
+    let mut text = Vec::new();
+    for piece in data.chunks(usize::from(first >> 1) * 16 + 1) {
+        connection.receive(piece, |_| true);
+        while let Some(event) = connection.next_event() {
+            match event {
+                Http2Event::Opened(key) => {
+                    assert!(is_server);
+                    open.push(key);
+                }
+                Http2Event::Changed(_) => {}
+            }
+        }
+        assert!(open.len() <= 10);
+        open.retain(|&key| {
+            text.clear();
+            let refused = connection.refusal(key).is_some();
+            let found = connection.read(key, &mut text, 5000);
+            assert!(text.len() <= 5000 + 5 * limits.max_head, "{}", text.len());
+            if is_server && !refused && text.starts_with(b"GET") {
+                let lines = text.split(|&byte| byte == b'\n');
+                assert!(lines.filter(|line| line.starts_with(b"host:")).count() <= 1);
+            }
+            if is_server && matches!(found, Received::End) {
+                connection.respond(key, b"HTTP/1.1 200 OK\r\n\r\n", false, false);
+                connection.send_data(key, &[0; 100], true);
+            }
+            let goes_on = matches!(found, Received::Bytes(_) | Received::Nothing) && !refused;
+            if !goes_on {
+                connection.release(key);
+            }
+            goes_on
+        });
+        connection.share_out();
+        // What it says is frames.
+        let mut said = connection.output();
+        said = said.strip_prefix(PREFACE).unwrap_or(said);
+        while let Some((head, rest)) = said.split_first_chunk() {
+            let header = FrameHeader::read(head);
+            said = &rest[header.length as usize..];
+        }
+        assert!(said.is_empty());
+        connection.wrote(connection.output().len());
+    }
 }

@@ -60,3 +60,8 @@ fn blocks_of_fields() -> io::Result<()> {
 fn http2_frames() -> io::Result<()> {
     run("http2_frames", http2::frames)
 }
+
+#[test]
+fn http2_connections() -> io::Result<()> {
+    run("http2_connection", http2::connection)
+}
