@@ -2,7 +2,7 @@
 //! `crates/http/tests`.
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
-use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Limits, PREFACE, Received};
+use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Grants, PREFACE, Received};
 use pylae_http::http2::frame::{self, FrameHeader, FramePayload, flag};
 use pylae_http::http2::hpack::{HeadPart, HpackDecoder, HpackEncoder, HpackError};
 use pylae_http::http2::settings::{MAX_WINDOW, Settings};
@@ -143,7 +143,7 @@ fn read(bytes: &[u8]) -> Option<FramePayload<'_>> {
 /// own making, and the connection answers.
 pub(crate) fn connection(data: &[u8]) {
     let [first, data @ ..] = data else { return };
-    let limits = Http2Limits { max_streams: 5, stream_window: 70_000, connection_window: 90_000, max_head: 1000 };
+    let limits = Http2Grants { max_streams: 5, stream_window: 70_000, connection_window: 90_000, max_head: 1000 };
     let is_server = first & 1 == 0;
     let mut connection = if is_server { Http2Connection::server(limits) } else { Http2Connection::client(limits) };
     let mut open = Vec::new();

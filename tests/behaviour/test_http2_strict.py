@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import hpack
 import pytest
@@ -38,8 +39,8 @@ WHOLE = ("END_HEADERS", "END_STREAM")
 
 def is_end(stream: int) -> Callable[[Frame], bool]:
     """Tells frames that end a stream."""
-    return lambda frame: frame.stream_id == stream and (
-        isinstance(frame, RstStreamFrame) or "END_STREAM" in frame.flags
+    return lambda frame: (
+        frame.stream_id == stream and (isinstance(frame, RstStreamFrame) or "END_STREAM" in frame.flags)
     )
 
 
@@ -130,7 +131,7 @@ class RawServer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,7 +205,7 @@ def test_trailers_of_an_instance_are_checked(gateway: Start, trailer: tuple[str,
             peer.send(peer.head(1, *WHOLE))
             # An answer whose trailers are malformed is not complete, or none if they were there before it was read.
             end = peer.wait(is_end(1))[0]
-            head = [frame for frame in peer.came if isinstance(frame, HeadersFrame)][0]
+            head = next(frame for frame in peer.came if isinstance(frame, HeadersFrame))
             assert isinstance(end, RstStreamFrame) or (":status", "502") in hpack.Decoder().decode(head.data)
         assert instance.reason() == (RstStreamFrame, PROTOCOL_ERROR)
 

@@ -1,5 +1,6 @@
 //! The connection of this crate and that of the `h2` crate, each as client and as server of the other: messages of any
 //! shape arrive as they were sent.
+#![allow(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 use std::collections::HashMap;
 
@@ -8,12 +9,12 @@ use h2::{client, server};
 use http::{HeaderMap, Request, Response};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Limits, Received, Sent, StreamKey};
+use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Grants, Received, StreamKey, StreamSent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
 
-const LIMITS: Http2Limits =
-    Http2Limits { max_streams: 100, stream_window: 70_000, connection_window: 90_000, max_head: 100_000 };
+const LIMITS: Http2Grants =
+    Http2Grants { max_streams: 100, stream_window: 70_000, connection_window: 90_000, max_head: 100_000 };
 
 /// What both sides send. The path is the place in the list.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ fn expected(message: &Message) -> Vec<(String, String)> {
 fn text(first: &str, message: &Message) -> Vec<u8> {
     let mut text = format!("{first}\r\nHost: shop.test\r\n");
     for (name, value) in &message.fields {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        text.extend([name, ": ", value, "\r\n"]);
     }
     text.push_str("\r\n");
     text.into_bytes()
@@ -118,14 +119,14 @@ impl Ours {
                 let ended = if trailers {
                     connection.send_trailers(key, b"X-Sum: 7\r\n")
                 } else {
-                    connection.send_data(key, &[], true) == Sent::Bytes(0)
+                    connection.send_data(key, &[], true) == StreamSent::Bytes(0)
                 };
                 assert!(ended);
                 return true;
             }
             match connection.send_data(key, &body[self.sent..], false) {
-                Sent::Bytes(n) => self.sent += n,
-                Sent::Blocked => return false,
+                StreamSent::Bytes(n) => self.sent += n,
+                StreamSent::Blocked => return false,
                 other => panic!("{other:?}"),
             }
         }
@@ -139,7 +140,11 @@ impl Ours {
 }
 
 /// Moves bytes between our connection and the other side until `turn` says that it is over, or the other side ends.
-async fn drive(mut connection: Http2Connection, stream: DuplexStream, mut turn: impl FnMut(&mut Http2Connection) -> bool) {
+async fn drive(
+    mut connection: Http2Connection,
+    stream: DuplexStream,
+    mut turn: impl FnMut(&mut Http2Connection) -> bool,
+) {
     let (mut from, mut to) = tokio::io::split(stream);
     let mut buffer = vec![0; 10_000];
     loop {
@@ -196,8 +201,8 @@ async fn serve_theirs(messages: Vec<Message>) {
                 assert_eq!(ours.trailers.is_empty(), !message.trailers);
                 let answer = text("HTTP/1.1 201 Created", message);
                 match connection.respond(*key, &answer, false, false) {
-                    Sent::Bytes(_) => ours.head_sent = true,
-                    Sent::Blocked => return true,
+                    StreamSent::Bytes(_) => ours.head_sent = true,
+                    StreamSent::Blocked => return true,
                     other => panic!("{other:?}"),
                 }
             }

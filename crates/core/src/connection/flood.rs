@@ -76,7 +76,8 @@ impl Flood {
             FrameKind::RstStream => self.resets.spend(now),
             _ => self.idle_frames.spend(now),
         };
-        self.ends_head = matches!(frame.kind, FrameKind::Headers | FrameKind::Continuation) && frame.has(flag::END_HEADERS);
+        self.ends_head =
+            matches!(frame.kind, FrameKind::Headers | FrameKind::Continuation) && frame.has(flag::END_HEADERS);
         self.breached |= !within;
     }
 
@@ -154,10 +155,14 @@ mod tests {
 
     #[test]
     fn a_budget_may_be_used_up_and_no_more() {
-        for (kind, most) in
-            [(FrameKind::RstStream, 10), (FrameKind::Data, 20), (FrameKind::Continuation, 20), (FrameKind::Settings, 20),
-             (FrameKind::Ping, 20), (FrameKind::Unknown(77), 20)]
-        {
+        for (kind, most) in [
+            (FrameKind::RstStream, 10),
+            (FrameKind::Data, 20),
+            (FrameKind::Continuation, 20),
+            (FrameKind::Settings, 20),
+            (FrameKind::Ping, 20),
+            (FrameKind::Unknown(77), 20),
+        ] {
             let mut flood = Flood::new(LIMITS, START);
             assert!(!after(&mut flood, most, kind, START), "{kind:?}");
             assert!(after(&mut flood, 1, kind, START), "{kind:?}");

@@ -158,7 +158,7 @@ impl<'a> HeadText<'a> {
                 // RFC 9113 section 8.6.
                 return Err("101 Switching Protocols");
             }
-            [b"HTTP/1.1 ", status, b" \r\n"].iter().for_each(|part| out.extend_from_slice(part));
+            append(out, [b"HTTP/1.1 ", status, b" \r\n"]);
             return Ok(());
         }
         let method = text(pseudo.method).filter(|method| class::is_token(method)).ok_or("no method")?;
@@ -184,9 +184,9 @@ impl<'a> HeadText<'a> {
             }
         };
         let target = target.filter(|target| is_target(target)).ok_or("no authority")?;
-        [method, b" ", target, b" HTTP/1.1\r\n"].iter().for_each(|part| out.extend_from_slice(part));
+        append(out, [method, b" ", target, b" HTTP/1.1\r\n"]);
         if let Some(authority) = authority {
-            [b"host: ", authority, b"\r\n"].iter().for_each(|part| out.extend_from_slice(part));
+            append(out, [b"host: ", authority, b"\r\n"]);
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl<'a> HeadText<'a> {
             }
         }
         if !scratch.cookies.is_empty() {
-            [b"cookie: ", &scratch.cookies[..], b"\r\n"].iter().for_each(|part| out.extend_from_slice(part));
+            append(out, [b"cookie: ", &scratch.cookies[..], b"\r\n"]);
         }
         if out.len() <= self.end {
             out.extend_from_slice(b"\r\n");
@@ -220,14 +220,19 @@ impl<'a> HeadText<'a> {
     }
 }
 
+fn append<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
 fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty() && class::target_end_from(bytes, 0) == bytes.len()
 }
 
 fn check_scheme(scheme: Option<&[u8]>) -> Result<(), &'static str> {
-    let known = scheme.is_some_and(|scheme| {
-        scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
-    });
+    let known =
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https"));
     if known { Ok(()) } else { Err("neither http nor https as scheme") }
 }
 

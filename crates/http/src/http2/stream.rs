@@ -21,7 +21,7 @@ impl StreamKey {
 
 /// How far one direction of a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum StreamProgress {
     /// The head is still to come.
     Head,
     /// The head was complete.
@@ -41,11 +41,12 @@ pub struct StreamReset {
 
 /// One stream.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what it waits for, and what its head says, are facts of their own")]
 pub(super) struct Stream {
     /// 0 in a slot without stream.
     pub(super) id: u32,
-    pub(super) receiving: Direction,
-    pub(super) sending: Direction,
+    pub(super) receiving: StreamProgress,
+    pub(super) sending: StreamProgress,
     pub(super) reset: Option<StreamReset>,
     pub(super) send_window: Window,
     pub(super) receive_window: ReceiveWindow,
@@ -79,8 +80,8 @@ impl Stream {
     fn new() -> Self {
         Self {
             id: 0,
-            receiving: Direction::Head,
-            sending: Direction::Head,
+            receiving: StreamProgress::Head,
+            sending: StreamProgress::Head,
             reset: None,
             send_window: Window::new(0),
             receive_window: ReceiveWindow::new(0),
@@ -111,7 +112,7 @@ impl Stream {
 
     /// Returns true once neither side may send anything more.
     pub(super) fn is_closed(&self) -> bool {
-        self.reset.is_some() || (self.receiving == Direction::Ended && self.sending == Direction::Ended)
+        self.reset.is_some() || (self.receiving == StreamProgress::Ended && self.sending == StreamProgress::Ended)
     }
 
     /// Body bytes that wait to be read.

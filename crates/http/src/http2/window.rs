@@ -25,7 +25,7 @@ impl Window {
 
     /// Records that `bytes`, at most those available, are sent.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.0 -= bytes as i64;
+        self.0 -= i64::from(bytes as u32);
     }
 
     /// Allows `bytes` more, or fewer if negative.

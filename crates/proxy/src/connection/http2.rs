@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use pylae_core::Instant;
 use pylae_core::plan::Limits;
-use pylae_http::http2::connection::{Http2Connection, Http2Limits, StreamKey};
+use pylae_http::http2::connection::{Http2Connection, Http2Grants, StreamKey};
 use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::flow;
 use crate::io::client_watch::ClientWatch;
 use crate::io::clock;
+use crate::io::h2_stream::driver::Http2Driver;
 use crate::io::h2_stream::permit::StreamPermits;
-use crate::io::h2_stream::shared::{Http2Driver, SharedHttp2};
+use crate::io::h2_stream::shared::SharedHttp2;
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
 use crate::worker::Worker;
@@ -113,8 +114,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
 }
 
 /// What a client may send.
-fn granted(limits: &Limits) -> Http2Limits {
-    Http2Limits {
+fn granted(limits: &Limits) -> Http2Grants {
+    Http2Grants {
         max_streams: limits.http2.max_streams,
         stream_window: limits.http2.stream_window,
         connection_window: limits.http2.connection_window,
@@ -139,7 +140,9 @@ impl ServerConnection<'_> {
             }
             if self.watch.is_breached() && !self.is_aborting() {
                 self.abort();
-            } else if self.state == State::Open && self.is_idle() && self.worker.should_close_idle(&self.client.deadline)
+            } else if self.state == State::Open
+                && self.is_idle()
+                && self.worker.should_close_idle(&self.client.deadline)
             {
                 self.shut_down();
             } else {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use pylae_core::service::AttemptOutcome;
 use pylae_core::{Exchange, Shortage};
-use pylae_http::http2::connection::{Http2Connection, Http2Limits};
+use pylae_http::http2::connection::{Http2Connection, Http2Grants};
 use tracing::debug;
 
 use crate::client::Client;
+use crate::io::h2_stream::driver::Http2Driver;
 use crate::io::h2_stream::permit::{StreamPermit, StreamPermits};
-use crate::io::h2_stream::shared::{Http2Driver, SharedHttp2};
+use crate::io::h2_stream::shared::SharedHttp2;
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::shortage;
 use crate::io::socket::Socket;
@@ -24,7 +25,7 @@ use crate::upstream::failure::Failure;
 use crate::worker::Worker;
 
 /// What an instance may send.
-const LIMITS: Http2Limits = Http2Limits {
+const LIMITS: Http2Grants = Http2Grants {
     max_streams: 0,
     // Most bytes of a response that are buffered.
     stream_window: 256 * 1024,

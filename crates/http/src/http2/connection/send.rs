@@ -1,17 +1,17 @@
 //! What the owner of a stream sends.
 
-use super::super::error::Http2Code;
-use super::super::frame;
-use super::super::head_fields::{self, HeadLines, HeadUnfit, Line};
-use super::super::stream::{Direction, Stream};
-use super::{Http2Connection, Role, StreamKey, StreamReset};
+use super::state::{Http2Connection, Role};
+use crate::http2::error::Http2Code;
+use crate::http2::frame;
+use crate::http2::head_fields::{self, HeadLines, HeadUnfit, Line};
+use crate::http2::stream::{Stream, StreamKey, StreamProgress, StreamReset};
 
 /// Most bytes of a stream that are taken at once.
 const MAX_WRITE: usize = 64 * 1024;
 
 /// What has become of bytes that were to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum StreamSent {
     /// So many of them are on their way.
     Bytes(usize),
     /// None of them, until an event says that the stream has changed.
@@ -42,8 +42,7 @@ impl Http2Connection {
             }
         }
         let host = host.ok_or(HeadUnfit)?;
-        let pseudo =
-            [(&b":method"[..], method), (b":scheme", scheme), (b":authority", host), (b":path", path)];
+        let pseudo = [(&b":method"[..], method), (b":scheme", scheme), (b":authority", host), (b":path", path)];
         size += pseudo.iter().map(|&(name, value)| head_fields::size(Line { name, value })).sum::<usize>();
         if self.peer.max_header_list_size.is_some_and(|max| size > max as usize) {
             return Err(HeadUnfit);
@@ -66,7 +65,7 @@ impl Http2Connection {
         let window = self.stream_window();
         let key = self.streams.open_stream(self.last_stream, self.peer.initial_window_size, window);
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.sending = if ends { Direction::Ended } else { Direction::Body };
+            stream.sending = if ends { StreamProgress::Ended } else { StreamProgress::Body };
             stream.bodiless = method == b"HEAD";
         }
         Ok((key, head.len))
@@ -74,16 +73,17 @@ impl Http2Connection {
 
     /// Sends the response head at the start of `text`. `ends` is as for [`open`](Self::open). `upgraded`: it grants a
     /// WebSocket (RFC 8441 section 5.1). Interim heads may come before the final one.
-    pub fn respond(&mut self, key: StreamKey, text: &[u8], ends: bool, upgraded: bool) -> Sent {
-        if !self.streams.get(key).is_some_and(|stream| stream.reset.is_none() && stream.sending == Direction::Head) {
-            return Sent::Broken;
+    pub fn respond(&mut self, key: StreamKey, text: &[u8], ends: bool, upgraded: bool) -> StreamSent {
+        if !self.streams.get(key).is_some_and(|stream| stream.reset.is_none() && stream.sending == StreamProgress::Head)
+        {
+            return StreamSent::Broken;
         }
         if !self.has_room() {
             self.waiting_heads.push(key);
-            return Sent::Blocked;
+            return StreamSent::Blocked;
         }
-        let Ok(head) = HeadLines::read(text) else { return Sent::Unfit };
-        let Some(status) = head.first.get(9..12) else { return Sent::Unfit };
+        let Ok(head) = HeadLines::read(text) else { return StreamSent::Unfit };
+        let Some(status) = head.first.get(9..12) else { return StreamSent::Unfit };
         let interim = status[0] == b'1' && !upgraded;
         let ends = ends && !interim && head.len == text.len();
         let (encoder, lower) = (&mut self.encoder, &mut self.text);
@@ -98,23 +98,23 @@ impl Http2Connection {
         if !interim {
             self.sent(key, ends);
         }
-        Sent::Bytes(head.len)
+        StreamSent::Bytes(head.len)
     }
 
     /// Sends body bytes, as far as the windows, the output and the shares of others allow. `ends`: the message ends with
     /// the last of them.
-    pub fn send_data(&mut self, key: StreamKey, bytes: &[u8], ends: bool) -> Sent {
-        let Some(stream) = self.writable(key) else { return Sent::Broken };
+    pub fn send_data(&mut self, key: StreamKey, bytes: &[u8], ends: bool) -> StreamSent {
+        let Some(stream) = self.writable(key) else { return StreamSent::Broken };
         let (share, window) = (stream.share, stream.send_window.available());
         if window == 0 && !bytes.is_empty() {
             stream.blocked = true;
-            return Sent::Blocked;
+            return StreamSent::Blocked;
         }
         let most = bytes.len().min(window).min(MAX_WRITE);
         let n = most.min(self.room_of(share));
         if n == 0 && !bytes.is_empty() {
             self.wait_for_share(key);
-            return Sent::Blocked;
+            return StreamSent::Blocked;
         }
         let ends = ends && n == bytes.len();
         let left = self.use_share(share, n);
@@ -137,7 +137,7 @@ impl Http2Connection {
         if ends {
             self.sent(key, true);
         }
-        Sent::Bytes(n)
+        StreamSent::Bytes(n)
     }
 
     /// Ends the message with these trailer lines. Returns false if it has ended or not begun.
@@ -157,13 +157,13 @@ impl Http2Connection {
 
     /// The stream, if its body may be sent.
     fn writable(&mut self, key: StreamKey) -> Option<&mut Stream> {
-        self.streams.get_mut(key).filter(|stream| stream.reset.is_none() && stream.sending == Direction::Body)
+        self.streams.get_mut(key).filter(|stream| stream.reset.is_none() && stream.sending == StreamProgress::Body)
     }
 
     /// Records that a head was sent, or the end of the message.
     fn sent(&mut self, key: StreamKey, ends: bool) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.sending = if ends { Direction::Ended } else { Direction::Body };
+        stream.sending = if ends { StreamProgress::Ended } else { StreamProgress::Body };
         if stream.is_closed() {
             self.streams.close(key);
         }
@@ -172,7 +172,7 @@ impl Http2Connection {
     /// Resets the stream, unless it is closed.
     pub fn reset(&mut self, key: StreamKey, code: Http2Code) {
         let Some(stream) = self.streams.get(key).filter(|stream| !stream.is_closed()) else { return };
-        if stream.receiving != Direction::Ended && self.role == Role::Server {
+        if stream.receiving != StreamProgress::Ended && self.role == Role::Server {
             self.remember_reset(key.id);
         }
         frame::reset(&mut self.out, key.id, code);
@@ -184,7 +184,7 @@ impl Http2Connection {
     pub fn release(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get(key) else { return };
         // A client that has its answer takes this for what it is (RFC 9113 section 8.1).
-        let answered = self.role == Role::Server && stream.sending == Direction::Ended;
+        let answered = self.role == Role::Server && stream.sending == StreamProgress::Ended;
         self.reset(key, if answered { Http2Code::NO_ERROR } else { Http2Code::CANCEL });
         self.discard(key);
         self.forget_share(key);

@@ -1,21 +1,10 @@
 //! Who may send next, where many streams want to send and the connection has room for some: in turn, each its share.
 
-use std::collections::VecDeque;
-
-use super::{Http2Connection, MAX_OUTPUT, StreamKey};
+use super::state::{Http2Connection, MAX_OUTPUT};
+use crate::http2::stream::StreamKey;
 
 /// Least share of a turn, unless less is left.
 const LEAST_SHARE: usize = 16 * 1024;
-
-/// The streams that wait for their turn.
-#[derive(Debug, Default)]
-pub(super) struct ShareQueue {
-    waiting: VecDeque<StreamKey>,
-    /// Streams whose turn it is.
-    chosen: Vec<StreamKey>,
-    /// Bytes that they may write and have not written yet.
-    reserved: usize,
-}
 
 impl Http2Connection {
     /// Bytes that may be sent in all: within the peer's window and the output.

@@ -1,4 +1,7 @@
+use super::state::MAX_OUTPUT;
 use super::*;
+use crate::http2::error::Http2Code;
+use crate::http2::hpack::HpackEncoder;
 
 mod joined;
 mod model;

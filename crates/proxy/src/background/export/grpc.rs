@@ -122,15 +122,17 @@ impl CollectorTarget {
     /// Encodes the head of a call. Fails if a configured field is none.
     fn head_of_call(&self, collector: &CollectorPlan, timeout: Duration) -> io::Result<Vec<u8>> {
         let mut head = self.head.clone();
-        head.push_str(&format!("grpc-timeout: {}m\r\n", timeout.as_millis().clamp(1, 99_999_999)));
+        let millis = timeout.as_millis().clamp(1, 99_999_999).to_string();
+        head.extend(["grpc-timeout: ", &millis, "m\r\n"]);
         if collector.compression == OtlpCompression::Gzip {
             head.push_str("grpc-encoding: gzip\r\n");
         }
         for (name, value) in &collector.headers {
-            if name.is_empty() || [name, value].iter().any(|text| text.bytes().any(|byte| byte < b' ' || byte == 0x7F)) {
+            if name.is_empty() || [name, value].iter().any(|text| text.bytes().any(|byte| byte < b' ' || byte == 0x7F))
+            {
                 return Err(io::Error::other("a header of the collector that is none"));
             }
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([&**name, ": ", &**value, "\r\n"]);
         }
         head.push_str("\r\n");
         Ok(head.into_bytes())

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pylae_http::body::chunked;
-use pylae_http::http2::connection::{Received, Sent, StreamKey, StreamReset};
+use pylae_http::http2::connection::{Received, StreamKey, StreamReset, StreamSent};
 use pylae_http::http2::error::Http2Code;
 
 use super::permit::StreamPermit;
@@ -169,17 +169,17 @@ impl H2Stream {
             return self.poll_respond(cx, key, bytes, bare_end);
         }
         match self.connection.with(|connection| connection.send_data(key, bytes, bare_end)) {
-            Sent::Bytes(n) => {
+            StreamSent::Bytes(n) => {
                 if bare_end && n == bytes.len() {
                     self.send_state = SendState::Ended;
                 }
                 Poll::Ready(Ok(n))
             }
-            Sent::Blocked => {
+            StreamSent::Blocked => {
                 self.connection.wait(key, cx);
                 Poll::Pending
             }
-            Sent::Broken | Sent::Unfit => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            StreamSent::Broken | StreamSent::Unfit => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -231,14 +231,14 @@ impl H2Stream {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         }
         match self.connection.with(|connection| connection.respond(key, bytes, ends, upgraded)) {
-            Sent::Bytes(len) if status.starts_with(b"1") && !upgraded => Poll::Ready(Ok(len)),
-            Sent::Bytes(len) => Poll::Ready(Ok(self.sent_head(len, ends && len == bytes.len()))),
-            Sent::Blocked => {
+            StreamSent::Bytes(len) if status.starts_with(b"1") && !upgraded => Poll::Ready(Ok(len)),
+            StreamSent::Bytes(len) => Poll::Ready(Ok(self.sent_head(len, ends && len == bytes.len()))),
+            StreamSent::Blocked => {
                 self.connection.wait(key, cx);
                 Poll::Pending
             }
-            Sent::Broken => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            Sent::Unfit => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            StreamSent::Broken => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            StreamSent::Unfit => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
         }
     }
 
@@ -258,7 +258,7 @@ impl H2Stream {
         let Some(key) = self.key.filter(|_| self.head_sent && !self.failed) else { return Ok(()) };
         let ended = self.connection.with(|connection| {
             if trailers.is_empty() {
-                matches!(connection.send_data(key, &[], true), Sent::Bytes(_))
+                matches!(connection.send_data(key, &[], true), StreamSent::Bytes(_))
             } else {
                 connection.send_trailers(key, &trailers)
             }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const LIMITS: Http2Limits =
-    Http2Limits { max_streams: 100, stream_window: 100_000, connection_window: 200_000, max_head: 32_000 };
+const LIMITS: Http2Grants =
+    Http2Grants { max_streams: 100, stream_window: 100_000, connection_window: 200_000, max_head: 32_000 };
 
 /// A client and a server.
 pub(super) struct Joined {
@@ -59,7 +59,7 @@ fn a_request_is_answered_however_the_bytes_are_cut() {
         let head = b"POST /a?b HTTP/1.1\r\nHost: shop.test\r\nX-One: 1\r\nConnection: close\r\nCookie: a=1\r\n\r\n";
         let (asked, len) = both.client.open(head, b"https", false).unwrap();
         assert_eq!(len, head.len());
-        assert_eq!(both.client.send_data(asked, b"hello", true), Sent::Bytes(5));
+        assert_eq!(both.client.send_data(asked, b"hello", true), StreamSent::Bytes(5));
         both.settle(max);
         let opened = events(&mut both.server);
         let Http2Event::Opened(stream) = opened[0] else { panic!("{opened:?}") };
@@ -67,10 +67,10 @@ fn a_request_is_answered_however_the_bytes_are_cut() {
                         transfer-encoding: chunked\r\ncookie: a=1\r\n\r\nhello";
         assert_eq!(read(&mut both.server, stream), (expected.to_owned(), Received::End));
         let early = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
-        assert_eq!(both.server.respond(stream, early, false, false), Sent::Bytes(early.len()));
+        assert_eq!(both.server.respond(stream, early, false, false), StreamSent::Bytes(early.len()));
         let answer = b"HTTP/1.1 200 OK\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(both.server.respond(stream, answer, false, false), Sent::Bytes(answer.len()));
-        assert_eq!(both.server.send_data(stream, b"there", false), Sent::Bytes(5));
+        assert_eq!(both.server.respond(stream, answer, false, false), StreamSent::Bytes(answer.len()));
+        assert_eq!(both.server.send_data(stream, b"there", false), StreamSent::Bytes(5));
         assert!(both.server.send_trailers(stream, b"Grpc-Status: 0\r\n"));
         both.settle(max);
         assert!(events(&mut both.client).contains(&Http2Event::Changed(asked)));
@@ -105,7 +105,7 @@ fn large_bodies_share_the_window_of_the_connection() {
     for turn in 0.. {
         for (stream, &key) in opened.iter().enumerate() {
             while sent[stream] < body.len()
-                && let Sent::Bytes(n) = both.server.send_data(key, &body[sent[stream]..], true)
+                && let StreamSent::Bytes(n) = both.server.send_data(key, &body[sent[stream]..], true)
             {
                 sent[stream] += n;
             }

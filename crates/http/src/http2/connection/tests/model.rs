@@ -128,7 +128,7 @@ impl Model {
                 let answer = b"HTTP/1.1 200 OK\r\n\r\n";
                 let sent = self.both.server.respond(key, answer, false, false);
                 // The client may have reset it already.
-                assert!(sent == Sent::Bytes(answer.len()) || self.broken.contains(&key.id), "{sent:?}");
+                assert!(sent == StreamSent::Bytes(answer.len()) || self.broken.contains(&key.id), "{sent:?}");
                 self.servers.insert(key.id, End { key: Some(key), ..End::default() });
             }
         }
@@ -141,12 +141,12 @@ impl Model {
         let Some(key) = end.key.filter(|_| !end.ended && !end.released) else { return false };
         let body: Vec<u8> = (end.sent..end.sent + bytes).map(|at| byte(id, at)).collect();
         match connection.send_data(key, &body, ends) {
-            Sent::Bytes(n) => {
+            StreamSent::Bytes(n) => {
                 end.sent += n;
                 end.ended = ends && n == bytes;
                 true
             }
-            Sent::Blocked => false,
+            StreamSent::Blocked => false,
             other => {
                 assert!(broken, "{other:?}");
                 false
@@ -181,7 +181,12 @@ impl Model {
         }
         for connection in [&self.both.client, &self.both.server] {
             assert!(connection.output().len() < MAX_OUTPUT + 40_000, "{}", connection.output().len());
-            let held: usize = connection.streams.keys().filter_map(|key| connection.streams.get(key)).map(|stream| stream.held.len()).sum();
+            let held: usize = connection
+                .streams
+                .keys()
+                .filter_map(|key| connection.streams.get(key))
+                .map(|stream| stream.held.len())
+                .sum();
             assert!(held <= 200_000 + 100 * 100, "{held}");
         }
     }
@@ -199,9 +204,8 @@ impl Model {
                 }
             }
             let is_over = |end: &End| end.ended && end.finished;
-            let done = |id: &u32| {
-                self.clients.get(id).is_some_and(is_over) && self.servers.get(id).is_some_and(is_over)
-            };
+            let done =
+                |id: &u32| self.clients.get(id).is_some_and(is_over) && self.servers.get(id).is_some_and(is_over);
             if whole.iter().all(done) {
                 break;
             }

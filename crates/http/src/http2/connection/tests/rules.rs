@@ -3,8 +3,8 @@
 use super::*;
 use crate::http2::frame::{FrameHeader, FrameKind, HEADER_LEN, flag};
 
-pub(super) const LIMITS: Http2Limits =
-    Http2Limits { max_streams: 3, stream_window: 100_000, connection_window: 100_000, max_head: 1000 };
+pub(super) const LIMITS: Http2Grants =
+    Http2Grants { max_streams: 3, stream_window: 100_000, connection_window: 100_000, max_head: 1000 };
 const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 const END: u8 = flag::END_STREAM | flag::END_HEADERS;
 
@@ -148,7 +148,8 @@ fn an_extended_connect_is_a_handshake_without_a_key() {
 
 #[test]
 fn malformed_requests_are_refused_and_counted() {
-    let three = |method, scheme, path| vec![(":method", method), (":scheme", scheme), (":path", path), (":authority", "a")];
+    let three =
+        |method, scheme, path| vec![(":method", method), (":scheme", scheme), (":path", path), (":authority", "a")];
     let wrong = [
         with(&[(":path", "/")]),
         with(&[(":status", "200")]),
@@ -277,7 +278,9 @@ fn a_body_is_as_long_as_its_head_says() {
 
 #[test]
 fn wrong_frames_end_the_connection() {
-    use FrameKind::{Continuation, Data, GoAway, Headers, Ping, Priority, PushPromise, RstStream, Settings, WindowUpdate};
+    use FrameKind::{
+        Continuation, Data, GoAway, Headers, Ping, Priority, PushPromise, RstStream, Settings, WindowUpdate,
+    };
     let protocol = Http2Code::PROTOCOL_ERROR;
     let size = Http2Code::FRAME_SIZE_ERROR;
     let flow = Http2Code::FLOW_CONTROL_ERROR;
@@ -414,7 +417,7 @@ fn frames_behind_the_end_of_a_stream_are_mistakes() {
             break key;
         }
     };
-    assert_eq!(peer.connection.respond(key, b"HTTP/1.1 200 OK\r\n\r\n", true, false), Sent::Bytes(19));
+    assert_eq!(peer.connection.respond(key, b"HTTP/1.1 200 OK\r\n\r\n", true, false), StreamSent::Bytes(19));
     peer.said();
     peer.send(FrameKind::Data, 0, 5, b"x");
     assert_eq!(peer.answered(), Some((5, Http2Code::STREAM_CLOSED)));
@@ -479,7 +482,7 @@ fn windows_are_kept() {
 
 #[test]
 fn the_first_settings_hold_once_they_are_acknowledged() {
-    let limits = Http2Limits { stream_window: 10, ..LIMITS };
+    let limits = Http2Grants { stream_window: 10, ..LIMITS };
     let mut peer = RawPeer { connection: Http2Connection::server(limits), encoder: HpackEncoder::new() };
     peer.connection.receive(PREFACE, |_| true);
     peer.send(FrameKind::Settings, 0, 0, &[]);
@@ -499,15 +502,15 @@ fn settings_change_the_windows_of_open_streams() {
     peer.head(1, END, &GET);
     let key = peer.opened();
     peer.connection.respond(key, b"HTTP/1.1 200 OK\r\n\r\n", false, false);
-    assert_eq!(peer.connection.send_data(key, b"hello", true), Sent::Bytes(3));
-    assert_eq!(peer.connection.send_data(key, b"lo", true), Sent::Blocked);
+    assert_eq!(peer.connection.send_data(key, b"hello", true), StreamSent::Bytes(3));
+    assert_eq!(peer.connection.send_data(key, b"lo", true), StreamSent::Blocked);
     peer.send(FrameKind::Settings, 0, 0, &[0, 4, 0, 0, 0, 2]);
     assert_eq!(peer.connection.next_event(), None);
     peer.send(FrameKind::WindowUpdate, 0, 1, &[0, 0, 0, 2]);
     assert_eq!(peer.connection.next_event(), Some(Http2Event::Changed(key)));
-    assert_eq!(peer.connection.send_data(key, b"lo", true), Sent::Bytes(1));
+    assert_eq!(peer.connection.send_data(key, b"lo", true), StreamSent::Bytes(1));
     peer.send(FrameKind::Settings, 0, 0, &[0, 4, 0, 0, 0, 9]);
-    assert_eq!(peer.connection.send_data(key, b"o", true), Sent::Bytes(1));
+    assert_eq!(peer.connection.send_data(key, b"o", true), StreamSent::Bytes(1));
     peer.connection.release(key);
     assert_eq!(peer.connection.open_streams(), 0);
 }
@@ -518,7 +521,9 @@ fn a_server_announces_its_end_and_takes_what_was_on_its_way() {
     peer.head(1, END, &GET);
     peer.connection.shut_down();
     let said = peer.said();
-    assert!(matches!(&said[..], [(FrameKind::GoAway, 0, last), (FrameKind::Ping, 0, _)] if last[..4] == [0x7F, 0xFF, 0xFF, 0xFF]));
+    assert!(
+        matches!(&said[..], [(FrameKind::GoAway, 0, last), (FrameKind::Ping, 0, _)] if last[..4] == [0x7F, 0xFF, 0xFF, 0xFF])
+    );
     peer.head(3, END, &GET);
     peer.send(FrameKind::Ping, flag::ACK, 0, &said[1].2);
     assert!(matches!(&peer.said()[..], [(FrameKind::GoAway, 0, last)] if last[..4] == [0, 0, 0, 3]));
@@ -580,7 +585,7 @@ fn a_reset_and_a_release_say_so_once() {
     let mut peer = RawPeer::client();
     peer.head(1, flag::END_HEADERS, &GET);
     let key = peer.opened();
-    assert_eq!(peer.connection.respond(key, b"HTTP/1.1 413 No\r\n\r\n", true, false), Sent::Bytes(19));
+    assert_eq!(peer.connection.respond(key, b"HTTP/1.1 413 No\r\n\r\n", true, false), StreamSent::Bytes(19));
     peer.said();
     peer.connection.release(key);
     // The answer is complete, so the client need not send the rest.
@@ -591,7 +596,7 @@ fn a_reset_and_a_release_say_so_once() {
     assert_eq!(peer.answered(), Some((3, Http2Code::INTERNAL_ERROR)));
     peer.connection.release(key);
     assert_eq!(peer.answered(), None);
-    assert_eq!(peer.connection.send_data(key, b"x", false), Sent::Broken);
+    assert_eq!(peer.connection.send_data(key, b"x", false), StreamSent::Broken);
     peer.connection.rest();
     peer.head(5, END, &GET);
     assert_eq!(peer.opened().id, 5);

@@ -2,15 +2,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
-use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Limits};
+use pylae_http::http2::connection::{Http2Connection, Http2Event, Http2Grants};
 
 use super::*;
+use crate::io::h2_stream::driver::Http2Driver;
 use crate::io::h2_stream::permit::StreamPermits;
-use crate::io::h2_stream::shared::Http2Driver;
 use crate::io::socket::Socket;
 
-const LIMITS: Http2Limits =
-    Http2Limits { max_streams: 10, stream_window: 100_000, connection_window: 100_000, max_head: 10_000 };
+const LIMITS: Http2Grants =
+    Http2Grants { max_streams: 10, stream_window: 100_000, connection_window: 100_000, max_head: 10_000 };
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// A stream to an instance, the connection's driver, and the instance.

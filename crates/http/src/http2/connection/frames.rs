@@ -1,11 +1,11 @@
 //! Frames besides those with heads and bodies.
 
-use super::{Http2Connection, StreamReset, protocol};
-use crate::http2::connection::{Ending, Role, SHUTDOWN, StreamKey};
+use super::mistakes::protocol;
+use super::state::{Ending, Http2Connection, Role, SHUTDOWN};
 use crate::http2::error::{Http2Code, Http2Error};
 use crate::http2::frame::{self, FrameHeader, FramePayload};
 use crate::http2::settings::Settings;
-use crate::http2::stream::Direction;
+use crate::http2::stream::{StreamKey, StreamProgress, StreamReset};
 use crate::http2::window::WindowOverflow;
 
 impl Http2Connection {
@@ -22,7 +22,10 @@ impl Http2Connection {
             FramePayload::Headers(headers) => self.take_headers(header, &headers),
             FramePayload::Continuation(block) => self.take_continuation(header, block),
             FramePayload::Settings(payload) => self.take_settings(payload),
-            FramePayload::SettingsAck => self.take_acknowledgement(),
+            FramePayload::SettingsAck => {
+                self.take_acknowledgement();
+                Ok(())
+            }
             FramePayload::Ping(data) => {
                 frame::ping(&mut self.out, data, true);
                 Ok(())
@@ -61,9 +64,9 @@ impl Http2Connection {
     }
 
     /// What this side grants holds from now on.
-    fn take_acknowledgement(&mut self) -> Result<(), Http2Error> {
+    fn take_acknowledgement(&mut self) {
         if self.acknowledged {
-            return Ok(());
+            return;
         }
         let before = self.stream_window();
         self.acknowledged = true;
@@ -74,7 +77,6 @@ impl Http2Connection {
                 stream.receive_window.resize(change);
             }
         }
-        Ok(())
     }
 
     fn take_go_away(&mut self, last: u32) -> Result<(), Http2Error> {
@@ -117,13 +119,17 @@ impl Http2Connection {
 
     fn take_reset(&mut self, stream: u32, code: Http2Code) -> Result<(), Http2Error> {
         let Some(key) = self.streams.find(stream) else {
-            return if self.is_idle(stream) { Err(protocol("RST_STREAM on a stream that nobody has opened")) } else { Ok(()) };
+            return if self.is_idle(stream) {
+                Err(protocol("RST_STREAM on a stream that nobody has opened"))
+            } else {
+                Ok(())
+            };
         };
         self.cut(key, StreamReset { code: Some(code), unprocessed: code == Http2Code::REFUSED_STREAM });
         if self.role == Role::Server {
             self.discard(key);
         } else if let Some(stream) = self.streams.get(key)
-            && stream.receiving == Direction::Head
+            && stream.receiving == StreamProgress::Head
         {
             // What has come of a head that is incomplete is none.
             self.discard(key);

@@ -1,24 +1,16 @@
 //! Heads and trailers that the peer sends.
 
-use super::{CLOSED, Http2Connection, protocol, stream_error};
-use crate::http2::connection::{Ending, Http2Event, MAX_LISTS, Role, StreamKey};
+use super::input::BlockInput;
+use super::mistakes::{CLOSED, protocol, stream_error};
+use super::state::{Ending, Http2Connection, Http2Event, MAX_LISTS, Role};
 use crate::http2::error::{Http2Code, Http2Error};
 use crate::http2::frame::{self, FrameHeader, HeadersPayload, flag};
 use crate::http2::head_text::{HeadFacts, HeadText, Section};
 use crate::http2::hpack::HpackError;
-use crate::http2::stream::Direction;
-
-/// A block of which some is still to come.
-#[derive(Debug)]
-pub(super) struct BlockInput {
-    pub(super) stream: u32,
-    bytes: Vec<u8>,
-    ends: bool,
-    depends_on_itself: bool,
-}
+use crate::http2::stream::{StreamKey, StreamProgress};
 
 /// A complete block.
-struct Block<'a> {
+struct FieldBlock<'a> {
     stream: u32,
     bytes: &'a [u8],
     ends: bool,
@@ -34,7 +26,7 @@ impl Http2Connection {
         let (stream, ends) = (header.stream, header.has(flag::END_STREAM));
         let depends_on_itself = headers.depends_on_itself;
         if header.has(flag::END_HEADERS) {
-            return self.take_block(&Block { stream, bytes: headers.block, ends, depends_on_itself });
+            return self.take_block(&FieldBlock { stream, bytes: headers.block, ends, depends_on_itself });
         }
         self.input.block = Some(BlockInput { stream, bytes: headers.block.to_vec(), ends, depends_on_itself });
         Ok(())
@@ -52,10 +44,10 @@ impl Http2Connection {
             return Ok(());
         }
         let BlockInput { stream, ref bytes, ends, depends_on_itself } = block;
-        self.take_block(&Block { stream, bytes, ends, depends_on_itself })
+        self.take_block(&FieldBlock { stream, bytes, ends, depends_on_itself })
     }
 
-    fn take_block(&mut self, block: &Block<'_>) -> Result<(), Http2Error> {
+    fn take_block(&mut self, block: &FieldBlock<'_>) -> Result<(), Http2Error> {
         match self.streams.find(block.stream) {
             Some(key) => self.take_more_fields(key, block),
             None if self.role == Role::Server && self.is_idle(block.stream) => self.take_request(block),
@@ -66,14 +58,14 @@ impl Http2Connection {
     }
 
     /// Keeps the table in step with a block that nobody wants.
-    fn drop_block(&mut self, block: &Block<'_>) -> Result<(), Http2Error> {
+    fn drop_block(&mut self, block: &FieldBlock<'_>) -> Result<(), Http2Error> {
         match self.decoder.decode(block.bytes, |_| Ok::<_, ()>(())) {
             Ok(()) => Ok(()),
-            Err(error) => Err(decoding(error)),
+            Err(error) => Err(decoding(&error)),
         }
     }
 
-    fn take_request(&mut self, block: &Block<'_>) -> Result<(), Http2Error> {
+    fn take_request(&mut self, block: &FieldBlock<'_>) -> Result<(), Http2Error> {
         if block.stream.is_multiple_of(2) {
             return Err(protocol("a stream of a client with an even number"));
         }
@@ -95,7 +87,7 @@ impl Http2Connection {
         let key = self.streams.open_stream(block.stream, self.peer.initial_window_size, window);
         let read = self.read_block(key, Section::Request, block)?;
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
-        stream.receiving = if block.ends { Direction::Ended } else { Direction::Body };
+        stream.receiving = if block.ends { StreamProgress::Ended } else { StreamProgress::Body };
         match read {
             Ok(facts) => {
                 stream.websocket = facts.websocket;
@@ -115,14 +107,14 @@ impl Http2Connection {
     }
 
     /// Takes trailers, or the head of a response.
-    fn take_more_fields(&mut self, key: StreamKey, block: &Block<'_>) -> Result<(), Http2Error> {
+    fn take_more_fields(&mut self, key: StreamKey, block: &FieldBlock<'_>) -> Result<(), Http2Error> {
         let Some(stream) = self.streams.get(key) else { return Ok(()) };
         let (section, wrong) = match stream.receiving {
-            Direction::Ended => (Section::Trailers, Some(CLOSED)),
-            Direction::Body if !block.ends => (Section::Trailers, Some(stream_error("trailers without an end"))),
-            Direction::Body => (Section::Trailers, None),
-            Direction::Head if stream.heads > self.limits.max_head => (Section::Response, Some(TOO_MANY)),
-            Direction::Head => (Section::Response, None),
+            StreamProgress::Ended => (Section::Trailers, Some(CLOSED)),
+            StreamProgress::Body if !block.ends => (Section::Trailers, Some(stream_error("trailers without an end"))),
+            StreamProgress::Body => (Section::Trailers, None),
+            StreamProgress::Head if stream.heads > self.limits.max_head => (Section::Response, Some(TOO_MANY)),
+            StreamProgress::Head => (Section::Response, None),
         };
         if let Some(error) = wrong {
             self.drop_block(block)?;
@@ -145,7 +137,7 @@ impl Http2Connection {
                 self.change(key);
                 return Ok(());
             }
-            stream.receiving = Direction::Body;
+            stream.receiving = StreamProgress::Body;
             let bodiless = stream.bodiless || matches!(facts.status, 204 | 304);
             stream.content_left = if bodiless { Some(0) } else { facts.content_length };
         }
@@ -162,7 +154,7 @@ impl Http2Connection {
         &mut self,
         key: StreamKey,
         section: Section,
-        block: &Block<'_>,
+        block: &FieldBlock<'_>,
     ) -> Result<Result<HeadFacts, &'static str>, Http2Error> {
         let Self { decoder, streams, scratch, limits, .. } = self;
         let Some(stream) = streams.get_mut(key) else { return Ok(Err("no stream")) };
@@ -172,7 +164,7 @@ impl Http2Connection {
         let read = match decoder.decode(block.bytes, |field| head.field(field)) {
             Ok(()) => head.finish(!block.ends),
             Err(HpackError::Refused(reason)) => Err(reason),
-            Err(error) => return Err(decoding(error)),
+            Err(error) => return Err(decoding(&error)),
         };
         if read.is_err() {
             out.truncate(start);
@@ -186,8 +178,8 @@ impl Http2Connection {
 const TOO_MANY: Http2Error = Http2Error::stream(Http2Code::ENHANCE_YOUR_CALM, "interim responses that nobody reads");
 const TOO_LARGE: Http2Error = Http2Error::connection(Http2Code::ENHANCE_YOUR_CALM, "a field section that is too large");
 
-fn decoding<E>(error: HpackError<E>) -> Http2Error {
-    match error {
+fn decoding<E>(error: &HpackError<E>) -> Http2Error {
+    match *error {
         HpackError::Compression(reason) => Http2Error::connection(Http2Code::COMPRESSION_ERROR, reason),
         HpackError::ListTooLarge | HpackError::Refused(_) => TOO_LARGE,
     }

@@ -1,71 +1,12 @@
-//! What the peer sends: bytes, frames, heads, bodies.
+//! Takes bytes of the peer apart: the preface, frames, bodies.
 
-mod frames;
-mod heads;
-
-use super::super::error::{ErrorScope, Http2Code, Http2Error};
-use super::super::frame::{FrameHeader, FrameKind, HEADER_LEN, flag};
-use super::super::stream::Direction;
-use super::{Http2Connection, PREFACE, StreamKey, StreamReset};
+use super::input::DataInput;
+use super::mistakes::{CLOSED, protocol, stream_error};
+use super::state::{Ending, Http2Connection, PREFACE, RECENT_RESETS, Role};
+use crate::http2::error::{ErrorScope, Http2Code, Http2Error};
+use crate::http2::frame::{self, FrameHeader, FrameKind, HEADER_LEN, flag};
 use crate::http2::settings::MIN_MAX_FRAME_SIZE;
-
-/// Bytes of memory that are kept for frames that come in pieces.
-const KEPT: usize = 1024;
-
-/// What can be read of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// So many bytes were appended.
-    Bytes(usize),
-    /// Nothing yet.
-    Nothing,
-    /// The message has ended.
-    End,
-    /// The stream was cut off.
-    Reset(StreamReset),
-}
-
-/// Bytes on their way to be frames.
-#[derive(Debug)]
-pub(super) struct Input {
-    /// Bytes of the preface still to come.
-    preface: usize,
-    /// A frame header, or else a payload, that is incomplete.
-    partial: Vec<u8>,
-    /// The frame whose payload is awaited.
-    frame: Option<FrameHeader>,
-    /// The DATA frame whose payload comes in.
-    data: Option<DataInput>,
-    /// The block that CONTINUATION goes on with.
-    block: Option<heads::BlockInput>,
-    /// The frame is left out, because its header was wrong.
-    skip: bool,
-}
-
-/// A DATA frame of which some is still to come.
-#[derive(Clone, Copy, Debug)]
-struct DataInput {
-    /// None if nobody wants it.
-    key: Option<StreamKey>,
-    /// The first byte is the length of the padding.
-    padded: bool,
-    /// Bytes still to come, without padding.
-    left: usize,
-    padding: usize,
-    ends: bool,
-}
-
-impl Input {
-    pub(super) fn new(preface: usize) -> Self {
-        Self { preface, partial: Vec::new(), frame: None, data: None, block: None, skip: false }
-    }
-
-    pub(super) fn rest(&mut self) {
-        if self.partial.is_empty() {
-            self.partial = Vec::new();
-        }
-    }
-}
+use crate::http2::stream::{StreamKey, StreamProgress};
 
 impl Http2Connection {
     /// Takes in bytes of the peer. Calls `counts` with each frame as soon as its header is there; once that returns
@@ -110,11 +51,9 @@ impl Http2Connection {
                     self.take_frame(&frame, payload)?;
                 } else if self.fill(rest, length) {
                     self.input.frame = None;
-                    let mut payload = std::mem::take(&mut self.input.partial);
+                    let payload = std::mem::take(&mut self.input.partial);
                     let taken = self.take_frame(&frame, &payload);
-                    payload.clear();
-                    payload.shrink_to(KEPT);
-                    self.input.partial = payload;
+                    self.input.give_back(payload);
                     taken?;
                 } else {
                     return Ok(());
@@ -144,7 +83,7 @@ impl Http2Connection {
     }
 
     fn may_go_on(&self) -> bool {
-        self.ending != super::Ending::Failed
+        self.ending != Ending::Failed
     }
 
     /// Gathers bytes until there are `length`. Returns true once there are.
@@ -181,7 +120,7 @@ impl Http2Connection {
     }
 
     /// Acts on an error of the peer. One of a stream that is not open is one of the connection.
-    fn fault(&mut self, stream: u32, error: Http2Error) -> Result<(), Http2Error> {
+    pub(super) fn fault(&mut self, stream: u32, error: Http2Error) -> Result<(), Http2Error> {
         match (error.scope, self.streams.find(stream)) {
             (ErrorScope::Connection, _) => Err(error),
             (ErrorScope::Stream, Some(key)) => {
@@ -189,9 +128,7 @@ impl Http2Connection {
                 self.reset(key, error.code);
                 Ok(())
             }
-            (ErrorScope::Stream, None) if self.is_idle(stream) => {
-                Err(Http2Error::connection(error.code, error.reason))
-            }
+            (ErrorScope::Stream, None) if self.is_idle(stream) => Err(Http2Error::connection(error.code, error.reason)),
             (ErrorScope::Stream, None) => {
                 self.faults += 1;
                 Ok(())
@@ -200,8 +137,8 @@ impl Http2Connection {
     }
 
     /// Returns true if nobody has opened the stream yet.
-    fn is_idle(&self, stream: u32) -> bool {
-        stream > self.last_stream || stream % 2 == 0
+    pub(super) fn is_idle(&self, stream: u32) -> bool {
+        stream > self.last_stream || stream.is_multiple_of(2)
     }
 
     fn begin_data(&mut self, frame: &FrameHeader) -> Result<(), Http2Error> {
@@ -210,7 +147,10 @@ impl Http2Connection {
             return Err(Http2Error::connection(Http2Code::FRAME_SIZE_ERROR, "padding without a length"));
         }
         if !self.receive_window.take(length) {
-            return Err(Http2Error::connection(Http2Code::FLOW_CONTROL_ERROR, "more than the window of the connection"));
+            return Err(Http2Error::connection(
+                Http2Code::FLOW_CONTROL_ERROR,
+                "more than the window of the connection",
+            ));
         }
         if self.is_idle(frame.stream) {
             return Err(protocol("DATA on a stream that nobody has opened"));
@@ -221,11 +161,10 @@ impl Http2Connection {
             key = None;
         } else if key.is_none() && !self.ignores(frame.stream) {
             // RFC 9113 section 6.1.
-            super::frame::reset(&mut self.out, frame.stream, Http2Code::STREAM_CLOSED);
+            frame::reset(&mut self.out, frame.stream, Http2Code::STREAM_CLOSED);
             self.faults += 1;
         }
-        self.input.data =
-            Some(DataInput { key, padded, left: length, padding: 0, ends: frame.has(flag::END_STREAM) });
+        self.input.data = Some(DataInput { key, padded, left: length, padding: 0, ends: frame.has(flag::END_STREAM) });
         Ok(())
     }
 
@@ -233,10 +172,12 @@ impl Http2Connection {
     fn take_of_window(&mut self, key: StreamKey, length: usize) -> Option<Http2Error> {
         let stream = self.streams.get_mut(key)?;
         match stream.receiving {
-            Direction::Ended => Some(CLOSED),
-            Direction::Head => Some(stream_error("DATA before a head")),
-            Direction::Body if stream.receive_window.take(length) => None,
-            Direction::Body => Some(Http2Error::stream(Http2Code::FLOW_CONTROL_ERROR, "more than the stream's window")),
+            StreamProgress::Ended => Some(CLOSED),
+            StreamProgress::Head => Some(stream_error("DATA before a head")),
+            StreamProgress::Body if stream.receive_window.take(length) => None,
+            StreamProgress::Body => {
+                Some(Http2Error::stream(Http2Code::FLOW_CONTROL_ERROR, "more than the stream's window"))
+            }
         }
     }
 
@@ -292,12 +233,12 @@ impl Http2Connection {
     }
 
     /// Ends what the peer sends on a stream.
-    fn end(&mut self, key: StreamKey) {
+    pub(super) fn end(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.reset.is_none()) else { return };
         if stream.content_left.is_some_and(|left| left > 0) {
             return self.reset_malformed(Some(key));
         }
-        stream.receiving = Direction::Ended;
+        stream.receiving = StreamProgress::Ended;
         if stream.is_closed() {
             self.streams.close(key);
         }
@@ -305,84 +246,11 @@ impl Http2Connection {
     }
 
     /// Resets a stream whose message is malformed (RFC 9113 section 8.1.1).
-    fn reset_malformed(&mut self, key: Option<StreamKey>) {
+    pub(super) fn reset_malformed(&mut self, key: Option<StreamKey>) {
         if let Some(key) = key {
             self.faults += 1;
             self.reset(key, Http2Code::PROTOCOL_ERROR);
         }
-    }
-
-    /// Appends what was received of a stream: its heads, and at most `room` bytes of its body.
-    pub fn read(&mut self, key: StreamKey, into: &mut Vec<u8>, room: usize) -> Received {
-        let Some(stream) = self.streams.get_mut(key) else { return RELEASED };
-        let (heads, body) = (stream.heads, stream.body_held().min(room.saturating_sub(stream.heads)));
-        if heads + body == 0 {
-            return match (stream.receiving, stream.reset) {
-                (Direction::Ended, _) => Received::End,
-                (_, Some(reset)) => Received::Reset(reset),
-                _ => Received::Nothing,
-            };
-        }
-        into.extend_from_slice(&stream.held[stream.read..stream.read + heads + body]);
-        stream.read += heads + body;
-        stream.heads = 0;
-        stream.compact();
-        if body > 0 {
-            self.free(Some(key), body);
-        }
-        Received::Bytes(heads + body)
-    }
-
-    /// Takes the trailer lines that ended the message, with the blank line behind them. Empty if there were none.
-    pub fn take_trailers(&mut self, key: StreamKey, into: &mut Vec<u8>) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            into.extend_from_slice(&stream.trailers);
-            stream.trailers.clear();
-        }
-    }
-
-    /// Lets the peer send as many bytes again.
-    fn free(&mut self, key: Option<StreamKey>, bytes: usize) {
-        let limits = self.limits;
-        if let Some(stream) = key.and_then(|key| self.streams.get_mut(key))
-            && stream.receiving != Direction::Ended
-            && stream.reset.is_none()
-            && let Some(more) = stream.receive_window.read(bytes, limits.stream_window)
-        {
-            super::frame::window_update(&mut self.out, stream.id, more);
-        }
-        if self.ending != super::Ending::Failed
-            && let Some(more) = self.receive_window.read(bytes, limits.connection_window)
-        {
-            super::frame::window_update(&mut self.out, 0, more);
-        }
-    }
-
-    /// Forgets what was received of a stream and nobody reads.
-    pub(super) fn discard(&mut self, key: StreamKey) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            let bytes = stream.discard_held();
-            if bytes > 0 {
-                // What its reader has is not all.
-                stream.receiving = Direction::Body;
-                self.free(None, bytes);
-            }
-        }
-    }
-
-    /// Why the request of a stream is malformed, if it is.
-    pub fn refusal(&self, key: StreamKey) -> Option<&'static str> {
-        self.streams.get(key)?.refusal
-    }
-
-    /// Returns true if the request asks for a WebSocket. Its head is that of an upgrade, without a key.
-    pub fn opens_websocket(&self, key: StreamKey) -> bool {
-        self.streams.get(key).is_some_and(|stream| stream.websocket)
-    }
-
-    /// How the stream was cut off, if it was.
-    pub fn reset_of(&self, key: StreamKey) -> Option<StreamReset> {
-        self.streams.get(key).map_or(Some(RELEASED_RESET), |stream| stream.reset)
     }
 
     /// Returns true between the frames of the peer, and outside of a field section.
@@ -392,7 +260,7 @@ impl Http2Connection {
 
     /// Remembers a stream whose late frames mean nothing.
     pub(super) fn remember_reset(&mut self, id: u32) {
-        if self.recent_resets.len() == super::RECENT_RESETS {
+        if self.recent_resets.len() == RECENT_RESETS {
             self.recent_resets.pop_front();
         }
         self.recent_resets.push_back(id);
@@ -400,21 +268,9 @@ impl Http2Connection {
 
     /// Returns true if frames of a closed stream mean nothing: its peer may have sent them before it knew. Of an
     /// instance, any may have come late.
-    fn ignores(&self, stream: u32) -> bool {
-        self.role == super::Role::Client
+    pub(super) fn ignores(&self, stream: u32) -> bool {
+        self.role == Role::Client
             || self.recent_resets.contains(&stream)
-            || matches!(self.ending, super::Ending::Last(last) if stream > last)
+            || matches!(self.ending, Ending::Last(last) if stream > last)
     }
-}
-
-const RELEASED_RESET: StreamReset = StreamReset { code: None, unprocessed: false };
-const RELEASED: Received = Received::Reset(RELEASED_RESET);
-const CLOSED: Http2Error = Http2Error::stream(Http2Code::STREAM_CLOSED, "a frame behind the end of its stream");
-
-fn protocol(reason: &'static str) -> Http2Error {
-    Http2Error::connection(Http2Code::PROTOCOL_ERROR, reason)
-}
-
-fn stream_error(reason: &'static str) -> Http2Error {
-    Http2Error::stream(Http2Code::PROTOCOL_ERROR, reason)
 }
