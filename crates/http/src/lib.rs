@@ -16,7 +16,7 @@ pub use body::chunked::{ChunkedDecoder, Decoded};
 pub use body::framing::Framing;
 pub use message::edits::{Edits, InvalidHeader};
 pub use message::fields::{Field, Fields};
-pub use message::head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
+pub use message::head::{HeadError, HeadLimits, KnownLines, RequestHead, ResponseHead, Version};
 pub use message::method::Method;
 pub use message::name::{Name, NameSet};
 pub use message::span::Span;

@@ -3,7 +3,7 @@
 
 use crate::class;
 use crate::http2::hpack::{HeadPart, HpackField};
-use crate::message::name::Name;
+use crate::{KnownLines, Name};
 
 /// What a section of fields is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub(super) struct HeadScratch {
 pub(super) struct HeadText<'a> {
     section: Section,
     out: &'a mut Vec<u8>,
+    /// Where the head begins in `out`.
+    start: usize,
+    /// The field lines of a request.
+    lines: &'a mut KnownLines,
     scratch: &'a mut HeadScratch,
     /// Length of `out` from which on nothing is written any more: the parser refuses a head of that size.
     end: usize,
@@ -63,21 +67,29 @@ impl HeadScratch {
 }
 
 impl<'a> HeadText<'a> {
-    /// Begins to append to `out`, up to about `max` bytes.
-    pub(super) fn new(section: Section, max: usize, out: &'a mut Vec<u8>, scratch: &'a mut HeadScratch) -> Self {
+    /// Begins to append to `out`, up to about `max` bytes. `lines` are found if it is a request.
+    pub(super) fn new(
+        section: Section,
+        max: usize,
+        out: &'a mut Vec<u8>,
+        lines: &'a mut KnownLines,
+        scratch: &'a mut HeadScratch,
+    ) -> Self {
         scratch.pseudo.clear();
         scratch.cookies.clear();
-        let end = out.len() + max;
+        lines.clear();
+        let start = out.len();
+        let end = start + max;
         let begun = section == Section::Trailers;
         let (pseudo, facts) = (PseudoFields::default(), HeadFacts::default());
-        Self { section, out, scratch, end, pseudo, begun, has_host: false, facts }
+        Self { section, out, start, lines, scratch, end, pseudo, begun, has_host: false, facts }
     }
 
     /// Appends a field. Fails with what makes the message malformed.
     pub(super) fn field(&mut self, field: HpackField<'_>) -> Result<(), &'static str> {
         let (pseudo, request) = (&mut self.pseudo, self.section == Section::Request);
         let place = match field.part() {
-            HeadPart::Line { id, underscore } => return self.line(field, if underscore { Name::Other } else { id }),
+            HeadPart::Line { id, underscore } => return self.line(field, id, underscore),
             HeadPart::Malformed => return Err("a field that no message of HTTP/2 may have"),
             _ if self.begun => return Err("a pseudo-field behind other fields"),
             HeadPart::Status if !request => &mut pseudo.status,
@@ -97,16 +109,16 @@ impl<'a> HeadText<'a> {
         Ok(())
     }
 
-    fn line(&mut self, field: HpackField<'_>, name: Name) -> Result<(), &'static str> {
+    fn line(&mut self, field: HpackField<'_>, id: Name, underscore: bool) -> Result<(), &'static str> {
         if !self.begun {
             self.begin()?;
         }
-        match name {
+        match if underscore { Name::Other } else { id } {
             Name::Host if self.section == Section::Request => return self.host(field),
             Name::Cookie if self.section != Section::Trailers => {
                 // Cookie crumbs are joined to one field (RFC 9113 section 8.2.3).
                 let cookies = &mut self.scratch.cookies;
-                if self.out.len() + cookies.len() <= self.end {
+                if !field.value().is_empty() && self.out.len() + cookies.len() <= self.end {
                     cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
                     cookies.extend_from_slice(field.value());
                 }
@@ -122,9 +134,25 @@ impl<'a> HeadText<'a> {
             _ => {}
         }
         if self.out.len() <= self.end {
-            self.out.extend_from_slice(field.line());
+            self.add(field, id, underscore);
         }
         Ok(())
+    }
+
+    fn add(&mut self, field: HpackField<'_>, id: Name, underscore: bool) {
+        let at = self.out.len() - self.start;
+        self.out.extend_from_slice(field.line());
+        self.lines.add(at, field.name().len(), field.line().len(), (id, underscore));
+    }
+
+    /// Writes a line that is not as it was received.
+    fn write(&mut self, name: &str, value: impl FnOnce(&HeadScratch) -> &[u8], id: Name) {
+        let at = self.out.len();
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value(self.scratch));
+        self.out.extend_from_slice(b"\r\n");
+        self.lines.add(at - self.start, name.len(), self.out.len() - at, (id, false));
     }
 
     /// Takes the Host of a request, which `:authority` replaces if it is there (RFC 9113 section 8.3.1).
@@ -138,7 +166,7 @@ impl<'a> HeadText<'a> {
             }
             None => {
                 self.has_host = true;
-                self.out.extend_from_slice(field.line());
+                self.add(field, Name::Host, false);
                 Ok(())
             }
         }
@@ -185,8 +213,8 @@ impl<'a> HeadText<'a> {
         };
         let target = target.filter(|target| is_target(target)).ok_or("no authority")?;
         append(out, [method, b" ", target, b" HTTP/1.1\r\n"]);
-        if let Some(authority) = authority {
-            append(out, [b"host: ", authority, b"\r\n"]);
+        if let Some((start, end)) = pseudo.authority {
+            self.write("host", |scratch| &scratch.pseudo[start..end], Name::Host);
         }
         Ok(())
     }
@@ -197,26 +225,29 @@ impl<'a> HeadText<'a> {
         if !self.begun {
             self.begin()?;
         }
-        let Self { section, out, scratch, facts, .. } = self;
-        if section == Section::Request {
+        if self.section == Section::Request {
             if !self.has_host && self.pseudo.authority.is_none() {
                 return Err("neither an authority nor a Host");
             }
-            if facts.websocket {
-                out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
-            } else if has_body && facts.content_length.is_none() {
-                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            if self.facts.websocket {
+                self.out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            } else if has_body && self.facts.content_length.is_none() {
+                self.write("transfer-encoding", |_| b"chunked", Name::TransferEncoding);
             }
         }
-        if !scratch.cookies.is_empty() {
-            append(out, [b"cookie: ", &scratch.cookies[..], b"\r\n"]);
+        if !self.scratch.cookies.is_empty() {
+            self.write("cookie", |scratch| &scratch.cookies, Name::Cookie);
         }
-        if out.len() <= self.end {
-            out.extend_from_slice(b"\r\n");
-        } else if section == Section::Trailers {
+        if self.out.len() <= self.end {
+            // The owner adds a key to the head of a WebSocket.
+            if self.section == Section::Request && !self.facts.websocket {
+                self.lines.complete(self.out.len() - self.start);
+            }
+            self.out.extend_from_slice(b"\r\n");
+        } else if self.section == Section::Trailers {
             return Err("trailers that are too large");
         }
-        Ok(facts)
+        Ok(self.facts)
     }
 }
 

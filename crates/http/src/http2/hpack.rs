@@ -11,4 +11,4 @@ mod static_table;
 
 pub use self::decoder::{HpackDecoder, HpackError};
 pub use self::encoder::HpackEncoder;
-pub use self::field::{HeadPart, HpackField};
+pub use self::field::{HeadPart, HpackField, OF_CONNECTION};

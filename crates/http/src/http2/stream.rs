@@ -2,6 +2,7 @@
 
 use super::error::Http2Code;
 use super::window::{ReceiveWindow, Window};
+use crate::KnownLines;
 
 /// Most bytes of memory that a slot keeps for the next stream, or a stream for its next bytes.
 const KEPT: usize = 16 * 1024;
@@ -56,6 +57,8 @@ pub(super) struct Stream {
     pub(super) read: usize,
     /// Bytes of heads that follow them.
     pub(super) heads: usize,
+    /// The field lines of the request head in `held`.
+    pub(super) lines: KnownLines,
     /// Trailer lines that were received.
     pub(super) trailers: Vec<u8>,
     /// Body bytes still to come by `Content-Length`.
@@ -88,6 +91,7 @@ impl Stream {
             held: Vec::new(),
             read: 0,
             heads: 0,
+            lines: KnownLines::default(),
             trailers: Vec::new(),
             content_left: None,
             refusal: None,
@@ -107,7 +111,9 @@ impl Stream {
         held.shrink_to(KEPT);
         trailers.clear();
         trailers.shrink_to(KEPT);
-        *self = Self { held, trailers, ..Self::new() };
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        *self = Self { held, lines, trailers, ..Self::new() };
     }
 
     /// Returns true once neither side may send anything more.
@@ -129,7 +135,7 @@ impl Stream {
         body
     }
 
-    /// Gives memory back once all of it was read.
+    /// Gives memory back once all of it was read, and moves what is left once that is less than what was read.
     pub(super) fn compact(&mut self) {
         if self.read == self.held.len() {
             self.read = 0;
@@ -137,6 +143,9 @@ impl Stream {
             if self.held.capacity() > KEPT {
                 self.held = Vec::new();
             }
+        } else if self.read >= KEPT && self.read > self.held.len() / 2 {
+            self.held.drain(..self.read);
+            self.read = 0;
         }
     }
 }

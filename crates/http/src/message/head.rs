@@ -2,6 +2,7 @@
 
 mod cursor;
 mod error;
+mod known;
 mod start_line;
 
 use self::cursor::Stage;
@@ -9,8 +10,9 @@ use self::start_line::{VERSION, method_end, status, version};
 use crate::class;
 use crate::{Fields, Method, Span};
 
-pub(crate) use self::cursor::Cursor;
+pub(crate) use self::cursor::{Cursor, complete_line};
 pub use self::error::HeadError;
+pub use self::known::KnownLines;
 pub use self::start_line::Version;
 
 /// Limits of a head. A head that exceeds them is refused, not truncated.
@@ -39,6 +41,8 @@ pub struct RequestHead {
     pub fields: Fields,
     /// Size of the complete head in the buffer, including the leading empty line and the blank line.
     pub len: usize,
+    /// Size of a head whose field lines are known; otherwise 0.
+    known: usize,
     cursor: Cursor,
 }
 
@@ -51,7 +55,18 @@ impl RequestHead {
         self.version = Version::default();
         self.fields.clear();
         self.len = 0;
+        self.known = 0;
         self.cursor = Cursor::default();
+    }
+
+    /// Takes field lines that are known. The next call of [`parse`](Self::parse) is the first, and its buffer begins
+    /// with the whole head that they are of.
+    pub fn adopt(&mut self, lines: &mut KnownLines) {
+        if lines.len > 0 {
+            std::mem::swap(&mut self.fields, &mut lines.fields);
+            self.known = lines.len;
+        }
+        lines.clear();
     }
 
     /// Continues parsing where the last call stopped. `buf` starts at the same byte in every call and only grows.
@@ -61,6 +76,11 @@ impl RequestHead {
         if self.cursor.stage != Stage::Fields && !self.start_line(view, limits)? {
             let in_target = self.cursor.stage == Stage::Target;
             return incomplete(buf, limits, if in_target { HeadError::TargetTooLong } else { HeadError::TooLarge });
+        }
+        if self.known > 0 {
+            let fits = self.known <= limits.head && self.fields.len() <= limits.fields;
+            self.len = self.known;
+            return if fits { Ok(true) } else { Err(HeadError::TooLarge) };
         }
         let Some(len) = self.cursor.fields(&mut self.fields, view, limits.fields)? else {
             return incomplete(buf, limits, HeadError::TooLarge);

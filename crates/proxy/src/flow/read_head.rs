@@ -144,7 +144,9 @@ fn poll_head(
             // Only large heads outgrow the small buffer. `parse` refuses heads above the limit.
             exchange.request.buffer.reserve_exact(limits.head);
         }
+        let first = exchange.request.buffer.is_empty();
         match socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {
+            Poll::Ready(Ok(n)) if n > 0 && first => socket.describe(&mut exchange.request.head),
             Poll::Ready(Ok(n)) if n > 0 => {}
             Poll::Ready(_) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BufMut;
+use pylae_http::RequestHead;
 use pylae_http::http2::error::Http2Code;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -40,6 +41,13 @@ impl Socket {
     /// Why the request of an HTTP/2 stream is malformed, if it could not be converted to HTTP/1.1.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         if let Self::Stream(stream) = self { stream.refusal() } else { None }
+    }
+
+    /// Lets `head` know of field lines that are known, once the whole head was read into an empty buffer.
+    pub(crate) fn describe(&self, head: &mut RequestHead) {
+        if let Self::Stream(stream) = self {
+            stream.describe(head);
+        }
     }
 
     /// Ready once there is something to read, without needing a buffer. `fresh`: nothing was read yet, so the kernel is

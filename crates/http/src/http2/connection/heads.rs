@@ -160,7 +160,7 @@ impl Http2Connection {
         let Some(stream) = streams.get_mut(key) else { return Ok(Err("no stream")) };
         let out = if section == Section::Trailers { &mut stream.trailers } else { &mut stream.held };
         let start = out.len();
-        let mut head = HeadText::new(section, limits.max_head, out, scratch);
+        let mut head = HeadText::new(section, limits.max_head, out, &mut stream.lines, scratch);
         let read = match decoder.decode(block.bytes, |field| head.field(field)) {
             Ok(()) => head.finish(!block.ends),
             Err(HpackError::Refused(reason)) => Err(reason),

@@ -1,6 +1,7 @@
 //! What the owner of a stream reads.
 
 use super::state::{Ending, Http2Connection};
+use crate::RequestHead;
 use crate::http2::frame;
 use crate::http2::stream::{StreamKey, StreamProgress, StreamReset};
 
@@ -37,6 +38,14 @@ impl Http2Connection {
             self.free(Some(key), body);
         }
         Received::Bytes(heads + body)
+    }
+
+    /// Lets `head` know the field lines of the request, once its text was read into an empty buffer. Its parser finds
+    /// them otherwise.
+    pub fn describe(&mut self, key: StreamKey, head: &mut RequestHead) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            head.adopt(&mut stream.lines);
+        }
     }
 
     /// Takes the trailer lines that ended the message, with the blank line behind them. Empty if there were none.

@@ -1,9 +1,10 @@
 //! What the owner of a stream sends.
 
 use super::state::{Http2Connection, Role};
+use crate::Name;
 use crate::http2::error::Http2Code;
 use crate::http2::frame;
-use crate::http2::head_fields::{self, HeadLines, HeadUnfit, Line};
+use crate::http2::head_fields::{self, HeadLines, HeadUnfit};
 use crate::http2::stream::{Stream, StreamKey, StreamProgress, StreamReset};
 
 /// Most bytes of a stream that are taken at once.
@@ -27,37 +28,35 @@ impl Http2Connection {
     /// if nothing follows the head in `text`. Returns the stream and the length of the head. To be called only if
     /// [a stream can be opened](Self::may_open).
     pub fn open(&mut self, text: &[u8], scheme: &[u8], ends: bool) -> Result<(StreamKey, usize), HeadUnfit> {
-        let head = HeadLines::read(text)?;
+        let head = HeadLines::read(text, &mut self.lines)?;
         let mut parts = head.first.splitn(3, |&byte| byte == b' ');
         let (method, target) = (parts.next().ok_or(HeadUnfit)?, parts.next().ok_or(HeadUnfit)?);
         let mut encoded = Vec::new();
         let path = head_fields::path(target, &mut encoded);
         let mut host = None;
         let mut size = 0;
-        for line in head_fields::lines(head.fields) {
-            if line.name.eq_ignore_ascii_case(b"host") {
-                host = Some(line.value);
+        for line in &self.lines {
+            if line.id == Name::Host {
+                host = Some(line.value.of(text));
             } else {
-                size += head_fields::size(line);
+                size += head_fields::size(line.name.of(text), line.value.of(text));
             }
         }
         let host = host.ok_or(HeadUnfit)?;
         let pseudo = [(&b":method"[..], method), (b":scheme", scheme), (b":authority", host), (b":path", path)];
-        size += pseudo.iter().map(|&(name, value)| head_fields::size(Line { name, value })).sum::<usize>();
+        size += pseudo.iter().map(|&(name, value)| head_fields::size(name, value)).sum::<usize>();
         if self.peer.max_header_list_size.is_some_and(|max| size > max as usize) {
             return Err(HeadUnfit);
         }
         self.last_stream = if self.last_stream == 0 { 1 } else { self.last_stream + 2 };
         let ends = ends && head.len == text.len();
-        let (encoder, lower) = (&mut self.encoder, &mut self.text);
+        let (encoder, lines) = (&mut self.encoder, &self.lines);
         frame::block(&mut self.out, self.last_stream, ends, self.peer.max_frame_size as usize, |out| {
             for (name, value) in pseudo {
                 encoder.encode(out, name, value, false);
             }
-            for line in head_fields::lines(head.fields) {
-                if !line.name.eq_ignore_ascii_case(b"host") && !line.name.eq_ignore_ascii_case(b"te") {
-                    head_fields::encode(encoder, line, lower, out);
-                }
+            for line in lines.iter().filter(|line| !matches!(line.id, Name::Host | Name::Te)) {
+                head_fields::encode(encoder, text, line, out);
             }
             // The gateway accepts trailers (RFC 9110 section 10.1.4), and gRPC requires this field.
             encoder.encode(out, b"te", b"trailers", false);
@@ -82,17 +81,15 @@ impl Http2Connection {
             self.waiting_heads.push(key);
             return StreamSent::Blocked;
         }
-        let Ok(head) = HeadLines::read(text) else { return StreamSent::Unfit };
+        let Ok(head) = HeadLines::read(text, &mut self.lines) else { return StreamSent::Unfit };
         let Some(status) = head.first.get(9..12) else { return StreamSent::Unfit };
         let interim = status[0] == b'1' && !upgraded;
         let ends = ends && !interim && head.len == text.len();
-        let (encoder, lower) = (&mut self.encoder, &mut self.text);
+        let (encoder, lines) = (&mut self.encoder, &self.lines);
         frame::block(&mut self.out, key.id, ends, self.peer.max_frame_size as usize, |out| {
             encoder.encode(out, b":status", if upgraded { b"200" } else { status }, false);
-            for line in head_fields::lines(head.fields) {
-                if !(upgraded && line.name.eq_ignore_ascii_case(b"sec-websocket-accept")) {
-                    head_fields::encode(encoder, line, lower, out);
-                }
+            for line in lines.iter().filter(|line| !(upgraded && line.id == Name::SecWebsocketAccept)) {
+                head_fields::encode(encoder, text, line, out);
             }
         });
         if !interim {
@@ -145,10 +142,11 @@ impl Http2Connection {
         if self.writable(key).is_none() {
             return false;
         }
-        let (encoder, lower) = (&mut self.encoder, &mut self.text);
+        head_fields::read_lines(lines, 0, &mut self.lines);
+        let (encoder, fields) = (&mut self.encoder, &self.lines);
         frame::block(&mut self.out, key.id, true, self.peer.max_frame_size as usize, |out| {
-            for line in head_fields::lines(lines) {
-                head_fields::encode(encoder, line, lower, out);
+            for field in fields {
+                head_fields::encode(encoder, lines, field, out);
             }
         });
         self.sent(key, true);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::input::Input;
 use super::turns::ShareQueue;
+use crate::Field;
 use crate::http2::error::{Http2Code, Http2Error};
 use crate::http2::frame;
 use crate::http2::head_text::HeadScratch;
@@ -98,8 +99,8 @@ pub struct Http2Connection {
     pub(super) decoder: HpackDecoder,
     pub(super) encoder: HpackEncoder,
     pub(super) scratch: HeadScratch,
-    /// A name in small letters, or a path.
-    pub(super) text: Vec<u8>,
+    /// The field lines of what is sent.
+    pub(super) lines: Vec<Field>,
     pub(super) receive_window: ReceiveWindow,
     pub(super) send_window: Window,
     pub(super) out: Vec<u8>,
@@ -157,7 +158,7 @@ impl Http2Connection {
             decoder: HpackDecoder::new(TABLE, limits.max_head.saturating_mul(MAX_LISTS)),
             encoder: HpackEncoder::new(),
             scratch: HeadScratch::default(),
-            text: Vec::new(),
+            lines: Vec::new(),
             receive_window: ReceiveWindow::new(DEFAULT_WINDOW),
             send_window: Window::new(DEFAULT_WINDOW),
             out: Vec::new(),
@@ -343,7 +344,7 @@ impl Http2Connection {
             self.recent_resets = VecDeque::new();
             self.events = VecDeque::new();
             self.share = ShareQueue::default();
-            (self.text, self.out, self.waiting_heads) = (Vec::new(), Vec::new(), Vec::new());
+            (self.lines, self.out, self.waiting_heads) = (Vec::new(), Vec::new(), Vec::new());
         }
     }
 }

@@ -4,5 +4,6 @@ use crate::http2::error::Http2Code;
 use crate::http2::hpack::HpackEncoder;
 
 mod joined;
+mod known;
 mod model;
 mod rules;

@@ -64,12 +64,12 @@ impl HpackEncoder {
         self.put(out, static_table::find(name), name, value, sensitive);
     }
 
-    /// Like [`encode`](Self::encode), for a field line of HTTP/1, whose name may have capitals.
+    /// Like [`encode`](Self::encode), for a field line of HTTP/1, whose name may have capitals. `id` is the known name
+    /// that it spells with `-`.
     #[inline]
-    pub fn encode_line(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], sensitive: bool) {
-        let (id, underscore) = Name::recognise(name, 0, name.len());
+    pub fn encode_line(&mut self, out: &mut Vec<u8>, id: Name, name: &[u8], value: &[u8], sensitive: bool) {
         let same = SameName::of(id);
-        if same.first > 0 && !underscore {
+        if same.first > 0 {
             self.put(out, same, b"", value, sensitive);
             return;
         }

@@ -4,7 +4,7 @@ use crate::class::{self, LOWER};
 use crate::{Name, NameSet};
 
 /// Fields of the connection, which HTTP/2 does without (RFC 9113 section 8.2.2).
-const OF_CONNECTION: NameSet =
+pub const OF_CONNECTION: NameSet =
     NameSet::of(&[Name::Connection, Name::KeepAlive, Name::ProxyConnection, Name::TransferEncoding, Name::Upgrade]);
 
 /// A field of a block.

@@ -112,9 +112,9 @@ impl Cursor {
 }
 
 /// Fast path: parses a field line that is complete and valid, and returns where it ends. Anything else is left to
-/// `Cursor`, which can stop in between and knows the errors.
+/// `Cursor`, which can stop in between and knows the errors. At the blank line there is none.
 #[inline]
-fn complete_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
+pub(crate) fn complete_line(view: &[u8], start: usize) -> Option<(Field, usize)> {
     // At the blank line: what follows is body, and must not be searched for a colon.
     if view.get(start) == Some(&b'\r') {
         return None;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pylae_http::RequestHead;
 use pylae_http::body::chunked;
 use pylae_http::http2::connection::{Received, StreamKey, StreamReset, StreamSent};
 use pylae_http::http2::error::Http2Code;
@@ -88,6 +89,13 @@ impl H2Stream {
     /// Why the request is malformed, if it is.
     pub(crate) fn refusal(&self) -> Option<&'static str> {
         if let StreamSide::Client { refusal, .. } = self.side { refusal } else { None }
+    }
+
+    /// Lets `head` know the field lines of the request, once its text was read into an empty buffer.
+    pub(crate) fn describe(&self, head: &mut RequestHead) {
+        if let Some(key) = self.key {
+            self.connection.with(|connection| connection.describe(key, head));
+        }
     }
 
     /// Appends at most `room` bytes, or whole heads, to `buffer`. Ready with 0 at the end of the stream.
