@@ -18,6 +18,9 @@ from hpack.table import HeaderTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.timeout(600)
+"""It waits for cargo."""
+
 ROOT = Path(__file__).parents[2]
 LARGEST = 4096
 EVERYWHERE = {field for field in HeaderTable.STATIC_TABLE if field[1]}

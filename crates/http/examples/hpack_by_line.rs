@@ -1,8 +1,11 @@
 //! Encodes and decodes blocks of HPACK, one for each line that is read, so that `tests/contract/test_hpack.py` can
 //! compare them with what another implementation makes of them. Bytes are hexadecimal digits.
 //!
-//! `new` begins a connection; `table 100` changes the size of both tables; `decode 82` answers `3a6d6574686f64 474554 0`, name, value and whether it
-//! is never indexed, for all fields, or `error` with a reason; `encode 3a6d6574686f64 474554 0` answers `82`.
+//! - `new` begins a connection.
+//! - `table 100` changes the size of both tables.
+//! - `decode 82` answers `3a6d6574686f64 474554 0`: name, value and whether it is never indexed, of all fields. Or it
+//!   answers `error` with a reason.
+//! - `encode 3a6d6574686f64 474554 0` answers `82`.
 
 use std::io::{self, BufRead, Write};
 use std::num::ParseIntError;
@@ -64,5 +67,7 @@ fn bytes(digits: &str) -> io::Result<Vec<u8>> {
 }
 
 fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    digits.map(char::from).collect()
 }

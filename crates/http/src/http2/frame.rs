@@ -14,6 +14,9 @@ pub use self::write::{block, data, go_away, ping, reset, settings, settings_ack,
 /// Size of a frame header in bytes.
 pub const HEADER_LEN: usize = 9;
 
+/// The greatest number of a stream.
+const MAX_STREAM: u32 = (1 << 31) - 1;
+
 /// Flags (RFC 9113 section 6).
 pub mod flag {
     /// `DATA`, `HEADERS`: the sender ends the stream with it.
@@ -110,21 +113,23 @@ impl FrameHeader {
     /// Reads a header. The reserved bit is ignored (section 4.1).
     #[inline]
     pub fn read(bytes: &[u8; HEADER_LEN]) -> Self {
-        let &[a, b, c, kind, flags, s, t, u, v] = bytes;
+        let &[high, middle, low, kind, flags, ref stream @ ..] = bytes;
         Self {
-            length: u32::from_be_bytes([0, a, b, c]),
+            length: u32::from_be_bytes([0, high, middle, low]),
             kind: FrameKind::from_byte(kind),
             flags,
-            stream: u32::from_be_bytes([s & 0x7F, t, u, v]),
+            stream: u32::from_be_bytes(*stream) & MAX_STREAM,
         }
     }
 
     /// Returns its bytes.
     #[inline]
     pub fn bytes(&self) -> [u8; HEADER_LEN] {
-        let [_, a, b, c] = self.length.to_be_bytes();
-        let [s, t, u, v] = self.stream.to_be_bytes();
-        [a, b, c, self.kind.to_byte(), self.flags, s & 0x7F, t, u, v]
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..4].copy_from_slice(&(self.length << 8 | u32::from(self.kind.to_byte())).to_be_bytes());
+        bytes[4] = self.flags;
+        bytes[5..].copy_from_slice(&(self.stream & MAX_STREAM).to_be_bytes());
+        bytes
     }
 
     /// Appends it.
@@ -172,21 +177,19 @@ impl FrameHeader {
                 let least = if self.has(flag::PRIORITY) { 5 } else { 0 } + u32::from(self.has(flag::PADDED));
                 if length < least { Err(size("HEADERS that are too short for their flags")) } else { Ok(()) }
             }
-            // Section 6.3
-            (FrameKind::Priority, 5) => Ok(()),
+            // Sections 6.3, 6.4, 6.7 and 6.9
+            (FrameKind::Priority, 5) | (FrameKind::RstStream | FrameKind::WindowUpdate, 4) | (FrameKind::Ping, 8) => {
+                Ok(())
+            }
             (FrameKind::Priority, _) => {
                 Err(Http2Error::stream(Http2Code::FRAME_SIZE_ERROR, "PRIORITY that is not of 5 bytes"))
             }
-            // Sections 6.4 and 6.9
-            (FrameKind::RstStream | FrameKind::WindowUpdate, 4) => Ok(()),
             (FrameKind::RstStream, _) => Err(size("RST_STREAM that is not of 4 bytes")),
             (FrameKind::WindowUpdate, _) => Err(size("WINDOW_UPDATE that is not of 4 bytes")),
+            (FrameKind::Ping, _) => Err(size("PING that is not of 8 bytes")),
             // Section 6.5
             (FrameKind::Settings, 1..) if self.has(flag::ACK) => Err(size("an acknowledgement of SETTINGS with some")),
             (FrameKind::Settings, length) if length % 6 != 0 => Err(size("SETTINGS that are not of 6 bytes each")),
-            // Section 6.7
-            (FrameKind::Ping, 8) => Ok(()),
-            (FrameKind::Ping, _) => Err(size("PING that is not of 8 bytes")),
             // Section 6.8
             (FrameKind::GoAway, 0..8) => Err(size("GOAWAY that is shorter than 8 bytes")),
             _ => Ok(()),

@@ -63,8 +63,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes in the payload of a frame whose header was [checked](super::frame::FrameHeader::check), in the order of its
-    /// settings; identifiers that nobody has defined are ignored. `from_server`: a server has sent it.
+    /// Takes in the payload of a frame whose header was [checked](super::frame::FrameHeader::check), in the order of
+    /// its settings; identifiers that nobody has defined are ignored. `from_server`: a server has sent it.
     pub fn read(&mut self, payload: &[u8], from_server: bool) -> Result<(), Http2Error> {
         for &[a, b, c, d, e, f] in payload.as_chunks::<6>().0 {
             self.set(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]), from_server)?;

@@ -14,7 +14,7 @@ pub(super) struct DynamicTable<N> {
     bytes: Vec<u8>,
     /// Position of the first byte of `bytes`, counted from the first byte that ever was in it.
     base: u32,
-    entries: VecDeque<Entry<N>>,
+    entries: VecDeque<TableEntry<N>>,
     /// Number of fields that were ever added.
     added: u32,
     size: usize,
@@ -22,7 +22,7 @@ pub(super) struct DynamicTable<N> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<N> {
+struct TableEntry<N> {
     /// Position of its line, counted like `base`.
     start: u32,
     len: u32,
@@ -109,12 +109,12 @@ impl<N: Copy> DynamicTable<N> {
         }
         let start = self.base.wrapping_add(self.bytes.len() as u32);
         self.bytes.extend_from_slice(line);
-        self.entries.push_back(Entry { start, len: line.len() as u32, name_len: name_len as u32, note });
+        self.entries.push_back(TableEntry { start, len: line.len() as u32, name_len: name_len as u32, note });
         self.size += size;
         self.added = self.added.wrapping_add(1);
     }
 
-    fn offset(&self, entry: &Entry<N>) -> usize {
+    fn offset(&self, entry: &TableEntry<N>) -> usize {
         entry.start.wrapping_sub(self.base) as usize
     }
 

@@ -56,8 +56,8 @@ impl HpackEncoder {
         }
     }
 
-    /// Appends a field. `name` has no capitals. A sensitive field comes into no table, neither here nor at whoever it is
-    /// sent on to (RFC 7541 section 7.1.3); `authorization`, `proxy-authorization`, `cookie` and `set-cookie` always
+    /// Appends a field. `name` has no capitals. A sensitive field comes into no table, neither here nor at whoever it
+    /// is sent on to (RFC 7541 section 7.1.3). `authorization`, `proxy-authorization`, `cookie` and `set-cookie` always
     /// are.
     #[inline]
     pub fn encode(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], sensitive: bool) {

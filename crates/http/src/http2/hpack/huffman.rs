@@ -100,15 +100,12 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str
     loop {
         let mut next = [0xFF; 8];
         let free = (63 - count) as usize / 8;
-        let taken = match rest.first_chunk() {
-            Some(chunk) => {
-                next = *chunk;
-                free
-            }
-            None => {
-                next[..rest.len()].copy_from_slice(rest);
-                free.min(rest.len())
-            }
+        let taken = if let Some(chunk) = rest.first_chunk() {
+            next = *chunk;
+            free
+        } else {
+            next[..rest.len()].copy_from_slice(rest);
+            free.min(rest.len())
         };
         bits |= u64::from_be_bytes(next) >> count;
         count += taken as u32 * 8;

@@ -1,7 +1,8 @@
 //! What an encoder remembers of the fields that it has encoded: which of them are in the table, and which come again.
 //!
 //! A field with a name that every table knows comes into the table the second time that it is seen: values that are
-//! always new do not push out those that come again. One with any other name does if no field in the table has its name.
+//! always new do not push out those that come again. One with any other name also does if no field in the table has its
+//! name.
 
 use super::dynamic_table::DynamicTable;
 
@@ -19,8 +20,8 @@ pub(super) enum Sight {
 /// Fields and names by their hashes. There is nothing in it before the first field.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
-    fields: Slots<32>,
-    names: Slots<16>,
+    fields: RecentSlots<32>,
+    names: RecentSlots<16>,
     /// Hashes of the field that was looked for.
     field: u32,
     name: u32,
@@ -70,18 +71,18 @@ const WAYS: usize = 4;
 /// Numbers of fields by hashes, in sets of which each hash has one. Whoever makes hashes collide makes blocks longer,
 /// not slower.
 #[derive(Clone, Debug, Default)]
-struct Slots<const SETS: usize> {
+struct RecentSlots<const SETS: usize> {
     /// Each with its last slot in front.
-    sets: Vec<[Slot; WAYS]>,
+    sets: Vec<[RecentSlot; WAYS]>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct RecentSlot {
     hash: u32,
     number: u32,
 }
 
-impl<const SETS: usize> Slots<SETS> {
+impl<const SETS: usize> RecentSlots<SETS> {
     /// Returns the set of a hash, whose first bits are better than its last.
     #[inline]
     fn set(hash: u32) -> usize {
@@ -98,14 +99,14 @@ impl<const SETS: usize> Slots<SETS> {
     /// Sets the number for this hash, in place of one whose field is no longer in the table if there is one.
     fn put(&mut self, table: &DynamicTable<u8>, hash: u32, number: u32) {
         if self.sets.is_empty() {
-            self.sets.resize(SETS, [Slot::default(); WAYS]);
+            self.sets.resize(SETS, [RecentSlot::default(); WAYS]);
         }
         let set = &mut self.sets[Self::set(hash)];
         let place = set.iter().position(|slot| slot.hash == hash);
         let place = place.or_else(|| set.iter().rposition(|slot| table.numbered(slot.number).is_none()));
         let used = &mut set[..=place.unwrap_or(WAYS - 1)];
         used.rotate_right(1);
-        used[0] = Slot { hash, number };
+        used[0] = RecentSlot { hash, number };
     }
 }
 
