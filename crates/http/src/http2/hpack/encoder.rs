@@ -77,7 +77,9 @@ impl HpackEncoder {
         lower.clear();
         lower.extend_from_slice(name);
         lower.make_ascii_lowercase();
-        self.encode(out, &lower, value, sensitive);
+        // The static table has no field of a known name that `SameName` does not know.
+        let same = if id == Name::Other { static_table::find(&lower) } else { same };
+        self.put(out, same, &lower, value, sensitive);
         self.name = lower;
     }
 

@@ -5,6 +5,7 @@
 //! name.
 
 use super::dynamic_table::DynamicTable;
+use super::static_table::FIELDS;
 
 /// How a field was seen. The place is that of a field in the table with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +18,11 @@ pub(super) enum Sight {
     New(Option<usize>),
 }
 
-/// Fields and names by their hashes. There is nothing in it before the first field.
-#[derive(Clone, Debug, Default)]
+/// Fields and names by their hashes.
+#[derive(Clone, Debug)]
 pub(super) struct Recent {
+    /// Number of the last field of each name of the static table, by its index: most fields are what they were.
+    last: [u32; KNOWN],
     fields: RecentSlots<32>,
     names: RecentSlots<16>,
     /// Hashes of the field that was looked for.
@@ -27,18 +30,38 @@ pub(super) struct Recent {
     name: u32,
 }
 
+/// Indexes of the static table, 0 included.
+const KNOWN: usize = FIELDS.len() + 1;
+
+impl Default for Recent {
+    fn default() -> Self {
+        let (fields, names) = (RecentSlots::default(), RecentSlots::default());
+        Self { last: [NOT_ADDED; KNOWN], fields, names, field: 0, name: 0 }
+    }
+}
+
 impl Recent {
     /// Looks for a field. `known` is the index of its name in the static table, and what is noted of each field of the
     /// table; 0 if it has none. Only then `name` is looked at.
     pub(super) fn look(&mut self, table: &DynamicTable<u8>, known: u8, name: &[u8], value: &[u8]) -> Sight {
+        let same = |number: u32| {
+            let (place, field) = table.numbered(number)?;
+            let same = field.note == known && (known > 0 || field.name() == name) && field.value() == value;
+            same.then_some(place)
+        };
+        let last = self.last[usize::from(known)];
+        if known > 0
+            && let Some(place) = same(last)
+        {
+            return Sight::Indexed(place);
+        }
         self.name = if known == 0 { hash_of(name) } else { u32::from(known).wrapping_mul(MULTIPLIER as u32) };
         self.field = hash_of(value).wrapping_add(self.name.rotate_left(15)).wrapping_mul(MULTIPLIER as u32);
         let number = self.fields.find(self.field);
-        if let Some((place, field)) = number.and_then(|number| table.numbered(number))
-            && field.note == known
-            && (known > 0 || field.name() == name)
-            && field.value() == value
+        if let Some(number) = number
+            && let Some(place) = same(number)
         {
+            self.last[usize::from(known)] = number;
             return Sight::Indexed(place);
         }
         if number.is_none() {
@@ -57,6 +80,7 @@ impl Recent {
 
     /// Remembers that the field that was looked for is now the newest of the table. `known`: as above.
     pub(super) fn added(&mut self, table: &DynamicTable<u8>, known: u8) {
+        self.last[usize::from(known)] = table.added();
         self.fields.put(table, self.field, table.added());
         if known == 0 {
             self.names.put(table, self.name, table.added());

@@ -10,6 +10,8 @@ pub(super) struct StaticField {
     pub(super) line: &'static [u8],
     /// Length of its name.
     pub(super) name_len: usize,
+    /// The known name that it has, or `Other`.
+    id: Name,
     /// What it is in a head.
     pub(super) part: HeadPart,
 }
@@ -37,6 +39,7 @@ macro_rules! fields {
             $(StaticField {
                 line: concat!($name, ": ", $value, "\r\n").as_bytes(),
                 name_len: $name.len(),
+                id: Name::of_spelling($name),
                 part: HeadPart::of_known($name),
             },)*
         ];
@@ -150,9 +153,8 @@ const fn by_name() -> [SameName; Name::COUNT] {
     let mut table = [SameName::NONE; Name::COUNT];
     let mut i = 0;
     while i < FIELDS.len() {
-        if let HeadPart::Line { id, .. } = FIELDS[i].part
-            && !matches!(id, Name::Other)
-        {
+        let id = FIELDS[i].id;
+        if !matches!(id, Name::Other) {
             table[id as usize] = SameName { first: i as u8 + 1, values: FIELDS[i].has_value() as u8 };
         }
         i += 1;
@@ -225,10 +227,8 @@ mod tests {
             let with_value = |other: &&StaticField| other.name() == field.name() && !other.value().is_empty();
             let values = FIELDS.iter().filter(with_value).count();
             let mut ways = vec![find(field.name())];
-            if let HeadPart::Line { id, .. } = field.part
-                && id != Name::Other
-            {
-                ways.push(SameName::of(id));
+            if field.id != Name::Other {
+                ways.push(SameName::of(field.id));
             }
             for same in ways {
                 assert_eq!((usize::from(same.first), usize::from(same.values)), (first + 1, values), "{place}");
