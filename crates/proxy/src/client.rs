@@ -23,6 +23,7 @@ use crate::client::interim::Interim;
 use crate::io::buffers::Buffers;
 use crate::io::clock;
 use crate::io::deadline::Deadline;
+use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
 use crate::io::unread::{ReadProgress, Unread};
 
@@ -93,6 +94,18 @@ impl Client {
             kept: false,
             interim: None,
         }
+    }
+
+    /// Gives the stream of an HTTP/2 connection back.
+    pub(crate) fn leave_stream(&mut self) {
+        self.socket = Socket::Null;
+        self.deadline.clear();
+    }
+
+    /// Becomes the client of another stream of the same connection.
+    pub(crate) fn take_stream(&mut self, stream: H2Stream) {
+        self.socket = Socket::Stream(Box::new(stream));
+        (self.body, self.slow) = (Body::default(), false);
     }
 
     /// Returns true if the client read too slowly, on its connection or on the HTTP/2 connection of its stream.

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod http2;
+mod stream_tasks;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

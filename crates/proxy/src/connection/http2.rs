@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use pylae_core::Instant;
 use pylae_core::plan::Limits;
-use pylae_http::http2::connection::{Http2Connection, Http2Grants, StreamKey};
+use pylae_http::http2::connection::{Http2Connection, Http2Grants};
 use tracing::debug;
 
-use crate::client::{After, Client};
-use crate::flow;
+use crate::client::Client;
+use crate::connection::stream_tasks::StreamTasks;
 use crate::io::client_watch::ClientWatch;
 use crate::io::clock;
 use crate::io::h2_stream::driver::Http2Driver;
 use crate::io::h2_stream::permit::StreamPermits;
 use crate::io::h2_stream::shared::SharedHttp2;
 use crate::io::h2_stream::stream::H2Stream;
-use crate::io::socket::Socket;
 use crate::worker::Worker;
 
 /// Time that a connection has to close after the last GOAWAY.
@@ -31,6 +30,7 @@ struct ServerConnection<'a> {
     client: &'a mut Client,
     driver: Http2Driver,
     watch: Rc<ClientWatch>,
+    tasks: Rc<StreamTasks>,
     permits: Rc<StreamPermits>,
     head_timeout: Duration,
     keep_alive: Duration,
@@ -85,6 +85,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
         worker: Rc::clone(&worker),
         client: &mut client,
         driver: Http2Driver::new(SharedHttp2::new(connection)),
+        tasks: StreamTasks::new(&worker, &watch),
         watch,
         permits: StreamPermits::new(),
         head_timeout: limits.head_timeout.0,
@@ -123,6 +124,12 @@ fn granted(limits: &Limits) -> Http2Grants {
     }
 }
 
+impl Drop for ServerConnection<'_> {
+    fn drop(&mut self) {
+        self.tasks.end();
+    }
+}
+
 impl ServerConnection<'_> {
     /// Ready once the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -131,9 +138,11 @@ impl ServerConnection<'_> {
                 self.shut_down();
             }
             let over = self.driver.poll(cx, &mut self.client.socket, Some(&self.watch));
-            for key in self.driver.take_opened() {
+            while let Some(key) = self.driver.next_opened() {
                 self.idle_timeout = self.keep_alive;
-                self.spawn_exchange(key);
+                self.is_warm = true;
+                let stream = H2Stream::inbound(Rc::clone(self.driver.shared()), key, self.permits.acquire());
+                self.tasks.serve(stream, &self.client.info);
             }
             if over.is_ready() {
                 return Poll::Ready(());
@@ -220,35 +229,8 @@ impl ServerConnection<'_> {
             self.shut_down();
         } else if self.is_idle() && std::mem::replace(&mut self.is_warm, false) {
             self.driver.rest();
+            self.tasks.rest();
         }
         self.client.deadline.set(self.next_deadline());
-    }
-
-    /// Starts a task for the exchange of a stream.
-    fn spawn_exchange(&mut self, key: StreamKey) {
-        self.is_warm = true;
-        let (worker, watch) = (Rc::clone(&self.worker), Rc::clone(&self.watch));
-        let stream = H2Stream::inbound(Rc::clone(self.driver.shared()), key, self.permits.acquire());
-        let socket = Socket::Stream(Box::new(stream));
-        let mut client = Client::new(socket, self.client.info.clone(), worker.wheel.deadline());
-        tokio::task::spawn_local(async move {
-            let mut exchange = worker.buffers.exchange();
-            match flow::serve(&worker, &mut client, &mut exchange).await {
-                Some(After::Keep | After::Close) => {
-                    if exchange.request.upgrades {
-                        client.socket.end(&[]);
-                        // Fails only if the stream has ended already.
-                        let _ = client.socket.finish();
-                    } else if !exchange.is_call() {
-                        // Read the rest of the request: some clients treat an early reset as a failure. gRPC clients
-                        // rely on it.
-                        client.drain(&worker.buffers, &mut exchange).await;
-                    }
-                    watch.served();
-                }
-                Some(After::Abort) | None => client.socket.close_by_reset(),
-            }
-            worker.buffers.give_back_exchange(exchange);
-        });
     }
 }

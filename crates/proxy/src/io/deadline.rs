@@ -210,6 +210,11 @@ impl Deadline {
         }
     }
 
+    /// Makes it never pass, until it is set again.
+    pub(crate) fn clear(&self) {
+        self.cell.at.set(NEVER);
+    }
+
     /// Returns true if the deadline has passed. Otherwise registers the task to be woken.
     pub(crate) fn poll_passed(&self, cx: &Context<'_>) -> bool {
         if self.cell.at.get() <= self.wheel.tick.get() {

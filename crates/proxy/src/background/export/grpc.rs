@@ -180,7 +180,7 @@ async fn exchange(
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             },
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
     })
     .await?;

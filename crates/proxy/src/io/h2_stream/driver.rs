@@ -1,6 +1,7 @@
 //! Drives an HTTP/2 connection: reads and writes its socket, and tells its streams what has come.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -23,12 +24,12 @@ thread_local! {
 /// The right to drive a connection. Once it is dropped, after a panic as well, the connection has ended.
 pub(crate) struct Http2Driver {
     shared: Rc<SharedHttp2>,
-    opened: Vec<StreamKey>,
+    opened: VecDeque<StreamKey>,
 }
 
 impl Http2Driver {
     pub(crate) fn new(shared: Rc<SharedHttp2>) -> Self {
-        Self { shared, opened: Vec::new() }
+        Self { shared, opened: VecDeque::new() }
     }
 
     /// The connection.
@@ -47,14 +48,14 @@ impl Http2Driver {
         self.shared.connection.borrow_mut().abort(error);
     }
 
-    /// Takes the streams that the peer has opened.
-    pub(crate) fn take_opened(&mut self) -> Vec<StreamKey> {
-        std::mem::take(&mut self.opened)
+    /// Takes a stream that the peer has opened, in their order.
+    pub(crate) fn next_opened(&mut self) -> Option<StreamKey> {
+        self.opened.pop_front()
     }
 
     /// Gives memory back on a connection without streams.
     pub(crate) fn rest(&mut self) {
-        self.opened = Vec::new();
+        self.opened = VecDeque::new();
         self.shared.connection.borrow_mut().rest();
         if self.shared.streams.get() == 0 {
             self.shared.waiting.replace(Vec::new());

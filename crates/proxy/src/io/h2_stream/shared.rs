@@ -2,6 +2,7 @@
 //! the task writes what all of them have put there at once.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -113,10 +114,10 @@ impl SharedHttp2 {
     }
 
     /// Wakes the tasks of streams that have changed, and notes those that were opened.
-    pub(super) fn dispatch(&self, connection: &mut Http2Connection, opened: &mut Vec<StreamKey>) {
+    pub(super) fn dispatch(&self, connection: &mut Http2Connection, opened: &mut VecDeque<StreamKey>) {
         while let Some(event) = connection.next_event() {
             match event {
-                Http2Event::Opened(key) => opened.push(key),
+                Http2Event::Opened(key) => opened.push_back(key),
                 Http2Event::Changed(key) => {
                     if let Some(Some(waker)) = self.waiting.borrow().get(key.slot()) {
                         waker.wake_by_ref();

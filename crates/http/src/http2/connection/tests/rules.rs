@@ -284,7 +284,8 @@ fn wrong_frames_end_the_connection() {
     let protocol = Http2Code::PROTOCOL_ERROR;
     let size = Http2Code::FRAME_SIZE_ERROR;
     let flow = Http2Code::FLOW_CONTROL_ERROR;
-    let large = [&[0x7F, 0xFF, 0xFF, 0xFF][..], &[0, 0, 0, 1], &[0, 4, 0x80, 0, 0, 0], &[0; 20_000]];
+    let too_long = vec![0; 20_000];
+    let large = [&[0x7F, 0xFF, 0xFF, 0xFF][..], &[0, 0, 0, 1], &[0, 4, 0x80, 0, 0, 0], &too_long];
     let wrong = [
         (Data, 0, 1, large[1], protocol),
         (Data, 0, 0, large[1], protocol),
