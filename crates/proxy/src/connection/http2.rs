@@ -34,8 +34,12 @@ struct ServerConnection<'a> {
     permits: Rc<StreamPermits>,
     head_timeout: Duration,
     keep_alive: Duration,
-    /// How long the connection may have no stream.
+    /// How long the connection may be idle.
     idle_timeout: Duration,
+    /// When the last byte of the output was written.
+    written_at: Instant,
+    /// There is output that the client has still to take.
+    has_output: bool,
     /// It holds memory for the next streams.
     is_warm: bool,
     state: State,
@@ -91,6 +95,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
         head_timeout: limits.head_timeout.0,
         keep_alive: limits.keep_alive.0,
         idle_timeout: limits.head_timeout.0,
+        written_at: clock::coarse(),
+        has_output: false,
         is_warm: true,
         state: State::Open,
     };
@@ -138,6 +144,9 @@ impl ServerConnection<'_> {
                 self.shut_down();
             }
             let over = self.driver.poll(cx, &mut self.client.socket, Some(&self.watch));
+            if std::mem::replace(&mut self.has_output, self.driver.has_output()) && !self.has_output {
+                self.written_at = clock::coarse();
+            }
             while let Some(key) = self.driver.next_opened() {
                 self.idle_timeout = self.keep_alive;
                 self.is_warm = true;
@@ -165,8 +174,13 @@ impl ServerConnection<'_> {
         matches!(self.state, State::Aborting(_))
     }
 
+    /// Returns true if no stream is open, and what they have sent is written.
     fn is_idle(&self) -> bool {
-        self.permits.in_use() == 0
+        self.permits.in_use() == 0 && !self.has_output
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.permits.idle_since().max(self.written_at)
     }
 
     /// Finishes open streams and accepts no more: sends a GOAWAY that still admits requests in transit, then the last
@@ -198,10 +212,10 @@ impl ServerConnection<'_> {
         let idle = match self.state {
             State::Aborting(since) => since.saturating_add(SHUTDOWN_TIMEOUT),
             State::Closing(since) if self.is_idle() => {
-                since.max(self.permits.idle_since()).saturating_add(SHUTDOWN_TIMEOUT)
+                since.max(self.idle_since()).saturating_add(SHUTDOWN_TIMEOUT)
             }
             State::Open if self.is_idle() => {
-                let since = self.permits.idle_since();
+                let since = self.idle_since();
                 since.saturating_add(if self.is_warm { REST.min(self.idle_timeout) } else { self.idle_timeout })
             }
             State::Open | State::Closing(_) => clock::coarse().saturating_add(self.idle_timeout.max(SHUTDOWN_TIMEOUT)),
@@ -225,7 +239,7 @@ impl ServerConnection<'_> {
         let now = clock::coarse();
         if self.watch.head_since().is_some_and(|since| since.saturating_add(self.head_timeout) <= now) {
             self.abort();
-        } else if self.is_idle() && self.permits.idle_since().saturating_add(self.idle_timeout) <= now {
+        } else if self.is_idle() && self.idle_since().saturating_add(self.idle_timeout) <= now {
             self.shut_down();
         } else if self.is_idle() && std::mem::replace(&mut self.is_warm, false) {
             self.driver.rest();

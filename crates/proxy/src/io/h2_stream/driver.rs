@@ -48,6 +48,11 @@ impl Http2Driver {
         self.shared.connection.borrow_mut().abort(error);
     }
 
+    /// Returns true if the socket has still to take something.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.shared.connection.borrow().output().is_empty()
+    }
+
     /// Takes a stream that the peer has opened, in their order.
     pub(crate) fn next_opened(&mut self) -> Option<StreamKey> {
         self.opened.pop_front()
