@@ -211,9 +211,7 @@ impl ServerConnection<'_> {
     fn next_deadline(&self) -> Instant {
         let idle = match self.state {
             State::Aborting(since) => since.saturating_add(SHUTDOWN_TIMEOUT),
-            State::Closing(since) if self.is_idle() => {
-                since.max(self.idle_since()).saturating_add(SHUTDOWN_TIMEOUT)
-            }
+            State::Closing(since) if self.is_idle() => since.max(self.idle_since()).saturating_add(SHUTDOWN_TIMEOUT),
             State::Open if self.is_idle() => {
                 let since = self.idle_since();
                 since.saturating_add(if self.is_warm { REST.min(self.idle_timeout) } else { self.idle_timeout })
