@@ -139,8 +139,8 @@ fn read(bytes: &[u8]) -> Option<FramePayload<'_>> {
 }
 
 /// `data` as what a client sends after its preface, or an instance after a request, by its first bit; in pieces of a
-/// size that its other bits say. Whatever comes, what is received is bounded, text that is no refusal has no line of its
-/// own making, and the connection answers.
+/// size that its other bits say. Whatever comes, what is received is bounded, text that is no refusal has no line of
+/// its own making, and the connection answers.
 pub(crate) fn connection(data: &[u8]) {
     let [first, data @ ..] = data else { return };
     let limits = Http2Grants { max_streams: 5, stream_window: 70_000, connection_window: 90_000, max_head: 1000 };

@@ -62,6 +62,7 @@ class Client:
 
     def __init__(self, running: Running, context: ssl.SSLContext | None = None) -> None:
         peer = running.connect(receive_buffer=RECEIVE_BUFFER)
+        self.scheme = "https" if context else "http"
         self._ports = peer.socket.getpeername()[1], peer.socket.getsockname()[1]
         if context:
             secured = context.wrap_socket(peer.socket, server_hostname="gateway.test")
@@ -132,7 +133,7 @@ class Clients:
     def frames(self, running: Running) -> tuple[Client, FramePeer]:
         """A client of the first listener that speaks HTTP/2, with windows that are never full."""
         client = self.connect(running, "h2")
-        peer = FramePeer.on(client.peer.socket, "https" if self._authority else "http", window=2**31 - 1)
+        peer = FramePeer.on(client.peer.socket, client.scheme, window=2**31 - 1)
         peer.connection.increment_flow_control_window(2**31 - 1 - 65535)
         peer.flush()
         return client, peer
@@ -359,6 +360,33 @@ def test_a_stream_whose_window_stays_closed_is_reset_and_no_other(clients: Clien
         assert len(peer.get().body) == REST
         peer.close()
         assert clients.logged(running) == [(200, "client_too_slow", False), (200, None, True)]
+
+
+def test_a_connection_whose_window_stays_closed_is_no_better(clients: Clients, gateway: Start) -> None:
+    with RawInstance(answer(REST)) as instance:
+        running = gateway(clients.configuration({"body_grace": "1s", "min_rate": "100KB"}), all=instance)
+        client = clients.connect(running, "h2")
+        peer = FramePeer.on(client.peer.socket, client.scheme, window=REST)
+        peer.auto_window = False
+        stalled = peer.answer(peer.request())
+        assert (stalled.status, len(stalled.body), stalled.reset) == (200, 65_535, 2)
+        peer.close()
+        assert clients.logged(running) == [(200, "client_too_slow", False)]
+
+
+def test_an_http2_client_that_reads_nothing_is_reset_though_no_rate_is_asked_for(
+    clients: Clients, gateway: Start
+) -> None:
+    with Instance() as instance:
+        running = gateway(clients.configuration({"min_rate": 0}), all=instance)
+        client, peer = clients.frames(running)
+        peer.request()
+        assert instance.stalled.wait(15)
+        # `keep_alive` and a little more. The first time, it has read what it took before the kernel took no more.
+        pass_time(running, 80)
+        pass_time(running, 80)
+        client.wait_for_reset()
+        assert clients.logged(running) == [(200, "client_too_slow", False)]
 
 
 def test_the_rest_of_http2_answers_that_nobody_reads_is_not_kept(clients: Clients, gateway: Start) -> None:

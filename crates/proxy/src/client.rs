@@ -151,8 +151,8 @@ impl Client {
                         Poll::Ready(_) => return Poll::Ready(false),
                         Poll::Pending => {
                             let now = clock::now();
-                            delivery.start_waiting(now);
-                            if let Some(due) = delivery.due(now, patience, || self.socket.unacknowledged()) {
+                            self.socket.start_waiting(&mut delivery, now);
+                            if let Some(due) = self.socket.due(&mut delivery, now, patience) {
                                 deadline.set(due);
                             }
                             return Poll::Pending;

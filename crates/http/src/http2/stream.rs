@@ -1,7 +1,7 @@
 //! Streams of a connection, in slots that are used again.
 
 use super::error::Http2Code;
-use super::window::{ReceiveWindow, Window};
+use super::window::{ReceiveWindow, SendWindow};
 use crate::KnownLines;
 
 /// Most bytes of memory that a slot keeps for the next stream, or a stream for its next bytes.
@@ -49,7 +49,7 @@ pub(super) struct Stream {
     pub(super) receiving: StreamProgress,
     pub(super) sending: StreamProgress,
     pub(super) reset: Option<StreamReset>,
-    pub(super) send_window: Window,
+    pub(super) send_window: SendWindow,
     pub(super) receive_window: ReceiveWindow,
     /// Heads as HTTP/1.1, then body bytes, that were received.
     pub(super) held: Vec<u8>,
@@ -86,7 +86,7 @@ impl Stream {
             receiving: StreamProgress::Head,
             sending: StreamProgress::Head,
             reset: None,
-            send_window: Window::new(0),
+            send_window: SendWindow::new(0),
             receive_window: ReceiveWindow::new(0),
             held: Vec::new(),
             read: 0,
@@ -178,7 +178,7 @@ impl Streams {
         });
         let stream = &mut self.slots[slot as usize];
         stream.id = id;
-        stream.send_window = Window::new(send_window);
+        stream.send_window = SendWindow::new(send_window);
         stream.receive_window = ReceiveWindow::new(receive_window);
         self.open.push((id, slot));
         StreamKey { slot, id }

@@ -7,13 +7,13 @@ pub(super) const DEFAULT_WINDOW: u32 = 65_535;
 
 /// Bytes that one side may still send. Less than zero after settings have made it smaller.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window(i64);
+pub(super) struct SendWindow(i64);
 
 /// A window has become larger than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WindowOverflow;
 
-impl Window {
+impl SendWindow {
     pub(super) fn new(size: u32) -> Self {
         Self(i64::from(size))
     }
@@ -38,14 +38,14 @@ impl Window {
 /// The window in which the peer sends, and what was read of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceiveWindow {
-    window: Window,
+    window: SendWindow,
     /// Bytes read that the peer does not know of yet.
     read: u32,
 }
 
 impl ReceiveWindow {
     pub(super) fn new(size: u32) -> Self {
-        Self { window: Window::new(size), read: 0 }
+        Self { window: SendWindow::new(size), read: 0 }
     }
 
     /// Counts `bytes` from the peer. Returns false if it had no right to send them.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_window_may_become_negative_and_has_a_bound() {
-        let mut window = Window::new(10);
+        let mut window = SendWindow::new(10);
         window.spend(10);
         assert_eq!(window.widen(-5), Ok(()));
         assert_eq!(window.available(), 0);

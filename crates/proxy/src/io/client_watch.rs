@@ -17,6 +17,8 @@ use crate::io::clock;
 pub(crate) struct ClientWatch {
     flood: RefCell<Flood>,
     delivery: RefCell<Delivery>,
+    /// How long it may read nothing.
+    patience: Duration,
 }
 
 impl ClientWatch {
@@ -24,7 +26,8 @@ impl ClientWatch {
         let flood = FloodLimits { resets: limits.http2.max_resets, idle_frames: limits.http2.max_idle_frames };
         let flood = Flood::new(flood, clock::coarse());
         let delivery = Delivery::new(Pace::new(limits.min_rate, limits.body_grace.0));
-        Rc::new(Self { flood: RefCell::new(flood), delivery: RefCell::new(delivery) })
+        let patience = limits.keep_alive.0.max(limits.body_grace.0);
+        Rc::new(Self { flood: RefCell::new(flood), delivery: RefCell::new(delivery), patience })
     }
 
     /// Hands `bytes` to the connection and counts their frames, until the client has exceeded a limit.
@@ -40,12 +43,12 @@ impl ClientWatch {
         }
     }
 
-    /// When the client counts as too slow in reading, or None while the kernel accepts all writes. Each stream bounds
-    /// its own idle time.
+    /// When the client counts as too slow in reading, or None while the kernel accepts all writes. Each stream watches
+    /// its own windows.
     pub(crate) fn slow_deadline(&self, unacknowledged: impl FnOnce() -> u64) -> Option<Instant> {
         let (now, mut rest) = (clock::coarse(), None);
         let mut delivery = self.delivery.borrow_mut();
-        let due = delivery.due(now, Duration::MAX, || *rest.insert(unacknowledged()));
+        let due = delivery.due(now, self.patience, || *rest.insert(unacknowledged()));
         if rest == Some(0) {
             // Nothing is left to write: the stream was reset.
             delivery.stop_waiting(now);

@@ -66,6 +66,25 @@ impl Unread {
 }
 
 impl Socket {
+    /// Records that the peer takes nothing at the moment. A stream that waits for its HTTP/2 connection is no matter of
+    /// its own: the connection is watched as a whole.
+    pub(crate) fn start_waiting(&self, delivery: &mut Delivery, now: Instant) {
+        if self.is_queued() { delivery.stop_waiting(now) } else { delivery.start_waiting(now) }
+    }
+
+    /// When the peer counts as too slow, for its pace or because it has read nothing for as long as `patience`. None
+    /// while it is not waited for.
+    pub(crate) fn due(&self, delivery: &mut Delivery, now: Instant, patience: Duration) -> Option<Instant> {
+        if self.is_queued() {
+            return Some(now.saturating_add(patience));
+        }
+        delivery.due(now, patience, || self.unacknowledged())
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_queued())
+    }
+
     /// Bytes written that the peer's kernel has not acknowledged. 0 for an HTTP/2 stream, whose connection is checked
     /// as a whole.
     pub(crate) fn unacknowledged(&self) -> u64 {

@@ -124,7 +124,7 @@ impl Download {
     /// When the client counts as too slow or has read nothing for `idle_timeout`. None while the response does not wait
     /// for the client.
     pub(crate) fn due(&mut self, socket: &Socket, idle_timeout: Duration) -> Option<Instant> {
-        self.delivery.due(clock::coarse(), idle_timeout, || socket.unacknowledged())
+        socket.due(&mut self.delivery, clock::coarse(), idle_timeout)
     }
 
     /// Reads and writes. Ready once everything is sent.
@@ -189,7 +189,7 @@ impl Download {
     fn poll_write(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<(), RelayError>> {
         while self.written < self.out.len() {
             let Poll::Ready(result) = client.socket.poll_write(cx, &self.out[self.written..]) else {
-                self.delivery.start_waiting(clock::now());
+                client.socket.start_waiting(&mut self.delivery, clock::now());
                 return Poll::Pending;
             };
             match result {

@@ -15,8 +15,11 @@ const MAX_WRITE: usize = 64 * 1024;
 pub enum StreamSent {
     /// So many of them are on their way.
     Bytes(usize),
-    /// None of them, until an event says that the stream has changed.
+    /// None of them, until an event says that the stream has changed: the peer has to widen a window.
     Blocked,
+    /// None of them, until an event says that the stream has changed: output has to be written, or it is the turn of
+    /// others.
+    Queued,
     /// The stream takes none any more.
     Broken,
     /// They make no head of HTTP/2.
@@ -79,7 +82,7 @@ impl Http2Connection {
         }
         if !self.has_room() {
             self.waiting_heads.push(key);
-            return StreamSent::Blocked;
+            return StreamSent::Queued;
         }
         let Ok(head) = HeadLines::read(text, &mut self.lines) else { return StreamSent::Unfit };
         let Some(status) = head.first.get(9..12) else { return StreamSent::Unfit };
@@ -98,8 +101,8 @@ impl Http2Connection {
         StreamSent::Bytes(head.len)
     }
 
-    /// Sends body bytes, as far as the windows, the output and the shares of others allow. `ends`: the message ends with
-    /// the last of them.
+    /// Sends body bytes, as far as the windows, the output and the shares of others allow. `ends`: the message ends
+    /// with the last of them.
     pub fn send_data(&mut self, key: StreamKey, bytes: &[u8], ends: bool) -> StreamSent {
         let Some(stream) = self.writable(key) else { return StreamSent::Broken };
         let (share, window) = (stream.share, stream.send_window.available());
@@ -111,7 +114,7 @@ impl Http2Connection {
         let n = most.min(self.room_of(share));
         if n == 0 && !bytes.is_empty() {
             self.wait_for_share(key);
-            return StreamSent::Blocked;
+            return if self.send_window.available() == 0 { StreamSent::Blocked } else { StreamSent::Queued };
         }
         let ends = ends && n == bytes.len();
         let left = self.use_share(share, n);

@@ -11,7 +11,7 @@ use crate::http2::head_text::HeadScratch;
 use crate::http2::hpack::{HpackDecoder, HpackEncoder};
 use crate::http2::settings::{Settings, identifier};
 use crate::http2::stream::{StreamKey, StreamReset, Streams};
-use crate::http2::window::{DEFAULT_WINDOW, ReceiveWindow, Window};
+use crate::http2::window::{DEFAULT_WINDOW, ReceiveWindow, SendWindow};
 
 /// What a client sends before its first frame (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -102,7 +102,7 @@ pub struct Http2Connection {
     /// The field lines of what is sent.
     pub(super) lines: Vec<Field>,
     pub(super) receive_window: ReceiveWindow,
-    pub(super) send_window: Window,
+    pub(super) send_window: SendWindow,
     pub(super) out: Vec<u8>,
     /// Bytes at the start of `out` that were written.
     pub(super) written: usize,
@@ -160,7 +160,7 @@ impl Http2Connection {
             scratch: HeadScratch::default(),
             lines: Vec::new(),
             receive_window: ReceiveWindow::new(DEFAULT_WINDOW),
-            send_window: Window::new(DEFAULT_WINDOW),
+            send_window: SendWindow::new(DEFAULT_WINDOW),
             out: Vec::new(),
             written: 0,
             share: ShareQueue::default(),

@@ -102,7 +102,7 @@ impl Direction {
 
     /// When the target counts as too slow, or None while the direction does not wait for it.
     pub(super) fn due(&mut self, to: &Socket, idle_timeout: Duration) -> Option<Instant> {
-        self.delivery.due(clock::coarse(), idle_timeout, || to.unacknowledged())
+        to.due(&mut self.delivery, clock::coarse(), idle_timeout)
     }
 
     /// Returns true while the direction waits for the target to read.
@@ -184,7 +184,7 @@ impl Direction {
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(())),
                 Poll::Pending => {
-                    self.delivery.start_waiting(clock::coarse());
+                    to.start_waiting(&mut self.delivery, clock::coarse());
                     return Poll::Pending;
                 }
             }

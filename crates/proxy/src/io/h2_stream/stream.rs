@@ -15,6 +15,9 @@ use pylae_http::http2::error::Http2Code;
 use super::permit::StreamPermit;
 use super::shared::SharedHttp2;
 
+/// The request could not be sent.
+const NOT_SENT: StreamReset = StreamReset { code: None, unprocessed: true };
+
 /// One stream, on either side of the gateway.
 pub(crate) struct H2Stream {
     connection: Rc<SharedHttp2>,
@@ -26,10 +29,10 @@ pub(crate) struct H2Stream {
     send_state: SendState,
     /// The trailers that were received, as lines.
     trailers: Vec<u8>,
-    /// The peer certainly did not act on the request.
-    unprocessed: bool,
-    /// Nothing more can be sent.
-    failed: bool,
+    /// How it was cut off: nothing more can be sent.
+    failure: Option<StreamReset>,
+    /// What was to be sent waits for the connection, not for a window of the peer.
+    queued: bool,
     /// Counts the stream on its connection until it is over.
     permit: StreamPermit,
 }
@@ -80,8 +83,8 @@ impl H2Stream {
             head_sent: false,
             send_state: SendState::Open,
             trailers: Vec::new(),
-            unprocessed: false,
-            failed: false,
+            failure: None,
+            queued: false,
             permit,
         }
     }
@@ -107,7 +110,11 @@ impl H2Stream {
     ) -> Poll<io::Result<usize>> {
         let Some(key) = self.key else {
             // The request will never be sent. Without this the response would be awaited until the deadline.
-            return if self.failed { Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())) } else { Poll::Pending };
+            return if self.failure.is_some() {
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            } else {
+                Poll::Pending
+            };
         };
         let opens = matches!(self.side, StreamSide::Client { websocket: true, asked: false, .. });
         // Only its head.
@@ -150,8 +157,8 @@ impl H2Stream {
 
     /// Ready once the peer has reset the stream.
     pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(key) = self.key else { return if self.failed { Poll::Ready(()) } else { Poll::Pending } };
-        if self.failed || self.connection.with(|connection| connection.reset_of(key).is_some()) {
+        let Some(key) = self.key else { return if self.failure.is_some() { Poll::Ready(()) } else { Poll::Pending } };
+        if self.failure.is_some() || self.connection.with(|connection| connection.reset_of(key).is_some()) {
             return Poll::Ready(());
         }
         self.connection.wait(key, cx);
@@ -168,7 +175,7 @@ impl H2Stream {
 
     /// Writes some of `bytes`: the whole head, or as much of the body as the peer's window allows.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.failed {
+        if self.failure.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let bare_end = matches!(&self.send_state, SendState::Last(trailers) if trailers.is_empty());
@@ -176,14 +183,16 @@ impl H2Stream {
         if !self.head_sent {
             return self.poll_respond(cx, key, bytes, bare_end);
         }
-        match self.connection.with(|connection| connection.send_data(key, bytes, bare_end)) {
+        let sent = self.connection.with(|connection| connection.send_data(key, bytes, bare_end));
+        self.queued = sent == StreamSent::Queued;
+        match sent {
             StreamSent::Bytes(n) => {
                 if bare_end && n == bytes.len() {
                     self.send_state = SendState::Ended;
                 }
                 Poll::Ready(Ok(n))
             }
-            StreamSent::Blocked => {
+            StreamSent::Blocked | StreamSent::Queued => {
                 self.connection.wait(key, cx);
                 Poll::Pending
             }
@@ -203,7 +212,7 @@ impl H2Stream {
         });
         match opened {
             None if !usable => {
-                self.failed = true;
+                self.failure = Some(NOT_SENT);
                 Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
             None => {
@@ -215,7 +224,7 @@ impl H2Stream {
                 Poll::Ready(Ok(self.sent_head(len, ends && len == bytes.len())))
             }
             Some(Err(_)) => {
-                self.failed = true;
+                self.failure = Some(NOT_SENT);
                 Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
             }
         }
@@ -238,10 +247,12 @@ impl H2Stream {
             self.reset(Http2Code::HTTP_1_1_REQUIRED);
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         }
-        match self.connection.with(|connection| connection.respond(key, bytes, ends, upgraded)) {
+        let sent = self.connection.with(|connection| connection.respond(key, bytes, ends, upgraded));
+        self.queued = sent == StreamSent::Queued;
+        match sent {
             StreamSent::Bytes(len) if status.starts_with(b"1") && !upgraded => Poll::Ready(Ok(len)),
             StreamSent::Bytes(len) => Poll::Ready(Ok(self.sent_head(len, ends && len == bytes.len()))),
-            StreamSent::Blocked => {
+            StreamSent::Blocked | StreamSent::Queued => {
                 self.connection.wait(key, cx);
                 Poll::Pending
             }
@@ -263,7 +274,7 @@ impl H2Stream {
         let SendState::Last(trailers) = std::mem::replace(&mut self.send_state, SendState::Ended) else {
             return Ok(());
         };
-        let Some(key) = self.key.filter(|_| self.head_sent && !self.failed) else { return Ok(()) };
+        let Some(key) = self.key.filter(|_| self.head_sent && self.failure.is_none()) else { return Ok(()) };
         let ended = self.connection.with(|connection| {
             if trailers.is_empty() {
                 matches!(connection.send_data(key, &[], true), StreamSent::Bytes(_))
@@ -276,7 +287,7 @@ impl H2Stream {
 
     /// Ends an incomplete message with these trailer lines. Returns false if the message has ended or not begun.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
-        let Some(key) = self.key.filter(|_| self.head_sent && !self.failed) else { return false };
+        let Some(key) = self.key.filter(|_| self.head_sent && self.failure.is_none()) else { return false };
         let open = !matches!(self.send_state, SendState::Ended);
         self.send_state = SendState::Ended;
         open && self.connection.with(|connection| connection.send_trailers(key, trailers))
@@ -294,9 +305,14 @@ impl H2Stream {
         std::mem::take(&mut self.trailers)
     }
 
+    /// Returns true if the last write waits for the connection, not for a window of the peer.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued
+    }
+
     /// Returns true if the peer certainly did not act on the request.
     pub(crate) fn is_unprocessed(&self) -> bool {
-        self.unprocessed || self.key.is_none()
+        self.key.is_none() || self.failure.is_some_and(|failure| failure.unprocessed)
     }
 
     /// Closes the connection of the stream to new streams.
@@ -311,8 +327,7 @@ impl H2Stream {
 
     /// Records that the stream was cut off.
     fn on_reset(&mut self, reset: StreamReset) -> io::Error {
-        self.unprocessed = reset.unprocessed;
-        self.failed = true;
+        self.failure = Some(reset);
         io::ErrorKind::ConnectionReset.into()
     }
 }
