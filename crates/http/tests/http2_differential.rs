@@ -126,7 +126,7 @@ impl Ours {
             }
             match connection.send_data(key, &body[self.sent..], false) {
                 StreamSent::Bytes(n) => self.sent += n,
-                StreamSent::Blocked => return false,
+                StreamSent::Blocked | StreamSent::Queued => return false,
                 other => panic!("{other:?}"),
             }
         }
@@ -202,7 +202,7 @@ async fn serve_theirs(messages: Vec<Message>) {
                 let answer = text("HTTP/1.1 201 Created", message);
                 match connection.respond(*key, &answer, false, false) {
                     StreamSent::Bytes(_) => ours.head_sent = true,
-                    StreamSent::Blocked => return true,
+                    StreamSent::Blocked | StreamSent::Queued => return true,
                     other => panic!("{other:?}"),
                 }
             }

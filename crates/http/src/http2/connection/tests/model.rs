@@ -146,7 +146,7 @@ impl Model {
                 end.ended = ends && n == bytes;
                 true
             }
-            StreamSent::Blocked => false,
+            StreamSent::Blocked | StreamSent::Queued => false,
             other => {
                 assert!(broken, "{other:?}");
                 false

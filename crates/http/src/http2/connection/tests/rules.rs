@@ -517,6 +517,25 @@ fn settings_change_the_windows_of_open_streams() {
 }
 
 #[test]
+fn who_waits_for_the_peer_is_told_apart_from_who_waits_for_the_output() {
+    let mut peer = RawPeer::client();
+    peer.send(FrameKind::Settings, 0, 0, &[0, 4, 0, 2, 0, 0]);
+    peer.head(1, END, &GET);
+    let key = peer.opened();
+    peer.connection.respond(key, b"HTTP/1.1 200 OK\r\n\r\n", false, false);
+    let StreamSent::Bytes(first) = peer.connection.send_data(key, &vec![0; 100_000], false) else { panic!("refused") };
+    assert_eq!(peer.connection.send_data(key, b"more", false), StreamSent::Queued);
+    peer.connection.wrote(peer.connection.output().len());
+    peer.connection.share_out();
+    let StreamSent::Bytes(second) = peer.connection.send_data(key, &vec![0; 100_000], false) else { panic!("refused") };
+    assert_eq!(first + second, 65_535);
+    peer.connection.wrote(peer.connection.output().len());
+    peer.connection.share_out();
+    // The window of the connection, that is; the stream's is larger.
+    assert_eq!(peer.connection.send_data(key, b"more", false), StreamSent::Blocked);
+}
+
+#[test]
 fn a_server_announces_its_end_and_takes_what_was_on_its_way() {
     let mut peer = RawPeer::client();
     peer.head(1, END, &GET);
