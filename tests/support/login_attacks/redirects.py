@@ -77,7 +77,7 @@ def _spelt(spelling: str) -> Attempt:
             last = open_page(browser, back.headers["Location"])
             assert "Location" in last.headers, last.text
             assert not leads_elsewhere(last.headers["Location"], stage.running.url), last.headers["Location"]
-            assert "evil" not in last.headers.get("Set-Cookie", "")
+            assert "evil." not in last.headers.get("Set-Cookie", "")
             there = open_page(browser, str(httpx.URL(stage.running.url).join(last.headers["Location"])))
             # At the first page of the gateway, and not where it was told to go.
             return httpx.Response(400) if is_wrong and there.json()["target"] == "/" else there

@@ -47,12 +47,12 @@ def _logout(_: Stage, answer: httpx.Response) -> None:
 
 def _discovery(_: Stage, answer: httpx.Response) -> None:
     assert answer.status_code == 503
-    assert "evil" not in answer.text
+    assert "evil." not in answer.text
 
 
 def _redirect(_: Stage, answer: httpx.Response) -> None:
     assert answer.status_code == 400
-    assert "evil" not in answer.headers.get("Location", "")
+    assert "evil." not in answer.headers.get("Location", "")
 
 
 def _token(_: Stage, answer: httpx.Response) -> None:
@@ -63,7 +63,7 @@ def _token(_: Stage, answer: httpx.Response) -> None:
 
 def _decision(_: Stage, answer: httpx.Response) -> None:
     assert answer.status_code in (401, 403, 503)
-    assert "evil" not in answer.headers.get("Location", "")
+    assert "evil." not in answer.headers.get("Location", "")
 
 
 def _introspection(_: Stage, answer: httpx.Response) -> None:
