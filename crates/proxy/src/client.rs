@@ -259,6 +259,22 @@ impl Client {
         self.close_when_read(limits, shut_down).await;
     }
 
+    /// Returns true if the client has said that it sends nothing behind the request of `exchange`, and has not.
+    pub(crate) async fn has_said_all(&self, exchange: &Exchange) -> bool {
+        let request = &exchange.request;
+        !request.options.persists(request.head.version)
+            && self.body.is_done()
+            && !self.body.is_broken()
+            && self.body.consumed() == request.buffer.len()
+            && poll_fn(|cx| Poll::Ready(self.socket.poll_readable(cx).is_pending())).await
+    }
+
+    /// Closes the connection of a client that sends nothing more, once it has read the response, or resets it if that
+    /// takes too long.
+    pub(crate) async fn close_unread(&mut self, limits: &Limits) {
+        self.close_when_read(limits, false).await;
+    }
+
     /// Closes the connection once the client has read the response, or resets it if that takes too long.
     pub(crate) async fn close(&mut self, limits: &Limits) {
         self.close_when_read(limits, true).await;

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pylae_core::Exchange;
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::{After, Client};
 use crate::connection::accept::accept;
 use crate::flow;
-use crate::flow::read_head::wait_readable;
+use crate::flow::read_head::{read_at_once, wait_readable};
 use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
 use crate::worker::Worker;
@@ -43,9 +44,7 @@ pub(crate) async fn serve(
 /// HTTP/2 instead.
 async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool) {
     let mut first = true;
-    while wait_readable(worker, &mut client, first).await {
-        // Buffers are held only while an exchange is in progress.
-        let mut exchange = worker.buffers.exchange();
+    while let Some(mut exchange) = begin_exchange(worker, &mut client, first).await {
         if first && may_be_http2 && http2::starts_with_preface(&mut client, &mut exchange.request.buffer).await {
             let ahead = exchange.request.buffer.clone();
             worker.buffers.give_back_exchange(exchange);
@@ -65,13 +64,28 @@ async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool
                 break after;
             }
         };
+        let is_last = after == Some(After::Close) && client.has_said_all(&exchange).await;
         worker.buffers.give_back_exchange(exchange);
         match after {
             Some(After::Keep) => {}
+            Some(After::Close) if is_last => return client.close_unread(&worker.snapshot().plan.limits).await,
             Some(After::Close) => return client.linger(&worker.buffers, &worker.snapshot().plan.limits).await,
             Some(After::Abort) | None => return client.close(&worker.snapshot().plan.limits).await,
         }
     }
     client.socket.close_notify();
     client.close(&worker.snapshot().plan.limits).await;
+}
+
+/// Waits until the client sends something, and takes an exchange for it: buffers are held only while an exchange is in
+/// progress. None if the connection is to be closed.
+async fn begin_exchange(worker: &Rc<Worker>, client: &mut Client, first: bool) -> Option<Box<Exchange>> {
+    if first {
+        let mut exchange = worker.buffers.exchange();
+        if read_at_once(client, &mut exchange).await {
+            return Some(exchange);
+        }
+        worker.buffers.give_back_exchange(exchange);
+    }
+    wait_readable(worker, client, first).await.then(|| worker.buffers.exchange())
 }

@@ -35,8 +35,6 @@ pub(crate) async fn accept(
     peer: SocketAddr,
 ) -> Option<(Client, AlpnProtocol)> {
     let deadline = worker.wheel.deadline();
-    // Fails only if the connection is closed already.
-    stream.set_nodelay(true).ok()?;
     let (stream, peer) = match &listener.plan.proxy_protocol {
         None => (stream, peer),
         Some(trusted) => Box::pin(read_proxy_header(worker, trusted, &deadline, stream, peer)).await?,

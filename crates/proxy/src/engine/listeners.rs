@@ -56,8 +56,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Accepted connections inherit this.
+    // Accepted connections inherit these.
     socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

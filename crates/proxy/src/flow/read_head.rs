@@ -26,7 +26,7 @@ pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: b
     // A client that does not read its response is noticed before one that is merely idle.
     deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
     loop {
-        let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx, first) {
+        let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
             // The runtime may not know yet of a request that has just come.
             Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(!socket.peek_open()),
@@ -49,6 +49,13 @@ pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: b
             }
         }
     }
+}
+
+/// Reads what a new client has sent already into the buffer of `exchange`. Returns true if that is something: most have
+/// sent their request by the time that their connection is served, and need not be waited for.
+pub(crate) async fn read_at_once(client: &mut Client, exchange: &mut Exchange) -> bool {
+    let buffer = &mut exchange.request.buffer;
+    poll_fn(|cx| Poll::Ready(matches!(client.socket.poll_read(cx, buffer, usize::MAX), Poll::Ready(Ok(1..))))).await
 }
 
 impl Flow<'_> {

@@ -50,11 +50,10 @@ impl Socket {
         }
     }
 
-    /// Ready once there is something to read, without needing a buffer. `fresh`: nothing was read yet, so the kernel is
-    /// asked, because the runtime treats a new connection as readable until a read would block.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>, fresh: bool) -> Poll<io::Result<()>> {
+    /// Ready once there is something to read, as far as the runtime knows, without needing a buffer. A new connection
+    /// seems readable until a read would block.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) if fresh => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map_ok(|_| ()),
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Null | Self::Stream(_) => Poll::Pending,
