@@ -25,7 +25,7 @@ use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::socket::Socket;
-use crate::io::unread::{ReadProgress, Unread};
+use crate::io::unread::{MAX_LEFT, ReadProgress, Unread};
 
 /// Time that a client has to finish a body that is discarded, or to read a response before its connection is closed.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -82,11 +82,11 @@ pub(crate) struct ClientInfo {
 
 impl Client {
     /// A client that has sent nothing yet.
-    pub(crate) fn new(socket: Socket, info: ClientInfo, deadline: Deadline) -> Self {
+    pub(crate) fn new(socket: Socket, info: ClientInfo, deadline: Rc<Deadline>) -> Self {
         Self {
             socket,
             info,
-            deadline: Rc::new(deadline),
+            deadline,
             body: Body::default(),
             scratch: Vec::new(),
             written: 0,
@@ -270,9 +270,14 @@ impl Client {
     }
 
     /// Closes the connection of a client that sends nothing more, once it has read the response, or resets it if that
-    /// takes too long.
-    pub(crate) async fn close_unread(&mut self, limits: &Limits) {
-        self.close_when_read(limits, false).await;
+    /// takes too long. `only`: it has served no other exchange.
+    pub(crate) async fn end(&mut self, limits: &Limits, only: bool) {
+        if only && !self.slow && self.written <= MAX_LEFT {
+            self.socket.close_notify();
+            self.socket = Socket::Null;
+        } else {
+            self.close_when_read(limits, false).await;
+        }
     }
 
     /// Closes the connection once the client has read the response, or resets it if that takes too long.

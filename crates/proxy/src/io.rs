@@ -10,5 +10,6 @@ pub(crate) mod dns;
 pub(crate) mod h2_stream;
 pub(crate) mod shortage;
 pub(crate) mod socket;
+pub(crate) mod task_pool;
 pub(crate) mod tls;
 pub(crate) mod unread;

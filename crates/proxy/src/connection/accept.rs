@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -33,16 +34,16 @@ pub(crate) async fn accept(
     listener: &Listener,
     stream: TcpStream,
     peer: SocketAddr,
+    deadline: &Rc<Deadline>,
 ) -> Option<(Client, AlpnProtocol)> {
-    let deadline = worker.wheel.deadline();
     let (stream, peer) = match &listener.plan.proxy_protocol {
         None => (stream, peer),
-        Some(trusted) => Box::pin(read_proxy_header(worker, trusted, &deadline, stream, peer)).await?,
+        Some(trusted) => Box::pin(read_proxy_header(worker, trusted, deadline, stream, peer)).await?,
     };
     let (socket, protocol, certificate) = match &listener.tls {
         None => (Socket::Tcp(stream), AlpnProtocol::Http1, None),
         Some(acceptor) => {
-            let tls = Box::pin(handshake(worker, acceptor, &deadline, stream, peer)).await?;
+            let tls = Box::pin(handshake(worker, acceptor, deadline, stream, peer)).await?;
             let (protocol, certificate) = (tls.protocol(), tls.peer_certificate());
             let certificate = certificate.and_then(|der| Certificate::parse(der)).map(Arc::new);
             (Socket::Tls(tls), protocol, certificate)
@@ -50,7 +51,7 @@ pub(crate) async fn accept(
     };
     let peer_text = peer.ip().to_canonical().to_string().into();
     let info = ClientInfo { peer, peer_text, secure: listener.tls.is_some(), certificate };
-    Some((Client::new(socket, info, deadline), protocol))
+    Some((Client::new(socket, info, Rc::clone(deadline)), protocol))
 }
 
 /// Reads the PROXY protocol header within `head_timeout`. Returns the connection and the client's address.

@@ -79,7 +79,7 @@ async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exch
         secure: exchange.request.origin.secure,
         certificate: exchange.request.origin.certificate.clone(),
     };
-    let mut client = Client::new(Socket::Null, info, worker.wheel.deadline());
+    let mut client = Client::new(Socket::Null, info, Rc::new(worker.wheel.deadline()));
     client.body.start(&exchange, &client.socket);
     exchange.times.started = clock::now();
     exchange.times.wall = clock::wall();

@@ -14,7 +14,7 @@ use crate::io::socket::Socket;
 pub(crate) const MAX_UNSENT: u32 = BULK as u32;
 /// Most unread bytes that a connection may be closed with, such as a small response, a TLS alert or a GOAWAY. The
 /// kernel keeps the bytes of a closed connection for minutes, even if the client no longer exists.
-const MAX_LEFT: u64 = 4096;
+pub(crate) const MAX_LEFT: u64 = 4096;
 /// Shortest and longest interval between checks of a client's progress, for which there is no event.
 const RECHECK: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(2));
 

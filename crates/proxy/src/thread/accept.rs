@@ -13,13 +13,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use crate::connection;
+use crate::connection::{Accepted, ConnectionTasks};
 use crate::snapshot::Listener;
 use crate::telemetry::panics::{Duty, supervise_task};
 use crate::worker::Worker;
 
 /// The pause before another try to use a socket.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Connections that are accepted one after another before other tasks run.
+const MOST_IN_TURN: usize = 4;
 
 /// A listening socket, which all workers share, and its address in the plan. The actual port may differ, if the kernel
 /// chose it.
@@ -36,6 +39,7 @@ pub(super) struct Accepting {
 /// What the task goes on with when it starts again after a panic.
 struct AcceptState {
     worker: Rc<Worker>,
+    tasks: Rc<ConnectionTasks>,
     /// None once this worker has closed its share.
     socket: RefCell<Option<Arc<std::net::TcpListener>>>,
     /// The listener in the plan in force, or the last known one after it was removed.
@@ -50,6 +54,7 @@ impl Accepting {
     pub(super) fn start(worker: &Rc<Worker>, (address, socket): &Listening) -> Option<Self> {
         let state = Rc::new(AcceptState {
             worker: Rc::clone(worker),
+            tasks: ConnectionTasks::new(worker),
             socket: RefCell::new(Some(Arc::clone(socket))),
             listener: RefCell::new(worker.listener(*address)?),
             is_stopped: Cell::default(),
@@ -95,11 +100,13 @@ async fn accept(state: Rc<AcceptState>) {
     }
     // At once, before another task runs: who connects after that last look is reset, unless another worker looks again.
     state.socket.take();
+    state.tasks.end();
 }
 
 async fn accept_until_stopped(state: &AcceptState) {
     let Some(shared) = state.socket.borrow().clone() else { return };
     let socket = open(&state.worker, &shared).await;
+    let mut accepted_in_turn = 0;
     while !state.is_stopped.get() {
         let accepted = tokio::select! {
             biased;
@@ -114,8 +121,11 @@ async fn accept_until_stopped(state: &AcceptState) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        // Let other tasks run first, so that a full accept queue is spread over the workers.
-        tokio::task::yield_now().await;
+        // Let other tasks run now and then, so that a full accept queue is spread over the workers.
+        accepted_in_turn = (accepted_in_turn + 1) % MOST_IN_TURN;
+        if accepted_in_turn == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -152,7 +162,7 @@ impl AcceptState {
         let listener = Arc::clone(&self.listener.borrow());
         debug!(%peer, listener = %listener.plan.address, "connection accepted");
         let open = worker.open_connection(stream.as_raw_fd(), peer);
-        tokio::task::spawn_local(connection::serve(Rc::clone(worker), open, listener, stream, peer));
+        self.tasks.serve(Accepted { open, listener, stream, peer });
     }
 }
 
