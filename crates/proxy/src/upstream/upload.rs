@@ -46,7 +46,11 @@ impl Upload {
         (framing, pace): (Framing, Pace),
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
-        let large = matches!(exchange.request.framing, Framing::Length(length) if length > SMALL as u64 / 2);
+        let large = match exchange.request.framing {
+            Framing::Length(length) => length > SMALL as u64 / 2,
+            // What has come already says what is to be expected.
+            _ => exchange.request.buffer.len().saturating_sub(exchange.request.head.len) > SMALL / 2,
+        };
         let mut out = if large { buffers.bulk() } else { buffers.small() };
         encode(&mut out);
         let start = out.len();
@@ -106,9 +110,14 @@ impl Upload {
         instance: &mut Socket,
     ) -> Poll<Result<(), UploadError>> {
         loop {
-            // Body bytes that are already buffered are sent together with the head.
-            if !self.ended && self.room() > 0 && client.body.has_bytes(exchange) {
-                let filled = ready!(self.poll_fill(cx, client, exchange));
+            // Body bytes that are already buffered are sent together with the head, and later ones that have come with
+            // each other.
+            while self.written == 0
+                && !self.ended
+                && self.room() > 0
+                && (self.flushes > 0 || client.body.has_bytes(exchange))
+            {
+                let Poll::Ready(filled) = self.poll_fill(cx, client, exchange) else { break };
                 filled.map_err(UploadError::Client)?;
             }
             if self.ended {
@@ -172,7 +181,10 @@ impl Upload {
         let Client { body, socket, .. } = client;
         match body.poll_data(cx, socket, exchange, &mut self.out, room) {
             Poll::Pending => {
-                self.pace.start_waiting(clock::now());
+                // Otherwise it is the instance that is waited for.
+                if self.out.is_empty() {
+                    self.pace.start_waiting(clock::now());
+                }
                 Poll::Pending
             }
             Poll::Ready(Err(halt)) => Poll::Ready(Err(halt)),
