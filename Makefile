@@ -39,7 +39,7 @@ FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 # Tests start interpreters by the hundred, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster build test test-rust test-python test-long screenshots test-install test-wheel lint deny format bench chaos soak fuzz wheel licenses lock clean
+.PHONY: help demo cluster build test test-rust test-python test-long screenshots test-install test-wheel lint deny format bench bench-quick chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,9 @@ format: $(VENV)/.dependencies ## Format everything
 
 bench: $(VENV)/.$(PROFILE) ## CPU time per request against the peers, in one run (PEERS=… PROFILE=…); writes bench/results/latest.md
 	$(BIN)/python -m bench.run --peers $(PEERS) --half --out bench/results/latest.md
+
+bench-quick: $(VENV)/.$(PROFILE) ## Three minutes: this build against another (OLD=path/to/pylae), and what has changed beyond noise
+	$(if $(OLD),,$(error OLD=path/to/pylae names the other build))$(BIN)/python -m bench.quick $(OLD) $(BIN)/pylae
 
 chaos: $(VENV)/.release ## Faults, each with a verdict (CHAOS=name,name picks some); writes chaos/results/latest.md
 	$(BIN)/python -m chaos.run --faults '$(CHAOS)' --out chaos/results/latest.md

@@ -10,57 +10,19 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.measure import LOAD_CORE, Gateway, Window, free_port, middle, start_origin
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
 from bench.scenarios import SCENARIOS
+from bench.watched import PATIENCE, Watched, exchange, scraping
 
-_TOKEN = "the-token-of-the-admin-api-of-a-bench"  # noqa: S105 (it opens nothing)
 _TTL = 3
 """Seconds that an instance stays without a beat."""
-_PATIENCE = 10.0
-
-
-class _Watched(Pylae):
-    """Pylae with an admin API whose address is known, and a service that takes registrations."""
-
-    def __init__(self, name: str, program: Path) -> None:
-        super().__init__(name, program)
-        self.admin = free_port()
-
-    def command(self, setup: Setup) -> list[str | Path]:
-        """The same, with more in its file."""
-        words = super().command(setup)
-        file = Path(words[-1])
-        config = json.loads(file.read_text())
-        config["services"]["many"] = {"discovery": {"heartbeat": {"ttl": _TTL}}}
-        config |= {
-            "admin": {"address": f"127.0.0.1:{self.admin}", "token": _TOKEN},
-            "state": str(setup.folder / "state"),
-        }
-        file.write_text(json.dumps(config))
-        return words
-
-    def request(self, method: str, path: str, body: str = "") -> bytes:
-        """A request to the admin API."""
-        fields = f"Host: 127.0.0.1:{self.admin}\r\nAuthorization: Bearer {_TOKEN}\r\n"
-        fields += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-        return f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode()
-
-    def ask(self, path: str) -> Any:
-        """What a GET answers, read from JSON."""
-        with socket.create_connection(("127.0.0.1", self.admin), _PATIENCE) as connection:
-            status, body = _exchange(connection, self.request("GET", path))
-        if status != 200:
-            raise BenchError(f"{path} answered {status}")
-        return json.loads(body)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=60, help="how long they beat, once a second; default 60")
     parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
     options = parser.parse_args(argv)
-    peer = _Watched("pylae", options.pylae.absolute() if options.pylae else Pylae.find())
+    program = options.pylae.absolute() if options.pylae else Pylae.find()
+    peer = Watched("pylae", program, {"services": {"many": {"discovery": {"heartbeat": {"ttl": _TTL}}}}})
     try:
         load = build_load()
         os.sched_setaffinity(0, {LOAD_CORE})
@@ -91,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _scraped(gateway: Gateway, peer: _Watched, load: Path, options: argparse.Namespace) -> str:
+def _scraped(gateway: Gateway, peer: Watched, load: Path, options: argparse.Namespace) -> str:
     """Throughput and CPU time of the gateway without and with scrapes, in turn."""
     window = Window(0.5, options.duration)
     alone, scraped = [], []
     waits: list[float] = []
     for _ in range(options.rounds):
         alone.append(gateway.measure(load, window))
-        with _scraping(peer, options.scrapes) as durations:
+        with scraping(peer, options.scrapes) as durations:
             scraped.append(gateway.measure(load, window))
         waits += durations
     before, after = middle(alone, "rate"), middle(scraped, "rate")
@@ -115,56 +78,17 @@ def _scraped(gateway: Gateway, peer: _Watched, load: Path, options: argparse.Nam
     )
 
 
-@contextlib.contextmanager
-def _scraping(peer: _Watched, rate: float) -> Iterator[list[float]]:
-    """Scrapes as a Prometheus does, on one connection, in the background; gives the seconds that each took."""
-    over, durations, failures = threading.Event(), [], []
-
-    def scrape() -> None:
-        with socket.create_connection(("127.0.0.1", peer.admin), _PATIENCE) as connection:
-            due = time.monotonic()
-            while not over.wait(max(0.0, due - time.monotonic())):
-                began = time.monotonic()
-                status, page = _exchange(connection, peer.request("GET", "/metrics"))
-                if status != 200 or b"pylae_requests_total" not in page:
-                    failures.append(status)
-                durations.append(time.monotonic() - began)
-                due += 1 / rate
-
-    thread = threading.Thread(target=scrape)
-    thread.start()
-    try:
-        yield durations
-    finally:
-        over.set()
-        thread.join()
-    if failures:
-        raise BenchError(f"{len(failures)} scrapes failed, the first with status {failures[0]}")
-
-
-def _cpu_of_scrapes(gateway: Gateway, peer: _Watched, count: int = 200) -> float:
+def _cpu_of_scrapes(gateway: Gateway, peer: Watched, count: int = 200) -> float:
     """Seconds of CPU time of one scrape, of many in a row while nothing else is asked."""
-    with socket.create_connection(("127.0.0.1", peer.admin), _PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", peer.admin), PATIENCE) as connection:
         _, before = gateway.process.usage()
         for _ in range(count):
-            _exchange(connection, peer.request("GET", "/metrics"))
+            exchange(connection, peer.request("GET", "/metrics"))
         _, after = gateway.process.usage()
     return (after.total - before.total) / count
 
 
-def _exchange(connection: socket.socket, request: bytes) -> tuple[int, bytes]:
-    """Sends a request and reads the answer, whose length is told."""
-    connection.sendall(request)
-    with connection.makefile("rb") as stream:
-        status, length = int(stream.readline().split()[1]), 0
-        while (line := stream.readline().strip()) != b"":
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(value)
-        return status, stream.read(length)
-
-
-def _beaten(gateway: Gateway, peer: _Watched, options: argparse.Namespace) -> str:
+def _beaten(gateway: Gateway, peer: Watched, options: argparse.Namespace) -> str:
     """Instances register and beat once a second, each on a connection of its own; none may be refused or leave."""
     _, before = gateway.process.usage()
     began = time.monotonic()
@@ -183,11 +107,11 @@ def _beaten(gateway: Gateway, peer: _Watched, options: argparse.Namespace) -> st
     )
 
 
-async def _beat_all(peer: _Watched, instances: int, seconds: int) -> int:
+async def _beat_all(peer: Watched, instances: int, seconds: int) -> int:
     return sum(await asyncio.gather(*(_beat(peer, index, instances, seconds) for index in range(instances))))
 
 
-async def _beat(peer: _Watched, index: int, instances: int, seconds: int) -> int:
+async def _beat(peer: Watched, index: int, instances: int, seconds: int) -> int:
     """Registers an instance and beats for it; how often."""
     loop = asyncio.get_running_loop()
     due = loop.time() + index / instances
@@ -197,7 +121,7 @@ async def _beat(peer: _Watched, index: int, instances: int, seconds: int) -> int
     request = peer.request("POST", "/services/many/instances", json.dumps({"url": f"http://{name}"}))
     for turn in range(seconds + 1):
         writer.write(request)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _PATIENCE)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         length = int(head.lower().partition(b"content-length:")[2].split()[0])
         await reader.readexactly(length)
         if head.split()[1] not in (b"200", b"201"):

@@ -178,6 +178,10 @@ def _load_command(load: Path, setup: Setup) -> list[str | Path]:
         command += ["--streams", str(scenario.streams)]
     if "grpc" in scenario.features:
         command += ["--grpc"]
+    if scenario.upload is not None:
+        command += ["--method", "POST", "--upload", str(scenario.upload)]
+    if scenario.chunked:
+        command += ["--chunked"]
     if scenario.websocket is not None:
         command += ["--websocket", str(scenario.websocket)]
     return command

@@ -45,11 +45,12 @@ class _Bench:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the bench; 0 if every peer has every figure, 1 otherwise, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args(words)
+    options = parser().parse_args(words)
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        results = _run(options, shlex.join(["python", "-m", "bench.run", *words]))
+        about, results = run(options, shlex.join(["python", "-m", "bench.run", *words]))
+        print(report.markdown(about, results))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -66,7 +67,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of a run."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="CPU time per request, against peers.")
     names = ", ".join(SCENARIOS)
     parser.add_argument("--scenarios", type=_names(SCENARIOS), default=list(SCENARIOS), help=f"of {names}; default all")
@@ -113,7 +115,12 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
     return parse
 
 
-def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
+def run(options: argparse.Namespace, command: str) -> tuple[report.Run, list[report.Result]]:
+    """Measures what the options ask for.
+
+    Raises:
+        BenchError: something is missing, so that nothing can be measured.
+    """
     if not {0, 1} <= os.sched_getaffinity(0):
         raise BenchError("cores 0 and 1 are needed: one for the gateway, one for the load")
     load = options.load.resolve() if options.load else build_load()
@@ -131,8 +138,7 @@ def _run(options: argparse.Namespace, command: str) -> list[report.Result]:
                 results.append(_scenario(bench, scenario, _asked(peers, scenario)))
                 # After each scenario, so that a run that is interrupted leaves what it has.
                 _write(options, about, results)
-    print(report.markdown(about, results))
-    return results
+    return about, results
 
 
 def _asked(peers: Sequence[Peer], scenario: Scenario) -> list[Peer]:

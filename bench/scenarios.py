@@ -38,12 +38,21 @@ class Scenario:
     """Requests at once on each connection, over HTTP/2; none is HTTP/1.1 with one."""
     websocket: int | None = None
     """Bytes of the messages that are echoed over a WebSocket on each connection, instead of requests."""
+    upload: int | None = None
+    """Bytes of the body that every request sends to the path `/upload/SIZE`."""
+    chunked: bool = False
+    """The body is sent in chunks, without a length."""
     hook: str = ""
     """The function of `bench/hooks.py` that every request meets."""
     auth: str = ""
     """The authenticator of `bench/identity.py` that knows the sender of every request."""
     traces: str = ""
     """Which exchanges the gateway traces, by the name in `TRACES`. The origin takes the spans."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether requests have a body."""
+        return self.upload is not None or "grpc" in self.features
 
     @property
     def costs(self) -> str:
@@ -88,6 +97,7 @@ TRACES: dict[str, dict[str, object]] = {
 }
 """Settings of `telemetry.traces`."""
 
+_CLOSE = "Connection: close"
 _HOOKS = frozenset({"hooks"})
 
 SCENARIOS: dict[str, Scenario] = {
@@ -189,5 +199,18 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario("body64k", "GET, 64 KiB", "/body/64k"),
         Scenario("body1m", "GET, 1 MiB", "/body/1m"),
+        Scenario("connect", "the proxy scenario with a connection for each request", "/json", headers=(_CLOSE,)),
+        Scenario(
+            "tls_connect",
+            "the same over TLS 1.3, with a handshake for each request",
+            "/json",
+            headers=(_CLOSE,),
+            features=frozenset({"tls"}),
+        ),
+        Scenario("busy5000", "the proxy scenario on 5,000 busy connections", "/json", connections=5000),
+        Scenario("upload64k", "POST, 64 KiB", "/upload/64k", upload=65536),
+        Scenario(
+            "chunked64k", "the same in chunks of 16 KiB, without a length", "/upload/64k", upload=65536, chunked=True
+        ),
     )
 }

@@ -135,7 +135,7 @@ def _cluster(setup: Setup) -> dict[str, Any]:
         "explicit_http_config": {"http2_protocol_options": {}},
     }
     http2 = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
-    thresholds = [{"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}]
+    thresholds = [{"max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192}]
     return {
         "name": "origin",
         "type": "STATIC",

@@ -12,7 +12,7 @@ from bench.scenarios import ORIGIN, PER_SECOND, SECRET, SECURITY_HEADERS, Route
 _CONFIG = """\
 global
     nbthread 1
-    maxconn 4096
+    maxconn 8192
 
 defaults
     mode http

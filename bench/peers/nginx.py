@@ -20,7 +20,7 @@ error_log stderr error;
 pcre_jit on;
 
 events {{
-    worker_connections 4096;
+    worker_connections 16384;
 }}
 
 http {{
@@ -28,12 +28,13 @@ http {{
     tcp_nodelay on;
     keepalive_timeout 300s;
     keepalive_requests 1000000000;
+    client_body_buffer_size 128k;
     client_body_temp_path {folder}/client_body;
     proxy_temp_path {folder}/proxy;
 
     upstream origin {{
         server 127.0.0.1:{origin};
-        keepalive 256;
+        keepalive {kept};
         keepalive_requests 1000000000;
         keepalive_timeout 300s;
     }}
@@ -93,6 +94,7 @@ class Nginx(Peer):
             "tls": _tls(setup) if setup.tls else "",
             "http2": "on" if setup.scenario.streams else "off",
             "upgrade": upgrade,
+            "kept": max(256, setup.scenario.connections),
         }
         text = _CONFIG.format(user=user, folder=setup.folder, locations=locations, **values)
         file = setup.folder / "nginx.conf"

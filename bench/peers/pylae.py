@@ -63,6 +63,7 @@ class Pylae(Peer):
         if "grpc" in setup.scenario.features:
             listener["http2"] = True
             config["services"]["origin"]["protocol"] = "http2"
+        if setup.scenario.sends:
             routes[:] = [{**route, "method": "POST"} for route in routes]
         if "limit" in setup.scenario.features:
             limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// Options that take no value.
-const FLAGS: &[&str] = &["gate", "grpc"];
+const FLAGS: &[&str] = &["gate", "grpc", "chunked"];
 
 pub(crate) struct Args {
     options: Vec<(String, String)>,

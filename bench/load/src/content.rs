@@ -12,9 +12,14 @@ const MAX_BODY: usize = 64 << 20;
 /// The path that only a request which says whose it is finds.
 pub(crate) const IDENTITY: &str = "/identity";
 
+/// What must be sent to `/upload/SIZE`, so that it is answered as `/json` is.
+pub(crate) fn uploaded_to(path: &str) -> Option<Vec<u8>> {
+    parse_size(path.strip_prefix("/upload/")?).filter(|size| *size <= MAX_BODY).map(bytes)
+}
+
 /// The body for `path`, with its content type; none if the origin has no such path.
 pub(crate) fn body_for(path: &str) -> Option<(&'static str, Vec<u8>)> {
-    if path == "/json" || path == IDENTITY || path.starts_with("/api/") {
+    if path == "/json" || path == IDENTITY || path.starts_with("/api/") || uploaded_to(path).is_some() {
         return Some(("application/json", JSON.as_bytes().to_vec()));
     }
     let size = parse_size(path.strip_prefix("/body/")?).filter(|size| *size <= MAX_BODY)?;
@@ -31,7 +36,7 @@ fn parse_size(text: &str) -> Option<usize> {
 }
 
 /// `size` bytes that never repeat at a distance of a buffer (xorshift), so that a lost or doubled block shows.
-fn bytes(size: usize) -> Vec<u8> {
+pub(crate) fn bytes(size: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut out = Vec::with_capacity(size + 8);
     while out.len() < size {

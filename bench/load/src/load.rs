@@ -24,7 +24,7 @@ use self::stream::Stream;
 use crate::args::Args;
 use crate::content;
 use crate::poll::{EventFlags, Events, Poll};
-use crate::websocket;
+use crate::{upload, websocket};
 
 const TIMER: usize = usize::MAX;
 const BUFFER: usize = 256 << 10;
@@ -51,6 +51,8 @@ const OPTIONS: &[&str] = &[
     "streams",
     "tls",
     "grpc",
+    "upload",
+    "chunked",
 ];
 
 /// When requests are sent, and when no more are.
@@ -66,6 +68,8 @@ struct Connection {
     answer: Answer,
     /// When the request in flight was, or should have been, sent.
     sent: Option<Instant>,
+    /// Bytes of it that the socket has not taken yet.
+    unsent: usize,
 }
 
 struct Load {
@@ -207,7 +211,10 @@ impl Load {
         if size.is_some() {
             request.push_str(&websocket::fields());
         }
-        request.push_str("\r\n");
+        let upload: Option<usize> = args.get("upload")?;
+        if size.is_some() && upload.is_some() {
+            return Err("--upload and --websocket exclude each other".to_owned());
+        }
         let source = args.get("expect")?.unwrap_or(path);
         let (_, body) = content::body_for(&source).ok_or_else(|| format!("--expect: the origin has no {source:?}"))?;
         let mut expected = Expected {
@@ -219,6 +226,10 @@ impl Load {
         let tls = args.get::<String>("tls")?.map(|file| stream::tls(&file, "http/1.1")).transpose()?;
         let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
         let mut request = request.into_bytes();
+        match upload {
+            Some(size) => upload::append(&mut request, size, args.has("chunked")),
+            None => request.extend_from_slice(b"\r\n"),
+        }
         let handshake = size.map(|size| {
             let (sent, back) = websocket::message(size);
             expected.body = back;
@@ -253,7 +264,7 @@ impl Load {
         }
         let stream = Stream::new(stream, self.tls.as_ref())?;
         self.poll.add(stream.socket(), index, EventFlags::IN)?;
-        Ok(Connection { stream, answer: Answer::default(), sent: None })
+        Ok(Connection { stream, answer: Answer::default(), sent: None, unsent: 0 })
     }
 
     /// Sends by the schedule, waits for the last answer.
@@ -283,10 +294,12 @@ impl Load {
             if events.is_empty() {
                 return Err(format!("no answer for {PATIENCE:?}, {} requests in flight", sent - done));
             }
-            for (token, _) in events.iter() {
+            for (token, flags) in events.iter() {
                 if token == TIMER {
                     // The count of expirations is not needed: what is due follows from the time.
                     timer.as_ref().map(|mut file: &File| file.read(&mut [0; 8]));
+                } else if flags.contains(EventFlags::OUT) {
+                    self.send_on(token)?;
                 } else if let Some(since) = self.receive(token)? {
                     histogram.record(since.elapsed().as_nanos() as u64);
                     done += 1;
@@ -311,11 +324,24 @@ impl Load {
             self.request[place].copy_from_slice(format!("{:08}", self.numbered % 100_000_000).as_bytes());
         }
         let connection = &mut self.connections[index];
-        let count = connection.stream.write(&self.request).map_err(|error| format!("sending: {error}"))?;
-        if count < self.request.len() {
-            return Err("a request did not fit into an idle socket".to_owned());
+        (connection.sent, connection.unsent) = (Some(due), self.request.len());
+        self.send_on(index)
+    }
+
+    /// Sends what the socket takes of the request.
+    fn send_on(&mut self, index: usize) -> Result<(), String> {
+        let connection = &mut self.connections[index];
+        let (before, rest) = (connection.unsent, &self.request[self.request.len() - connection.unsent..]);
+        connection.unsent -= match connection.stream.write(rest) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(format!("sending: {error}")),
+        };
+        // Waiting for room again changes nothing.
+        let waits = if connection.unsent > 0 { EventFlags::OUT } else { EventFlags::IN };
+        if connection.unsent > 0 || before < self.request.len() {
+            self.poll.modify(connection.stream.socket(), index, waits).map_err(|error| error.to_string())?;
         }
-        connection.sent = Some(due);
         Ok(())
     }
 

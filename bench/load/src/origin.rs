@@ -13,6 +13,7 @@ use crate::calls;
 use crate::content;
 use crate::poll::{self, EventFlags, Events, Poll, Slots};
 use crate::relay::write_some;
+use crate::upload::Upload;
 use crate::websocket;
 
 const LISTENER: usize = usize::MAX;
@@ -26,6 +27,8 @@ struct Client {
     echoes: bool,
     /// Bytes of a request body still to be thrown away.
     skip: usize,
+    /// A body that is looked at before its request is answered, and the answer if it is right.
+    upload: Option<(Upload, Rc<[u8]>)>,
     /// An answer that the socket has not taken whole, and how much of it is sent.
     output: Option<(Rc<[u8]>, usize)>,
 }
@@ -33,8 +36,12 @@ struct Client {
 /// What a gateway that has authenticated the request says of its user.
 const USER: (Option<&[u8]>, Option<&[u8]>) = (Some(b"7"), Some(b"user"));
 
-/// Prepared answers by path.
-type Answers = HashMap<Box<[u8]>, Rc<[u8]>>;
+/// What is made once for each path.
+#[derive(Default)]
+struct Prepared {
+    answers: HashMap<Box<[u8]>, Rc<[u8]>>,
+    uploads: HashMap<Box<[u8]>, Rc<[u8]>>,
+}
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     args.only(&["listen", "grpc"])?;
@@ -46,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER, EventFlags::IN)?;
         let mut clients: Slots<Client> = Slots::new();
-        let mut answers = Answers::new();
+        let mut prepared = Prepared::default();
         let mut events = Events::new();
         loop {
             poll.wait(None, &mut events)?;
@@ -59,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                         poll.add(&client.stream, index, EventFlags::IN)?;
                     }
                 } else if let Some(client) = clients.get_mut(token)
-                    && !client.step(token, &poll, &mut answers).unwrap_or(false)
+                    && !client.step(token, &poll, &mut prepared).unwrap_or(false)
                 {
                     clients.remove(token);
                 }
@@ -71,11 +78,11 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 
 impl Client {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, input: Box::new([0; INPUT]), filled: 0, echoes: false, skip: 0, output: None }
+        Self { stream, input: Box::new([0; INPUT]), filled: 0, echoes: false, skip: 0, upload: None, output: None }
     }
 
     /// Does what can be done now; false when the connection is over.
-    fn step(&mut self, token: usize, poll: &Poll, answers: &mut Answers) -> io::Result<bool> {
+    fn step(&mut self, token: usize, poll: &Poll, prepared: &mut Prepared) -> io::Result<bool> {
         if self.output.is_some() {
             if !self.send()? {
                 return Ok(true);
@@ -90,11 +97,11 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        self.answer_all(token, poll, answers)
+        self.answer_all(token, poll, prepared)
     }
 
     /// Answers the whole requests in the buffer, until one answer does not fit into the socket.
-    fn answer_all(&mut self, token: usize, poll: &Poll, answers: &mut Answers) -> io::Result<bool> {
+    fn answer_all(&mut self, token: usize, poll: &Poll, prepared: &mut Prepared) -> io::Result<bool> {
         let mut start = 0;
         while self.output.is_none() {
             let skipped = self.skip.min(self.filled - start);
@@ -110,12 +117,30 @@ impl Client {
                 }
                 continue;
             }
+            if let Some((upload, answer)) = &mut self.upload {
+                let Some(taken) = upload.take(&self.input[start..self.filled]) else { return Ok(false) };
+                start += taken;
+                let Some(is_right) = upload.outcome() else { break };
+                let wrong = || render("400 Bad Request", "text/plain", b"another body\n");
+                self.output = Some((if is_right { Rc::clone(answer) } else { wrong() }, 0));
+                self.upload = None;
+                if !self.send()? {
+                    poll.modify(&self.stream, token, EventFlags::OUT)?;
+                }
+                continue;
+            }
             let Some(end) = memmem::find(&self.input[start..self.filled], b"\r\n\r\n") else { break };
             let head = &self.input[start..start + end + 4];
+            if let Some(expected) = prepared.upload(head) {
+                let Some(upload) = Upload::new(head, expected) else { return Ok(false) };
+                self.upload = Some((upload, prepared.answer(head)));
+                start += end + 4;
+                continue;
+            }
             let Some(length) = body_length(head) else { return Ok(false) };
             let granted = websocket::grant(head);
             self.echoes = granted.is_some();
-            self.output = Some((granted.map_or_else(|| answer(head, answers), Into::into), 0));
+            self.output = Some((granted.map_or_else(|| prepared.answer(head), Into::into), 0));
             self.skip = length;
             start += end + 4;
             if !self.send()? {
@@ -160,26 +185,44 @@ pub(crate) fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     Some(line[name.len() + 1..end].trim_ascii())
 }
 
-fn answer(head: &[u8], answers: &mut Answers) -> Rc<[u8]> {
-    let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if let Some(name) = path.strip_prefix(b"/echo/") {
-        return render("200 OK", "text/plain", field(head, name).unwrap_or_default());
-    }
-    if path == content::IDENTITY.as_bytes() && (field(head, b"x-user-id"), field(head, b"x-user-role")) != USER {
-        return render("403 Forbidden", "text/plain", b"no identity\n");
-    }
-    if let Some(known) = answers.get(path) {
-        return Rc::clone(known);
-    }
-    match std::str::from_utf8(path).ok().and_then(content::body_for) {
-        Some((kind, body)) => {
-            let made = render("200 OK", kind, &body);
-            answers.insert(path.into(), Rc::clone(&made));
-            made
+impl Prepared {
+    /// What the body of this request must be, if it is looked at.
+    fn upload(&mut self, head: &[u8]) -> Option<Rc<[u8]>> {
+        let path = path_of(head);
+        if let Some(known) = self.uploads.get(path) {
+            return Some(Rc::clone(known));
         }
-        None => render("404 Not Found", "text/plain", b"no such path\n"),
+        let expected: Rc<[u8]> = std::str::from_utf8(path).ok().and_then(content::uploaded_to)?.into();
+        self.uploads.insert(path.into(), Rc::clone(&expected));
+        Some(expected)
     }
+
+    fn answer(&mut self, head: &[u8]) -> Rc<[u8]> {
+        let path = path_of(head);
+        if let Some(name) = path.strip_prefix(b"/echo/") {
+            return render("200 OK", "text/plain", field(head, name).unwrap_or_default());
+        }
+        if path == content::IDENTITY.as_bytes() && (field(head, b"x-user-id"), field(head, b"x-user-role")) != USER {
+            return render("403 Forbidden", "text/plain", b"no identity\n");
+        }
+        if let Some(known) = self.answers.get(path) {
+            return Rc::clone(known);
+        }
+        match std::str::from_utf8(path).ok().and_then(content::body_for) {
+            Some((kind, body)) => {
+                let made = render("200 OK", kind, &body);
+                self.answers.insert(path.into(), Rc::clone(&made));
+                made
+            }
+            None => render("404 Not Found", "text/plain", b"no such path\n"),
+        }
+    }
+}
+
+/// The path of a request.
+fn path_of(head: &[u8]) -> &[u8] {
+    let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
 fn render(status: &str, kind: &str, body: &[u8]) -> Rc<[u8]> {

@@ -102,6 +102,21 @@ fn wrong_answers_give_no_figure() {
 }
 
 #[test]
+fn what_is_sent_is_checked_by_the_origin() {
+    let origin = Server::start(&["origin"]);
+    let relay = Server::start(&["relay", "--upstream", &origin.address.to_string()]);
+    let send = |path, size, more: &[&str]| {
+        let fixed = ["--method", "POST", "--requests", "20", "--connections", "4", "--path", path, "--upload", size];
+        load(relay.address, &[&fixed[..], more].concat())
+    };
+    assert_figure(&send("/upload/64k", "65536", &[]), 20);
+    assert_figure(&send("/upload/64k", "65536", &["--chunked"]), 20);
+    // More than a socket takes at once.
+    assert_figure(&send("/upload/9m", "9437184", &["--chunked"]), 20);
+    assert!(!send("/upload/64k", "65535", &[]).status.success());
+}
+
+#[test]
 fn missing_header_gives_no_figure() {
     let origin = Server::start(&["origin"]);
     let output = load(origin.address, &["--requests", "1", "--require", "X-Served-By"]);
