@@ -1,5 +1,5 @@
-//! Tasks that serve one job after another. One that has served its job waits for the next, so that most jobs cost neither
-//! a task nor what it keeps.
+//! Tasks that serve one job after another. One that has served its job waits for the next, so that most jobs cost
+//! neither a task nor what it keeps.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
