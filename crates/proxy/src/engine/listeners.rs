@@ -114,7 +114,10 @@ mod tests {
         shut_out([&socket]);
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(socket.accept().unwrap().1, early.local_addr().unwrap());
+        let (accepted, peer) = socket.accept().unwrap();
+        assert_eq!(peer, early.local_addr().unwrap());
+        // As `bind` has set it for all that are accepted.
+        assert!(accepted.nodelay().unwrap());
         assert_eq!(socket.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

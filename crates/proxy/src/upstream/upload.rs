@@ -208,3 +208,6 @@ impl Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
