@@ -10,6 +10,7 @@ mod class;
 pub mod encode;
 pub mod http2;
 pub mod message;
+mod perfect_hash;
 pub mod websocket;
 
 pub use body::chunked::{ChunkedDecoder, Decoded};

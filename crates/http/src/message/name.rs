@@ -1,5 +1,7 @@
 //! The field names that the gateway itself uses, recognised once while the head is parsed.
 
+use crate::perfect_hash::{self, slot};
+
 macro_rules! names {
     ($($variant:ident $spelling:literal,)*) => {
         /// A known field name, or `Other`.
@@ -122,7 +124,7 @@ impl Name {
         if bytes.is_empty() || bytes.len() > LONGEST {
             return (Self::Other, false);
         }
-        let index = SLOTS[slot(key(bytes), MULTIPLIER)] as usize;
+        let index = SLOTS[slot(key(bytes), MULTIPLIER, BITS)] as usize;
         let known = &KNOWN[index];
         if bytes.len() != known.len as usize {
             return (Self::Other, false);
@@ -224,10 +226,10 @@ const LONGEST: usize = 31;
 const BITS: u32 = 9;
 /// Makes `slot` free of collisions over the known names. The compiler computes it, so that a new name needs only its
 /// line in the table.
-const MULTIPLIER: u32 = multiplier();
+const MULTIPLIER: u32 = perfect_hash::multiplier(&KEYS, BITS);
 const KEYS: [u32; COUNT] = keys();
 /// Index into `NAMES` by `slot`; 0 if there is none.
-static SLOTS: [u8; 1 << BITS] = slots(MULTIPLIER).0;
+static SLOTS: [u8; 1 << BITS] = slots();
 static KNOWN: [Spelling; COUNT] = known();
 
 #[inline]
@@ -236,23 +238,16 @@ const fn key(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([fold(bytes[0]), fold(bytes[len / 2]), fold(bytes[len * 3 / 4]), len as u8])
 }
 
-#[inline]
-const fn slot(key: u32, multiplier: u32) -> usize {
-    (key.wrapping_mul(multiplier) >> (32 - BITS)) as usize
-}
-
-const fn slots(multiplier: u32) -> ([u8; 1 << BITS], bool) {
+const fn slots() -> [u8; 1 << BITS] {
     let mut table = [0; 1 << BITS];
     let mut i = 1;
     while i < COUNT {
-        let at = slot(KEYS[i], multiplier);
-        if table[at] != 0 {
-            return (table, false);
-        }
+        let at = slot(KEYS[i], MULTIPLIER, BITS);
+        assert!(table[at] == 0, "two names have the same key");
         table[at] = i as u8;
         i += 1;
     }
-    (table, true)
+    table
 }
 
 const fn keys() -> [u32; COUNT] {
@@ -263,17 +258,6 @@ const fn keys() -> [u32; COUNT] {
         i += 1;
     }
     keys
-}
-
-const fn multiplier() -> u32 {
-    let mut candidate: u32 = 0x9E37_79B1;
-    let mut tries = 0;
-    while !slots(candidate).1 {
-        assert!(tries < 4000, "two names have the same key");
-        tries += 1;
-        candidate = candidate.wrapping_mul(0x0019_660D).wrapping_add(0x3C6E_F35F) | 1;
-    }
-    candidate
 }
 
 /// A spelling as two words, and masks of the significant bits: without those after its end and the case bits of

@@ -2,6 +2,7 @@
 
 use super::field::HeadPart;
 use crate::Name;
+use crate::perfect_hash::{self, slot};
 
 /// A field of the static table.
 #[derive(Clone, Copy, Debug)]
@@ -112,9 +113,9 @@ fields! {
 
 const BITS: u32 = 8;
 /// Makes `slot` free of collisions over the names. The compiler computes it.
-const MULTIPLIER: u32 = multiplier();
+const MULTIPLIER: u32 = perfect_hash::multiplier(&keys(), BITS);
 /// The fields of each name, by `slot`; none from 0 on if there is no name.
-static SLOTS: [SameName; 1 << BITS] = slots(MULTIPLIER).0;
+static SLOTS: [SameName; 1 << BITS] = slots();
 
 /// The fields of one name, which follow each other.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +167,7 @@ const fn by_name() -> [SameName; Name::COUNT] {
 #[inline]
 pub(super) fn find(name: &[u8]) -> SameName {
     let Some(key) = key(name) else { return SameName::NONE };
-    let same = SLOTS[slot(key, MULTIPLIER)];
+    let same = SLOTS[slot(key, MULTIPLIER, BITS)];
     let field = FIELDS.get(usize::from(same.first).wrapping_sub(1));
     if field.is_some_and(|field| field.name() == name) { same } else { SameName::NONE }
 }
@@ -180,40 +181,29 @@ const fn key(name: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes([name[0], name[len / 2], name[len * 3 / 4], len as u8]))
 }
 
-#[inline]
-const fn slot(key: u32, multiplier: u32) -> usize {
-    (key.wrapping_mul(multiplier) >> (32 - BITS)) as usize
-}
-
-const fn slots(multiplier: u32) -> ([SameName; 1 << BITS], bool) {
-    let mut table = [SameName::NONE; 1 << BITS];
-    let mut previous = 0;
+const fn keys() -> [u32; FIELDS.len()] {
+    let mut keys = [0; FIELDS.len()];
     let mut i = 0;
     while i < FIELDS.len() {
-        let Some(key) = key(FIELDS[i].line.split_at(FIELDS[i].name_len).0) else { return (table, false) };
-        let at = slot(key, multiplier);
-        if key != previous {
-            if table[at].first != 0 {
-                return (table, false);
-            }
-            table[at].first = i as u8 + 1;
-            previous = key;
-        }
-        table[at].values += FIELDS[i].has_value() as u8;
+        let Some(key) = key(FIELDS[i].line.split_at(FIELDS[i].name_len).0) else { panic!("a field without a name") };
+        keys[i] = key;
         i += 1;
     }
-    (table, true)
+    keys
 }
 
-const fn multiplier() -> u32 {
-    let mut candidate: u32 = 0x9E37_79B1;
-    let mut tries = 0;
-    while !slots(candidate).1 {
-        assert!(tries < 4000, "two names have the same key");
-        tries += 1;
-        candidate = candidate.wrapping_mul(0x0019_660D).wrapping_add(0x3C6E_F35F) | 1;
+const fn slots() -> [SameName; 1 << BITS] {
+    let (mut table, keys) = ([SameName::NONE; 1 << BITS], keys());
+    let mut i = 0;
+    while i < FIELDS.len() {
+        let same = &mut table[slot(keys[i], MULTIPLIER, BITS)];
+        if same.first == 0 {
+            same.first = i as u8 + 1;
+        }
+        same.values += FIELDS[i].has_value() as u8;
+        i += 1;
     }
-    candidate
+    table
 }
 
 #[cfg(test)]
