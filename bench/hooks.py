@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import threading
 import time
 
@@ -32,6 +34,32 @@ async def waiting(request: Request) -> None:
 def blocking(request: Request) -> None:
     """The same on the pool of threads."""
     request.headers["X-Tenant"] = request.headers.get("host", "")
+
+
+def busy50(request: Request) -> None:
+    """50 µs of Python, and a header."""
+    _compute(50)
+    request.headers["X-Tenant"] = "busy"
+
+
+def busy2000(request: Request) -> None:
+    """2 ms of Python, and a header, on whatever core is free."""
+    _spread()
+    _compute(2000)
+    request.headers["X-Tenant"] = "busy"
+
+
+def _compute(microseconds: int) -> None:
+    """Takes time of this thread, whoever else computes meanwhile."""
+    end = time.thread_time_ns() + microseconds * 1000
+    while time.thread_time_ns() < end:
+        pass
+
+
+@functools.cache
+def _spread() -> None:
+    """Lets this thread run on all cores. What is measured is pinned to one otherwise."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
 def burning(request: Request) -> None:

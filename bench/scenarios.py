@@ -44,6 +44,8 @@ class Scenario:
     """The body is sent in chunks, without a length."""
     hook: str = ""
     """The function of `bench/hooks.py` that every request meets."""
+    hosts: int = 0
+    """The processes that run it; 0 is the gateway's own."""
     auth: str = ""
     """The authenticator of `bench/identity.py` that knows the sender of every request."""
     traces: str = ""
@@ -99,6 +101,7 @@ TRACES: dict[str, dict[str, object]] = {
 
 _CLOSE = "Connection: close"
 _HOOKS = frozenset({"hooks"})
+_WHERE = {0: "in the gateway's process", 1: "in a hook host", 2: "in two hook hosts"}
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -161,6 +164,22 @@ SCENARIOS: dict[str, Scenario] = {
                 ("blocking", "the same on the pool of threads"),
                 ("early", "a function that does nothing, before routing"),
             )
+        ),
+        *(
+            Scenario(
+                f"hook_{hook}_hosts{hosts}" if hosts else f"hook_{hook}",
+                f"the proxy scenario with a hook: {title}, {_WHERE[hosts]}",
+                "/json",
+                features=_HOOKS,
+                hook=hook,
+                hosts=hosts,
+            )
+            for hook, title, places in (
+                ("sync", "a function that reads a header and sets one", (1,)),
+                ("busy50", "50 µs of Python", (0, 1)),
+                ("busy2000", "2 ms of Python on any core", (0, 1, 2)),
+            )
+            for hosts in places
         ),
         Scenario(
             "hook_burning",

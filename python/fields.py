@@ -28,7 +28,7 @@ from pylae.config.document.nodes import ALIASES
 from pylae.config.models.authenticators.function import AuthenticatorOptions, FunctionAuthenticator
 from pylae.config.models.base import Switch
 from pylae.config.models.config import Config
-from pylae.config.models.hooks import CallOptions, HookOptions
+from pylae.config.models.hooks import CallOptions, HookOptions, HookSet
 from pylae.config.models.service import BalancerKind, LoadBalancer, Service
 from pylae.config.models.tls import CertifiedKey, ListenerTls
 from pylae.policies.address_limit import AddressLimit, AddressLimits
@@ -66,6 +66,7 @@ _JSON = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"
 
 SHORT: dict[type[BaseModel], tuple[str, ...]] = {
     Cache: ("DurationLike",),
+    HookSet: ("Sequence[HookSettingsLike]",),
     LoadBalancer: ("BalancerKind",),
     RateLimits: ("RateLimitLike", "Sequence[RateLimitLike]"),
     AddressLimits: ("AddressLimitLike", "Sequence[AddressLimitLike]"),

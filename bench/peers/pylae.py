@@ -83,7 +83,7 @@ class Pylae(Peer):
             sink = {"endpoint": f"http://127.0.0.1:{setup.origin}/body/0"}
             config["telemetry"] = {"traces": {**sink, **TRACES[traces]}}
         if hook := setup.scenario.hook:
-            config["hooks"] = [_hook(hook, setup.folder)]
+            config["hooks"] = {"processes": setup.scenario.hosts, "use": [_hook(hook, setup.folder)]}
             routes.append(_route("unasked", Route(prefix="/unasked")))
         file = setup.folder / f"{self.name}.yaml"
         file.write_text(json.dumps(config, indent=1))
@@ -100,7 +100,7 @@ class Plain(Pylae):
 
     def command(self, setup: Setup) -> list[str | Path]:
         """As of the proxy scenario."""
-        scenario = dataclasses.replace(setup.scenario, hook="", auth="", traces="")
+        scenario = dataclasses.replace(setup.scenario, hook="", hosts=0, auth="", traces="")
         return super().command(dataclasses.replace(setup, scenario=scenario))
 
 

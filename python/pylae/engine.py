@@ -26,6 +26,8 @@ __all__ = [
     "Known",
     "NativeCache",
     "NativeCircuitBreaker",
+    "NativeHookHost",
+    "NativeHookHosts",
     "NativeKeyedLimiter",
     "NativeLoadBalancer",
     "NativeLookup",
@@ -90,6 +92,8 @@ refuse_on_worker = _native.refuse_on_worker
 """Raises HookError in a hook that runs on a worker. Called by whatever waits for all workers."""
 NativeCache = _native.Cache
 NativeCircuitBreaker = _native.CircuitBreaker
+NativeHookHost = _native.HookHost
+NativeHookHosts = _native.HookHosts
 NativeKeyedLimiter = _native.KeyedLimiter
 NativeLoadBalancer = _native.LoadBalancer
 NativeLookup = _native.Lookup
@@ -139,11 +143,13 @@ Taken: TypeAlias = tuple[socket.socket, Ends | None]
 class Engine:
     """The data plane for one plan, which is a JSON document (`pylae.config.plan.compile_plan`).
 
-    `hooks` are the callables that the plan refers to by their places.
+    `hooks` are the callables that the plan refers to by their places. `hosts` run them, but for authenticators.
     """
 
-    def __init__(self, plan: str, hooks: Sequence[Callable[..., Any]] = ()) -> None:
-        self._plan, self._hooks = plan, hooks
+    def __init__(
+        self, plan: str, hooks: Sequence[Callable[..., Any]] = (), hosts: NativeHookHosts | None = None
+    ) -> None:
+        self._plan, self._hooks, self._hosts = plan, hooks, hosts
         self._native: _native.Engine | None = None
         self._log_reader: threading.Thread | None = None
         self._loop: threading.Thread | None = None
@@ -162,7 +168,7 @@ class Engine:
         """
         switched = None if maintenance is None else json.dumps(maintenance)
         try:
-            self._native = _native.Engine(self._plan, list(self._hooks), bound, joined, switched)
+            self._native = _native.Engine(self._plan, (list(self._hooks), self._hosts), bound, joined, switched)
         except _native.PlanError as error:
             raise _failure(error) from None
         # Its threads must not meet an interpreter that has gone.
@@ -182,17 +188,25 @@ class Engine:
         self._loop = threading.Thread(target=serve, args=(self._running().executor(),), name="pylae-hooks", daemon=True)
         self._loop.start()
 
-    def apply(self, plan: str, hooks: Sequence[Callable[..., Any]] | None = None) -> None:
+    def apply(
+        self, plan: str, hooks: Sequence[Callable[..., Any]] | None = None, hosts: NativeHookHosts | None = None
+    ) -> None:
         """Puts another plan and its hooks in force, whole or not at all; without `hooks` they are as they were.
 
-        Raises EngineError.
+        `hosts` run them, but for authenticators; without them this process does. Raises EngineError.
         """
         try:
-            self._running().apply(plan, None if hooks is None else list(hooks))
-            self._hooks = self._hooks if hooks is None else hooks
+            self._running().apply(plan, None if hooks is None else (list(hooks), hosts))
+            if hooks is not None:
+                self._hooks, self._hosts = hooks, hosts
             self._serve_hooks()
         except _native.PlanError as error:
             raise _failure(error) from None
+
+    @property
+    def hosts(self) -> NativeHookHosts | None:
+        """The hook hosts in force."""
+        return self._hosts
 
     @property
     def hooks(self) -> Sequence[Callable[..., Any]]:
@@ -497,7 +511,7 @@ def _failure(error: Exception) -> EngineError:
     return EngineError("; ".join(f"{item['path']}: {item['message']}".removeprefix(": ") for item in problems))
 
 
-def pass_on_log(native: _native.Engine | _native.Store) -> None:
+def pass_on_log(native: _native.Engine | _native.HookHost | _native.Store) -> None:
     """Passes records on to the loggers of their areas until the log is closed, on a thread of its own."""
     while (records := native.read_log(_PATIENCE)) is not None:
         for record in json.loads(records):

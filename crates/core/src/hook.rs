@@ -1,6 +1,8 @@
 //! Hooks: Python callables in the request path. The data plane knows that they exist, not what they do.
 
 mod copy;
+pub mod flat;
+mod hosted;
 
 use std::any::Any;
 use std::pin::Pin;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use pylae_http::Edits;
 use serde::{Deserialize, Serialize};
 
+pub use self::hosted::{HostedVisit, ToldCost};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::halt::Rejection;
@@ -212,6 +215,12 @@ pub trait HookStream: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookFailed;
 
+/// Returns the rejection of a request whose hook cannot be called now: one does not return, or its hosts are full.
+pub fn stuck() -> Rejection {
+    let message = "the request could not be processed now".into();
+    Rejection { status: 503, code: "hook_stuck", message, headers: Vec::new() }
+}
+
 /// Returns the rejection of a request whose hook has failed. It reveals no details of the failure.
 pub fn failure() -> Rejection {
     let message = "the request could not be processed".into();
@@ -280,6 +289,8 @@ pub struct HookVisit {
     pub stream: Option<Box<dyn HookStream>>,
     /// Spans that hooks have made themselves.
     pub spans: OwnSpans,
+    /// What hooks know only in a host: there the rest of the gateway is out of reach.
+    pub hosted: Option<Box<HostedVisit>>,
 }
 
 /// Spans that hooks have made themselves, encoded.

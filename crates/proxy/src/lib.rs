@@ -45,3 +45,4 @@ pub use telemetry::stderr::{flush_stderr, write_stderr};
 pub use telemetry::traces::{HookSpan, SpanEvent, SpanValue, hook_ended, step_began};
 pub use telemetry::watches::{WatchProgress, WatchQuestion};
 pub use worker::gate::{GateOpen, InterpreterGate, Pass};
+pub use worker::hosts::{HostDuty, HostEnds, HostFigures, HostSet, HostState, HostStop, HostedStage, serve_host};

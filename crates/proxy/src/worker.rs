@@ -4,6 +4,7 @@ pub(crate) mod connections;
 mod cost_sampler;
 pub(crate) mod gate;
 pub(crate) mod guards;
+pub(crate) mod hosts;
 pub(crate) mod maintenance;
 
 use std::cell::{Cell, RefCell};

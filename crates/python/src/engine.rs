@@ -16,7 +16,7 @@ use pyo3::exceptions::{PyLookupError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::{hook_error, plan_error};
-use crate::hooks::{Executors, HookTable, Job, LIVE, PyExecutor};
+use crate::hooks::{Executors, HookFunctions, HookTable, Job, LIVE, PyExecutor, PyHookHosts};
 use crate::registry::PyRegistryStore;
 use crate::surrounding::SurroundingMetrics;
 use crate::{gil, hooks, plan};
@@ -37,15 +37,16 @@ pub(crate) struct PyEngine {
 #[pymethods]
 impl PyEngine {
     /// Starts the data plane, or raises `PlanError` with all problems. The plan refers to the callables in `hooks` by
-    /// index. `bound` is called once all sockets are bound, before anything is served. Then, in a cluster, `joined` is
-    /// called with the store, and may return a plan with other instances to begin with. What they raise is raised here.
-    /// `maintenance` is what `set_maintenance` is given.
+    /// index; with them come the hosts that run them, but for authenticators, or None. `bound` is called once all
+    /// sockets are bound, before anything is served. Then, in a cluster, `joined` is called with the store, and may
+    /// return a plan with other instances to begin with. What they raise is raised here. `maintenance` is what
+    /// `set_maintenance` is given.
     #[new]
     #[pyo3(signature = (plan, hooks, bound=None, joined=None, maintenance=None))]
     fn start(
         py: Python<'_>,
         plan: &str,
-        hooks: Vec<Py<PyAny>>,
+        hooks: HookFunctions,
         bound: Option<Py<PyAny>>,
         joined: Option<Py<PyAny>>,
         maintenance: Option<&str>,
@@ -70,7 +71,8 @@ impl PyEngine {
             let hook_plan = plan.clone();
             let mut table = None;
             let source = |log: &Arc<pylae_proxy::Log>| {
-                let source = Arc::new(HookTable::new(&hook_plan, Some(hooks), log, &executors, None));
+                let source =
+                    Arc::new(HookTable::new(&hook_plan, Some(PyHookHosts::split(hooks)), log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
             let engine = pylae_proxy::Engine::start(plan, maintenance, source, call_bound, call_joined)?;
@@ -90,8 +92,9 @@ impl PyEngine {
     /// Replaces the plan in force as a whole, or raises `PlanError` with all problems and changes nothing. Without
     /// `hooks`, which a plan of the same configuration leaves out, they are as they were.
     #[pyo3(signature = (plan, hooks=None))]
-    fn apply(&self, py: Python<'_>, plan: &str, hooks: Option<Vec<Py<PyAny>>>) -> PyResult<()> {
+    fn apply(&self, py: Python<'_>, plan: &str, hooks: Option<HookFunctions>) -> PyResult<()> {
         refuse_on_worker(py)?;
+        let hooks = hooks.map(PyHookHosts::split);
         gil::detached(py, || {
             let plan = plan::parse(plan)?;
             let previous = Arc::clone(&self.hooks.lock());

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 
@@ -38,6 +38,23 @@ class ClusterStatus(Body):
     """Why not all are."""
 
 
+class HookHost(Body):
+    """A process that runs hooks."""
+
+    host: int
+    """Its place among the hook hosts, from 0. Another process may take it."""
+    process: int
+    """Process id."""
+    state: Literal["starting", "warm", "draining"]
+    """Whether it takes calls, or no more, because another one takes its place."""
+    calls: int
+    """Number of calls that it was given."""
+    in_flight: int
+    """How many of them it has not answered."""
+    memory: int
+    """Resident memory in bytes."""
+
+
 class Status(Body):
     """An overview of the running gateway."""
 
@@ -61,6 +78,8 @@ class Status(Body):
     """Counts over all workers since the start."""
     cluster: ClusterStatus | None
     """The cluster that this gateway is a node of, if any."""
+    hook_hosts: list[HookHost]
+    """The processes that run hooks; none if the gateway itself does."""
 
 
 def router(runtime: Runtime) -> APIRouter:
@@ -88,6 +107,7 @@ def router(runtime: Runtime) -> APIRouter:
             listeners=runtime.engine.addresses(),
             totals=stats["totals"],
             cluster=_cluster(stats["store"]),
+            hook_hosts=[HookHost(**host) for host in (runtime.hosts.listed() if runtime.hosts else ())],
         )
 
     return topic

@@ -137,6 +137,8 @@ def _with_settings(
         if of_hook:
             hook = compiled.builder.hooks[policies["hooks"]["calls"][int(of_hook[1])]["hook"]]
             origin = _origin_of_hook(compiled, hook, of_hook[2])
+            if of_hook[2] == "run" and (hosts := compiled.builder.config.hooks.processes):
+                told = f"{told}, in {'the' if hosts == 1 else f'one of {hosts}'} hook host{'s' if hosts > 1 else ''}"
         else:
             origin = _origin(compiled, path, name)
         settings.append({"name": name, "value": told, "from": origin})

@@ -33,6 +33,10 @@ def status(gateway: Remote) -> None:
         if 0 < cluster["connected"] < cluster["servers"]:
             store = f"{cluster['connected']} of {cluster['servers']} servers of the store connected"
         click.echo(f"cluster: {cluster['name']}, node {cluster['node']} {others}, {store}")
+    if hosts := found["hook_hosts"]:
+        warm = sum(host["state"] == "warm" for host in hosts)
+        memory = sum(host["memory"] for host in hosts) / 1024**2
+        click.echo(f"hooks: in {len(hosts)} hook hosts, {warm} of them ready, {memory:.0f} MB")
     breakers = {(one["service"], one["instance"]): one["state"] for one in gateway.get("/breakers")}
     rows = []
     for service in gateway.get("/services"):

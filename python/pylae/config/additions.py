@@ -71,18 +71,17 @@ class Additions:
 
     def hooks_over(self, config: Config) -> list[Hook]:
         """The hooks, numbered after those of the configuration."""
-        first = len(config.hooks)
-        return [replace(hook, source=("hooks", first + index)) for index, (hook, _) in enumerate(self.hooks)]
+        first = len(config.hooks.use)
+        return [replace(hook, source=("hooks", "use", first + index)) for index, (hook, _) in enumerate(self.hooks)]
 
     def calls_over(self, config: Config) -> dict[tuple[Step, ...], Caller]:
         """The calls by the path of what each added, in the configuration that `over` returns."""
         calls: dict[tuple[Step, ...], Caller] = {("services", name): caller for name, _, caller in self.services}
         calls |= {("auth", "functions", name): caller for name, _, caller in self.authenticators}
-        for what, first, added in (
-            ("routes", len(config.routes), self.routes),
-            ("hooks", len(config.hooks), self.hooks),
-        ):
-            calls |= {(what, first + index): caller for index, (_, caller) in enumerate(added)}
+        first = len(config.routes)
+        calls |= {("routes", first + index): caller for index, (_, caller) in enumerate(self.routes)}
+        first = len(config.hooks.use)
+        calls |= {("hooks", "use", first + index): caller for index, (_, caller) in enumerate(self.hooks)}
         return calls
 
     def clashes(self, config: Config, sources: Sources) -> Iterator[Finding]:

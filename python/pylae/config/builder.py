@@ -280,7 +280,7 @@ class ConfigBuilder:
         """Imports what the configuration names, and notes the files of that."""
         named = any(isinstance(service.app, str) for service in self.written.services.values())
         asked = self.written.auth is not None and any(self.written.auth.named_code)
-        if not (self.written.hooks or self.written.plugins or named or asked):
+        if not (self.written.hooks.use or self.written.plugins or named or asked):
             return
         importable(folder)
         files = self.read_files
@@ -297,10 +297,15 @@ class ConfigBuilder:
         Raises ConfigError.
         """
         written = self.written
-        if self._loaded is None and (written.hooks or written.plugins or (written.auth and written.auth.plugins)):
+        if self._loaded is None and (written.hooks.use or written.plugins or (written.auth and written.auth.plugins)):
             self._loaded, files = load.load(written, self.sources)
             self.read_files = {**self.read_files, **files}
         return [*(self._loaded or ()), *self._additions.hooks_over(self.written), *self._authenticators()]
+
+    @property
+    def added_hooks(self) -> list[Hook]:
+        """The hooks that code added."""
+        return [hook for hook, _ in self._additions.hooks]
 
     def _authenticators(self) -> list[Hook]:
         config = self.config

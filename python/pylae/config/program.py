@@ -36,12 +36,33 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
 
     Raises ConfigError, also for any exception of the program.
     """
-    files: dict[Path, str | None] = {path: None}
+    files: dict[Path, str | None] = {}
+    try:
+        module = executed(path, "pylae_program", files)
+    except ConfigError as error:
+        raise ConfigError(error.problems, {**error.files, **files}) from None
+    except (Exception, SystemExit) as error:
+        raise ConfigError(_problems(error, str(path)), files) from error
+    gateway = getattr(module, "gateway", None)
+    if not isinstance(gateway, kind):
+        found = "there is none" if gateway is None else f"this one is {shown(gateway, hidden=False)}"
+        message = f"the program needs a module-level `gateway` that is a Gateway; {found}"
+        raise ConfigError([Problem(str(path), None, None, "", message, "gateway = Gateway()")], files)
+    return gateway, files
+
+
+def executed(path: Path, name: str, files: dict[Path, str | None] | None = None) -> types.ModuleType:
+    """A program as the module of that name. Its `gateway.run()` starts nothing. Notes its hash in `files`.
+
+    Raises ConfigError if it cannot be read, and what it raises.
+    """
+    files = {} if files is None else files
+    files[path] = None
     try:
         source = read_bytes(path, MAX_BYTES, files)
     except OSError as error:
         raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason(error)}")], files) from None
-    module = types.ModuleType("pylae_program")
+    module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     folder = str(path.parent.absolute())
@@ -51,18 +72,9 @@ def load(path: Path, kind: type[G]) -> tuple[G, Mapping[Path, str | None]]:
     token = _loading.set(True)
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 (the user's own program)
-    except ConfigError as error:
-        raise ConfigError(error.problems, {**error.files, **files}) from None
-    except (Exception, SystemExit) as error:
-        raise ConfigError(_problems(error, str(path)), files) from error
     finally:
         _loading.reset(token)
-    gateway = getattr(module, "gateway", None)
-    if not isinstance(gateway, kind):
-        found = "there is none" if gateway is None else f"this one is {shown(gateway, hidden=False)}"
-        message = f"the program needs a module-level `gateway` that is a Gateway; {found}"
-        raise ConfigError([Problem(str(path), None, None, "", message, "gateway = Gateway()")], files)
-    return gateway, files
+    return module
 
 
 def _problems(error: BaseException, file: str) -> list[Problem]:

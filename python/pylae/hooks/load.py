@@ -52,12 +52,12 @@ def load(config: Config, sources: Sources) -> tuple[list[Hook], dict[Path, str |
     hooks: list[Hook] = []
     problems: list[Problem] = []
     modules = Modules()
-    for index, settings in enumerate(config.hooks):
+    for index, settings in enumerate(config.hooks.use):
         try:
-            hooks.append(_hook(settings, ("hooks", index), modules))
+            hooks.append(_hook(settings, ("hooks", "use", index), modules))
         except (Exception, SystemExit) as error:
             key = next(name for name in ON if getattr(settings, name))
-            problems.append(_problem(error, sources, ("hooks", index, key)))
+            problems.append(_problem(error, sources, ("hooks", "use", index, key)))
     for path, use in _uses(config):
         try:
             hooks += _plugin(use, path, modules) if isinstance(use, PluginUse) else [_asking(use, path, modules)]

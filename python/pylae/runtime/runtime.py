@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pylae import auth, state
 from pylae.access.access import Access
@@ -24,6 +25,7 @@ from pylae.errors import ConfigError, ConflictError, EngineError, Problem
 from pylae.fleet.metrics import Gauges
 from pylae.fleet.metrics import page as fleet_page
 from pylae.history.entry import Cause
+from pylae.hooks.hosts.figures import page as hosts_page
 from pylae.identity.ended import EndedSessions
 from pylae.identity.surroundings import Surroundings
 from pylae.logs.levels import LogLevels
@@ -38,6 +40,9 @@ from pylae.runtime.recorder import Recorder
 from pylae.runtime.timeline import Timeline
 from pylae.state import local_tls, owner
 from pylae.store.kept import Kept
+
+if TYPE_CHECKING:
+    from pylae.hooks.hosts.keeper import HookHosts
 
 log = logging.getLogger("pylae.config")
 
@@ -149,6 +154,9 @@ class Runtime:
             lambda: isinstance(said := builder.config.admin, Admin) and said.audit_log,
         )
         """Tokens of the admin API, and the audit."""
+        self.hosts: HookHosts | None = None
+        """The processes that run the hooks, if this one does not."""
+        self._retired: list[HookHosts] = []
         self.switches = Switches(self.folder, self.kept, self._switch)
         """What is switched to maintenance."""
         self.timeline = Timeline(lambda: self.engine.stats(), lambda: self.engine.summary())
@@ -208,7 +216,9 @@ class Runtime:
                 self.registry.adopt(self.registry.prepared(self.builder.config, self.builder.applications))
                 self.plan = plan
                 self.builder.attach(self._surroundings)
-                engine = Engine(json_of(self.registry.filled(plan)), self.builder.functions)
+                self.hosts = self._hosts_of(self.builder, plan)
+                hosts = self.hosts.native if self.hosts else None
+                engine = Engine(json_of(self.registry.filled(plan)), self.builder.functions, hosts)
                 addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
                 if self._events is not None:
                     engine.attach(self._events)
@@ -223,6 +233,35 @@ class Runtime:
         self.timeline.start()
         self._ended.start()
         return addresses
+
+    def _hosts_of(self, source: ConfigBuilder, plan: Mapping[str, Any]) -> HookHosts | None:
+        """Starts the hook hosts of a configuration, if it wants some. Raises ConfigError."""
+        settings = source.config.hooks
+        if not settings.processes or not (hooks := [hook for hook in source.hooks if hook.authenticator is None]):
+            return None
+        # Here, because most gateways have none.
+        from pylae.hooks.hosts.keeper import HookHosts
+        from pylae.hooks.hosts.recipe import recipe_of
+
+        account = self._account
+        user = (account.ids.uid, account.ids.gid, list(account.ids.groups)) if account and not account.is_root else None
+        longest = max(hook.options.timeout.total_seconds() for hook in hooks)
+        drain = source.config.limits.drain_timeout.total_seconds()
+        recipe = recipe_of(source, plan, user if os.geteuid() == 0 else None)
+        try:
+            hosts = HookHosts(settings, recipe, plan["workers"], longest, drain)
+            hosts.start()
+        except EngineError as error:
+            place = source.sources.locate(("hooks", "processes"))
+            raise ConfigError([place.problem(str(error))], source.followed) from None
+        return hosts
+
+    def _retire(self, hosts: HookHosts | None) -> None:
+        """Ends hook hosts once their exchanges are over."""
+        self._retired = [one for one in self._retired if one.running]
+        if hosts is not None:
+            hosts.retire()
+            self._retired.append(hosts)
 
     def _switch(self, maintenance: Mapping[str, Any]) -> None:
         """Has the engine follow what is switched to maintenance, as long as it runs."""
@@ -298,9 +337,14 @@ class Runtime:
             stack.callback(self.registry.discard, sources)
             keeping = self.override.keeping(source) if keep else None
             commit = stack.enter_context(keeping) if keeping is not None else None
-            hooks = self.engine.hooks
+            hooks, before = self.engine.hooks, self.hosts
+            hosts = self._hosts_of(source, plan)
+            native = hosts.native if hosts else None
+            replaced = stack.enter_context(contextlib.ExitStack())
+            if hosts is not None:
+                replaced.callback(hosts.stop)
             source.attach(self._surroundings)
-            self.engine.apply(json_of(self.registry.filled(plan, sources)), source.functions)
+            self.engine.apply(json_of(self.registry.filled(plan, sources)), source.functions, native)
             # Killed before this, it starts again with what was in force before.
             if commit is None:
                 self.override.drop()
@@ -308,8 +352,12 @@ class Runtime:
                 try:
                     commit()
                 except OSError:
-                    self.engine.apply(json_of(self.registry.filled(self.plan)), hooks)
+                    native = before.native if before else None
+                    self.engine.apply(json_of(self.registry.filled(self.plan)), hooks, native)
                     raise
+            replaced.pop_all()
+            self.hosts = hosts
+            self._retire(before)
             self.registry.adopt(sources)
         self.override.follow(source, kept=commit is not None)
         self.log_levels.follow(source.config.log)
@@ -427,13 +475,17 @@ class Runtime:
         what = "Times that what serves the admin API had ended and was started again."
         own = f"# HELP {name} {what}\n# TYPE {name} counter\n{name} {restarts}\n"
         fleet = fleet_page(self.fleet.gauges() if self.fleet else None)
+        hosts = hosts_page(self.hosts.figures(), self.hosts.restarts) if self.hosts else hosts_page((), {})
         others = (self.recorder, self.access, self.switches, self.registry, self._surroundings.figures)
-        return f"{own}{''.join(other.metrics() for other in others)}{fleet}"
+        return f"{own}{''.join(other.metrics() for other in others)}{hosts}{fleet}"
 
     def health(self) -> Health:
         """Judges the last minute and whether instances can be looked up. Raises EngineError."""
         found = self.engine.health(self.builder.config.health, self.registry.troubles())
         switched = tuple(shown(*one.place) for one in self.switches.listed())
+        if self.hosts is not None and (trouble := self.hosts.trouble()):
+            status = "degraded" if found.status == "healthy" else found.status
+            found = dataclasses.replace(found, status=status, reasons=(*found.reasons, trouble))
         return dataclasses.replace(found, maintenance=switched)
 
     def stop(self, *, drain: bool = True) -> None:
@@ -457,6 +509,9 @@ class Runtime:
             self.fleet.stop()
         for attendant in self.attendants:
             attendant.stop()
+        for hosts in (self.hosts, *self._retired):
+            if hosts is not None:
+                hosts.stop()
         self.registry.stop()
         self.timeline.stop()
         self.access.stop()

@@ -21,7 +21,7 @@ from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.base import Settings
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
-from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
+from pylae.config.models.hooks import CallOptions, HookOptions, HookSet, HookSettings, PluginUse
 from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
@@ -100,6 +100,7 @@ __all__ = [
     "FunctionAuthenticator",
     "HealthCheck",
     "HookOptions",
+    "HookSet",
     "HookSettings",
     "Hsts",
     "Http2Limits",

@@ -25,7 +25,7 @@ from pylae.config.models.authenticators.jwt import ClaimNames, Jwt
 from pylae.config.models.authenticators.oidc import Oidc
 from pylae.config.models.condition import ValueTest
 from pylae.config.models.config import Config, Http2Limits, Limits, Listener
-from pylae.config.models.hooks import CallOptions, HookOptions, HookSettings, PluginUse
+from pylae.config.models.hooks import CallOptions, HookOptions, HookSet, HookSettings, PluginUse
 from pylae.config.models.instance import Instance
 from pylae.config.models.route import Route
 from pylae.config.models.service import (
@@ -1686,6 +1686,23 @@ class HookSettingsFields(TypedDict, total=False):
     """Names of the routes that the hook runs on: one, `A|B`, or a list. The default is all."""
 
 
+class HookSetFields(TypedDict, total=False):
+    """Fields of `HookSet`."""
+
+    processes: int
+    """Number of processes that run the hooks, so-called hook hosts: of this list, of plugins and of programs. With 0,
+    the gateway's own process runs them. Functions of authenticators always run there."""
+    max_calls: int
+    """Most calls that a hook host has in progress. If all hosts have as many, further requests get 503, unless their
+    hooks have `on_error: skip`."""
+    max_requests: int | None
+    """Number of calls after which a hook host is replaced by a new one, for hooks that leak."""
+    max_memory: SizeLike | None
+    """Resident memory at which a hook host is replaced by a new one."""
+    use: Sequence[HookSettingsLike]
+    """The functions, in the order in which a request meets them."""
+
+
 class PluginUseFields(TypedDict, total=False):
     """Fields of `PluginUse`."""
 
@@ -1961,8 +1978,9 @@ class ConfigFields(TypedDict, total=False):
     """Services by name."""
     routes: Sequence[RouteLike]
     """Routes. The most specific route that matches a request takes it. Their order matters only between patterns."""
-    hooks: Sequence[HookSettingsLike]
-    """Python functions that see requests and responses, in the order in which a request meets them."""
+    hooks: HookSetLike
+    """Python functions that see requests and responses, in the order in which a request meets them, and the processes
+    that run them."""
     plugins: Sequence[PluginUseLike]
     """Plugins, which run after `hooks`."""
     policies: PolicySetLike
@@ -2212,6 +2230,8 @@ RouteLike: TypeAlias = Route | RouteFields
 """What stands for `Route`, and that itself."""
 HookSettingsLike: TypeAlias = HookSettings | HookSettingsFields
 """What stands for `HookSettings`, and that itself."""
+HookSetLike: TypeAlias = HookSet | HookSetFields | Sequence[HookSettingsLike]
+"""What stands for `HookSet`, and that itself."""
 PluginUseLike: TypeAlias = PluginUse | PluginUseFields
 """What stands for `PluginUse`, and that itself."""
 PolicySetLike: TypeAlias = PolicySet | PolicySetFields

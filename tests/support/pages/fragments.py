@@ -49,7 +49,9 @@ def completed(given: Any) -> dict[str, Any]:
     routes = given.get("routes", ())
     auth = {"auth": {"jwt": {"secret": "x" * 40}}} if routes else {}
     services = {route["service"]: {"instances": ["http://127.0.0.1:9001"]} for route in routes if "service" in route}
-    named = {name for entry in (*given.get("hooks", ()), *given.get("plugins", ())) if (name := entry.get("routes"))}
+    hooks = given.get("hooks", ())
+    hooks = hooks["use"] if isinstance(hooks, dict) else hooks
+    named = {name for entry in (*hooks, *given.get("plugins", ())) if (name := entry.get("routes"))}
     more = [{"name": name, "path": f"/{name}", "static_response": "", "auth_required": False} for name in sorted(named)]
     return {**auth, **given, "services": {**services, **given.get("services", {})}, "routes": [*routes, *more]}
 

@@ -45,6 +45,9 @@ impl Exchange {
         if let Some(reserved) = self.admitted().and_then(|admitted| admitted.reserved.clone()) {
             copy.admitted_mut().reserved = Some(reserved);
         }
+        if let Some(hosted) = self.hooks().and_then(|hooks| hooks.hosted.clone()) {
+            copy.hook_visit().hosted = Some(hosted);
+        }
         copy.trace_context = self.trace_context;
         (copy.times.started, copy.times.now, copy.times.wall) = (self.times.started, self.times.now, self.times.wall);
         copy

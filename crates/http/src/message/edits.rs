@@ -108,6 +108,12 @@ impl Edits {
         Some(line.2.of(&self.arena))
     }
 
+    /// Returns every name of which received lines are removed.
+    pub fn removed_names(&self) -> impl Iterator<Item = &[u8]> {
+        let known = self.removed.names().map(|name| name.as_str().as_bytes());
+        known.chain(self.removed_other.iter().map(|span| span.of(&self.arena)))
+    }
+
     /// Returns the known names that are removed.
     pub(crate) fn removed(&self) -> NameSet {
         self.removed

@@ -181,6 +181,11 @@ impl NameSet {
         self.0 |= (1 << name as u8) & !1;
     }
 
+    /// Returns the names in the set.
+    pub fn names(self) -> impl Iterator<Item = Name> {
+        NAMES.iter().copied().filter(move |name| self.has(*name))
+    }
+
     /// Returns true if any name is in both sets.
     #[inline]
     pub const fn intersects(self, other: Self) -> bool {

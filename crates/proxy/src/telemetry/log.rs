@@ -142,7 +142,7 @@ impl Log {
     }
 
     /// Waits up to `patience` for a record or the end.
-    pub(crate) fn wait(&self, patience: Duration) {
+    pub fn wait(&self, patience: Duration) {
         let mut state = self.state.lock();
         if state.records.is_empty() && !state.closed {
             self.filled.wait_for(&mut state, patience);
@@ -150,7 +150,7 @@ impl Log {
     }
 
     /// Takes all records. Returns None once the log is closed and empty.
-    pub(crate) fn take(&self) -> Option<Vec<Record>> {
+    pub fn take(&self) -> Option<Vec<Record>> {
         let mut state = self.state.lock();
         if state.records.is_empty() && state.closed {
             return None;
@@ -170,7 +170,8 @@ impl Log {
         self.state.lock().dropped
     }
 
-    pub(crate) fn close(&self) {
+    /// Ends it: what is written after that is not read.
+    pub fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
     }

@@ -9,7 +9,7 @@ use pylae_proxy::{GateOpen, step_began};
 use pyo3::prelude::*;
 
 use super::call::called::Called;
-use super::call::failure::{guarded, refusal_of, stuck};
+use super::call::failure::{guarded, refusal_of};
 use super::call::job::{Job, JobOutcome};
 use super::call::next::{CallNext, Suspended, drivers};
 use super::call::pipe;
@@ -128,7 +128,7 @@ impl RouteHooks {
         hook.record_refusal(exchange, &self.executors.watchdog.reason());
         session.gate_deadline = None;
         match hook.call.on_error {
-            OnError::Fail => self.finish(session, exchange, Step::Reject(Box::new(stuck()))),
+            OnError::Fail => self.finish(session, exchange, Step::Reject(Box::new(hook::stuck()))),
             OnError::Skip => self.run_hooks(session, exchange),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pylae_core::{Exchange, Plan};
+use pylae_core::Exchange;
 use pylae_proxy::{HookSpan, SpanEvent, SpanValue};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -30,12 +30,10 @@ type PyAttributes = Vec<(String, PyValue)>;
 /// a client's, whether it failed, its attributes and its events.
 type PySpan = (String, (u64, u64), (u64, u64), (bool, bool), PyAttributes, Vec<(String, u64, PyAttributes)>);
 
-/// Loads the Python half ahead of the first call, which would wait for it, if the plan has traces.
-pub(super) fn prepare(plan: &Plan) {
-    if plan.telemetry.as_ref().is_some_and(|telemetry| telemetry.traces.is_some()) {
-        // What is wrong with it shows when a hook is called.
-        let _ = gil::attached(|py| enter_of(py).is_ok());
-    }
+/// Loads the Python half ahead of the first call, which would wait for it.
+pub(super) fn prepare() {
+    // What is wrong with it shows when a hook is called.
+    let _ = gil::attached(|py| enter_of(py).is_ok());
 }
 
 fn enter_of(py: Python<'_>) -> PyResult<&Py<PyAny>> {

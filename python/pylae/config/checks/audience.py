@@ -228,7 +228,7 @@ class Audiences:
         if isinstance(mirror, Mirror):
             for target in self._targets(mirror.service):
                 yield from (("copy", *target, host) for host in self._hosts(route, mirror.service, target))
-        for routes, name in [*((hook.routes, hook.path) for hook in config.hooks),
+        for routes, name in [*((hook.routes, hook.path) for hook in config.hooks.use),
                              *((plugin.routes, plugin.use) for plugin in config.plugins)]:  # fmt: skip
             if routes is None or self._names()[index] in routes:
                 yield ("code", name)
@@ -278,7 +278,7 @@ class Audiences:
     def _code(self, index: int) -> list[str]:
         """Returns the hooks and plugins of a route, each with its settings, in an order of their own."""
         name, config = self._names()[index], self._config
-        hooks = [hook.path for hook in config.hooks if hook.routes is None or name in hook.routes]
+        hooks = [hook.path for hook in config.hooks.use if hook.routes is None or name in hook.routes]
         plugins = [one for one in config.plugins if one.routes is None or name in one.routes]
         return sorted([*hooks, *(_json([one.use, one.settings]) for one in plugins)])
 

@@ -145,8 +145,8 @@ def named(config: Config) -> Iterator[Taking]:
                 yield Taking("file", path, place, name, (f"file:{name}",))
     for path, name in source_files(config):
         yield Taking("file", path, path, name, (f"file:{name}",))
-    for index, hook in enumerate(config.hooks):
-        yield Taking("code", ("hooks", index), ("hooks",), hook.path, (hook.path,))
+    for index, hook in enumerate(config.hooks.use):
+        yield Taking("code", ("hooks", "use", index), ("hooks",), hook.path, (hook.path,))
     for at, code in config.auth.named_code if config.auth else ():
         yield Taking("code", ("auth", *at), ("auth", *at), code, (code,))
     for name, service in config.services.items():

@@ -15,7 +15,7 @@ from pylae.config.models.admin import Admin
 from pylae.config.models.auth import AuthConfig
 from pylae.config.models.base import Network, Positive, Settings, Switch, refusal, split_words
 from pylae.config.models.errors import ErrorPages
-from pylae.config.models.hooks import HookSettings, PluginUse
+from pylae.config.models.hooks import HookSet, PluginUse
 from pylae.config.models.route import HostName, Route
 from pylae.config.models.service import Service, ServiceName
 from pylae.config.models.tls import ListenerTls
@@ -190,8 +190,9 @@ class Config(Settings):
     """Services by name."""
     routes: tuple[Route, ...] = ()
     """Routes. The most specific route that matches a request takes it. Their order matters only between patterns."""
-    hooks: tuple[HookSettings, ...] = ()
-    """Python functions that see requests and responses, in the order in which a request meets them."""
+    hooks: HookSet = HookSet()
+    """Python functions that see requests and responses, in the order in which a request meets them, and the processes
+    that run them."""
     plugins: tuple[PluginUse, ...] = ()
     """Plugins, which run after `hooks`."""
     policies: PolicySet = PolicySet()

@@ -6,13 +6,21 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from pylae.config.models.base import Settings, own_copy, refusal, split_words
+from pylae.config.models.base import Count, Positive, Settings, own_copy, refusal, split_words
 from pylae.units import ByteSize, Duration, parse_size
 
 if TYPE_CHECKING:
-    from pylae.settings.fields import CallOptionsFields, HookOptionsFields, HookSettingsFields, PluginUseFields
+    from pylae.settings.fields import (
+        CallOptionsFields,
+        HookOptionsFields,
+        HookSetFields,
+        HookSettingsFields,
+        PluginUseFields,
+    )
 
 BODY = 1024 * 1024
 """Largest body in bytes with `body: true`."""
@@ -135,6 +143,51 @@ class HookSettings(HookOptions):
         """The options that were given, without the function."""
         said = HookOptions.model_fields.keys() & self.model_fields_set
         return HookOptions.model_validate({name: getattr(self, name) for name in said})
+
+
+class HookSet(Settings):
+    """Python functions that see requests and responses, and the processes that run them. A list is short for `use`.
+
+    Example:
+        ```yaml
+        hooks:
+          processes: 2
+          max_memory: 512MB
+          use:
+            - {on_request: "shop.hooks:check_tenant", routes: orders|payments}
+        ```
+    """
+
+    processes: Annotated[Count, Field(le=64)] = 0
+    """Number of processes that run the hooks, so-called hook hosts: of this list, of plugins and of programs. With 0,
+    the gateway's own process runs them. Functions of authenticators always run there."""
+    max_calls: Annotated[Positive, Field(le=100_000)] = 1000
+    """Most calls that a hook host has in progress. If all hosts have as many, further requests get 503, unless their
+    hooks have `on_error: skip`."""
+    max_requests: Positive | None = None
+    """Number of calls after which a hook host is replaced by a new one, for hooks that leak."""
+    max_memory: Annotated[ByteSize, Field(ge=16 * 1024 * 1024)] | None = None
+    """Resident memory at which a hook host is replaced by a new one."""
+    use: tuple[HookSettings, ...] = ()
+    """The functions, in the order in which a request meets them."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[HookSetFields]) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, list | tuple) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = super().__get_pydantic_json_schema__(schema, handler)
+        full = handler.resolve_ref_schema(written)
+        mapping = dict(full)
+        full.clear()
+        full["anyOf"] = [mapping, mapping["properties"]["use"]]
+        return written
 
 
 class PluginUse(Settings):

@@ -46,12 +46,6 @@ pub(crate) fn end_if_forked(py: Python<'_>) {
     }
 }
 
-/// Returns the rejection of a request whose hook cannot be called now, because a hook does not return.
-pub(crate) fn stuck() -> Rejection {
-    let message = "the request could not be processed now".into();
-    Rejection { status: 503, code: "hook_stuck", message, headers: Vec::new() }
-}
-
 /// Returns the answer that a hook has raised as `pylae.HTTPError`, or None for any other exception.
 pub(crate) fn refusal_of(py: Python<'_>, error: &PyErr) -> Option<Box<Rejection>> {
     static HTTP_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();

@@ -209,7 +209,9 @@ impl PyRequest {
         self.refuse_hidden(py, "service")?;
         let chosen = self.with(py, |exchange| {
             let named = exchange.hooks().and_then(|hooks| hooks.service.clone());
-            named.or_else(|| exchange.member().map(|member| member.service().into()))
+            let hosted = exchange.hooks().and_then(|hooks| hooks.hosted.as_ref());
+            let chosen = named.or_else(|| hosted.and_then(|hosted| hosted.member.clone()));
+            chosen.or_else(|| exchange.member().map(|member| member.service().into()))
         })?;
         Ok(chosen.or_else(|| self.0.about.service.clone()).map(Into::into))
     }

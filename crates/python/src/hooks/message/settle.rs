@@ -29,6 +29,10 @@ pub(super) fn tell(request: &PyRequest, py: Python<'_>, cost: &Bound<'_, PyAny>,
         return Err(PyLookupError::new_err(why));
     }
     request.with(py, |exchange| {
+        // In a host, the gateway has what is reserved.
+        if let Some(hosted) = exchange.hooks().and_then(|hooks| hooks.hosted.as_deref()) {
+            hosted.tell(index.flatten(), cost);
+        }
         // Nothing is reserved for a fetch of the cache in the background.
         if let Some(reserved) = exchange.admitted().and_then(|admitted| admitted.reserved.as_ref()) {
             reserved.tell(index.flatten(), cost);

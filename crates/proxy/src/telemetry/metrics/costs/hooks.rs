@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use pylae_core::hook::Run;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::page::{COUNTER, GAUGE, Page};
 
 /// Counters of a hook on a route.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HookFigures {
     /// Name of the hook.
     pub hook: String,
@@ -36,6 +36,30 @@ pub struct HookFigures {
     pub budget: Option<f64>,
     /// Calls that kept a worker longer.
     pub over_budget: u64,
+}
+
+impl HookFigures {
+    /// Adds figures of hooks to those of the same hooks.
+    pub fn add_all(sums: &mut Vec<Self>, figures: Vec<Self>) {
+        for one in figures {
+            match sums.iter_mut().find(|sum| sum.hook == one.hook && sum.route == one.route) {
+                Some(sum) => sum.add(&one),
+                None => sums.push(one),
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.timeouts += other.timeouts;
+        self.worker_seconds += other.worker_seconds;
+        self.away_seconds += other.away_seconds;
+        self.demoted |= other.demoted;
+        self.overdue += other.overdue;
+        self.refused += other.refused;
+        self.over_budget += other.over_budget;
+    }
 }
 
 /// The sums of all hooks with one name on a route.
