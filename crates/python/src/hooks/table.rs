@@ -23,6 +23,9 @@ pub(crate) fn executors() -> std::io::Result<Arc<Executors<Job>>> {
     Executors::new(blocking::run)
 }
 
+/// The callables of a plan, and the processes that run them, if that is not this one.
+pub(crate) type HookFunctions = (Vec<Py<PyAny>>, Option<Arc<HostSet>>);
+
 /// The callables of a plan.
 pub(crate) struct HookTable {
     functions: Arc<[Py<PyAny>]>,
@@ -46,7 +49,7 @@ impl HookTable {
     /// that are in both keep their statistics.
     pub(crate) fn new(
         plan: &Plan,
-        functions: Option<(Vec<Py<PyAny>>, Option<Arc<HostSet>>)>,
+        functions: Option<HookFunctions>,
         log: &Arc<Log>,
         executors: &Arc<Executors<Job>>,
         previous: Option<&Self>,
@@ -59,7 +62,7 @@ impl HookTable {
             None => kept().unwrap_or_default(),
         };
         let previous = previous.map(|previous| previous.called.lock().clone()).unwrap_or_default();
-        Self { revision, hosts, ..Self::of(HookNames::of(plan), functions, log, executors, previous) }
+        Self { hosts, revision, ..Self::of(HookNames::of(plan), functions, log, executors, previous) }
     }
 
     /// Creates the table of a host.

@@ -9,8 +9,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,25 +18,18 @@ from pylae.config.models.hooks import HookSet
 from pylae.engine import NativeHookHosts
 from pylae.errors import EngineError
 from pylae.hooks.hosts.figures import REASONS, PlaceFigures
+from pylae.hooks.hosts.forks import END, LOAD, MOST_BYTES, Forks
 from pylae.hooks.hosts.place import HostPlace, HostProcess, resident
 from pylae.hooks.hosts.recipe import Recipe
-from pylae.hooks.hosts.server import BEGIN
 
 log = logging.getLogger("pylae.hooks")
 
-_LOAD = 60.0
-"""Seconds that loading the hooks, and the start of a host, may take."""
 _TICK = 0.25
 """Seconds between two looks at the hosts."""
 _GRACE = 1.0
 """Seconds beyond the longest timeout of a hook after which a host that does not answer is replaced."""
-_END = 2.0
-"""Seconds that a host has to end."""
 _RETRY = (0.1, 10.0)
 """Seconds before a host that could not start is started again: at first, and at most."""
-_MOST_BYTES = 1024 * 1024
-_MOST_DESCRIPTORS = 200
-"""Descriptors that are sent at once."""
 
 
 class HookHosts:
@@ -49,7 +40,8 @@ class HookHosts:
 
         Raises EngineError if the system has no room for them.
         """
-        self._settings, self._recipe, self._patience, self._drain = settings, recipe, longest + _GRACE, drain
+        self._settings, self._patience, self._drain = settings, longest + _GRACE, drain
+        self._forks = Forks(recipe)
         try:
             self.native = NativeHookHosts(workers, settings.max_calls)
         except OSError as error:
@@ -57,8 +49,6 @@ class HookHosts:
         self._places = [HostPlace() for _ in range(settings.processes)]
         self._restarts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._server: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self._served_again = 0.0
         self._retired = False
         self._stopped = threading.Event()
@@ -68,14 +58,14 @@ class HookHosts:
 
     def start(self) -> None:
         """Starts all hosts, and waits until they are warm. Raises EngineError."""
-        deadline = time.monotonic() + _LOAD
+        deadline = time.monotonic() + LOAD
         try:
-            self._load(deadline)
+            self._forks.load(deadline)
             for place in range(len(self._places)):
                 self._ask(place)
             while not all(any(host.warm for host in place.hosts) for place in self._places):
                 if time.monotonic() > deadline:
-                    raise EngineError(f"the hook hosts are not ready after {_LOAD:.0f} s")
+                    raise EngineError(f"the hook hosts are not ready after {LOAD:.0f} s")
                 self._look(_TICK)
                 if any(place.failures for place in self._places):
                     raise EngineError("a hook host has ended before it was ready; the log says why")
@@ -105,62 +95,21 @@ class HookHosts:
         with contextlib.suppress(OSError):
             self._wake.send(b"\0")
 
-    def _load(self, deadline: float) -> None:
-        """Starts the process that has loaded the hooks. Raises EngineError if it cannot load them."""
-        own, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with given:
-            self._process = process = subprocess.Popen(  # noqa: S603 (this interpreter, with a program of ours)
-                [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", BEGIN, str(given.fileno())],  # type: ignore[attr-defined]
-                stdin=subprocess.PIPE,
-                pass_fds=[given.fileno()],
-                # Signals of a terminal are for the gateway.
-                process_group=0,
-            )
-        self._server = own
-        with contextlib.suppress(BrokenPipeError):
-            if process.stdin is not None:
-                with process.stdin as recipe:
-                    recipe.write(json.dumps(self._recipe).encode())
-        while True:
-            own.settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                told = self._told(own)
-            except TimeoutError:
-                raise EngineError(f"the hooks are not loaded after {_LOAD:.0f} s") from None
-            if told is None:
-                raise EngineError("the process that loads the hooks for the hook hosts has ended")
-            if "failed" in told:
-                raise EngineError(f"hook hosts cannot load the hooks: {told['failed']}")
-            if "threads" in told:
-                log.warning(
-                    "loading the hooks starts %d threads, which hook hosts do not have: start them at the first call",
-                    told["threads"],
-                )
-            if "ready" in told:
-                return
-
-    def _told(self, server: socket.socket) -> dict[str, Any] | None:
-        message, descriptors, _, _ = socket.recv_fds(server, _MOST_BYTES, 8)
-        if not message:
-            return None
-        return {**json.loads(message), "descriptors": descriptors}
-
     def _ask(self, place: int) -> None:
         """Asks for another process at a place."""
-        server = self._server
-        if server is None:
+        if self._forks.socket is None:
             return
         ends = self.native.add()
         own, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own.setblocking(False)
         host = HostProcess(place, ends.number, own, time.monotonic())
-        with given:
-            descriptors = [given.fileno(), *ends.descriptors()]
-            server.settimeout(_END)
-            while descriptors:
-                now, descriptors = descriptors[:_MOST_DESCRIPTORS], descriptors[_MOST_DESCRIPTORS:]
-                asked = {"number": ends.number, "more": bool(descriptors)}
-                socket.send_fds(server, [json.dumps(asked).encode()], now)
+        try:
+            with given:
+                self._forks.ask(ends.number, [given.fileno(), *ends.descriptors()])
+        except OSError:
+            own.close()
+            self.native.advance(ends.number, "lost")
+            raise
         with self._lock:
             self._places[place].hosts.append(host)
 
@@ -185,8 +134,8 @@ class HookHosts:
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         poll.register(self.native.fileno(), select.POLLIN)
-        if self._server is not None:
-            poll.register(self._server, select.POLLIN)
+        if self._forks.socket is not None:
+            poll.register(self._forks.socket, select.POLLIN)
         for host in self._all():
             if host.ends >= 0:
                 poll.register(host.ends, select.POLLIN)
@@ -196,8 +145,8 @@ class HookHosts:
             self._woken.recv(64)
         with contextlib.suppress(OSError):
             os.read(self.native.fileno(), 8)
-        if self._server is not None and self._server.fileno() in readable:
-            self._hear_server(self._server)
+        if self._forks.socket is not None and self._forks.socket.fileno() in readable:
+            self._hear_forks()
         for host in self._all():
             if host.control.fileno() in readable:
                 self._hear(host)
@@ -207,30 +156,22 @@ class HookHosts:
         # If this thread itself comes late, the process did not run, and nothing is known about the others.
         self._judge(now, late=now - began > patience + _GRACE)
 
-    def _hear_server(self, server: socket.socket) -> None:
-        server.settimeout(0)
-        with contextlib.suppress(BlockingIOError):
-            while (told := self._told(server)) is not None:
-                if "ended" in told:
-                    continue
-                host = next((host for host in self._all() if host.number == told.get("number")), None)
-                if host is None:
-                    for descriptor in told["descriptors"]:
-                        os.close(descriptor)
-                else:
-                    host.process, host.ends = told["process"], told["descriptors"][0]
+    def _hear_forks(self) -> None:
+        for number, process, ends in self._forks.forked():
+            host = next((host for host in self._all() if host.number == number), None)
+            if host is None:
+                os.close(ends)
+            else:
+                host.process, host.ends = process, ends
+        if self._forks.socket is None:
             # The hosts end with the process that has forked them.
             log.error("the process that forks hook hosts has ended, and the hosts with it; another one takes its place")
-            server.close()
-            self._server = None
-            if self._process is not None:
-                self._process.wait()
             for host in self._all():
                 self._bury(host)
 
     def _hear(self, host: HostProcess) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while message := host.control.recv(_MOST_BYTES):
+            while message := host.control.recv(MOST_BYTES):
                 told, host.heard = json.loads(message), time.monotonic()
                 if "warm" in told:
                     host.warm = True
@@ -283,8 +224,8 @@ class HookHosts:
     def _reason(self, host: HostProcess, now: float) -> str | None:
         settings = self._settings
         if not host.warm:
-            return "hung" if now - host.asked > _LOAD else None
-        if now - host.beaten > self._patience or now - host.heard > self._patience + _END:
+            return "hung" if now - host.asked > LOAD else None
+        if now - host.beaten > self._patience or now - host.heard > self._patience + END:
             return "hung"
         if host.overdue is not None and now - host.overdue > _GRACE:
             return "stuck"
@@ -311,7 +252,7 @@ class HookHosts:
         """Ends a host that has drained."""
         if host.draining is None:
             return
-        if forced or now - host.draining > self._drain + _END:
+        if forced or now - host.draining > self._drain + END:
             self._kill(host)
         else:
             with contextlib.suppress(OSError):
@@ -352,12 +293,12 @@ class HookHosts:
             return
         now = time.monotonic()
         missing = [index for index, place in enumerate(self._places) if not place.hosts and now >= place.again]
-        if missing and self._server is None:
+        if missing and self._forks.socket is None:
             if now < self._served_again:
                 return
             self._served_again = now + _RETRY[1]
             try:
-                self._load(now + _LOAD)
+                self._forks.load(now + LOAD)
             except EngineError as error:
                 log.error("%s; it is tried again", error)
                 return
@@ -369,22 +310,14 @@ class HookHosts:
         for host in self._all():
             with contextlib.suppress(OSError):
                 host.control.send(b"stop")
-        deadline = time.monotonic() + _END
+        deadline = time.monotonic() + END
         while any(host.ends >= 0 for host in self._all()) and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 self._look_for_ends(deadline)
         for host in self._all():
             self._kill(host)
             self._lose(host)
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._process is not None:
-            try:
-                self._process.wait(_END)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self._forks.close()
         self._wake.close()
         self._woken.close()
 

@@ -10,7 +10,7 @@ use crate::clock::Instant;
 use crate::exchange::Exchange;
 use crate::exchange::user::User;
 use crate::hook::{BodyForm, OwnSpans, ToldCost};
-use crate::trace::{HookHalf, HookPlace, HookStep, StepKind};
+use crate::trace::{HookHalf, HookPlace, HookStep, StepKind, Trace};
 
 /// Most bytes of the spans that the hooks of an exchange make.
 const MOST_SPANS: usize = 64 * 1024;
@@ -87,7 +87,9 @@ pub fn write_changes(exchange: &Exchange, bodies: &mut Bodies, to: &mut FlatWrit
     to.long(exchange.trace_context.hook_id);
     let told = hooks.hosted.as_ref().map(|hosted| hosted.take_told()).unwrap_or_default();
     to.size(told.len());
-    told.into_iter().for_each(|told| write_told(told, to));
+    for told in told {
+        write_told(told, to);
+    }
     write_steps(exchange, to);
 }
 
@@ -102,7 +104,7 @@ pub(super) fn read_told(from: &mut FlatReader<'_>) -> Option<ToldCost> {
 }
 
 fn write_steps(exchange: &Exchange, to: &mut FlatWriter) {
-    let steps = exchange.trace().map(|trace| trace.steps()).unwrap_or_default();
+    let steps = exchange.trace().map(Trace::steps).unwrap_or_default();
     let calls = || {
         steps.iter().filter_map(|step| match step.kind {
             StepKind::Hook(call) => Some((call, step)),
@@ -171,6 +173,7 @@ fn write_kept<T: ?Sized>(
     }
 }
 
+#[expect(clippy::option_option, reason = "None is what cannot be read, as everywhere here")]
 fn read_kept<T: ?Sized>(
     from: &mut FlatReader<'_>,
     known: &mut Option<Arc<T>>,

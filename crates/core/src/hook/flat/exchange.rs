@@ -138,7 +138,9 @@ fn write_origin(origin: &RequestOrigin, to: &mut FlatWriter) {
         to.bytes(certificate.common_name.as_bytes());
         for names in [&certificate.dns, &certificate.emails, &certificate.uris] {
             to.size(names.len());
-            names.iter().for_each(|name| to.bytes(name.as_bytes()));
+            for name in names {
+                to.bytes(name.as_bytes());
+            }
         }
         to.size(certificate.addresses.len());
         certificate.addresses.iter().for_each(|address| write_address(*address, to));

@@ -249,16 +249,13 @@ impl Hooks for HostedStage {
         let HostedSession { exchange: hosted, half } = session;
         let turn = Lane::known(&hosted.link).and_then(|lane| lane.take(hosted.key));
         let answer = turn.and_then(|mut turn| turn.done.take());
-        let accepted = match answer {
-            Some(answer) => self.accept(exchange, &hosted, &answer),
-            None => {
-                hosted.close();
-                let failure = if in_time { HostFailure::Lost } else { HostFailure::Late };
-                self.store(exchange, HostedSession { exchange: hosted, half });
-                return self.give_up(exchange, half, failure);
-            }
+        let Some(answer) = answer else {
+            hosted.close();
+            let failure = if in_time { HostFailure::Lost } else { HostFailure::Late };
+            self.store(exchange, HostedSession { exchange: hosted, half });
+            return self.give_up(exchange, half, failure);
         };
-        let Some((is_over, step)) = accepted else {
+        let Some((is_over, step)) = self.accept(exchange, &hosted, &answer) else {
             hosted.link.condemn("mad");
             hosted.link.advance(HostState::Lost);
             self.store(exchange, HostedSession { exchange: hosted, half });

@@ -98,7 +98,7 @@ impl Lane {
             lanes
                 .borrow()
                 .iter()
-                .find(|lane| lane.link.number == link.number && std::ptr::eq(&*lane.link, link))
+                .find(|lane| lane.link.number == link.number && std::ptr::eq(Arc::as_ptr(&lane.link), link))
                 .cloned()
         });
         found.ok().flatten()
@@ -131,12 +131,11 @@ impl Lane {
     /// Takes what the host sends, until it is lost.
     async fn run(self: Rc<Self>, bell: WatchedBell) {
         while self.link.state() != HostState::Lost {
-            match self.pump() {
-                Ok(()) => bell.rung().await,
-                Err(Mad) => {
-                    self.link.condemn("mad");
-                    self.link.advance(HostState::Lost);
-                }
+            if self.pump().is_ok() {
+                bell.rung().await;
+            } else {
+                self.link.condemn("mad");
+                self.link.advance(HostState::Lost);
             }
         }
         LANES.with_borrow_mut(|lanes| lanes.retain(|lane| !Rc::ptr_eq(lane, &self)));

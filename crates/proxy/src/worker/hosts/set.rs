@@ -28,8 +28,16 @@ pub struct HostSet {
     stages: Mutex<HashMap<Vec<u8>, Arc<StageFigures>>>,
     turn: AtomicUsize,
     news: Arc<Bell>,
-    /// What hosts have counted, by their numbers, and those that are gone.
-    counted: Mutex<(Vec<(u64, Vec<HookFigures>)>, Vec<HookFigures>)>,
+    counted: Mutex<HostCounts>,
+}
+
+/// What hosts have counted.
+#[derive(Debug, Default)]
+struct HostCounts {
+    /// By the numbers of the hosts.
+    running: Vec<(u64, Vec<HookFigures>)>,
+    /// The sums of those that are gone.
+    gone: Vec<HookFigures>,
 }
 
 /// What is known of a host.
@@ -104,9 +112,9 @@ impl HostSet {
             hosts.remove(place);
             self.hosts.store(Arc::new(hosts));
             let mut counted = self.counted.lock();
-            if let Some(place) = counted.0.iter().position(|(known, _)| *known == number) {
-                let (_, figures) = counted.0.remove(place);
-                HookFigures::add_all(&mut counted.1, figures);
+            if let Some(place) = counted.running.iter().position(|(known, _)| *known == number) {
+                let (_, figures) = counted.running.remove(place);
+                HookFigures::add_all(&mut counted.gone, figures);
             }
         }
         host.advance(state);
@@ -118,17 +126,17 @@ impl HostSet {
         if !self.hosts.load().iter().any(|host| host.number == number) {
             return;
         }
-        match counted.0.iter_mut().find(|(known, _)| *known == number) {
+        match counted.running.iter_mut().find(|(known, _)| *known == number) {
             Some((_, known)) => *known = figures,
-            None => counted.0.push((number, figures)),
+            None => counted.running.push((number, figures)),
         }
     }
 
     /// Returns what all hosts have counted.
     pub fn counted(&self) -> Vec<HookFigures> {
         let counted = self.counted.lock();
-        let mut sums = counted.1.clone();
-        for (_, figures) in &counted.0 {
+        let mut sums = counted.gone.clone();
+        for (_, figures) in &counted.running {
             HookFigures::add_all(&mut sums, figures.clone());
         }
         sums

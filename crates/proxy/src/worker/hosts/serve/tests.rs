@@ -182,7 +182,7 @@ fn a_body_passes_with_back_pressure() {
             let mut stream = stream.borrow_mut();
             while sent < pieces && stream.poll_ready(cx).is_ready() {
                 sent += 1;
-                stream.push(&[b'a'; 50_000], sent == pieces);
+                stream.push(&vec![b'a'; 50_000], sent == pieces);
             }
             loop {
                 match stream.poll_pull(cx, &mut out) {
