@@ -7,6 +7,7 @@ use pylae_proxy::{HookFigures, HostEnds, HostSet, HostState};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::table::PlanFunctions;
 use crate::gil;
 
 /// The hook hosts of a configuration, from which workers choose.
@@ -27,7 +28,7 @@ pub(crate) type HookFunctions = (Vec<Py<PyAny>>, Option<Py<PyHookHosts>>);
 
 impl PyHookHosts {
     /// The same without the object.
-    pub(crate) fn split(functions: HookFunctions) -> (Vec<Py<PyAny>>, Option<Arc<HostSet>>) {
+    pub(crate) fn split(functions: HookFunctions) -> PlanFunctions {
         (functions.0, functions.1.map(|hosts| Arc::clone(&hosts.get().0)))
     }
 }

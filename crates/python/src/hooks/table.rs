@@ -24,7 +24,7 @@ pub(crate) fn executors() -> std::io::Result<Arc<Executors<Job>>> {
 }
 
 /// The callables of a plan, and the processes that run them, if that is not this one.
-pub(crate) type HookFunctions = (Vec<Py<PyAny>>, Option<Arc<HostSet>>);
+pub(crate) type PlanFunctions = (Vec<Py<PyAny>>, Option<Arc<HostSet>>);
 
 /// The callables of a plan.
 pub(crate) struct HookTable {
@@ -49,7 +49,7 @@ impl HookTable {
     /// that are in both keep their statistics.
     pub(crate) fn new(
         plan: &Plan,
-        functions: Option<HookFunctions>,
+        functions: Option<PlanFunctions>,
         log: &Arc<Log>,
         executors: &Arc<Executors<Job>>,
         previous: Option<&Self>,
