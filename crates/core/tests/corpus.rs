@@ -1,8 +1,10 @@
-//! The corpora of the fuzz targets `plan` and `expression`, and what they hold with one byte changed, through the
-//! checks of the targets.
+//! The corpora of the fuzz targets `plan`, `expression` and `hook`, and what they hold with one byte changed, through
+//! the checks of the targets.
 
 #[path = "../../../fuzz/src/expression.rs"]
 mod expression;
+#[path = "../../../fuzz/src/hook.rs"]
+mod hook;
 #[path = "../../../fuzz/src/plan.rs"]
 mod plan;
 
@@ -42,6 +44,23 @@ fn expressions() -> io::Result<()> {
                 expression::check(&changed);
             }
             expression::check(&seed[..place]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_of_hook_hosts() -> io::Result<()> {
+    for file in corpus("hook")? {
+        let seed = fs::read(&file)?;
+        hook::check(&seed);
+        for place in 0..seed.len() {
+            for byte in [0, 1, 2, 3, 9, 10, 13, 32, 37, 47, 127, 128, 255] {
+                let mut changed = seed.clone();
+                changed[place] = byte;
+                hook::check(&changed);
+            }
+            hook::check(&seed[..place]);
         }
     }
     Ok(())
