@@ -16,6 +16,8 @@ from bench.processes import BenchError, Process, running
 GATEWAY_CORE = 0
 LOAD_CORE = 1
 _START_SECONDS = 30.0
+_CONSUMERS_A_SECOND = 5000
+"""That a gateway reads on the busiest machine."""
 _GRACE_SECONDS = 20.0
 _SLOWEST = 100.0
 """Requests per second that a gateway answers on the busiest machine."""
@@ -76,7 +78,8 @@ class Gateway:
         Raises:
             BenchError: the process ended, or answered wrongly or not at all.
         """
-        wait_listening(self.process, self.setup.port)
+        patience = _START_SECONDS + self.setup.scenario.consumers / _CONSUMERS_A_SECOND
+        wait_listening(self.process, self.setup.port, patience)
         self.process.tree()
         once = [*_load_command(load, self.setup), "--connections", "1", "--warmup", "0", "--requests", "1"]
         with running(Process(once, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
@@ -135,13 +138,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_listening(process: Process, port: int) -> None:
-    """Waits until the port accepts connections.
+def wait_listening(process: Process, port: int, patience: float = _START_SECONDS) -> None:
+    """Waits at most `patience` seconds until the port accepts connections.
 
     Raises:
         BenchError: the process ended, or the port stays closed.
     """
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + patience
     while process.running and time.monotonic() < end:
         with socket.socket() as probe:
             probe.settimeout(1)
@@ -178,6 +181,8 @@ def _load_command(load: Path, setup: Setup) -> list[str | Path]:
         command += ["--streams", str(scenario.streams)]
     if "grpc" in scenario.features:
         command += ["--grpc"]
+    if scenario.numbers is not None:
+        command += ["--numbers", str(scenario.numbers)]
     if scenario.upload is not None:
         command += ["--method", "POST", "--upload", str(scenario.upload)]
     if scenario.chunked:

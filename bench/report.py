@@ -22,6 +22,8 @@ class Result:
     """Samples of one scenario, by the peer's name."""
 
     scenario: Scenario
+    builds: Sequence[str]
+    """Names of the builds of Pylae among them, of which targets are asked."""
     saturated: dict[str, list[Sample]] = field(default_factory=dict)
     half: dict[str, list[Sample]] = field(default_factory=dict)
     """Samples at half of each peer's own median rate, if they were asked for."""
@@ -84,6 +86,7 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
             " busy is how much of its core the gateway used; latencies are those of the saturated closed loop."
         ),
     ]
+    lines += _targets(results)
     for result in results:
         lines += [
             "",
@@ -125,17 +128,56 @@ def _table(result: Result) -> list[str]:
     return _grid(head, rows)
 
 
-def _costs(result: Result) -> list[str]:
-    """What the hook, authenticator or tracing of the scenario costs: the median of the differences of each round."""
+def _targets(results: Sequence[Result]) -> list[str]:
+    """What was measured of everything that has a target, and the target."""
+    rows = []
+    for result in results:
+        for name, cost in _differences(result).items():
+            if (most := result.scenario.most) is not None:
+                what = f"{result.scenario.costs}, over the same without it"
+                rows.append([result.scenario.name, what, name, f"{cost:+.2f} µs", f"≤ +{most:g} µs", _met(cost, most)])
+        for other, most in result.scenario.ratios:
+            for name, ratio in _ratios(result, other, results).items():
+                rows.append(
+                    [result.scenario.name, f"× {other}", name, f"{ratio:.2f}", f"≤ {most:g}", _met(ratio, most)]
+                )
+    if not rows:
+        return []
+    return ["", "## Targets", "", *_grid(["scenario", "what", "gateway", "measured", "target", ""], rows, 3)]
+
+
+def _met(measured: float, most: float) -> str:
+    return "" if measured <= most else "**missed**"
+
+
+def _ratios(result: Result, other: str, results: Sequence[Result]) -> dict[str, float]:
+    """How many times as much as another gateway each build takes, or as the same build in another scenario."""
+    beside = next((one.saturated for one in results if one.scenario.name == other), None)
+    found = {}
+    for name in filter(result.saturated.get, result.builds):
+        samples = result.saturated.get(other, []) if beside is None else beside.get(name, [])
+        if samples:
+            found[name] = middle(result.saturated[name], "cpu") / middle(samples, "cpu")
+    return found
+
+
+def _differences(result: Result) -> dict[str, float]:
+    """What that costs which the scenario is about, by build: the median of the differences of each round."""
     if result.scenario.hook == "burning":
         # It is not called: what it burns beside the requests is no cost of theirs.
-        return []
-    lines: list[str] = []
+        return {}
+    found = {}
     for name, samples in result.saturated.items():
         plain = result.saturated.get(f"{name}{PLAIN}")
         if samples and plain:
-            cost = median(hooked.cpu - one.cpu for hooked, one in zip(samples, plain, strict=False))
-            lines += ["", f"The {result.scenario.costs} costs {name} {cost:+.2f} µs a request."]
+            found[name] = median(whole.cpu - one.cpu for whole, one in zip(samples, plain, strict=False))
+    return found
+
+
+def _costs(result: Result) -> list[str]:
+    lines: list[str] = []
+    for name, cost in _differences(result).items():
+        lines += ["", f"The {result.scenario.costs} costs {name} {cost:+.2f} µs a request."]
     return lines
 
 
@@ -148,8 +190,9 @@ def _half(result: Result) -> list[str]:
     return _grid(["gateway", "requests/s", "µs/request", "p50 µs", "p99 µs", "p99.9 µs"], rows)
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """A table whose first columns are texts; the others are figures."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
     return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
 
 

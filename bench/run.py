@@ -11,16 +11,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from bench import report
 from bench.identity import identity_server, with_credential
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
-from bench.peers import PEERS, Peer, Plain, Pylae, Setup
+from bench.peers import PEERS, HAProxy, Peer, Plain, Pylae, Setup
 from bench.processes import BenchError, running
-from bench.scenarios import SCENARIOS, Scenario
+from bench.proof import Counter, prove_refusal
+from bench.scenarios import COSTS, SCENARIOS, Scenario
+from pylae.demo.store import DemoStore, StoreError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,6 +38,8 @@ class _Bench:
     """The origin of gRPC calls."""
     identity: int
     """The server that knows users."""
+    store: Mapping[str, str]
+    """The store of clusters."""
     folder: Path
     window: Window
     rounds: int
@@ -71,15 +75,28 @@ def parser() -> argparse.ArgumentParser:
     """The options of a run."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="CPU time per request, against peers.")
     names = ", ".join(SCENARIOS)
-    parser.add_argument("--scenarios", type=_names(SCENARIOS), default=list(SCENARIOS), help=f"of {names}; default all")
+    parser.add_argument(
+        "--scenarios",
+        type=_names({**{name: (name,) for name in SCENARIOS}, "costs": COSTS}),
+        default=list(SCENARIOS),
+        help=f"of {names}; costs: those that measure what something costs over the same without it; default all",
+    )
     names = ", ".join(PEERS)
-    parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {names}; default all")
+    known = {name: (name,) for name in PEERS}
+    parser.add_argument("--peers", type=_names(known), default=list(PEERS), help=f"of {names}; default all")
     parser.add_argument(
         "--pylae",
         action="append",
         default=[],
         metavar="NAME=PATH",
         help="a build of Pylae (its `pylae` command), repeatable to compare builds; default: pylae in .venv",
+    )
+    parser.add_argument(
+        "--haproxy",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="another HAProxy (its `haproxy` command), measured beside the one that is found; repeatable",
     )
     parser.add_argument("--rounds", type=_number(int, 1, 100), default=3, help="interleaved rounds; default 3")
     parser.add_argument("--duration", type=_number(float, 0.1, 600), default=4.0, help="seconds per window; default 4")
@@ -91,13 +108,15 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(known: Collection[str]) -> Callable[[str], list[str]]:
+def _names(known: Mapping[str, Collection[str]]) -> Callable[[str], list[str]]:
+    """Reads names, each of which may stand for several."""
+
     def parse(text: str) -> list[str]:
         chosen = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in chosen if name not in known]
         if unknown or not chosen:
             raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(known)}")
-        return chosen
+        return list(dict.fromkeys(name for one in chosen for name in known[one]))
 
     return parse
 
@@ -132,8 +151,13 @@ def run(options: argparse.Namespace, command: str) -> tuple[report.Run, list[rep
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
         process, port = start_origin(load, Path(name))
-        with running(process), _calls(load, Path(name)) as calls, identity_server() as identity:
-            bench = _Bench(load, port, calls, identity, Path(name), window, options.rounds, options.half)
+        with (
+            running(process),
+            _calls(load, Path(name)) as calls,
+            identity_server() as identity,
+            _store(Path(name), options.scenarios) as store,
+        ):
+            bench = _Bench(load, port, calls, identity, store, Path(name), window, options.rounds, options.half)
             for scenario in (with_credential(SCENARIOS[name]) for name in options.scenarios):
                 results.append(_scenario(bench, scenario, _asked(peers, scenario)))
                 # After each scenario, so that a run that is interrupted leaves what it has.
@@ -160,6 +184,19 @@ def _calls(load: Path, folder: Path) -> Iterator[int]:
     process, port = start_origin(load, folder, "--grpc")
     with running(process):
         yield port
+
+
+@contextlib.contextmanager
+def _store(folder: Path, scenarios: Sequence[str]) -> Iterator[Mapping[str, str]]:
+    """Where the store of clusters is, and its password; nothing if no scenario has one."""
+    if not any(SCENARIOS[name].clients for name in scenarios):
+        yield {}
+        return
+    try:
+        with DemoStore(folder, lambda code: print(f"the store has ended with {code}", file=sys.stderr)) as store:
+            yield {"store": store.url, "password": store.password}
+    except StoreError as error:
+        raise BenchError(f"{error}; {error.hint}, or leave limit_shared… out with --scenarios") from error
 
 
 def _write(options: argparse.Namespace, about: report.Run, results: list[report.Result]) -> None:
@@ -191,45 +228,67 @@ def _find_peers(options: argparse.Namespace, load: Path) -> list[Peer]:
             if name == "floor":
                 peers.append(PEERS[name](name, load))
             elif name == "pylae" and options.pylae:
-                peers += [_pylae(text) for text in options.pylae]
+                peers += [_named(text, Pylae) for text in options.pylae]
             else:
                 peers.append(PEERS[name](name, PEERS[name].find()))
         except BenchError as error:
             missing.append(str(error))
     if missing:
         raise BenchError("\nbench: ".join(missing))
+    peers += [_named(text, HAProxy) for text in options.haproxy]
     if len({peer.name for peer in peers}) < len(peers):
         raise BenchError("two peers have the same name")
     return peers
 
 
-def _pylae(text: str) -> Pylae:
+def _named(text: str, kind: type[Peer]) -> Peer:
     name, separator, path = text.partition("=")
     program = Path(path).expanduser().absolute()
     if not separator or not name or not program.is_file():
-        raise BenchError(f"--pylae {text}: NAME=PATH is needed, where PATH is a pylae command")
-    return Pylae(name, program)
+        word = kind.__name__.lower()
+        raise BenchError(f"--{word} {text}: NAME=PATH is needed, where PATH is a {word} command")
+    return kind(name, program)
 
 
 def _scenario(bench: _Bench, scenario: Scenario, peers: list[Peer]) -> report.Result:
-    result = report.Result(scenario)
-    origin = bench.calls if "grpc" in scenario.features else bench.origin
+    builds = [peer.name for peer in peers if isinstance(peer, Pylae) and not isinstance(peer, Plain)]
+    result = report.Result(scenario, builds)
     with contextlib.ExitStack() as stack:
         gateways: dict[str, Gateway] = {}
+        counters: dict[str, Counter] = {}
         for peer in peers:
-            home = bench.folder / scenario.name / peer.name
-            home.mkdir(parents=True)
             with _recorded(result, peer.name):
-                gateway = Gateway(peer, Setup(scenario, free_port(), origin, home, bench.identity))
-                stack.callback(gateway.process.end)
-                gateway.wait(bench.load)
+                gateway = _started(bench, scenario.plain if isinstance(peer, Plain) else scenario, peer, stack)
+                counters[peer.name] = Counter(gateway)
                 gateways[peer.name] = gateway
         result.saturated = _rounds(bench, result, gateways, dict.fromkeys(gateways, bench.window))
+        for name, samples in list(result.saturated.items()):
+            with _recorded(result, name):
+                counters[name].prove(sum(sample.requests for sample in samples))
+            if name in result.failures:
+                del gateways[name], result.saturated[name]
         if bench.half:
             rates = {name: middle(samples, "rate") / 2 for name, samples in result.saturated.items()}
             windows = {name: dataclasses.replace(bench.window, rate=rate) for name, rate in rates.items()}
             result.half = _rounds(bench, result, gateways, windows)
     return result
+
+
+def _started(bench: _Bench, scenario: Scenario, peer: Peer, stack: contextlib.ExitStack) -> Gateway:
+    """A gateway that answers right, and refuses what it should refuse. Of a cluster there are two: a limit that nobody
+    else counts is not shared.
+    """
+    gateways = []
+    for node in range(2 if scenario.clients else 1):
+        home = bench.folder / scenario.name / f"{peer.name}-{node}"
+        home.mkdir(parents=True)
+        origin = bench.calls if "grpc" in scenario.features else bench.origin
+        setup = Setup(scenario, free_port(), origin, home, bench.identity, free_port(), bench.store)
+        gateways.append(Gateway(peer, setup))
+        stack.callback(gateways[-1].process.end)
+        gateways[-1].wait(bench.load)
+        prove_refusal(setup)
+    return gateways[0]
 
 
 def _rounds(

@@ -14,10 +14,10 @@ from typing import Any
 from bench.measure import free_port
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError
+from bench.scenarios import ADMIN_TOKEN
 
 PATIENCE = 10.0
 """Seconds that an answer of the admin API may take."""
-_TOKEN = "the-token-of-the-admin-api-of-a-bench"  # noqa: S105 (it opens nothing)
 
 
 class Watched(Pylae):
@@ -36,7 +36,7 @@ class Watched(Pylae):
         for section, settings in self.more.items():
             config.setdefault(section, {}).update(settings)
         config |= {
-            "admin": {"address": f"127.0.0.1:{self.admin}", "token": _TOKEN},
+            "admin": {"address": f"127.0.0.1:{self.admin}", "token": ADMIN_TOKEN},
             "state": str(setup.folder / f"state-{self.name}"),
         }
         file.write_text(json.dumps(config))
@@ -44,7 +44,7 @@ class Watched(Pylae):
 
     def request(self, method: str, path: str, body: str = "") -> bytes:
         """A request to the admin API."""
-        fields = f"Host: 127.0.0.1:{self.admin}\r\nAuthorization: Bearer {_TOKEN}\r\n"
+        fields = f"Host: 127.0.0.1:{self.admin}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
         fields += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
         return f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode()
 

@@ -7,6 +7,6 @@ from bench.peers.haproxy import HAProxy
 from bench.peers.nginx import Nginx
 from bench.peers.pylae import Plain, Pylae
 
-__all__ = ["PEERS", "Peer", "Plain", "Pylae", "Setup"]
+__all__ = ["PEERS", "HAProxy", "Peer", "Plain", "Pylae", "Setup"]
 
 PEERS: dict[str, type[Peer]] = {"floor": Floor, "pylae": Pylae, "haproxy": HAProxy, "nginx": Nginx, "envoy": Envoy}

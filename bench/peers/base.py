@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -36,6 +37,10 @@ class Setup:
     """For the configuration; deleted after the run."""
     identity: int = 0
     """Where the server of `bench/identity.py` listens on 127.0.0.1."""
+    admin: int = 0
+    """Where Pylae's admin API listens on 127.0.0.1; 0 is a port that nobody asks."""
+    store: Mapping[str, str] = field(default_factory=dict)
+    """Where the store of a cluster is, and its password."""
 
     @property
     def tls(self) -> bool:

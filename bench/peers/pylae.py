@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from bench.identity import auth
 from bench.peers.base import Peer, Setup
 from bench.processes import BenchError
-from bench.scenarios import ORIGIN, PER_SECOND, PLAIN, SECRET, TRACES, Route
+from bench.scenarios import ADMIN_TOKEN, ORIGIN, PER_SECOND, PLAIN, SECRET, TRACES, Route, Scenario
 
 _POLICIES: dict[str, Any] = {
     "auth": {"jwt": {"secret": SECRET}},
@@ -29,7 +28,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Pylae(Peer):
     """One worker, control plane included in what is measured."""
 
-    features = frozenset({"auth", "cache", "hooks", "limit", "policies", "tls", "traces", "websocket", "h2", "grpc"})
+    features = frozenset(
+        {"auth", "cache", "cluster", "grpc", "h2", "hooks", "limit", "policies", "tls", "traces", "validation"}
+        | {"websocket"}
+    )
 
     @classmethod
     def find(cls) -> Path:
@@ -55,8 +57,9 @@ class Pylae(Peer):
         config: dict[str, Any] = {
             "listeners": [listener],
             "workers": 1,
-            # One that is free: each of several gateways side by side has all of the control plane.
-            "admin": "127.0.0.1:0",
+            # Each of several gateways side by side has all of the control plane.
+            "admin": {"address": f"127.0.0.1:{setup.admin}", "token": ADMIN_TOKEN},
+            "state": str(setup.folder / f"state-{self.name}"),
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }
@@ -69,39 +72,69 @@ class Pylae(Peer):
             config["services"]["origin"]["protocol"] = "http2"
         if setup.scenario.sends:
             routes[:] = [{**route, "method": "POST"} for route in routes]
-        if "limit" in setup.scenario.features:
-            limit = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
-            routes[:] = [{**route, "rate_limit": limit} for route in routes]
-        if "policies" in setup.scenario.features:
-            config |= _POLICIES
-            routes[:] = [{**route, "auth_required": True} for route in routes]
-        if kind := setup.scenario.auth:
-            config["auth"] = auth(kind, setup.identity)
-            routes[:] = [{**route, "auth_required": True} for route in routes]
+        _add_policies(config, setup)
         if traces := setup.scenario.traces:
             # Any body is skipped there, and the answer is an empty 200.
             sink = {"endpoint": f"http://127.0.0.1:{setup.origin}/body/0"}
             config["telemetry"] = {"traces": {**sink, **TRACES[traces]}}
         if hook := setup.scenario.hook:
-            config["hooks"] = {"processes": setup.scenario.hosts, "use": [_hook(hook, setup.folder)]}
+            hooks = [_hook(hook, setup.folder)]
+            config["hooks"] = {"processes": hosts, "use": hooks} if (hosts := setup.scenario.hosts) else hooks
             routes.append(_route("unasked", Route(prefix="/unasked")))
         file = setup.folder / f"{self.name}.yaml"
         file.write_text(json.dumps(config, indent=1))
-        return [self.program, "run", file]
+        return [self.program, "run", _with_consumers(file, setup.scenario) if setup.scenario.consumers else file]
+
+
+def _add_policies(config: dict[str, Any], setup: Setup) -> None:
+    """What the scenario asks of every request, in the configuration."""
+    scenario, more = setup.scenario, dict[str, Any]()
+    if "limit" in scenario.features or scenario.clients:
+        more["rate_limit"] = {"limit": PER_SECOND, "per": "1s", "key": "header:X-Client"}
+    if scenario.clients:
+        config["cluster"] = {"name": "bench", **setup.store}
+    if scenario.validation is not None:
+        more["validation"] = scenario.validation
+    if "policies" in scenario.features:
+        config |= _POLICIES
+    if scenario.auth:
+        config["auth"] = auth(scenario.auth, setup.identity)
+    if "policies" in scenario.features or scenario.auth or scenario.consumers:
+        more["auth_required"] = True
+    config["routes"][:] = [{**route, **more} for route in config["routes"]]
+
+
+_PROGRAM = """\
+from hashlib import sha256
+from json import loads
+from pathlib import Path
+
+from pylae import Gateway
+
+settings = loads(Path({file!r}).read_text())
+consumers = {{f"program-{{number}}": sha256(b"%08d" % number).hexdigest() for number in range({count})}}
+gateway = Gateway(**settings, auth={{"api_key": {{"consumers": consumers}}}})
+
+if __name__ == "__main__":
+    gateway.run()
+"""
+# A file may not be as large as a million of them make it.
+
+
+def _with_consumers(file: Path, scenario: Scenario) -> Path:
+    """A program that reads the configuration and adds consumers, whose keys are their numbers."""
+    program = file.with_suffix(".py")
+    program.write_text(_PROGRAM.format(file=str(file), count=scenario.consumers))
+    return program
 
 
 class Plain(Pylae):
-    """The same without the hook, authenticator or traces of the scenario, measured in turn with it: what that costs is
-    the difference.
+    """One that gets the scenario without the hook, authenticator or whatever it is about, measured in turn with it:
+    what that costs is the difference.
     """
 
     def __init__(self, whole: Pylae) -> None:
         super().__init__(f"{whole.name}{PLAIN}", whole.program)
-
-    def command(self, setup: Setup) -> list[str | Path]:
-        """As of the proxy scenario."""
-        scenario = dataclasses.replace(setup.scenario, hook="", hosts=0, auth="", traces="")
-        return super().command(dataclasses.replace(setup, scenario=scenario))
 
 
 def _hook(name: str, folder: Path) -> dict[str, Any]:

@@ -12,9 +12,17 @@ const MAX_BODY: usize = 64 << 20;
 /// The path that only a request which says whose it is finds.
 pub(crate) const IDENTITY: &str = "/identity";
 
-/// What must be sent to `/upload/SIZE`, so that it is answered as `/json` is.
+/// What must be sent to `/upload/SIZE` or `/upload/json`, so that it is answered as `/json` is.
 pub(crate) fn uploaded_to(path: &str) -> Option<Vec<u8>> {
-    parse_size(path.strip_prefix("/upload/")?).filter(|size| *size <= MAX_BODY).map(bytes)
+    upload(path.strip_prefix("/upload/")?)
+}
+
+/// The body of a request that sends `SIZE` bytes, or the document of `/json`.
+pub(crate) fn upload(text: &str) -> Option<Vec<u8>> {
+    if text == "json" {
+        return Some(JSON.as_bytes().to_vec());
+    }
+    parse_size(text).filter(|size| *size <= MAX_BODY).map(bytes)
 }
 
 /// The body for `path`, with its content type; none if the origin has no such path.
@@ -62,5 +70,8 @@ mod tests {
         assert_eq!(size("/json"), Some(180));
         assert_eq!(size("/body/99999m"), None);
         assert_eq!(size("/other"), None);
+        assert_eq!(uploaded_to("/upload/7").map(|body| body.len()), Some(7));
+        assert_eq!(uploaded_to("/upload/json"), body_for("/json").map(|(_, body)| body));
+        assert_eq!(uploaded_to("/upload/xml"), None);
     }
 }

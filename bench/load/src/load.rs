@@ -53,6 +53,7 @@ const OPTIONS: &[&str] = &[
     "grpc",
     "upload",
     "chunked",
+    "numbers",
 ];
 
 /// When requests are sent, and when no more are.
@@ -81,6 +82,8 @@ struct Load {
     /// Where the request says its number.
     number: Option<Range<usize>>,
     numbered: u64,
+    /// How many numbers there are, from 0 on; behind the last one comes the first.
+    numbers: u64,
     expected: Expected,
     poll: Poll,
     connections: Vec<Connection>,
@@ -211,7 +214,7 @@ impl Load {
         if size.is_some() {
             request.push_str(&websocket::fields());
         }
-        let upload: Option<usize> = args.get("upload")?;
+        let upload: Option<String> = args.get("upload")?;
         if size.is_some() && upload.is_some() {
             return Err("--upload and --websocket exclude each other".to_owned());
         }
@@ -227,7 +230,10 @@ impl Load {
         let number = request.find(NUMBER).filter(|_| size.is_none()).map(|at| at..at + NUMBER.len());
         let mut request = request.into_bytes();
         match upload {
-            Some(size) => upload::append(&mut request, size, args.has("chunked")),
+            Some(text) => {
+                let body = content::upload(&text).ok_or_else(|| format!("--upload: {text:?} is not a size or json"))?;
+                upload::append(&mut request, &body, args.has("chunked"));
+            }
             None => request.extend_from_slice(b"\r\n"),
         }
         let handshake = size.map(|size| {
@@ -242,6 +248,7 @@ impl Load {
             request,
             number,
             numbered: 0,
+            numbers: args.get("numbers")?.unwrap_or(100_000_000_u64).clamp(1, 100_000_000),
             expected,
             poll: Poll::new().map_err(|error| error.to_string())?,
             connections: Vec::new(),
@@ -321,7 +328,7 @@ impl Load {
     fn send(&mut self, index: usize, due: Instant) -> Result<(), String> {
         if let Some(place) = self.number.clone() {
             self.numbered += 1;
-            self.request[place].copy_from_slice(format!("{:08}", self.numbered % 100_000_000).as_bytes());
+            self.request[place].copy_from_slice(format!("{:08}", self.numbered % self.numbers).as_bytes());
         }
         let connection = &mut self.connections[index];
         (connection.sent, connection.unsent) = (Some(due), self.request.len());

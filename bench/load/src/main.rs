@@ -16,7 +16,7 @@ const USAGE: &str = "\
 usage: pylae-bench-load <command> [options]
 
   origin  HTTP/1.1 origin: /json, /api/…, /body/64k, /body/1m (any size), /echo/HEADER-NAME;
-          POST /upload/SIZE checks what is sent;
+          POST /upload/SIZE and /upload/json check what is sent;
           a WebSocket handshake is granted on any path, and its messages come back
           --listen ADDRESS          default 127.0.0.1:0; the address is printed
           --grpc                    calls of gRPC instead, over HTTP/2: every message is sent back
@@ -30,9 +30,11 @@ usage: pylae-bench-load <command> [options]
           --tls FILE                TLS 1.3, to a gateway with this certificate for bench.test
           --path PATH               default /json
           --method METHOD           default GET
-          --upload N                send a body of N bytes (with --method POST, to /upload/N)
+          --upload N                send a body of N bytes, or with `json` the document of /json
+                                    (with --method POST, to /upload/N)
           --chunked                 in chunks, without a length
           --header 'NAME: VALUE'    repeatable; ######## becomes the number of the request
+          --numbers N               number requests modulo N; default 100 million
           --status N                default 200
           --expect PATH             the body must be what the origin answers to PATH; default: the path itself
           --require 'NAME[: VALUE]' the answer must carry this header; repeatable

@@ -2,18 +2,16 @@
 
 use std::rc::Rc;
 
-use crate::content;
 use crate::origin::field;
 
 /// Bytes of a chunk.
 const CHUNK: usize = 16 << 10;
 
-/// Appends the fields and the body of a request that sends `size` bytes.
-pub(crate) fn append(request: &mut Vec<u8>, size: usize, chunked: bool) {
-    let body = content::bytes(size);
+/// Appends the fields that frame a body, and the body.
+pub(crate) fn append(request: &mut Vec<u8>, body: &[u8], chunked: bool) {
     if !chunked {
-        request.extend_from_slice(format!("Content-Length: {size}\r\n\r\n").as_bytes());
-        request.extend_from_slice(&body);
+        request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+        request.extend_from_slice(body);
         return;
     }
     request.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
@@ -111,6 +109,7 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content;
 
     fn upload(request: &[u8], size: usize, pieces: usize) -> Option<bool> {
         let end = memchr::memmem::find(request, b"\r\n\r\n").unwrap() + 4;
@@ -137,7 +136,7 @@ mod tests {
             [(0, true, 9), (0, false, 9), (40_000, true, 1), (40_000, true, 7000), (7, false, 3)]
         {
             let mut request = b"POST / HTTP/1.1\r\n".to_vec();
-            append(&mut request, size, chunked);
+            append(&mut request, &content::bytes(size), chunked);
             assert_eq!(upload(&request, size, pieces), Some(true), "{size} {chunked} {pieces}");
             assert_eq!(upload(&request, size + 1, pieces), Some(false));
         }
@@ -146,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_no_body_is_not_right() {
         let mut request = b"POST / HTTP/1.1\r\n".to_vec();
-        append(&mut request, 100, false);
+        append(&mut request, &content::bytes(100), false);
         request.pop();
         assert_eq!(upload(&request, 100, 10), None);
         assert_eq!(upload(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n", 2, 100), None);

@@ -111,9 +111,32 @@ fn what_is_sent_is_checked_by_the_origin() {
     };
     assert_figure(&send("/upload/64k", "65536", &[]), 20);
     assert_figure(&send("/upload/64k", "65536", &["--chunked"]), 20);
+    assert_figure(&send("/upload/json", "json", &["--header", "Content-Type: application/json"]), 20);
     // More than a socket takes at once.
     assert_figure(&send("/upload/9m", "9437184", &["--chunked"]), 20);
     assert!(!send("/upload/64k", "65535", &[]).status.success());
+}
+
+#[test]
+fn numbers_begin_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut sent = Vec::new();
+        let mut chunk = [0; 4096];
+        for _ in 0..4 {
+            let count = stream.read(&mut chunk).unwrap();
+            let head = String::from_utf8_lossy(&chunk[..count]).into_owned();
+            sent.extend(head.split("X-Key: ").nth(1).and_then(|rest| rest.get(..8)).map(str::to_owned));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").unwrap();
+            stream.write_all(&expected_body()).unwrap();
+        }
+        sent
+    });
+    let numbered = ["--header", "X-Key: ########", "--numbers", "3", "--path", "/body/7"];
+    assert_figure(&load(address, &[&numbered[..], &["--requests", "4", "--connections", "1"]].concat()), 4);
+    assert_eq!(served.join().unwrap(), ["00000001", "00000002", "00000000", "00000001"]);
 }
 
 #[test]
