@@ -147,7 +147,8 @@ def _targets(results: Sequence[Result]) -> list[str]:
 
 
 def _met(measured: float, most: float) -> str:
-    return "" if measured <= most else "**missed**"
+    """To the hundredths that are shown."""
+    return "" if round(measured, 2) <= most else "**missed**"
 
 
 def _ratios(result: Result, other: str, results: Sequence[Result]) -> dict[str, float]:
