@@ -16,9 +16,11 @@ from bench.processes import BenchError, Process, running
 GATEWAY_CORE = 0
 LOAD_CORE = 1
 _START_SECONDS = 30.0
-_CONSUMERS_A_SECOND = 5000
+_CONSUMERS_A_SECOND = 2000
 """That a gateway reads on the busiest machine."""
 _GRACE_SECONDS = 20.0
+_LOOK, _IDLE = 1.0, 0.02
+"""Seconds between two looks at a gateway that starts, and the part of its core that it may use when it is idle."""
 _SLOWEST = 100.0
 """Requests per second that a gateway answers on the busiest machine."""
 
@@ -84,6 +86,24 @@ class Gateway:
         once = [*_load_command(load, self.setup), "--connections", "1", "--warmup", "0", "--requests", "1"]
         with running(Process(once, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
             client.read_line(_START_SECONDS)
+        if self.setup.scenario.consumers:
+            self._settle(patience)
+
+    def _settle(self, patience: float) -> None:
+        """Waits until the gateway is idle: it serves before it has kept a large configuration.
+
+        Raises:
+            BenchError: it is still busy after `patience` seconds.
+        """
+        end = time.monotonic() + patience
+        _, before = self.process.usage()
+        while time.monotonic() < end:
+            time.sleep(_LOOK)
+            _, after = self.process.usage()
+            if after.total - before.total < _LOOK * _IDLE:
+                return
+            before = after
+        raise BenchError(f"still busy {patience:.0f} s after its start")
 
     def serve(self, load: Path, requests: int) -> None:
         """Sends so many checked requests.
