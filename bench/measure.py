@@ -64,15 +64,15 @@ def middle(samples: Sequence[Sample], field: str) -> float:
 class Gateway:
     """A started peer."""
 
-    def __init__(self, peer: Peer, setup: Setup) -> None:
-        """Starts the peer.
+    def __init__(self, peer: Peer, setup: Setup, core: int | None = GATEWAY_CORE) -> None:
+        """Starts the peer on a core, or on all that we have.
 
         Raises:
             BenchError: it can't be started.
         """
         self.peer = peer
         self.setup = setup
-        self.process = Process(peer.command(setup), GATEWAY_CORE, setup.folder / "log")
+        self.process = Process(peer.command(setup), core, setup.folder / "log")
 
     def wait(self, load: Path) -> None:
         """Waits until a checked request goes through.
