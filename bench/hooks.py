@@ -49,6 +49,13 @@ def busy2000(request: Request) -> None:
     request.headers["X-Tenant"] = "busy"
 
 
+def beside(request: Request) -> None:
+    """2 ms of Python, and a header, on the core of the load, to which it gives way."""
+    _give_way()
+    _compute(2000)
+    request.headers["X-Tenant"] = "busy"
+
+
 def _compute(microseconds: int) -> None:
     """Takes time of this thread, whoever else computes meanwhile."""
     end = time.thread_time_ns() + microseconds * 1000
@@ -60,6 +67,13 @@ def _compute(microseconds: int) -> None:
 def _spread() -> None:
     """Lets this thread run on all cores. What is measured is pinned to one otherwise."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+@functools.cache
+def _give_way() -> None:
+    """Moves this thread to core 1, and behind what else runs there."""
+    os.sched_setaffinity(0, {1})
+    os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def burning(request: Request) -> None:

@@ -94,9 +94,18 @@ class Scenario:
     @property
     def plain(self) -> Scenario:
         """The same without what its cost is measured of; of keys there are few."""
-        without = dataclasses.replace(self, hook="", hosts=0, auth="", traces="", validation=None, clients=0, require=())
         return dataclasses.replace(
-            without, consumers=min(self.consumers, FEW), counted=None, refused=self.refused if self.consumers else None
+            self,
+            hook="",
+            hosts=0,
+            auth="",
+            traces="",
+            validation=None,
+            clients=0,
+            consumers=min(self.consumers, FEW),
+            require=(),
+            counted=None,
+            refused=self.refused if self.consumers else None,
         )
 
 

@@ -142,7 +142,8 @@ def _hook(name: str, folder: Path) -> dict[str, Any]:
     module = folder / "bench_hooks.py"
     source = (_ROOT / "bench" / "hooks.py").read_text()
     module.write_text(f"{source}\n\nbegin_burning()\n" if name == "burning" else source)
-    more = {"burning": {"routes": "unasked"}, "early": {"stage": "early"}}.get(name, {})
+    elsewhere = {"routes": "unasked"}
+    more = {"burning": elsewhere, "beside": elsewhere, "early": {"stage": "early"}}.get(name, {})
     return {"on_request": f"bench_hooks:{name}", "blocking": name == "blocking", "budget": None, **more}
 
 
