@@ -87,9 +87,9 @@ class Gateway:
         with running(Process(once, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:
             client.read_line(_START_SECONDS)
         if self.setup.scenario.consumers:
-            self._settle(patience)
+            self.settle(patience)
 
-    def _settle(self, patience: float) -> None:
+    def settle(self, patience: float = _START_SECONDS) -> None:
         """Waits until the gateway is idle: it serves before it has kept a large configuration.
 
         Raises:

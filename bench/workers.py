@@ -50,10 +50,10 @@ class _Figures:
     """As fast as answers come, on connections that are kept."""
     busy: list[list[float]] = field(default_factory=list)
     """Seconds of CPU time of each worker meanwhile."""
-    each: list[Sample] = field(default_factory=list)
-    """A connection for each request, at a low rate."""
+    each: list[float] = field(default_factory=list)
+    """Microseconds that workers take for a request with a connection of its own, at a low rate."""
     wakeups: list[float] = field(default_factory=list)
-    """How often workers were woken for each of them."""
+    """How often workers were woken for it."""
     calm: list[list[int]] = field(default_factory=list)
     """Connections of each worker that came one after the other."""
     burst: list[list[int]] = field(default_factory=list)
@@ -94,6 +94,8 @@ def _measure(options: argparse.Namespace) -> dict[int, _Figures]:
                 stack.callback(gateway.process.end)
                 gateway.wait(load)
                 gateways[kind, number] = gateway
+        for gateway in gateways.values():
+            gateway.settle()
         for _ in range(options.rounds):
             for number, figures in found.items():
                 _round(gateways["proxy", number], gateways["connect", number], figures, load, options.duration)
@@ -104,11 +106,11 @@ def _round(kept: Gateway, each: Gateway, figures: _Figures, load: Path, duration
     before = _threads(kept)
     figures.kept.append(kept.measure(load, Window(0.3, duration)))
     figures.busy.append([after.seconds - before[thread].seconds for thread, after in _threads(kept).items()])
-    slept = sum(thread.wakeups for thread in _threads(each).values())
-    window = Window(0.0, duration, _RATE)
-    figures.each.append(each.measure(load, window))
-    slept = sum(thread.wakeups for thread in _threads(each).values()) - slept
-    figures.wakeups.append(slept / figures.each[-1].requests)
+    before = _threads(each)
+    requests = each.measure(load, Window(0.0, duration, _RATE)).requests
+    after = [(before[name], thread) for name, thread in _threads(each).items()]
+    figures.each.append(sum(thread.seconds - earlier.seconds for earlier, thread in after) * 1e6 / requests)
+    figures.wakeups.append(sum(thread.wakeups - earlier.wakeups for earlier, thread in after) / requests)
     figures.calm.append(_spread(kept, at_once=False))
     figures.burst.append(_spread(kept, at_once=True))
 
@@ -181,7 +183,7 @@ def _report(found: dict[int, _Figures]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---:|' * len(head)}"]
     for number, figures in found.items():
         cells = [f"{middle(figures.kept, 'rate'):,.0f}", f"{middle(figures.kept, 'cpu'):.1f}", _shares(figures.busy)]
-        cells += [f"{middle(figures.each, 'cpu'):.1f}", f"{median(figures.wakeups):.1f}"]
+        cells += [f"{median(figures.each):.1f}", f"{median(figures.wakeups):.1f}"]
         cells += [_shares(figures.calm), _shares(figures.burst)]
         lines.append(f"| {number} | {' | '.join(cells)} |")
     lines += ["", "Shares are of the worker with the fewest and of the one with the most; 1 is an equal part."]
