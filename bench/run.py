@@ -22,7 +22,6 @@ from bench.peers import PEERS, HAProxy, Peer, Plain, Pylae, Setup
 from bench.processes import BenchError, running
 from bench.proof import Counter, prove_refusal
 from bench.scenarios import COSTS, SCENARIOS, Scenario
-from pylae.demo.store import DemoStore, StoreError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -192,6 +191,9 @@ def _store(folder: Path, scenarios: Sequence[str]) -> Iterator[Mapping[str, str]
     if not any(SCENARIOS[name].clients for name in scenarios):
         yield {}
         return
+    # The other scenarios need nothing but a build of Pylae.
+    from pylae.demo.store import DemoStore, StoreError
+
     try:
         with DemoStore(folder, lambda code: print(f"the store has ended with {code}", file=sys.stderr)) as store:
             yield {"store": store.url, "password": store.password}

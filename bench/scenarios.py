@@ -297,13 +297,14 @@ SCENARIOS: dict[str, Scenario] = {
                 "/json",
                 features=frozenset({"auth"}),
                 auth=auth,
-                refused=401,
+                refused=refused,
                 most=most,
             )
-            for auth, title, most in (
-                ("session", "of the session of a login", 3.0),
-                ("introspection", "of a token that its issuer was asked about", None),
-                ("forward_auth", "of a credential that a service was asked about", None),
+            for auth, title, refused, most in (
+                ("session", "of the session of a login", 401, 3.0),
+                ("introspection", "of a token that its issuer was asked about", 401, None),
+                # The service of the bench knows everybody.
+                ("forward_auth", "of a credential that a service was asked about", None, None),
             )
         ),
         Scenario(
