@@ -34,6 +34,10 @@ def check(file: str | None) -> None:
         builder = Gateway.from_file(file).builder
         plan = builder.plan()
         warnings = builder.check(plan)
+        if builder.config.hooks.processes:
+            from pylae.hooks.hosts import forks
+
+            forks.check(builder, plan)
     report.problems(warnings, "warning")
     counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
     ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""

@@ -237,11 +237,14 @@ class Runtime:
     def _hosts_of(self, source: ConfigBuilder, plan: Mapping[str, Any]) -> HookHosts | None:
         """Starts the hook hosts of a configuration, if it wants some. Raises ConfigError."""
         settings = source.config.hooks
-        if not settings.processes or not (hooks := [hook for hook in source.hooks if hook.authenticator is None]):
+        if not settings.processes:
             return None
         # Here, because most gateways have none.
         from pylae.hooks.hosts.keeper import HookHosts
-        from pylae.hooks.hosts.recipe import recipe_of
+        from pylae.hooks.hosts.recipe import hosted, recipe_of, refused
+
+        if not (hooks := hosted(source)):
+            return None
 
         account = self._account
         user = (account.ids.uid, account.ids.gid, list(account.ids.groups)) if account and not account.is_root else None
@@ -252,8 +255,7 @@ class Runtime:
             hosts = HookHosts(settings, recipe, plan["workers"], longest, drain)
             hosts.start()
         except EngineError as error:
-            place = source.sources.locate(("hooks", "processes"))
-            raise ConfigError([place.problem(str(error))], source.followed) from None
+            raise refused(source, error) from None
         return hosts
 
     def _retire(self, hosts: HookHosts | None) -> None:

@@ -206,6 +206,7 @@ def test_the_metrics_of_hosts(service: FakeService) -> None:
 PROGRAM = """
 import os
 from pylae import Gateway, Response, Route
+from elsewhere import made_elsewhere
 
 gateway = Gateway(listeners=["127.0.0.1:0"], workers=1, admin=False, hooks={{"processes": 2}}, state={state!r})
 gateway.add_route(Route(name="all", prefix="/", service_url={url!r}, auth_required=False))
@@ -221,6 +222,7 @@ def make(name):
 
 gateway.on_request(make("one"))
 gateway.on_request(make("two"))
+gateway.on_request(made_elsewhere("three"))
 
 
 @gateway.on_request
@@ -233,12 +235,23 @@ if __name__ == "__main__":
 """
 
 
+ELSEWHERE = """
+from pylae import Response
+
+
+def made_elsewhere(name):
+    return lambda request: Response(name) if request.path == "/" + name else None
+"""
+
+
 @pytest.mark.parametrize("command", [("-m", "pylae", "run"), ()])
 def test_a_program_with_hosts(service: FakeService, tmp_path: Path, command: tuple[str, ...]) -> None:
     program = tmp_path / "gateway.py"
     program.write_text(PROGRAM.format(url=service.url, state=str(tmp_path / "state")))
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     process = Process({}, tmp_path, *command, str(program))
     try:
+        assert ask(process.address, "/three").body == b"three"
         one, two = ask(process.address, "/one").body.split(), ask(process.address, "/two").body.split()
         assert (one[0], two[0]) == (b"one", b"two")
         assert int(one[1]) != process.process.pid

@@ -116,3 +116,35 @@ def test_routes_that_differ_in_whom_they_let_in(pylae, tmp_path: Path) -> None:
     assert "it has the higher `priority`" in warnings[0]
     file.write_text(OVERLAPPING.replace("'^/.*[.]png$'", "'^/(assets/.*)?[^/]+[.]png$'"))
     assert (pylae("check", file).exit_code, pylae("check", file).stderr) == (0, "")
+
+
+PROGRAM = """
+import os
+from pylae import Gateway, Route
+
+gateway = Gateway(hooks={"processes": 1})
+gateway.add_route(Route(name="all", prefix="/", service_url="http://127.0.0.1:9", auth_required=False))
+
+
+def add(name):
+    def inside(request):
+        pass
+
+    gateway.on_request(inside)
+
+
+add("one")
+if os.environ.pop("FIRST_TIME", None):
+    add("two")
+    gateway.on_request(lambda request: None)
+"""
+
+
+def test_hooks_that_hook_hosts_cannot_find(pylae, tmp_path: Path) -> None:
+    program = tmp_path / "gateway.py"
+    program.write_text(PROGRAM)
+    assert pylae("check", program).exit_code == 0
+    result = pylae("check", program, env={"FIRST_TIME": "1"})
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "hooks.processes: hook hosts cannot load the hooks: HookError: " in result.stderr
+    assert "<lambda> cannot be found by a hook host: it is made when the program runs" in result.stderr

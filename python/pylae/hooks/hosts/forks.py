@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pylae.config.builder import ConfigBuilder
 from pylae.errors import EngineError
-from pylae.hooks.hosts.recipe import Recipe
+from pylae.hooks.hosts.recipe import Recipe, hosted, recipe_of, refused
 from pylae.hooks.hosts.server import BEGIN
 
 log = logging.getLogger("pylae.hooks")
@@ -122,6 +123,19 @@ class Forks:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+def check(builder: ConfigBuilder, plan: Mapping[str, Any]) -> None:
+    """Has the hooks of a configuration loaded as for hook hosts, if it wants some. Raises ConfigError."""
+    if not hosted(builder):
+        return
+    forks = Forks(recipe_of(builder, plan, None))
+    try:
+        forks.load(time.monotonic() + LOAD)
+    except EngineError as error:
+        raise refused(builder, error) from None
+    finally:
+        forks.close()
 
 
 def _received(server: socket.socket) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from pylae.config.document.sources import CallSources
 from pylae.config.models.config import Config
 from pylae.config.models.hooks import HookOptions
 from pylae.config.program import executed
-from pylae.errors import HookError
+from pylae.errors import ConfigError, EngineError, HookError
 from pylae.hooks import load
 from pylae.hooks.hook import Hook, make
 from pylae.hooks.modules import importable
@@ -61,6 +61,17 @@ class Recipe(TypedDict):
     """The levels of loggers."""
     user: tuple[int, int, list[int]] | None
     """Whom the process becomes: user, group and groups."""
+
+
+def hosted(builder: ConfigBuilder) -> list[Hook]:
+    """The hooks of a configuration that run in hook hosts; none if the gateway itself runs them."""
+    return [hook for hook in builder.hooks if hook.authenticator is None] if builder.config.hooks.processes else []
+
+
+def refused(builder: ConfigBuilder, error: EngineError) -> ConfigError:
+    """Says where a configuration asks for hook hosts that cannot be had."""
+    place = builder.sources.locate(("hooks", "processes"))
+    return ConfigError([place.problem(str(error))], builder.followed)
 
 
 def recipe_of(builder: ConfigBuilder, plan: Mapping[str, Any], user: tuple[int, int, list[int]] | None) -> Recipe:
@@ -144,19 +155,28 @@ class _Modules:
     def hook(self, address: Address) -> Hook:
         """The hook at an address. Raises HookError."""
         module = self._module(address["module"])
-        same = self._added[address["module"]].get(address["name"])
-        if same:
-            return same.pop(0) if len(same) > 1 else same[0]
+        if (added := self._added_hook(address["module"], address["name"])) is not None:
+            return added
         try:
             if address["path"] is not None:
                 function = reduce(getattr, address["path"].split("."), module)
                 return make(function, address["on"], HookOptions())  # type: ignore[arg-type]
         except AttributeError:
             pass
+        for program in self._programs:
+            # A function that another module has made, such as one in a decorator there.
+            self._module(program)
+            if (added := self._added_hook(program, f"{address['module']}.{address['name']}")) is not None:
+                return added
         raise HookError(
             f"{address['module']}.{address['name']} cannot be found by a hook host: it is made when the program runs; "
             "define it at the top level of a module, or have `gateway` there"
         )
+
+    def _added_hook(self, module: str, name: str) -> Hook | None:
+        """The next hook of that name that the code of a module has added; the last one stays."""
+        same = self._added[module].get(name)
+        return None if not same else same.pop(0) if len(same) > 1 else same[0]
 
     def _module(self, name: str) -> types.ModuleType:
         if name not in self._modules:
