@@ -171,6 +171,8 @@ class Engine:
             self._native = _native.Engine(self._plan, (list(self._hooks), self._hosts), bound, joined, switched)
         except _native.PlanError as error:
             raise _failure(error) from None
+        # It may be long.
+        self._plan = ""
         # Its threads must not meet an interpreter that has gone.
         weakref.finalize(self, self._native.stop, False)
         self._log_reader = threading.Thread(target=pass_on_log, args=(self._native,), name="pylae-log", daemon=True)
@@ -202,6 +204,10 @@ class Engine:
             self._serve_hooks()
         except _native.PlanError as error:
             raise _failure(error) from None
+
+    def warnings(self) -> list[dict[str, str]]:
+        """The warnings about the plan in force, as those of `check`."""
+        return cast("list[dict[str, str]]", json.loads(self._running().warnings()))
 
     @property
     def hosts(self) -> NativeHookHosts | None:

@@ -39,7 +39,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.problems: list[dict[str, str]] = []
-        self.warnings: list[dict[str, str]] = []
+        self.doubts: list[dict[str, str]] = []
         self.refuse: str | None = None
         self.refusals = 0
         self.hooks: list[Any] = []
@@ -50,7 +50,10 @@ class Recorder:
 
     def check(self, plan: str) -> dict[str, list[dict[str, str]]]:
         json.loads(plan)
-        return {"problems": self.problems, "warnings": self.warnings}
+        return {"problems": self.problems, "warnings": self.doubts}
+
+    def warnings(self) -> list[dict[str, str]]:
+        return self.doubts
 
     def engine(self, plan: str, _hooks: object = ()) -> Recorder:
         self.calls.append(("plan", json.loads(plan)))
@@ -67,6 +70,9 @@ class Recorder:
     def apply(self, plan: str, _hooks: object = ()) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
+        if self.problems:
+            self.count_refusal()
+            raise EngineError("; ".join(problem["message"] for problem in self.problems))
         self.calls.append(("apply", json.loads(plan)))
         self.applied.set()
 
@@ -260,7 +266,7 @@ def test_native_problems_get_their_places(recorder: Recorder, file: Path, monkey
 
 
 def test_warnings(recorder: Recorder, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    recorder.warnings = [{"path": "routes[0]", "message": "can never match"}]
+    recorder.doubts = [{"path": "routes[0]", "message": "can never match"}]
     gateway = Gateway.from_file(file)
     assert [str(problem) for problem in gateway.check()] == [f"{file}:3:5: routes[0]: can never match"]
     gateway.start()
@@ -284,7 +290,7 @@ def test_apply_is_all_or_nothing(recorder: Recorder, file: Path) -> None:
     recorder.problems = [{"path": "routes[0]", "message": "bad"}]
     with pytest.raises(ConfigError):
         gateway.apply(other)
-    # The engine counts itself what it was given.
+    # The engine counts itself what it was given, and it is not counted twice.
     assert recorder.refusals == 1
     recorder.problems = []
     gateway.apply(other)

@@ -26,7 +26,7 @@ use tracing::debug;
 
 use self::capacity::Capacity;
 pub use self::command::LimitQuestion;
-use self::configuration::tell_configuration;
+use self::configuration::ToldConfiguration;
 use self::listeners::{bind_added, listed, shut_out};
 pub use self::registry::RegistryStore;
 pub use self::signals::{SignalEvent, Signals};
@@ -137,6 +137,7 @@ impl Engine {
         shared.maintenance.set(maintenance);
         panics::install(&shared.log);
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
+        let told = ToldConfiguration::of(shared.store.as_ref(), &plan);
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
         let hooks = hooks(&shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
@@ -147,7 +148,7 @@ impl Engine {
         let capacity = Capacity::new(&snapshot.plan, listeners.len());
         capacity.apply(&shared, &snapshot.plan);
         bound()?;
-        tell_configuration(shared.store.as_ref(), &snapshot.plan);
+        told.tell();
         let store = shared.store.clone().zip(counters);
         let store = store.map(|(store, counters)| StoreThread::start(store, counters, feed.clone())).transpose();
         let store = store
@@ -214,6 +215,7 @@ impl Engine {
         if plan.cluster != before.plan.cluster {
             return Err(vec![Problem::at("cluster", "stays as it is until the gateway is started again")]);
         }
+        let told = ToldConfiguration::of(self.shared.store.as_ref(), &plan);
         let mut snapshot = Snapshot::build(plan, Some(&before), &mut keys, &self.policies)?;
         let (sinks, metrics, exporters) = (&self.sinks, &self.metrics, &self.exporters);
         snapshot.connect(&Outlets { hooks, sinks, metrics, exporters })?;
@@ -231,7 +233,7 @@ impl Engine {
         shut_out(removed.iter().map(|(_, socket)| socket));
         self.workers.apply(&snapshot, &listed(&added), removed);
         self.capacity.apply(&self.shared, &snapshot.plan);
-        tell_configuration(self.shared.store.as_ref(), &snapshot.plan);
+        told.tell();
         if let Some(auxiliary) = &*self.auxiliary.lock() {
             auxiliary.set_snapshot(Arc::clone(&snapshot));
         }

@@ -221,6 +221,11 @@ impl PyEngine {
         gil::detached(py, || serde_json::json!(self.plane.summary()).to_string())
     }
 
+    /// Returns the warnings about the plan in force as JSON, each with `path` and `message`.
+    fn warnings(&self, py: Python<'_>) -> String {
+        gil::detached(py, || serde_json::json!(self.plane.warnings()).to_string())
+    }
+
     /// Returns what policies and hooks have cost, as JSON.
     fn costs(&self, py: Python<'_>) -> String {
         gil::detached(py, || serde_json::json!(self.plane.costs()).to_string())

@@ -19,6 +19,10 @@ pub(crate) fn parse_part<T: DeserializeOwned>(json: &str) -> PyResult<T> {
 }
 
 fn deserialize<T: DeserializeOwned>(json: &str) -> Result<T, Vec<Problem>> {
+    // To know the path at every step costs as much as all the rest: only for what is wrong.
+    if let Ok(found) = serde_json::from_str(json) {
+        return Ok(found);
+    }
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
         .map_err(|error| vec![Problem::at(error.path().to_string(), error.inner().to_string())])
 }

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -205,8 +205,7 @@ class Runtime:
             self.switches.resume()
         self.log_levels.follow(self.builder.config.log)
         plan = self.builder.plan(create=True)
-        for warning in self.builder.check(plan):
-            log.warning("%s", warning)
+        self._warn(self.builder.warnings(plan))
         notices.root(account)
         notices.signing(self.builder)
         notices.trust(self.builder)
@@ -219,7 +218,9 @@ class Runtime:
                 self.hosts = self._hosts_of(self.builder, plan)
                 hosts = self.hosts.native if self.hosts else None
                 engine = Engine(json_of(self.registry.filled(plan)), self.builder.functions, hosts)
-                addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
+                with _explained(self.builder, plan):
+                    addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
+                self._warn(self.builder.placed(plan, engine.warnings()))
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
@@ -233,6 +234,11 @@ class Runtime:
         self.timeline.start()
         self._ended.start()
         return addresses
+
+    @staticmethod
+    def _warn(warnings: Iterable[Problem]) -> None:
+        for warning in warnings:
+            log.warning("%s", warning)
 
     def _hosts_of(self, source: ConfigBuilder, plan: Mapping[str, Any]) -> HookHosts | None:
         """Starts the hook hosts of a configuration, if it wants some. Raises ConfigError."""
@@ -296,25 +302,31 @@ class Runtime:
             if not self._stopping:
                 self.engine.apply(json_of(self.registry.filled(self.plan)))
 
-    def apply(self, other: ConfigBuilder | None = None, *, keep: bool = False, cause: Cause = _PROGRAM) -> None:
+    def apply(
+        self, other: ConfigBuilder | None = None, *, keep: bool = False, cause: Cause = _PROGRAM
+    ) -> list[Problem]:
         """Puts `other`, or changes of its own configuration, in force. With `keep`, a document outlives a restart.
 
-        All or nothing. What is in force then is recorded with its `cause`. Raises ConfigError, EngineError or OSError.
+        All or nothing. What is in force then is recorded with its `cause`. Returns the warnings about it. Raises
+        ConfigError, EngineError or OSError.
         """
         with self.changing:
             with self._refusals():
                 source = self.override.placed(other or self.builder)
                 self._refuse_other_account(source, partial=keep)
                 plan = source.plan(create=True)
-                warnings = source.check(plan)
-            for warning in warnings:
-                log.warning("%s", warning)
-            self._put(source, plan, keep=keep)
+                warnings = source.warnings(plan)
+            # The engine finds what else is wrong, so it is not asked beforehand.
+            with _explained(source, plan):
+                self._put(source, plan, keep=keep)
+            warnings += source.placed(plan, self.engine.warnings())
+            self._warn(warnings)
             if other is not None:
                 self.builder.become(source)
             self.recorder.record(self.builder, cause)
         notices.signing(self.builder)
         log.info("configuration applied: %d routes, %d services", len(plan["routes"]), len(plan["services"]))
+        return warnings
 
     def _refuse_other_account(self, source: ConfigBuilder, *, partial: bool) -> None:
         """Raises ConfigError if a configuration names another user or group than the gateway was started with.
@@ -396,8 +408,7 @@ class Runtime:
             raise ScopeError("`admin` can only be changed with the gateway's own token; leave it as it is")
         # The most is needed next: what reading took is not to lie beside it.
         give_back()
-        warnings = other.check()
-        self.apply(other, keep=True, cause=cause)
+        warnings = self.apply(other, keep=True, cause=cause)
         return self.revision, warnings
 
     def roll_back(
@@ -521,3 +532,13 @@ class Runtime:
         self.log_levels.stop()
         self._ended.stop()
         self.kept.close()
+
+
+@contextlib.contextmanager
+def _explained(source: ConfigBuilder, plan: Mapping[str, Any]) -> Iterator[None]:
+    """Raises ConfigError with the places of all mistakes if the engine refuses a plan because of what is written."""
+    try:
+        yield
+    except EngineError:
+        source.check(plan)
+        raise

@@ -1,6 +1,8 @@
 //! The figures of an engine: as values, as a page for Prometheus, and in short for people.
 
-use pylae_core::Instant;
+use std::sync::Arc;
+
+use pylae_core::{Instant, Problem};
 
 use super::{Engine, InForce};
 use crate::background::store::StoreThread;
@@ -86,6 +88,12 @@ impl Engine {
         let uptime = now.since(self.started).as_secs_f64();
         let costs = self.metrics.costs(now, &reading);
         summarize(uptime, &stats, &reading, &window, &self.workers.overdue(), &costs)
+    }
+
+    /// The warnings about the plan in force, as [`crate::check`] has them.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let snapshot = Arc::clone(&self.state.in_force.lock().snapshot);
+        snapshot.warnings()
     }
 
     /// What policies and hooks have cost, dearest first.

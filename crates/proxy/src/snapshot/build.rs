@@ -1,6 +1,6 @@
 //! Builds a snapshot from a plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pylae_core::Problem;
@@ -25,7 +25,7 @@ use crate::telemetry::otlp::exporters::Exports;
 impl Snapshot {
     /// Builds a snapshot. State is carried over from `previous` by name. Reports all problems.
     pub(crate) fn build(
-        plan: Plan,
+        mut plan: Plan,
         previous: Option<&Snapshot>,
         keys: &mut PoolKeys,
         shared: &Arc<PolicyShared>,
@@ -76,6 +76,8 @@ impl Snapshot {
         let description = AccessLog::plain(&parts, chains.filter_map(Chain::outlet));
         let (Some(router), true) = (router, problems.is_empty()) else { return Err(problems) };
         *keys = pool_keys;
+        // The chains are made of them, and as JSON they take more memory than all else of a route.
+        plan.routes.iter_mut().for_each(|route| route.policies = BTreeMap::new());
         let limits = &plan.limits;
         let head_limits = HeadLimits { head: limits.max_head, target: limits.max_target, fields: limits.max_fields };
         Ok(Self {

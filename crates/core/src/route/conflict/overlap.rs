@@ -229,6 +229,11 @@ pub(crate) struct Nearby {
     shapes: Vec<Option<PathShape>>,
     /// Indexes of routes in the order of `starts`.
     sorted: Vec<usize>,
+    /// Where the routes with the start of a route begin in `sorted`, by index of the route.
+    places: Vec<usize>,
+    /// Where the routes begin in `sorted` that have the next shorter start, which is a part of that of the route at
+    /// the same place in `sorted`.
+    shorter: Vec<Option<usize>>,
 }
 
 impl Nearby {
@@ -238,16 +243,28 @@ impl Nearby {
         let mut sorted: Vec<usize> = (0..starts.len()).collect();
         sorted.sort_by_key(|route| &starts[*route]);
         let shapes = rules.iter().map(|rule| PathShape::of(&rule.path)).collect();
-        Self { starts, shapes, sorted }
+        let (mut places, mut shorter) = (vec![0; starts.len()], Vec::with_capacity(starts.len()));
+        // Where the starts begin that are parts of the one that is looked at, the longest of them last.
+        let mut around: Vec<usize> = Vec::new();
+        for (place, &route) in sorted.iter().enumerate() {
+            while around.pop_if(|top| !starts[route].starts_with(&starts[sorted[*top]])).is_some() {}
+            if around.last().is_none_or(|top| starts[sorted[*top]] != starts[route]) {
+                around.push(place);
+            }
+            places[route] = around[around.len() - 1];
+            shorter.push(around.len().checked_sub(2).map(|next| around[next]));
+        }
+        Self { starts, shapes, sorted, places, shorter }
     }
 
     /// Returns all routes that may have a path in common with `route`, including itself.
     pub(crate) fn of(&self, route: usize) -> impl Iterator<Item = usize> {
         let own = &self.starts[route];
-        let from = |start: &[u8]| &self.sorted[self.sorted.partition_point(|one| &self.starts[*one][..] < start)..];
-        let longer = from(own).iter().take_while(|one| self.starts[**one].starts_with(own));
-        let shorter = (0..own.len()).flat_map(move |length| {
-            from(&own[..length]).iter().take_while(move |one| self.starts[**one] == own[..length])
+        let from = |place: usize| self.sorted[place..].iter();
+        let longer = from(self.places[route]).take_while(|one| self.starts[**one].starts_with(own));
+        let next = |place: &usize| self.shorter[*place];
+        let shorter = std::iter::successors(next(&self.places[route]), next).flat_map(move |place| {
+            from(place).take_while(move |one| self.starts[**one] == self.starts[self.sorted[place]])
         });
         longer.chain(shorter).copied().filter(move |other| match (&self.shapes[route], &self.shapes[*other]) {
             (Some(own), Some(other)) => own.may_overlap(other),
