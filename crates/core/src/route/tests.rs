@@ -1,7 +1,7 @@
 //! Tables of cases; `model` compares with a scan over all routes.
 
 mod bounds;
-mod model;
+pub(super) mod model;
 mod overlap;
 mod slashes;
 mod tables;
@@ -93,19 +93,19 @@ fn route(name: &str, path: PathMatch) -> RoutePlan {
     }
 }
 
-fn exact(path: &str) -> RoutePlan {
+pub(super) fn exact(path: &str) -> RoutePlan {
     route(path, PathMatch::Exact(path.into()))
 }
 
-fn prefix(path: &str) -> RoutePlan {
+pub(super) fn prefix(path: &str) -> RoutePlan {
     route(path, PathMatch::Prefix(path.into()))
 }
 
-fn template(path: &str) -> RoutePlan {
+pub(super) fn template(path: &str) -> RoutePlan {
     route(path, PathMatch::Template(path.into()))
 }
 
-fn pattern(path: &str) -> RoutePlan {
+pub(super) fn pattern(path: &str) -> RoutePlan {
     route(path, PathMatch::Pattern(path.into()))
 }
 
@@ -148,7 +148,7 @@ fn equals(value: &str) -> ValueTest {
     ValueTest::Equals(value.into())
 }
 
-fn build(routes: &[RoutePlan]) -> Router {
+pub(super) fn build(routes: &[RoutePlan]) -> Router {
     Router::build(routes).unwrap()
 }
 

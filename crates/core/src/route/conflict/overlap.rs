@@ -325,3 +325,65 @@ fn start(path: &Path, written: &PathMatch) -> Vec<u8> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Nearby, PathShape, start};
+    use crate::plan::RoutePlan;
+    use crate::route::tests::model::path_match;
+    use crate::route::tests::{build, exact, pattern, prefix, template};
+
+    /// Two routes are near each other if the start of one is a part of that of the other, and their shapes fit.
+    fn by_definition(routes: &[RoutePlan], one: usize) -> Vec<usize> {
+        let rules = &build(routes).rules;
+        let start = |at: usize| start(&rules[at].path, &routes[at].matches.path);
+        let near = |other: &usize| {
+            let (own, theirs) = (start(one), start(*other));
+            let shapes = (PathShape::of(&rules[one].path), PathShape::of(&rules[*other].path));
+            let fits = !matches!(&shapes, (Some(own), Some(theirs)) if !own.may_overlap(theirs));
+            fits && (own.starts_with(&theirs) || theirs.starts_with(&own))
+        };
+        (0..routes.len()).filter(near).collect()
+    }
+
+    fn agrees(routes: &[RoutePlan]) {
+        let nearby = Nearby::new(&build(routes).rules, routes);
+        for route in 0..routes.len() {
+            let mut found: Vec<usize> = nearby.of(route).collect();
+            found.sort_unstable();
+            // Equal lists: none is named twice.
+            assert_eq!(found, by_definition(routes, route), "{route} of {routes:?}");
+        }
+    }
+
+    #[test]
+    fn starts_within_starts_are_near() {
+        let nested = [
+            prefix("/"),
+            prefix("/a"),
+            prefix("/a"),
+            exact("/a/b"),
+            template("/a/{x}"),
+            prefix("/a/b/"),
+            exact("/a/b/c"),
+            exact("/a/b/c"),
+            pattern("^/a/b/.*"),
+            prefix("/ab"),
+            prefix("/b"),
+            template("/b/{x}"),
+            pattern(".*"),
+        ];
+        agrees(&nested);
+        agrees(&nested.iter().rev().cloned().collect::<Vec<_>>());
+        agrees(&[]);
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_are_those_of_the_definition(routes in prop::collection::vec(path_match(), 0..16)) {
+            agrees(&routes);
+        }
+    }
+}

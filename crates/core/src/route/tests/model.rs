@@ -17,7 +17,7 @@ const PATHS: &[&str] =
 const HOSTS: &[&str] = &["a.org", "b.a.org", "c.b.a.org", "org", "x.net", ""];
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "OPTIONS", "PURGE", "OTHER"];
 
-pub(super) fn path_match() -> impl Strategy<Value = RoutePlan> {
+pub(crate) fn path_match() -> impl Strategy<Value = RoutePlan> {
     let exacts = prop::sample::select(PATHS).prop_map(exact);
     let prefixes = prop::sample::select(&["/", "/a", "/a/", "/a/b", "/b", "/b/"][..]).prop_map(prefix);
     let part = prop::sample::select(&["a", "b", "1", "{}", "{}", "{:int}", "a{}", "{}1", "a{:int}", "{:str}"][..]);
