@@ -57,6 +57,7 @@ __all__ = [
     "flush_stderr",
     "live_requests",
     "local_certificate",
+    "read_document",
     "record_span",
     "refuse_on_worker",
     "set_log_steps",
@@ -595,6 +596,24 @@ class Pieces:
 
 def after_fork_in_child() -> None: ...
 def live_requests() -> int: ...
+def read_document(
+    text: str,
+    start: tuple[int, int, int, int],
+    limits: tuple[int, int],
+    noted: str,
+    scalar: Callable[[str], Any],
+) -> (
+    tuple[
+        dict[str, Any],
+        int,
+        bytes,
+        bytes,
+        int,
+        tuple[list[Any], list[bytes]] | None,
+        list[tuple[Any, Any, list[str | int], str, tuple[int, int, int, int]]],
+    ]
+    | None
+): ...
 def record_span(
     request: Request,
     span: tuple[

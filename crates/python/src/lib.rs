@@ -1,6 +1,7 @@
 //! `pylae._native`: the interface between Python and the data plane. Plans come in as JSON; statistics, log records and
 //! explanations go out as JSON. This crate also calls the Python hooks.
 
+mod document;
 mod engine;
 mod errors;
 mod gil;
@@ -27,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROFILE", if cfg!(debug_assertions) { "development" } else { "release" })?;
     module.add("RUSTLS", env!("PYLAE_RUSTLS"))?;
     tables::register(module)?;
+    module.add_function(wrap_pyfunction!(document::read_document, module)?)?;
     module.add_function(wrap_pyfunction!(plan::check, module)?)?;
     module.add_function(wrap_pyfunction!(plan::explain, module)?)?;
     module.add_function(wrap_pyfunction!(plan::decide, module)?)?;

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from pylae import _native
 from pylae.config.document.again import KEY, Earlier, Items, Pieces, Run, shortened
 from pylae.config.document.nodes import PART, Foreign, Step, Tree, line_and_column, place, show_path
 from pylae.errors import ConfigError, Problem
@@ -226,6 +227,23 @@ def _reader_reason(error: yaml.YAMLError) -> str:
 _UNKNOWN: Any = object()
 
 
+class _Written(NamedTuple):
+    """A text with references, in the form of an event."""
+
+    value: str
+    start_mark: _Mark
+    end_mark: _Mark
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A place as the parser counts: from 0."""
+
+    line: int
+    column: int
+    index: int
+
+
 class _Value(NamedTuple):
     """A value that was read, and where it begins."""
 
@@ -270,6 +288,32 @@ class _Reader:
     path: list[Step] = field(default_factory=list)
 
     def document(self) -> Tree:
+        return self.natively() or self.from_events()
+
+    def natively(self) -> Tree | None:
+        """Reads the text in one call; None if something in it is special, which `from_events` reads or reports."""
+        if self.runs:
+            return None
+        start = self.base, *self.tree.end, self.values
+        found = _native.read_document(self.text, start, (MAX_DEPTH, MAX_VALUES), KEY, core_scalar)
+        if found is None:
+            return None
+        data, at, added, places, self.values, noted, references = found
+        self.tree.extend(added, places)
+        self.tree.begin(data, at)
+        if noted is not None:
+            listed, reached = noted
+            self.items = Items(listed, *(array("Q", numbers) for numbers in reached))
+        for inside, step, path, written, (line, column, first, last) in references:
+            self.path, self.interpolated = path, False
+            event = _Written(written, _Mark(line - 1, column - 1, first), _Mark(line - 1, column - 1, last))
+            inside[step] = self.interpolate(event)
+            self.tree.refer(inside, step, Foreign(written, self.interpolated))
+        self.path = []
+        return self.tree
+
+    def from_events(self) -> Tree:
+        """Reads the text event by event."""
         # Not `yaml.parse`, which asks twice for each event.
         self.event = _LOADER(self.text).get_event
         self.event()

@@ -97,6 +97,21 @@ class Tree:
         if foreign:
             self._foreign[name] = foreign
 
+    def extend(self, added: bytes, places: bytes) -> None:
+        """Adds what was read natively, with starts behind the places that are there."""
+        start = len(self._added)
+        self._added.frombytes(added)
+        if self._foreign or self._orders:
+            for name in self._added[start::2]:
+                # As in `add`.
+                self._foreign.pop(name, None)
+                self._orders.pop(name, None)
+        self._places.frombytes(places)
+
+    def refer(self, inside: Any, step: Step, foreign: Foreign) -> None:
+        """Notes what is special about a text."""
+        self._foreign.setdefault(id(inside), {})[step] = foreign
+
     @property
     def end(self) -> tuple[int, int]:
         """How far it is filled; see `take`."""
@@ -137,7 +152,7 @@ class Tree:
     def reveal(self, inside: Any, step: Step, secret: object) -> None:
         """Replaces a mark by its secret."""
         inside[step] = secret
-        self._foreign.setdefault(id(inside), {})[step] = Foreign(None, True)
+        self.refer(inside, step, Foreign(None, True))
 
     def file_of(self, place: int) -> str:
         """Returns the file of a place."""
