@@ -117,7 +117,7 @@ impl Engine {
     pub fn start(
         plan: Plan,
         maintenance: Maintenance,
-        hooks: impl FnOnce(&Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
+        hooks: impl FnOnce(&Plan, &Arc<Log>) -> Result<Arc<dyn HookSource>, Vec<Problem>>,
         bound: impl FnOnce() -> Result<(), Vec<Problem>>,
         joined: impl FnOnce(RegistryStore) -> Result<Option<Plan>, Vec<Problem>>,
     ) -> Result<Self, Vec<Problem>> {
@@ -139,7 +139,7 @@ impl Engine {
         policies.identity.set_background(Box::new(JobPool::start(&shared.log)));
         let told = ToldConfiguration::of(shared.store.as_ref(), &plan);
         let mut snapshot = Snapshot::build(plan, None, &mut keys, &policies)?;
-        let hooks = hooks(&shared.log)?;
+        let hooks = hooks(&snapshot.plan, &shared.log)?;
         let sinks = Sinks::new(snapshot.plan.workers, Arc::clone(&shared.log));
         let exporters = Arc::new(Exporters::new(snapshot.plan.workers));
         let metrics = Arc::new(Metrics::new(snapshot.plan.workers, clock::now()));

@@ -68,11 +68,10 @@ impl PyEngine {
             let plan = plan::parse(plan)?;
             let maintenance = maintenance.map_or_else(|| Ok(Maintenance::default()), read_maintenance)?;
             let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
-            let hook_plan = plan.clone();
             let mut table = None;
-            let source = |log: &Arc<pylae_proxy::Log>| {
-                let source =
-                    Arc::new(HookTable::new(&hook_plan, Some(PyHookHosts::split(hooks)), log, &executors, None));
+            let source = |plan: &pylae_core::Plan, log: &Arc<pylae_proxy::Log>| {
+                let hooks = Some(PyHookHosts::split(hooks));
+                let source = Arc::new(HookTable::new(plan, hooks, log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
             let engine = pylae_proxy::Engine::start(plan, maintenance, source, call_bound, call_joined)?;

@@ -37,7 +37,7 @@ impl Gateway {
     }
 
     pub(crate) fn start_with(plan: &Plan, turn: ClockLock, hooks: Arc<dyn HookSource>) -> Self {
-        let engine = Engine::start(plan.build(), Maintenance::default(), |_| Ok(hooks), || Ok(()), |_| Ok(None))
+        let engine = Engine::start(plan.build(), Maintenance::default(), |_, _| Ok(hooks), || Ok(()), |_| Ok(None))
             .expect("a plan without problems");
         let engine = Arc::new(engine);
         let address = engine.addresses()[0];
