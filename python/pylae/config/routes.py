@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, overload
@@ -99,6 +100,7 @@ class CompiledRoutes(Sequence[dict[str, Any]]):
         if earlier is not None and earlier._common == common:
             # The files of error pages may have changed.
             known = {id(route): index for index, route in enumerate(earlier._routes) if not route.errors}
+        forms: dict[tuple[Any, ...], _Form] = {}
         for index, (name, route) in enumerate(zip(names, routes, strict=True)):
             place = known.get(id(route))
             if earlier is not None and place is not None and earlier._names[place] == name:
@@ -107,7 +109,7 @@ class CompiledRoutes(Sequence[dict[str, Any]]):
             self.anew += 1
             if route.errors:
                 self._errors[index] = pages.plan(route.errors, ("routes", index, "errors"))
-            self._texts.append(json.dumps(self._compiled(index)))
+            self._texts.append(self._text(index, forms))
 
     def add_own_path(self, name: str, path: str, call: Call, origin: Origin) -> None:
         """Adds the route of a path that an authenticator owns. It has no service, because the function answers."""
@@ -148,6 +150,21 @@ class CompiledRoutes(Sequence[dict[str, Any]]):
         route = self._route(self._names[index], self._routes[index], self._common.calls)
         return {**route, "errors": self._errors.get(index, {})}
 
+    def _text(self, index: int, forms: dict[tuple[Any, ...], _Form]) -> str:
+        """The route as JSON. Of most routes, all is the same but `name`, path and `service`: that is made once."""
+        name, route = self._names[index], self._routes[index]
+        path = _path(route)
+        kind = None if index in self._errors else _kind(route)
+        if kind is not None:
+            calls = tuple(call.routes is None or name in call.routes for call in self._common.calls)
+            form = forms.get(kind := (path["kind"], calls, *kind))
+            if form is None and len(forms) < _MOST_FORMS:
+                form = forms[kind] = _form(self._compiled(index))
+            if form is not None:
+                service = _as_json(route.service_key or None)
+                return f"{form[0]}{_as_json(name)}{form[1]}{_as_json(path['value'])}{form[2]}{service}{form[3]}"
+        return _as_json(self._compiled(index))
+
     def _route(self, name: str, route: Route, calls: Sequence[Call]) -> dict[str, Any]:
         return {
             "name": name,
@@ -186,6 +203,45 @@ class CompiledRoutes(Sequence[dict[str, Any]]):
         if own_calls:
             plan["hooks"] = {"calls": own_calls}
         return PlanPart(plan, _ROUTE_POLICIES)
+
+
+_as_json = json.JSONEncoder().encode
+
+_Form = tuple[str, str, str, str]
+"""The JSON of a route without its name, its path and its service, which are between these pieces."""
+_MOST_FORMS = 256
+_OWN = frozenset(
+    ("name", "path", "prefix", "pattern", "service", "service_url", "circuit_breaker")  # the last is the service's
+)
+"""Keys of a route that say nothing else about its part of the plan."""
+
+
+def _kind(route: Route) -> tuple[Any, ...] | None:
+    """What routes of one form have in common; None of those that may be the only one."""
+    if route.strip_prefix is True:
+        return None
+    kind: list[Any] = []
+    for name in route.model_fields_set:
+        if name in _OWN:
+            continue
+        value = getattr(route, name)
+        if isinstance(value, Settings):
+            value = _as_json(value.model_dump(mode="json"))
+        elif (isinstance(value, tuple) and not all(isinstance(one, str) for one in value)) or isinstance(value, dict):
+            if value:
+                return None
+            value = ()
+        # 1 is not true.
+        kind.append((name, type(value), value))
+    return tuple(kind)
+
+
+def _form(route: Mapping[str, Any]) -> _Form:
+    mark = secrets.token_hex(16)
+    match = {**route["match"], "path": {**route["match"]["path"], "value": mark}}
+    text = _as_json({**route, "name": mark, "match": match, "service": mark})
+    first, second, third, fourth = text.split(f'"{mark}"')
+    return first, second, third, fourth
 
 
 def _match(route: Route) -> PlanPart:

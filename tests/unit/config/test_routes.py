@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pylae import Gateway
+from pylae.config import routes
 from pylae.config.builder import ConfigBuilder
+from pylae.config.models.route import Route
+from pylae.config.models.tls import Texts
+from pylae.config.pages import Pages
 from pylae.config.plan import json_of, plain
+from pylae.config.routes import Call, Common, CompiledRoutes
+from pylae.policies import PolicySet
 
 HEAD = """\
 listeners: [127.0.0.1:0]
@@ -151,3 +160,57 @@ def test_routes_that_say_the_same_in_one_word_share_it(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(Exception, match="not a rate"):
             read(path)
+
+
+KEYS = st.fixed_dictionaries(
+    {"service": st.sampled_from(["a", "b"])},
+    optional={
+        "name": st.sampled_from(['"', "ä", "x"]),
+        "method": st.sampled_from([["GET"], ["POST"], "GET|POST", []]),
+        "host": st.sampled_from(["a.test", []]),
+        "headers": st.sampled_from([{}, {"x": "1"}, {"x": "2"}]),
+        "query": st.sampled_from([{}, {"x": "1"}]),
+        "priority": st.sampled_from([0, 1]),
+        "retries": st.sampled_from([0, 1]),
+        "preserve_host": st.sampled_from([None, True, False]),
+        "timeout": st.sampled_from(["1s", "1000ms", "2s"]),
+        "deadline": st.sampled_from([None, "1s"]),
+        "strip_prefix": st.sampled_from([False, True, "/a"]),
+        "websocket": st.sampled_from([True, False, {"idle_timeout": "1s"}]),
+        "rate_limit": st.sampled_from([None, False, "1/s", "2/s", {"limit": 1, "per": "1s", "key": "ip"}]),
+        "cors": st.sampled_from([False, {"origins": ["https://a.test"]}, {"origins": ["https://b.test"]}]),
+        "permissions": st.sampled_from([[], ["p"], ["p", "q"]]),
+        "roles": st.sampled_from([[], ["p"]]),
+        "errors": st.sampled_from([{}, {"502": {"json": "{}"}}]),
+    },
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["path", "prefix"]), st.sampled_from(["/a", '/"', "/ä"]), KEYS), max_size=12))
+def test_routes_of_one_form_are_compiled_as_each_alone(written: list[tuple[str, str, dict[str, Any]]]) -> None:
+    routes = []
+    for kind, path, keys in written:
+        keys = keys if kind == "prefix" or keys.get("strip_prefix") is not True else {**keys, "strip_prefix": False}
+        routes.append(Route.model_validate({kind: path, **keys}))
+    called = [
+        Call(routes, False, {"hook": index})
+        for index, routes in enumerate([None, ("route-1",), ("route-2", "route-3")])
+    ]
+    policies = PolicySet.model_validate({"rate_limit": "3/s", "cors": {"origins": ["https://c.test"]}})
+    common = Common(policies, ("jwt",), conceals=True, admin_role="admin", calls=tuple(called))
+    names = [f"route-{index}" for index in range(len(routes))]
+    compiled = CompiledRoutes()
+    compiled.compile(routes, names, common, Pages(Texts()))
+    assert compiled._texts == [json.dumps(compiled._compiled(index)) for index in range(len(routes))]
+
+
+def test_forms_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms: list[object] = []
+    made = routes._form
+    monkeypatch.setattr(routes, "_form", lambda route: forms.append(route) or made(route))
+    listed = [Route(path=f"/{index}", service="a", permissions=(f"p{index}",)) for index in range(300)]
+    compiled = CompiledRoutes()
+    common = Common(PolicySet(), (), conceals=False, admin_role="")
+    compiled.compile(listed, [f"route-{index}" for index in range(300)], common, Pages(Texts()))
+    assert len(forms) == 256
+    assert [route["policies"]["authorization"]["permissions"] for route in compiled] == [[f"p{i}"] for i in range(300)]

@@ -125,7 +125,7 @@ def _found_bearing(kind: type) -> _Bearing | None:
     if not issubclass(kind, BaseModel):
         return None
     fields = {name: field for name, field in kind.model_fields.items() if not _is_plain(field.annotation)}
-    empty = all(not field.default and field.default_factory is None for field in fields.values())
+    empty = all(not field.get_default(call_default_factory=True) for field in fields.values())
     return _Bearing(fields.keys(), empty)
 
 

@@ -30,6 +30,7 @@ METHODS = frozenset(
 _COMMON = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\]")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_NOT_IN_PATHS = re.compile(r"[\x00-\x20?#\x7f]")
 _FOREIGN = re.compile(r"<([A-Za-z_]\w*(\([^<>]*\))?:)?[A-Za-z_]\w*>")
 """A path parameter in the notation of Flask and Django."""
 
@@ -60,7 +61,7 @@ def _route_name(text: str) -> str:
 def _path(text: str) -> str:
     if not text.startswith("/"):
         raise refusal("must start with `/`")
-    if any(letter <= " " or letter in "?#\x7f" for letter in text):
+    if _NOT_IN_PATHS.search(text):
         raise refusal("a path cannot contain spaces, `?` or `#`", "use `query` to match query parameters")
     return text
 
@@ -128,9 +129,9 @@ class Route(PolicySet):
         default=(), validation_alias=also("host")
     )
     """Host names, without port; `*.example.org` matches all subdomains. The default is all."""
-    headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = {}
+    headers: dict[Annotated[str, AfterValidator(field_name)], ValueTest] = Field(default_factory=dict)
     """Conditions on request fields, by name. All must be met."""
-    query: dict[str, ValueTest] = {}
+    query: dict[str, ValueTest] = Field(default_factory=dict)
     """Conditions on query parameters, by name. All must be met."""
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
     """A route with a higher priority wins, however specific the others are."""
@@ -188,7 +189,7 @@ class Route(PolicySet):
     roles: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=str | list[str])] = ()
     """Roles of which the user needs one: one, `A|B`, or a list. By default any user is allowed."""
 
-    errors: ErrorPages = {}
+    errors: ErrorPages = Field(default_factory=dict)
     """Error pages of this route. They take precedence over those of the gateway."""
 
     if TYPE_CHECKING:
