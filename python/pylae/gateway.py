@@ -385,6 +385,8 @@ class Gateway:
         if program.loading():
             return
         from pylae.cli import foreground
+        from pylae.config.collector import without_collector
+        from pylae.runtime.memory import settle
         from pylae.runtime.records import LOGGERS, waiting
         from pylae.runtime.serve import serve, signals
 
@@ -396,7 +398,10 @@ class Gateway:
         try:
             with waiting(LOGGERS, count_unhandled), signals(events):
                 try:
-                    self.start()
+                    with without_collector():
+                        self.start()
+                        if is_program:
+                            settle()
                 except (PylaeError, OSError) as error:
                     if caller != "__main__":
                         raise

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pylae import ConfigError
+from pylae import ConfigError, Gateway, engine
+from pylae.config.plan import json_of
 from support.instance import EchoInstance
 from support.running import FromFile
 
@@ -96,3 +97,42 @@ def test_a_warning_about_an_unchanged_route_has_the_line_where_it_is_now(
     assert f":{large.line('name: same') - 1}:" in first
     assert f":{large.line('name: same')}:" in second
     assert large.anew == 0
+
+
+def test_what_is_wrong_at_a_start_has_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    file.write_text(
+        "listeners: [127.0.0.1:0]\nservices: {a: {instances: [http://127.0.0.1:1]}}\nroutes:\n"
+        "  - {path: /a, service: a, auth_required: false}\n"
+        "  - {path: /b, service: a, auth_required: false, headers: {x: {pattern: '['}}}\n"
+    )
+    gateway = Gateway.from_file(file)
+    with pytest.raises(ConfigError) as refused:
+        gateway.start()
+    (problem,) = refused.value.problems
+    assert (problem.line, problem.path) == (5, "routes[1].headers.x")
+    file.write_text(file.read_text().replace("'['", "'a'"))
+    running = FromFile(file)
+    running.stop()
+
+
+def test_the_engine_warns_of_what_a_check_warns_of(tmp_path: Path) -> None:
+    file = tmp_path / "pylae.yaml"
+    # The second can never match; the third lets in whom the fourth refuses.
+    file.write_text(
+        "listeners: [127.0.0.1:0]\nservices: {a: {instances: [http://127.0.0.1:1]}}\nroutes:\n"
+        "  - {path: /a, service: a, auth_required: false}\n"
+        "  - {path: /a, service: a, auth_required: false}\n"
+        "  - {pattern: '/b/.*', service: a, auth_required: false}\n"
+        "  - {prefix: /b/c, service: a, auth_required: false, ip_access: {allow: [10.0.0.0/8]}}\n"
+    )
+    gateway = Gateway.from_file(file)
+    checked = engine.check(json_of(gateway.builder.plan()))
+    running = FromFile(file)
+    try:
+        for _ in range(2):
+            assert running.gateway.engine.warnings() == checked["warnings"]
+            running.gateway.reload()
+    finally:
+        running.stop()
+    assert len(checked["warnings"]) == 2

@@ -130,6 +130,19 @@ def test_hangup_reads_the_file_again(file: Path) -> None:
         run.read_until("configuration applied")
 
 
+def test_python_does_not_look_for_cycles_in_what_lasts(file: Path) -> None:
+    (file.parent / "settled.py").write_text(
+        "import gc\n\nfrom pylae import Response\n\n\ndef count(request):\n"
+        "    return Response(200 if gc.isenabled() and gc.get_freeze_count() > 100_000 else 418)\n"
+    )
+    file.write_text(f"{file.read_text()}hooks: [{{on_request: 'settled:count'}}]\n")
+    with running(file) as (run, address):
+        assert status(address, "/users") == 200
+        run.process.send_signal(signal.SIGHUP)
+        run.read_until("configuration applied")
+        assert status(address, "/users") == 200
+
+
 def test_a_port_in_use_is_a_runtime_failure(file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -25,11 +25,18 @@ def run(file: str | None) -> None:
     SIGTERM and SIGINT (Ctrl-C) stop accepting connections, let requests in progress finish within `drain_timeout`, and
     exit with 0. A second signal ends them at once.
     """
-    from pylae.gateway import Gateway
+    from pylae.config.collector import without_collector
+    from pylae.runtime.memory import settle
 
     stderr.without_waiting()
     stderr.to_standard_error()
-    Gateway.from_file(file or default_file()).run()
+    # Imports, too.
+    with without_collector():
+        from pylae.gateway import Gateway
+
+        gateway = Gateway.from_file(file or default_file())
+        settle()
+    gateway.run()
 
 
 def default_file() -> str:

@@ -18,6 +18,7 @@ from pylae import auth, state
 from pylae.access.access import Access
 from pylae.access.tokens import ScopeError
 from pylae.config.builder import ConfigBuilder
+from pylae.config.collector import without_collector
 from pylae.config.models.admin import Admin
 from pylae.config.plan import json_of
 from pylae.engine import Engine, NativeRegistryStore, NativeSignals, set_log_steps
@@ -302,6 +303,7 @@ class Runtime:
             if not self._stopping:
                 self.engine.apply(json_of(self.registry.filled(self.plan)))
 
+    @without_collector()
     def apply(
         self, other: ConfigBuilder | None = None, *, keep: bool = False, cause: Cause = _PROGRAM
     ) -> list[Problem]:
