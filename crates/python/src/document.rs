@@ -13,11 +13,11 @@ use crate::gil;
 /// How many events are read before other threads may have the interpreter.
 const TURN: usize = 1000;
 
-/// Reads a text in which nothing is special: no anchor, alias, tag, merge, key given twice or value missing, no mistake,
-/// one document which is a mapping, within the limits `(depth, values)`. Returns None for all other texts.
+/// Reads a text in which nothing is special: no anchor, alias, tag, merge, key given twice or value missing, no
+/// mistake, one document which is a mapping, within the limits `(depth, values)`. Returns None for all other texts.
 ///
-/// `start` is what is added to places, and how far the tree and the reader of values are. `noted` is the key of the list
-/// whose items are noted. `scalar` reads a text without quotes that may be more than a text.
+/// `start` is what is added to places, and how far the tree and the reader of values are. `noted` is the key of the
+/// list whose items are noted. `scalar` reads a text without quotes that may be more than a text.
 #[pyfunction]
 pub(crate) fn read_document(
     py: Python<'_>,

@@ -70,8 +70,7 @@ impl PyEngine {
             let executors = hooks::executors().map_err(|error| vec![Problem::at("", error.to_string())])?;
             let mut table = None;
             let source = |plan: &pylae_core::Plan, log: &Arc<pylae_proxy::Log>| {
-                let hooks = Some(PyHookHosts::split(hooks));
-                let source = Arc::new(HookTable::new(plan, hooks, log, &executors, None));
+                let source = Arc::new(HookTable::new(plan, Some(PyHookHosts::split(hooks)), log, &executors, None));
                 Ok(Arc::clone(table.insert(source)) as Arc<dyn HookSource>)
             };
             let engine = pylae_proxy::Engine::start(plan, maintenance, source, call_bound, call_joined)?;

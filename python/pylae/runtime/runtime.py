@@ -206,10 +206,7 @@ class Runtime:
             self.switches.resume()
         self.log_levels.follow(self.builder.config.log)
         plan = self.builder.plan(create=True)
-        self._warn(self.builder.warnings(plan))
-        notices.root(account)
-        notices.signing(self.builder)
-        notices.trust(self.builder)
+        warnings = self.builder.warnings(plan)
         try:
             # Instances that are found meanwhile are handed over once there is an engine.
             with self.changing:
@@ -221,7 +218,7 @@ class Runtime:
                 engine = Engine(json_of(self.registry.filled(plan)), self.builder.functions, hosts)
                 with _explained(self.builder, plan):
                     addresses = engine.start(lambda: privileges.drop(account), self._joined, self.switches.document())
-                self._warn(self.builder.placed(plan, engine.warnings()))
+                self._warn([*warnings, *self.builder.placed(plan, engine.warnings())])
                 if self._events is not None:
                     engine.attach(self._events)
                 self._engine = engine
@@ -230,6 +227,9 @@ class Runtime:
         except BaseException:
             self._stop_surroundings()
             raise
+        notices.root(account)
+        notices.signing(self.builder)
+        notices.trust(self.builder)
         self.access.start()
         self.switches.follow()
         self.timeline.start()

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import pytest
 
-from pylae.config.document import load
+from pylae import _native
 
 SHOP = files("pylae.demo").joinpath("pylae.yaml")
 
@@ -41,17 +41,17 @@ def test_each_file_is_read_and_parsed_once(pylae, tmp_path: Path, monkeypatch: p
     main.write_text("include: part.yaml\nservices: {a: {instances: [http://127.0.0.1:1]}}\n")
     part.write_text("routes:\n- {path: /, service: a, auth_required: false}\n")
     opened, parsed = [], []
-    parse = load._LOADER
+    parse = _native.read_document
 
-    def note_parsed(text: str) -> object:
+    def note_parsed(text: str, *given: Any) -> object:
         parsed.append(text)
-        return parse(text)
+        return parse(text, *given)
 
     def note_opened(path: Path, *given: Any, **named: Any) -> IO[Any]:
         opened.append(path)
         return open(path, *given, **named)  # noqa: PTH123 (this is what stands in for it)
 
-    monkeypatch.setattr(load, "_LOADER", note_parsed)
+    monkeypatch.setattr(_native, "read_document", note_parsed)
     monkeypatch.setattr(Path, "open", note_opened)
     assert pylae("check", main).exit_code == 0
     monkeypatch.undo()

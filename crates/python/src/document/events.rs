@@ -96,7 +96,8 @@ impl Drop for Events<'_> {
 
 /// None if a text is not UTF-8, which libyaml does not return.
 fn told(event: &unsafe_libyaml::yaml_event_t) -> Option<YamlEvent<'_>> {
-    // SAFETY: the type says which part of the union there is, and that has been filled in. A text is as long as it says.
+    // SAFETY: the type says which part of the union there is, and that has been filled in. A text is as long as it
+    // says.
     let (told, anchor, tag) = unsafe {
         match event.type_ {
             unsafe_libyaml::YAML_SCALAR_EVENT => {
