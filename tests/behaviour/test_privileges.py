@@ -89,6 +89,24 @@ def test_every_thread_is_the_user_and_none_can_be_root_again(start: Start, folde
     assert answer == f"{(ME.pw_uid,) * 3} {(ME.pw_gid,) * 3} {groups} never again"
 
 
+def test_hook_hosts_are_the_user_and_so_are_those_that_take_their_place(start: Start, folder: Path) -> None:
+    (folder / "shop.py").write_text(HOOKS)
+    routes = [{"path": "/who", "service": "all"}]
+    process = start(user=USER, routes=routes, hooks={"processes": 1, "use": [{"on_request": "shop:who"}]})
+    groups = os.getgrouplist(USER, ME.pw_gid)
+    who = f"{(ME.pw_uid,) * 3} {(ME.pw_gid,) * 3} {groups} never again"
+    assert ask(process.address, "/who").text == who
+    (forks,) = [
+        int(child)
+        for child in Path(f"/proc/{process.process.pid}/task").glob("*/children")
+        for child in child.read_text().split()
+    ]
+    # With it all hosts end.
+    os.kill(forks, signal.SIGKILL)
+    wait_until(lambda: ask(process.address, "/who").status != 200)
+    wait_until(lambda: ask(process.address, "/who").text == who)
+
+
 def test_what_is_kept_belongs_to_the_user_and_outlives_a_restart(start: Start, folder: Path) -> None:
     log = folder / "log" / "access.log"
     log.parent.mkdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import secrets
 import socket
 import threading
@@ -257,7 +256,7 @@ class Runtime:
         user = (account.ids.uid, account.ids.gid, list(account.ids.groups)) if account and not account.is_root else None
         longest = max(hook.options.timeout.total_seconds() for hook in hooks)
         drain = source.config.limits.drain_timeout.total_seconds()
-        recipe = recipe_of(source, plan, user if os.geteuid() == 0 else None)
+        recipe = recipe_of(source, plan, user)
         try:
             hosts = HookHosts(settings, recipe, plan["workers"], longest, drain)
             hosts.start()

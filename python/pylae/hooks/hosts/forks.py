@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -62,8 +63,10 @@ class Forks:
         self.socket = own
         with contextlib.suppress(BrokenPipeError):
             if process.stdin is not None:
+                # A gateway that is no longer root has become that user, and so has what it starts.
+                user = self._recipe["user"] if os.geteuid() == 0 else None
                 with process.stdin as recipe:
-                    recipe.write(json.dumps(self._recipe).encode())
+                    recipe.write(json.dumps({**self._recipe, "user": user}).encode())
         while True:
             own.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
