@@ -55,7 +55,7 @@ class Recorder:
     def warnings(self) -> list[dict[str, str]]:
         return self.doubts
 
-    def engine(self, plan: str, _hooks: object = ()) -> Recorder:
+    def engine(self, plan: str, _hooks: object = (), _hosts: object = None) -> Recorder:
         self.calls.append(("plan", json.loads(plan)))
         return self
 
@@ -67,7 +67,7 @@ class Recorder:
     def attach(self, _signals: object) -> None:
         """Signals are for the real one."""
 
-    def apply(self, plan: str, _hooks: object = ()) -> None:
+    def apply(self, plan: str, _hooks: object = (), _hosts: object = None) -> None:
         if self.refuse:
             raise EngineError(self.refuse)
         if self.problems:
