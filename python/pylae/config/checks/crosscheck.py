@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from pylae.config.checks.limits import LIMITS, limits_of_clusters, shared_limits, sources_of_clusters
@@ -21,6 +24,7 @@ from pylae.config.models.config import Config, has_authenticator
 from pylae.config.models.route import Route
 from pylae.config.models.service import CircuitBreaker
 from pylae.config.tables import policies_with
+from pylae.policies import PolicySet
 from pylae.store.settings import store_url
 from pylae.units import size
 
@@ -54,18 +58,19 @@ class View:
 
     def having(self, *fields: str) -> Sequence[tuple[int, Route]]:
         """Returns the routes that say something about one of these settings, with their places."""
-        if len(fields) == 1:
-            return self._by_setting.get(fields[0], ())
-        found = {index: route for name in fields for index, route in self._by_setting.get(name, ())}
-        return sorted(found.items())
+        found = [routes for names, routes in self._by_settings.values() if not names.isdisjoint(fields)]
+        # Each has its routes in their order, and no two have the same.
+        return found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=itemgetter(0))
 
     @cached_property
-    def _by_setting(self) -> Mapping[str, Sequence[tuple[int, Route]]]:
-        # Most checks concern settings that few routes have.
-        found: dict[str, list[tuple[int, Route]]] = {}
+    def _by_settings(self) -> Mapping[int, tuple[AbstractSet[str], list[tuple[int, Route]]]]:
+        # Most checks concern settings that few routes have. Those of a document that have the same share the set.
+        found: dict[int, tuple[AbstractSet[str], list[tuple[int, Route]]]] = {}
         for pair in self.routes():
-            for name in pair[1].model_fields_set:
-                found.setdefault(name, []).append(pair)
+            names = pair[1].model_fields_set
+            if (known := found.get(id(names))) is None:
+                known = found[id(names)] = names, []
+            known[1].append(pair)
         return found
 
     def limited(self) -> Iterable[tuple[int, Route]]:
@@ -372,8 +377,9 @@ def _overlap(one: str, other: str) -> bool:
 def _literal_parameters(config: Config) -> Iterator[Finding]:
     """Finds paths with a notation that is a parameter in other frameworks but literal here."""
     for index, route in enumerate(config.routes):
-        for key in ("path", "prefix"):
-            path = getattr(route, key) or ""
+        for key, path in (("path", route.path), ("prefix", route.prefix)):
+            if path is None:
+                continue
             if "/:" in path and re.search(r"/:[A-Za-z_]", path):
                 text = "`:` does not start a parameter here; it matches only itself"
                 yield Finding(("routes", index, key), text, "write `path` with `{id}` for `:id`")
@@ -385,7 +391,8 @@ def _literal_parameters(config: Config) -> Iterator[Finding]:
 
 def _sizes_of_bodies(config: Config) -> Iterator[Finding]:
     """Finds a limit of `validation` that has no effect because the other one, which was not given, is lower."""
-    places = [(("policies",), config.policies), *((("routes", i), route) for i, route in enumerate(config.routes))]
+    having = ((("routes", index), route) for index, route in enumerate(config.routes) if route.validation)
+    places: Iterable[tuple[tuple[Step, ...], PolicySet]] = chain([(("policies",), config.policies)], having)
     for place, policies in places:
         validation = policies.validation
         if not validation or validation.json_body is None:
