@@ -32,6 +32,8 @@ class Window:
     warmup: float
     duration: float
     rate: float | None = None
+    awake: bool = False
+    """Whether the load looks for answers all the time, so that no gateway has to wake its core."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Gateway:
         """
         command = [*_load_command(load, self.setup), "--connections", str(self.setup.scenario.connections)]
         command += ["--warmup", str(window.warmup), "--duration", str(window.duration), "--gate"]
+        command += ["--awake"] if window.awake else []
         if window.rate is not None:
             command += ["--rate", f"{window.rate:.0f}"]
         with running(Process(command, LOAD_CORE, self.setup.folder / "load.log", pipes=True)) as client:

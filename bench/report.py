@@ -78,7 +78,8 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
         "- Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         (
             f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s"
-            " of warm-up; every answer checked. Gateway on one core with one worker, origin and load on the other."
+            " of warm-up; every answer checked. Gateway on one core with one worker, origin and load on the other"
+            + (", never asleep." if run.window.awake else ".")
         ),
         "",
         (

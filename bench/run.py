@@ -100,6 +100,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_number(int, 1, 100), default=3, help="interleaved rounds; default 3")
     parser.add_argument("--duration", type=_number(float, 0.1, 600), default=4.0, help="seconds per window; default 4")
     parser.add_argument("--warmup", type=_number(float, 0, 60), default=0.5, help="seconds before each; default 0.5")
+    parser.add_argument(
+        "--awake",
+        action="store_true",
+        help="load and origin never sleep, so that no gateway pays for waking their core (not over HTTP/2)",
+    )
     parser.add_argument("--half", action="store_true", help="also measure latency at half of each peer's own rate")
     parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
     parser.add_argument("--out", type=Path, help="also write the Markdown report here")
@@ -143,13 +148,13 @@ def run(options: argparse.Namespace, command: str) -> tuple[report.Run, list[rep
         raise BenchError("cores 0 and 1 are needed: one for the gateway, one for the load")
     load = options.load.resolve() if options.load else build_load()
     peers = _find_peers(options, load)
-    window = Window(options.warmup, options.duration)
+    window = Window(options.warmup, options.duration, awake=options.awake)
     versions = {peer.name: peer.version() for peer in peers}
     about = report.Run(command, options.rounds, window, versions, report.now(), os.getloadavg()[0])
     os.sched_setaffinity(0, {LOAD_CORE})
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
-        process, port = start_origin(load, Path(name))
+        process, port = start_origin(load, Path(name), *(["--awake"] if options.awake else []))
         with (
             running(process),
             _calls(load, Path(name)) as calls,

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// Options that take no value.
-const FLAGS: &[&str] = &["gate", "grpc", "chunked"];
+const FLAGS: &[&str] = &["gate", "grpc", "chunked", "awake"];
 
 pub(crate) struct Args {
     options: Vec<(String, String)>,

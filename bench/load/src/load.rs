@@ -54,6 +54,7 @@ const OPTIONS: &[&str] = &[
     "upload",
     "chunked",
     "numbers",
+    "awake",
 ];
 
 /// When requests are sent, and when no more are.
@@ -250,7 +251,7 @@ impl Load {
             numbered: 0,
             numbers: args.get("numbers")?.unwrap_or(100_000_000_u64).clamp(1, 100_000_000),
             expected,
-            poll: Poll::new().map_err(|error| error.to_string())?,
+            poll: Poll::new(args.has("awake")).map_err(|error| error.to_string())?,
             connections: Vec::new(),
             idle: VecDeque::new(),
             buffer: vec![0; BUFFER],

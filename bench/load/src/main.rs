@@ -20,6 +20,7 @@ usage: pylae-bench-load <command> [options]
           a WebSocket handshake is granted on any path, and its messages come back
           --listen ADDRESS          default 127.0.0.1:0; the address is printed
           --grpc                    calls of gRPC instead, over HTTP/2: every message is sent back
+          --awake                   never sleep, so that nobody has to wake this core (not with --grpc)
 
   relay   copies bytes between each client connection and one upstream connection of its own
           --listen ADDRESS          default 127.0.0.1:0; the address is printed
@@ -47,6 +48,7 @@ usage: pylae-bench-load <command> [options]
           --duration SECONDS        default 3
           --requests N              end after N requests instead of a duration
           --rate N                  requests per second, latency from the intended send time (open loop)
+          --awake                   never sleep, so that nobody has to wake this core (not over HTTP/2)
           --gate                    after the warm-up print `ready` and wait for a line on standard input
 ";
 

@@ -44,13 +44,14 @@ struct Prepared {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
-    args.only(&["listen", "grpc"])?;
+    args.only(&["listen", "grpc", "awake"])?;
+    let awake = args.has("awake");
     let listener = poll::listen(&args.get("listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
     if args.has("grpc") {
         return calls::run(listener);
     }
     let serve = || -> io::Result<()> {
-        let poll = Poll::new()?;
+        let poll = Poll::new(awake)?;
         poll.add(&listener, LISTENER, EventFlags::IN)?;
         let mut clients: Slots<Client> = Slots::new();
         let mut prepared = Prepared::default();

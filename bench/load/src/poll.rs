@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 pub(crate) use rustix::event::epoll::EventFlags;
@@ -29,11 +30,13 @@ impl Events {
 
 pub(crate) struct Poll {
     epoll: OwnedFd,
+    /// It looks again and again instead of sleeping, so that nobody who sends something has to wake this core.
+    awake: bool,
 }
 
 impl Poll {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
+    pub(crate) fn new(awake: bool) -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, awake })
     }
 
     pub(crate) fn add(&self, source: impl AsFd, token: usize, flags: EventFlags) -> io::Result<()> {
@@ -46,6 +49,20 @@ impl Poll {
 
     /// Waits for something to be ready; no events when the time is up.
     pub(crate) fn wait(&self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        if !self.awake {
+            return self.look(timeout, events);
+        }
+        let end = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            self.look(Some(Duration::ZERO), events)?;
+            if !events.is_empty() || end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(());
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn look(&self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         events.0.clear();
         let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events.0), timeout.as_ref()) {

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let upstream: String = args.require("upstream")?;
     let listener = poll::listen(&args.get("listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned()))?;
     let serve = || -> io::Result<()> {
-        let poll = Poll::new()?;
+        let poll = Poll::new(false)?;
         poll.add(&listener, LISTENER, EventFlags::IN)?;
         let mut pairs: Slots<Pair> = Slots::new();
         let mut events = Events::new();

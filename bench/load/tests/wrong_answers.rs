@@ -86,6 +86,13 @@ fn right_answers_give_a_figure_directly_and_through_the_relay() {
 }
 
 #[test]
+fn awake_answers_are_the_same() {
+    let origin = Server::start(&["origin", "--awake"]);
+    assert_figure(&load(origin.address, &["--requests", "500", "--connections", "8", "--awake"]), 500);
+    assert_figure(&load(origin.address, &["--duration", "0.05", "--rate", "1000", "--awake"]), 50);
+}
+
+#[test]
 fn wrong_answers_give_no_figure() {
     let wrong = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n1234567", "body differs from byte 0"),
