@@ -418,7 +418,8 @@ class ConfigBuilder:
         own = account.ids.groups if isinstance(account, privileges.Account) else [os.getegid(), *os.getgroups()]
         folder = self.path.parent if self.path else Path()
         yield from changeable(self.followed)
-        yield from map(self.problem_at, readable(self.config, self.sources, folder, own))
+        documents = [one.document for one in (self, self.own) if one is not None and one.document is not None]
+        yield from map(self.problem_at, readable(self.config, self.sources, documents, folder, own))
 
     def _doubtful_hooks(self) -> Iterator[Finding]:
         if hooks := self.hooks:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pylae.config.checks.standing import FILES, file_settings, source_files
-from pylae.config.document.load import referred
+from pylae.config.document.load import Document, referred
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.document.sources import Sources
 from pylae.config.document.written import secrets_in
@@ -36,9 +36,15 @@ def changeable(files: Iterable[Path]) -> Iterator[Problem]:
             yield Problem(str(folder), None, None, "", text, f"chmod o-w {folder}")
 
 
-def readable(config: Config, sources: Sources, folder: Path, owners: Collection[int]) -> Iterator[Finding]:
-    """Yields private keys and secret files that other users can read. `owners` are the groups of the gateway itself."""
-    for path, file, what in _secret_files(config, sources):
+def readable(
+    config: Config, sources: Sources, documents: Iterable[Document], folder: Path, owners: Collection[int]
+) -> Iterator[Finding]:
+    """Yields private keys and secret files that other users can read. `owners` are the groups of the gateway itself.
+
+    `documents` are those that `sources` is about.
+    """
+    refers = any(document.root.mentions("${file:") for document in documents)
+    for path, file, what in _secret_files(config, sources, refers=refers):
         try:
             found = (folder / Path(file).expanduser()).stat()
         except OSError:
@@ -49,14 +55,15 @@ def readable(config: Config, sources: Sources, folder: Path, owners: Collection[
             yield Finding(path, f"{who} can read the {what} in {file}", f"chmod go-rwx {file}")
 
 
-def _secret_files(config: Config, sources: Sources) -> Iterator[tuple[tuple[Step, ...], str, str]]:
+def _secret_files(config: Config, sources: Sources, *, refers: bool) -> Iterator[tuple[tuple[Step, ...], str, str]]:
     for row, what in _NAMING.items():
         for path, file in file_settings(config, row):
             yield path, file, what
     for path, file in source_files(config):
         if path[-1] in _NAMED:
             yield path, file, _NAMED[str(path[-1])]
-    for secret in secrets_in(config):
+    # Many routes take long.
+    for secret in secrets_in(config) if refers else ():
         node = sources.locate(secret.path).node
         for name in referred((node.written if node else None) or ""):
             if name.startswith("file:"):

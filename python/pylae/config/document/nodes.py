@@ -112,6 +112,11 @@ class Tree:
         """Notes what is special about a text."""
         self._foreign.setdefault(id(inside), {})[step] = foreign
 
+    def mentions(self, text: str) -> bool:
+        """Whether this is written in any text that is special."""
+        known = (foreign for inside in self._foreign.values() for foreign in inside.values())
+        return any(text in (foreign.written or "") for foreign in known)
+
     @property
     def end(self) -> tuple[int, int]:
         """How far it is filled; see `take`."""
