@@ -220,7 +220,7 @@ def test_a_hook_in_code_for_a_route_that_the_file_lacks(program: Callable[..., P
     other = {"routes": [{"name": "other", "prefix": "/", "service": "all", "auth_required": False}]}
     started.process.write(started.config(**other))
     started.process.read_until("not applied")
-    assert "main.py:14: hooks[1].routes: there is no route `all` for the hook __main__.sign" in (
+    assert "main.py:14: hooks.use[1].routes: there is no route `all` for the hook __main__.sign" in (
         started.process.read_until("main.py")
     )
     assert started.get("/added", "").status_code == 401
