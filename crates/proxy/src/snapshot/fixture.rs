@@ -27,6 +27,11 @@ pub(crate) fn listening() -> (SocketAddr, TcpListener) {
 
 /// A snapshot that listens on `address` and answers every request with `answer`. `services` are merged into the first.
 pub(crate) fn answering(address: SocketAddr, answer: &str, service: &Value) -> Snapshot {
+    built(answering_plan(address, answer, service))
+}
+
+/// Its plan. A snapshot keeps no policies as they are written.
+pub(crate) fn answering_plan(address: SocketAddr, answer: &str, service: &Value) -> Plan {
     let mut plan: Value = serde_json::from_str(SMALLEST).unwrap();
     plan["listeners"][0]["address"] = json!(address.to_string());
     for (key, value) in service.as_object().unwrap() {
@@ -40,7 +45,7 @@ pub(crate) fn answering(address: SocketAddr, answer: &str, service: &Value) -> S
     });
     let body = json!({"status": 200, "content_type": "text/plain", "headers": {}, "body": answer});
     route["policies"] = json!({"static_response": body, "hooks": {"calls": [call]}});
-    built(serde_json::from_value(plan).unwrap())
+    serde_json::from_value(plan).unwrap()
 }
 
 pub(crate) fn built(plan: Plan) -> Snapshot {

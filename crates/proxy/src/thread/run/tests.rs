@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::pool::http2::SharedConnection;
-use crate::snapshot::fixture::{DroppedOn, answering, built, listening, struck_on};
+use crate::snapshot::fixture::{DroppedOn, answering, answering_plan, built, listening, struck_on};
 use crate::telemetry::log::Log;
 use crate::telemetry::panics::fixture::{PATIENCE, count, records, wait_until};
 use crate::telemetry::panics::install;
@@ -169,7 +169,7 @@ fn a_worker_that_panics_in_an_apply_starts_again_with_what_was_applied() {
     // The worker is the last that drops this one, and panics.
     apply(struck_on("pylae-worker-0", snapshot("bad")), Vec::new());
     let (second, other) = listening();
-    let mut plan = snapshot("new").plan;
+    let mut plan = answering_plan(address, "new", &json!({}));
     let mut listener = plan.listeners[0].clone();
     listener.address = second;
     plan.listeners.push(listener);
