@@ -170,7 +170,11 @@ impl Lane {
     pub(crate) fn send(&self, kind: FlatMessageKind, key: u64, write: impl FnOnce(&mut FlatWriter)) -> bool {
         let mut state = self.state.borrow_mut();
         let State { to_host, outbox, .. } = &mut *state;
-        if outbox.len() > MOST_WAITING || !FlatMessage::write(&mut outbox.bytes, kind, key, write) {
+        // What only says how far something is belongs to what was sent before, so it has a bound already. Left out, it
+        // would stay there for ever.
+        let is_note = matches!(kind, FlatMessageKind::Cancel | FlatMessageKind::End | FlatMessageKind::Taken);
+        let is_full = outbox.len() > MOST_WAITING && !is_note;
+        if is_full || !FlatMessage::write(&mut outbox.bytes, kind, key, write) {
             return false;
         }
         match outbox.flush(to_host) {
@@ -184,8 +188,11 @@ impl Lane {
 
     /// Tells the host of a stage, unless it knows it.
     pub(crate) fn introduce(&self, number: u32, definition: &[u8]) -> bool {
-        let is_new = self.state.borrow_mut().stages.insert(number);
-        !is_new || self.send(FlatMessageKind::Stage, number.into(), |to| to.0.extend_from_slice(definition))
+        let is_known = self.state.borrow().stages.contains(&number);
+        if is_known || !self.send(FlatMessageKind::Stage, number.into(), |to| to.0.extend_from_slice(definition)) {
+            return is_known;
+        }
+        self.state.borrow_mut().stages.insert(number)
     }
 
     /// Adds a call.

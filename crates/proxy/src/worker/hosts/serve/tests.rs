@@ -11,6 +11,7 @@ use pylae_core::{Answer, Exchange, Problem};
 
 use super::*;
 use crate::telemetry::log::Log;
+use crate::worker::hosts::lane::Lane;
 use crate::worker::hosts::memory::{LaneDirection, RingEnd};
 use crate::worker::hosts::{HostSet, HostState, HostedStage};
 
@@ -262,5 +263,20 @@ fn a_host_that_has_gone_mad_is_lost_and_the_worker_goes_on() {
             assert_eq!(set.figures()[0].trouble, Some("mad"));
             set.advance(number, HostState::Lost);
         }
+    });
+}
+
+#[test]
+fn a_host_that_takes_nothing_gets_no_calls_and_is_told_all_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let set = HostSet::new(1, 10).unwrap();
+        let (number, _ends) = set.add().unwrap();
+        set.advance(number, HostState::Warm);
+        let lane = Lane::of(&set.choose().unwrap()).unwrap();
+        while lane.send(FlatMessageKind::Piece, 1, |to| to.0.resize(to.0.len() + (32 << 20), 0)) {}
+        assert!(!lane.introduce(0, b"{}"));
+        assert!(!lane.introduce(0, b"{}"), "the host does not know it");
+        assert!(lane.send(FlatMessageKind::End, 1, |_| {}));
     });
 }
