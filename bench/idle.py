@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the bench; 1 if there is no figure."""
     parser = argparse.ArgumentParser(prog="python -m bench.idle", description="Memory of idle connections.")
     parser.add_argument("--kinds", default=",".join(_KINDS), help="of h1, tls, h2; default all")
-    parser.add_argument("--connections", type=int, default=10_000, help="idle connections; default 10000")
+    parser.add_argument("--connections", type=int, default=8000, help="idle connections; default 8000")
+    parser.add_argument("--per-second", type=float, default=1000, help="so many are opened a second; default 1000")
     parser.add_argument("--rounds", type=int, default=3, help="windows without and with them; default 3")
     parser.add_argument("--duration", type=float, default=3.0, help="seconds per window; default 3")
     parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
@@ -105,7 +107,10 @@ def _measure(kind: str, options: argparse.Namespace) -> _Figures:
         alone = [gateway.measure(load, half) for _ in range(options.rounds)]
         before = gateway.process.resident()
         context = _context(kind, gateway.setup)
-        for _ in range(options.connections):
+        began = time.monotonic()
+        for number in range(options.connections):
+            # All at once would measure connections that have just been busy.
+            time.sleep(max(0.0, began + number / options.per_second - time.monotonic()))
             stack.enter_context(_idle(kind, gateway.setup, context))
         each = (gateway.process.resident() - before) / options.connections
         beside = [gateway.measure(load, half) for _ in range(options.rounds)]

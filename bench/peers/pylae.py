@@ -20,8 +20,6 @@ _POLICIES: dict[str, Any] = {
         "security_headers": {"hsts": "always"},
     },
 }
-_KEPT = 256
-"""Connections to an instance that a worker keeps without being told."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -63,8 +61,6 @@ class Pylae(Peer):
             "services": {"origin": {"instances": [f"http://127.0.0.1:{setup.origin}"]}},
             "routes": routes,
         }
-        if setup.scenario.connections > _KEPT:
-            config["services"]["origin"]["max_idle"] = setup.scenario.connections
         if "websocket" in setup.scenario.features:
             routes[:] = [{**route, "websocket": True} for route in routes]
         if "grpc" in setup.scenario.features:

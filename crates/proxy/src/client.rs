@@ -96,6 +96,12 @@ impl Client {
         }
     }
 
+    /// Gives back the memory that only exchanges need.
+    pub(crate) fn rest(&mut self) {
+        (self.body, self.scratch) = (Body::default(), Vec::new());
+        self.interim = None;
+    }
+
     /// Gives the stream of an HTTP/2 connection back.
     pub(crate) fn leave_stream(&mut self) {
         self.socket = Socket::Null;

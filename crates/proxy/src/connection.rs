@@ -1,6 +1,7 @@
 //! A client's connection, from accept to close.
 
 pub(crate) mod accept;
+mod http1;
 pub(crate) mod http2;
 mod stream_tasks;
 
@@ -8,14 +9,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pylae_core::Exchange;
+use pylae_core::Instant;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::client::{After, Client};
+use crate::client::Client;
 use crate::connection::accept::accept;
-use crate::flow;
-use crate::flow::read_head::{read_at_once, wait_readable};
+use crate::connection::http1::{Done, Http1Connection};
+use crate::flow::read_head::wait_longer;
 use crate::io::deadline::Deadline;
 use crate::io::task_pool::{TaskPool, TaskSeat};
 use crate::io::tls::AlpnProtocol;
@@ -31,10 +32,17 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
 }
 
-/// The tasks that serve the connections of a listener. Each keeps a deadline.
+/// The tasks that serve the connections of a listener. A connection that has been idle for a while waits in a task of
+/// its own, which is a tenth as large, until its client says something again.
 pub(crate) struct ConnectionTasks {
     worker: Rc<Worker>,
-    pool: TaskPool<Accepted>,
+    pool: TaskPool<Visit>,
+}
+
+enum Visit {
+    New(Accepted),
+    /// The client has sent something after a rest.
+    Awake(Box<Http1Connection>),
 }
 
 impl ConnectionTasks {
@@ -44,86 +52,85 @@ impl ConnectionTasks {
 
     /// Has a connection served.
     pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        self.pool.serve(accepted, |accepted| {
-            let (tasks, seat, mut next) = (Rc::clone(self), TaskSeat::new(), Some(accepted));
-            tokio::task::spawn_local(async move {
-                let deadline = Rc::new(tasks.worker.wheel.deadline());
-                while let Some(accepted) = next {
-                    serve(&tasks.worker, accepted, &deadline).await;
-                    deadline.clear();
-                    next = tasks.pool.next(&seat).await;
-                }
-            });
-        });
+        self.give(Visit::New(accepted));
     }
 
     /// Ends each task as soon as it has served its connection.
     pub(crate) fn end(&self) {
         self.pool.end();
     }
-}
 
-/// Serves a connection until either side closes it.
-async fn serve(worker: &Rc<Worker>, accepted: Accepted, deadline: &Rc<Deadline>) {
-    let Accepted { open: _open, listener, stream, peer } = accepted;
-    let Some((client, protocol)) = accept(worker, &listener, stream, peer, deadline).await else { return };
-    let may_be_http2 = listener.plan.http2 && listener.tls.is_none();
-    drop(listener);
-    match protocol {
-        AlpnProtocol::Http1 => serve_http1(worker, client, may_be_http2).await,
-        // Boxed, so that the tasks of HTTP/1 connections do not carry this future's size.
-        AlpnProtocol::Http2 => Box::pin(http2::serve(Rc::clone(worker), client, Vec::new())).await,
+    fn give(self: &Rc<Self>, job: Visit) {
+        self.pool.serve(job, |job| {
+            let (tasks, seat, mut next) = (Rc::clone(self), TaskSeat::new(), Some(job));
+            tokio::task::spawn_local(async move {
+                // That of the last connection, for the next: those of the wheel are only let go when it comes round.
+                let mut deadline = None;
+                while let Some(job) = next {
+                    deadline = tasks.run(job, deadline.take()).await;
+                    next = tasks.pool.next(&seat).await;
+                }
+            });
+        });
     }
-    debug!(%peer, "connection closed");
-}
 
-/// Serves the exchanges of an HTTP/1 connection in turn. `may_be_http2`: the client may begin with the preface of
-/// HTTP/2 instead.
-async fn serve_http1(worker: &Rc<Worker>, mut client: Client, may_be_http2: bool) {
-    let (mut first, mut only) = (true, true);
-    while let Some(mut exchange) = begin_exchange(worker, &mut client, first).await {
-        if first && may_be_http2 && http2::starts_with_preface(&mut client, &mut exchange.request.buffer).await {
-            let ahead = exchange.request.buffer.clone();
-            worker.buffers.give_back_exchange(exchange);
-            // Boxed, so that the tasks of HTTP/1 connections do not carry this future's size.
-            return Box::pin(http2::serve(Rc::clone(worker), client, ahead)).await;
-        }
-        first = false;
-        let after = loop {
-            let after = flow::serve(worker, &mut client, &mut exchange).await;
-            if after != Some(After::Keep) {
-                break after;
-            }
-            only = false;
-            // Pipelined bytes stay for the next exchange.
-            exchange.request.buffer.drain(..client.body.consumed());
-            exchange.reset();
-            if exchange.request.buffer.is_empty() {
-                break after;
+    /// Serves a connection until it is closed, or goes on in another task. Returns a deadline that is no longer used.
+    async fn run(self: &Rc<Self>, job: Visit, spare: Option<Rc<Deadline>>) -> Option<Rc<Deadline>> {
+        let (mut connection, awake) = match job {
+            Visit::Awake(connection) => (connection, true),
+            Visit::New(Accepted { open, listener, stream, peer }) => {
+                let deadline = spare.unwrap_or_else(|| Rc::new(self.worker.wheel.deadline()));
+                let Some((client, protocol)) = accept(&self.worker, &listener, stream, peer, &deadline).await else {
+                    deadline.clear();
+                    return Some(deadline);
+                };
+                if protocol == AlpnProtocol::Http2 {
+                    self.serve_http2(open, client, Vec::new());
+                    return None;
+                }
+                let may_be_http2 = listener.plan.http2 && listener.tls.is_none();
+                (Box::new(Http1Connection::new(client, open, may_be_http2)), false)
             }
         };
-        let is_last = after == Some(After::Close) && client.has_said_all(&exchange).await;
-        worker.buffers.give_back_exchange(exchange);
-        match after {
-            Some(After::Keep) => {}
-            Some(After::Close) if is_last => return client.end(&worker.snapshot().plan.limits, only).await,
-            Some(After::Close) => return client.linger(&worker.buffers, &worker.snapshot().plan.limits).await,
-            Some(After::Abort) | None => return client.close(&worker.snapshot().plan.limits).await,
+        match connection.serve(&self.worker, awake).await {
+            Done::Closed => {
+                let deadline = Rc::clone(&connection.client.deadline);
+                drop(connection);
+                deadline.clear();
+                Some(deadline)
+            }
+            Done::Rests(until) => {
+                connection.client.rest();
+                tokio::task::spawn_local(Rc::clone(self).watch(connection, until));
+                None
+            }
+            Done::SpeaksHttp2(ahead) => {
+                let Http1Connection { client, open, .. } = *connection;
+                self.serve_http2(open, client, ahead);
+                None
+            }
         }
     }
-    client.socket.close_notify();
-    client.close(&worker.snapshot().plan.limits).await;
+
+    /// Waits for the next request of a connection at rest, at most until this moment.
+    async fn watch(self: Rc<Self>, mut connection: Box<Http1Connection>, until: Instant) {
+        if wait_longer(&self.worker, &mut connection.client, until).await {
+            self.give(Visit::Awake(connection));
+        } else {
+            connection.close(&self.worker).await;
+        }
+    }
+
+    fn serve_http2(&self, open: ConnectionGuard, client: Client, ahead: Vec<u8>) {
+        let worker = Rc::clone(&self.worker);
+        tokio::task::spawn_local(async move {
+            let peer = client.info.peer;
+            http2::serve(worker, client, ahead).await;
+            drop(open);
+            debug!(%peer, "connection closed");
+        });
+    }
 }
 
-/// Waits until the client sends something, and takes an exchange for it: buffers are held only while an exchange is in
-/// progress. None if the connection is to be closed.
-async fn begin_exchange(worker: &Rc<Worker>, client: &mut Client, first: bool) -> Option<Box<Exchange>> {
-    if first {
-        let mut exchange = worker.buffers.exchange();
-        if read_at_once(client, &mut exchange).await {
-            return Some(exchange);
-        }
-        worker.buffers.give_back_exchange(exchange);
-    }
-    wait_readable(worker, client, first).await.then(|| worker.buffers.exchange())
-}
+#[cfg(test)]
+mod tests;

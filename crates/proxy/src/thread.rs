@@ -117,4 +117,4 @@ fn spawn(start: WorkerStart) -> io::Result<WorkerHandle> {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

@@ -42,7 +42,7 @@ use crate::worker::maintenance::MaintenanceSwitches;
 
 /// How long a connection is idle before it is closed for another one. Until then its client is likely to send its next
 /// request, which would be lost.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(crate) const SETTLED: Duration = Duration::from_secs(1);
 /// How often it is looked for connections to close for others.
 const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 /// Idle connections that are closed when an accept has failed for want of descriptors or memory.

@@ -995,7 +995,8 @@ class ServiceFields(TypedDict, total=False):
     """Send the client's `Host` to instances (true), or their own (false). By default instances with `http` URLs get the
     client's, and those with `https` URLs their own."""
     max_idle: int
-    """Most idle connections to keep, per worker and instance."""
+    """Most idle connections to keep, per worker and instance. As many are kept as requests at once have needed within
+    the last `idle_timeout`."""
     idle_timeout: DurationLike
     """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
     s)."""

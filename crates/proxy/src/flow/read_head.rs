@@ -2,52 +2,84 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pylae_core::request::{admit, grpc};
-use pylae_core::{Exchange, Halt};
+use pylae_core::{Exchange, Halt, Instant};
 use tracing::debug;
 
 use crate::client::Client;
 use crate::flow::Flow;
 use crate::flow::observe::watched;
 use crate::io::clock;
+use crate::io::deadline::Deadline;
+use crate::io::socket::Socket;
 use crate::io::unread::{ReadProgress, Unread};
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-/// Waits until the client sends something. Returns false if the connection should be closed instead: the client
-/// disconnected, was idle for too long or does not read, or the gateway is draining or needs room.
-pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: bool) -> bool {
+/// How long a connection is idle before it gives back what only the next request needs.
+const REST: Duration = Duration::from_secs(1);
+
+/// What came of the wait for a request.
+pub(crate) enum Waited {
+    /// The client has sent something.
+    Readable,
+    /// Nothing for so long that it is likely to go on. It may until this moment.
+    Long(Instant),
+    /// The connection should be closed: the client disconnected, was idle for too long or does not read, or the gateway
+    /// is draining or needs room.
+    Over,
+}
+
+/// Waits until the client sends something, but not longer than until it has read its response and said nothing for
+/// `REST`. `first`: it is to be the first request of the connection.
+pub(crate) async fn wait_readable(worker: &Worker, client: &mut Client, first: bool) -> Waited {
     let snapshot = worker.snapshot();
     let limits = &snapshot.plan.limits;
     let patience = if first { limits.head_timeout.0 } else { limits.keep_alive.0 };
     let Client { socket, deadline, slow, .. } = client;
     let (mut idle_since, mut unread) = (clock::coarse(), Unread::new(limits));
     // A client that does not read its response is noticed before one that is merely idle.
-    deadline.set(idle_since.saturating_add(patience.min(limits.body_grace.0)));
+    deadline.set(idle_since.saturating_add(patience.min(REST)));
     loop {
-        let poll = |cx: &mut Context<'_>| match socket.poll_readable(cx) {
-            Poll::Ready(result) => Poll::Ready(result.is_ok()),
-            // The runtime may not know yet of a request that has just come.
-            Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(!socket.peek_open()),
-            Poll::Pending => Poll::Pending,
-        };
-        if let Some(readable) = deadline.within(poll).await {
-            return readable;
+        if let Some(readable) = deadline.within(|cx| poll_readable(cx, worker, socket, deadline)).await {
+            return if readable { Waited::Readable } else { Waited::Over };
         }
         let now = clock::coarse();
         match unread.check(socket, now) {
-            ReadProgress::Over if now >= idle_since.saturating_add(patience) => return false,
-            ReadProgress::Over => deadline.set(idle_since.saturating_add(patience)),
+            ReadProgress::Over if now >= idle_since.saturating_add(patience) => return Waited::Over,
+            ReadProgress::Over if now >= idle_since.saturating_add(REST) => {
+                deadline.stay_idle();
+                return Waited::Long(idle_since.saturating_add(patience));
+            }
+            ReadProgress::Over => deadline.set(idle_since.saturating_add(patience.min(REST))),
             ReadProgress::UnderWay(until) => {
                 idle_since = now;
                 deadline.set(until);
             }
             ReadProgress::TooSlow => {
                 *slow = true;
-                return false;
+                return Waited::Over;
             }
         }
+    }
+}
+
+/// Waits on after [`Waited::Long`], at most until this moment. Returns false if the connection should be closed.
+pub(crate) async fn wait_longer(worker: &Worker, client: &mut Client, until: Instant) -> bool {
+    let Client { socket, deadline, .. } = client;
+    deadline.set(until);
+    deadline.within(|cx| poll_readable(cx, worker, socket, deadline)).await.unwrap_or(false)
+}
+
+/// Ready with true once there is something to read, and with false if the connection should be closed.
+fn poll_readable(cx: &mut Context<'_>, worker: &Worker, socket: &mut Socket, deadline: &Deadline) -> Poll<bool> {
+    match socket.poll_readable(cx) {
+        Poll::Ready(result) => Poll::Ready(result.is_ok()),
+        // The runtime may not know yet of a request that has just come.
+        Poll::Pending if worker.should_close_idle(deadline) => Poll::Ready(!socket.peek_open()),
+        Poll::Pending => Poll::Pending,
     }
 }
 
@@ -134,7 +166,7 @@ async fn poll_once(client: &mut Client, snapshot: &Snapshot, exchange: &mut Exch
 /// Parses the buffered bytes and reads more until the head is complete. Ready with None if the client disconnected.
 fn poll_head(
     cx: &mut Context<'_>,
-    socket: &mut crate::io::socket::Socket,
+    socket: &mut Socket,
     snapshot: &Snapshot,
     exchange: &mut Exchange,
 ) -> Poll<Option<Result<(), Halt>>> {

@@ -243,6 +243,11 @@ impl Deadline {
         true
     }
 
+    /// Marks the task as idle again after [`within`](Self::within) has returned None, as if it had never been over.
+    pub(crate) fn stay_idle(&self) {
+        self.cell.state.set(WaitState::Idle);
+    }
+
     /// Returns the result of `poll`, or None once the deadline has passed.
     pub(crate) async fn within<T>(&self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
         let polled = poll_fn(|cx| match poll(cx) {

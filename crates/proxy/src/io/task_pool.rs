@@ -52,6 +52,12 @@ impl<T> TaskPool<T> {
         poll_fn(|cx| seat.poll(cx)).await
     }
 
+    /// How many tasks wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Ends the tasks that wait.
     pub(crate) fn rest(&self) {
         for seat in self.waiting.take() {

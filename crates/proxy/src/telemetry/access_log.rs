@@ -26,7 +26,8 @@ pub(super) mod output;
 const MAX_PENDING: usize = 1 << 20;
 /// Pending bytes at which the writer is woken before `BATCH_INTERVAL` is over.
 const WAKE_THRESHOLD: usize = MAX_PENDING / 8;
-/// Pause of the writer between batches, so that busy workers rarely have to wake it.
+/// Pause of the writer after a batch. Until it finds nothing, workers wake it only at `WAKE_THRESHOLD`: each time it
+/// runs it may take their core from them.
 const BATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One output of access logs.
@@ -34,7 +35,7 @@ pub(crate) struct Sink {
     output: String,
     /// One lane per worker.
     lanes: Box<[Mutex<PendingLines>]>,
-    /// The writer was woken since it last checked.
+    /// The writer was woken, or will look again by itself.
     notified: AtomicBool,
     finishing: AtomicBool,
     /// The output must be opened again.
@@ -145,7 +146,7 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
     let thread = thread::Builder::new().name("pylae-access-log".to_owned()).spawn(move || {
         if let Ok(sink) = receiver.recv() {
             let mut writing = Writing { target, batch: PendingLines::default(), watch: LossWatch::default() };
-            supervise(Some(&thread_log), Duty::AccessLog, || sink.run(&mut writing));
+            supervise(Some(&thread_log), Duty::AccessLog, || sink.run(&mut writing, thread::park_timeout));
         }
         // There is no receiver unless the gateway is stopping.
         let _ = done.send(());
@@ -166,36 +167,50 @@ fn start(output: &str, workers: usize, log: &Arc<Log>) -> io::Result<OpenedSink>
 }
 
 impl Sink {
-    /// The loop of the writer.
-    fn run(self: &Arc<Self>, Writing { target, batch, watch }: &mut Writing) {
+    /// The loop of the writer, which waits by `park` until it is woken or so much time is over.
+    fn run(self: &Arc<Self>, writing: &mut Writing, mut park: impl FnMut(Duration)) {
         // A panic has left these, and some of them may be written.
-        self.loss.add(batch.lines);
-        batch.clear();
+        self.loss.add(writing.batch.lines);
+        writing.batch.clear();
         loop {
             let closing = self.is_closing();
-            self.notified.store(false, Ordering::SeqCst);
             if self.reopening.swap(false, Ordering::AcqRel) {
-                self.reopen(target);
+                self.reopen(&mut writing.target);
             }
-            for lane in &self.lanes {
-                std::mem::swap(&mut *lane.lock(), batch);
-                if batch.lines > 0 {
-                    let result = target.write(&batch.bytes, batch.lines, &|| self.is_closing());
-                    self.written.fetch_add(result.written, Ordering::Relaxed);
-                    self.loss.add(result.dropped);
-                }
-                batch.clear();
+            let mut found = self.write_pending(writing);
+            if !closing && !found {
+                // From here on the next line wakes the writer. One that came just before it is seen below.
+                self.notified.store(false, Ordering::SeqCst);
+                found = self.write_pending(writing);
             }
             if closing {
                 self.loss.end();
                 return;
             }
-            self.loss.check(watch, self.written.load(Ordering::Relaxed), Instant::now);
-            thread::park_timeout(BATCH_INTERVAL);
-            if !self.notified.load(Ordering::SeqCst) && !self.is_wanted() {
-                thread::park_timeout(IDLE_INTERVAL);
+            self.loss.check(&mut writing.watch, self.written.load(Ordering::Relaxed), Instant::now);
+            if found {
+                self.notified.store(true, Ordering::SeqCst);
+                park(BATCH_INTERVAL);
+            } else if !self.is_wanted() {
+                park(IDLE_INTERVAL);
             }
         }
+    }
+
+    /// Writes what the lanes hold. Returns true if that was something.
+    fn write_pending(self: &Arc<Self>, Writing { target, batch, .. }: &mut Writing) -> bool {
+        let mut found = false;
+        for lane in &self.lanes {
+            std::mem::swap(&mut *lane.lock(), batch);
+            if batch.lines > 0 {
+                found = true;
+                let result = target.write(&batch.bytes, batch.lines, &|| self.is_closing());
+                self.written.fetch_add(result.written, Ordering::Relaxed);
+                self.loss.add(result.dropped);
+            }
+            batch.clear();
+        }
+        found
     }
 
     fn reopen(&self, target: &mut LogOutput) {

@@ -21,21 +21,21 @@ use crate::telemetry::recent::RecentExchanges;
 use crate::worker::{Worker, WorkerShared};
 
 /// A worker, and a socket on which it listens.
-pub(super) struct Seated {
-    pub(super) worker: Rc<Worker>,
-    pub(super) shared: Arc<WorkerShared>,
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) address: SocketAddr,
-    pub(super) socket: Arc<TcpListener>,
+pub(crate) struct Seated {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) shared: Arc<WorkerShared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: Arc<TcpListener>,
 }
 
 impl Seated {
-    pub(super) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         &self.shared.log
     }
 
     /// Sends a request on a connection of its own. Returns the answer, or an empty text if there is none.
-    pub(super) async fn ask(&self) -> String {
+    pub(crate) async fn ask(&self) -> String {
         timeout(PATIENCE, ask(self.address)).await.unwrap()
     }
 }
@@ -50,14 +50,14 @@ async fn ask(address: SocketAddr) -> String {
 }
 
 /// What workers share, with room for connections.
-pub(super) fn shared() -> Arc<WorkerShared> {
+pub(crate) fn shared() -> Arc<WorkerShared> {
     let shared = WorkerShared::default();
     shared.overload.set_fit(ConnectionFit::new(100, 100, 10_000, 0));
     Arc::new(shared)
 }
 
 /// Waits for a condition that can only be polled.
-pub(super) async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     let met = async {
         while !condition() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -67,7 +67,7 @@ pub(super) async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 /// Runs the test on a thread that counts as a worker's. Its panics, also those of assertions, are in the log only.
-pub(super) fn on_worker<F: Future<Output = ()>>(test: impl FnOnce(Seated) -> F + Send + 'static) {
+pub(crate) fn on_worker<F: Future<Output = ()>>(test: impl FnOnce(Seated) -> F + Send + 'static) {
     let shared = shared();
     install(&shared.log);
     let log = Arc::clone(&shared.log);

@@ -343,8 +343,9 @@ class Service(Settings):
     preserve_host: bool | None = None
     """Send the client's `Host` to instances (true), or their own (false). By default instances with `http` URLs get the
     client's, and those with `https` URLs their own."""
-    max_idle: Count = 256
-    """Most idle connections to keep, per worker and instance."""
+    max_idle: Count = 10_000
+    """Most idle connections to keep, per worker and instance. As many are kept as requests at once have needed within
+    the last `idle_timeout`."""
     idle_timeout: Wait = timedelta(seconds=4)
     """How long to keep an idle connection to an instance. It should be shorter than the instance keeps it (uvicorn: 5
     s)."""

@@ -52,7 +52,7 @@ fn lines_that_were_being_written_in_a_panic_are_counted_as_lost() {
     opened.sink.finishing.store(true, Ordering::Release);
     let batch = PendingLines { bytes: lines(0..3), lines: 3 };
     let mut writing = Writing { target: narrow().0, batch, watch: LossWatch::default() };
-    opened.sink.run(&mut writing);
+    opened.sink.run(&mut writing, |_| unreachable!("it is to end"));
     assert_eq!((opened.sink.loss.lost(), opened.sink.written.load(Ordering::Relaxed)), (3, 0));
 }
 
@@ -82,4 +82,43 @@ fn the_rest_of_a_line_does_not_go_to_another_file() {
     assert_eq!(target.write(&lines(0..1), 1, &|| true), WriteResult { written: 0, dropped: 2 });
     assert!(target.partial.is_empty());
     drop(file);
+}
+
+#[test]
+fn the_writer_is_not_woken_for_lines_that_it_will_find_anyway() {
+    let sink = Arc::new(Sink {
+        output: "another".to_owned(),
+        lanes: [Mutex::default()].into(),
+        notified: AtomicBool::new(false),
+        finishing: AtomicBool::new(false),
+        reopening: AtomicBool::new(false),
+        written: AtomicU64::new(0),
+        loss: Loss::new("another", Arc::default()),
+        writer: thread::current(),
+    });
+    let buffer = LogBuffer::new(0);
+    let write = || buffer.write(&sink, |line| line.extend_from_slice(b"line\n"));
+    let (target, mut far) = narrow();
+    let mut writing = Writing { target, batch: PendingLines::default(), watch: LossWatch::default() };
+    write();
+    assert!(sink.notified.load(Ordering::SeqCst), "the first line wakes the writer");
+    let mut pauses = Vec::new();
+    sink.run(&mut writing, |pause| {
+        pauses.push(pause);
+        match pauses.len() {
+            1 | 2 => {
+                assert!(sink.notified.load(Ordering::SeqCst), "it looks again by itself");
+                write();
+            }
+            3 => assert!(sink.notified.load(Ordering::SeqCst)),
+            4 => {
+                assert!(!sink.notified.load(Ordering::SeqCst), "the next line has to wake it");
+                write();
+                assert!(sink.notified.load(Ordering::SeqCst));
+            }
+            _ => sink.finishing.store(true, Ordering::Release),
+        }
+    });
+    assert_eq!(pauses, [BATCH_INTERVAL, BATCH_INTERVAL, BATCH_INTERVAL, IDLE_INTERVAL, BATCH_INTERVAL]);
+    assert_eq!(read(&mut far), "line\n".repeat(4));
 }
