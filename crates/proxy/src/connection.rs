@@ -60,14 +60,14 @@ impl ConnectionTasks {
         self.pool.end();
     }
 
-    fn give(self: &Rc<Self>, job: Visit) {
-        self.pool.serve(job, |job| {
-            let (tasks, seat, mut next) = (Rc::clone(self), TaskSeat::new(), Some(job));
+    fn give(self: &Rc<Self>, visit: Visit) {
+        self.pool.serve(visit, |visit| {
+            let (tasks, seat, mut next) = (Rc::clone(self), TaskSeat::new(), Some(visit));
             tokio::task::spawn_local(async move {
                 // That of the last connection, for the next: those of the wheel are only let go when it comes round.
                 let mut deadline = None;
-                while let Some(job) = next {
-                    deadline = tasks.run(job, deadline.take()).await;
+                while let Some(visit) = next {
+                    deadline = tasks.run(visit, deadline.take()).await;
                     next = tasks.pool.next(&seat).await;
                 }
             });
@@ -75,8 +75,8 @@ impl ConnectionTasks {
     }
 
     /// Serves a connection until it is closed, or goes on in another task. Returns a deadline that is no longer used.
-    async fn run(self: &Rc<Self>, job: Visit, spare: Option<Rc<Deadline>>) -> Option<Rc<Deadline>> {
-        let (mut connection, awake) = match job {
+    async fn run(self: &Rc<Self>, visit: Visit, spare: Option<Rc<Deadline>>) -> Option<Rc<Deadline>> {
+        let (mut connection, awake) = match visit {
             Visit::Awake(connection) => (connection, true),
             Visit::New(Accepted { open, listener, stream, peer }) => {
                 let deadline = spare.unwrap_or_else(|| Rc::new(self.worker.wheel.deadline()));
