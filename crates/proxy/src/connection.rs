@@ -39,6 +39,7 @@ pub(crate) struct ConnectionTasks {
     pool: TaskPool<Visit>,
 }
 
+/// What a task is given: a connection to serve for a while.
 enum Visit {
     New(Accepted),
     /// The client has sent something after a rest.
