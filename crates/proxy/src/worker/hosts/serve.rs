@@ -1,5 +1,6 @@
 //! The loop of a host: it takes what workers send, calls the hooks, and answers.
 
+mod bells;
 mod body;
 mod host;
 mod lane;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use pylae_core::hook::HookSource;
 use tokio::task::LocalSet;
 
+use self::bells::HostBells;
 use self::host::ServingHost;
 use super::bell::Bell;
 use super::memory::SharedMemory;
@@ -78,7 +80,7 @@ pub fn serve_host(duty: HostDuty, source: &Arc<dyn HookSource>) -> io::Result<()
 
 async fn run(duty: HostDuty, memory: Arc<SharedMemory>, source: Arc<dyn HookSource>) -> io::Result<()> {
     let (rung, stopped) = (duty.bell.watch()?, duty.stop.watch()?);
-    let host = Rc::new(ServingHost::new(duty.bells, &memory, source));
+    let host = Rc::new(ServingHost::new(HostBells::new(duty.bells)?, &memory, source));
     let beating = Arc::clone(&memory);
     tokio::task::spawn_local(async move {
         loop {

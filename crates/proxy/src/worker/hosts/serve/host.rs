@@ -12,10 +12,10 @@ use pylae_core::hook::flat::{
 use pylae_core::hook::{self, HookSource, HookStage, Hooks, Step};
 use tokio::task::AbortHandle;
 
+use super::bells::HostBells;
 use super::body::HostBody;
 use super::lane::{HostLane, WaitingMessage};
 use crate::io::clock;
-use crate::worker::hosts::bell::Bell;
 use crate::worker::hosts::hosted::StageDefinition;
 use crate::worker::hosts::memory::{Mad, SharedMemory};
 
@@ -26,6 +26,7 @@ type HostStage = (Arc<dyn Hooks>, bool);
 pub(super) struct ServingHost {
     source: Arc<dyn HookSource>,
     lanes: Vec<Rc<HostLane>>,
+    bells: Rc<HostBells>,
     queue: RefCell<VecDeque<WaitingMessage>>,
     stages: RefCell<HashMap<u32, HostStage>>,
     exchanges: RefCell<HashMap<u64, HostExchange>>,
@@ -52,11 +53,12 @@ impl Drop for HostExchange {
 }
 
 impl ServingHost {
-    pub(super) fn new(bells: Vec<Bell>, memory: &Arc<SharedMemory>, source: Arc<dyn HookSource>) -> Self {
-        let lanes = bells.into_iter().enumerate().map(|(index, bell)| HostLane::new(memory, index, bell)).collect();
+    pub(super) fn new(bells: HostBells, memory: &Arc<SharedMemory>, source: Arc<dyn HookSource>) -> Self {
+        let bells = Rc::new(bells);
         Self {
             source,
-            lanes,
+            lanes: (0..bells.lanes()).map(|index| HostLane::new(memory, index, &bells)).collect(),
+            bells,
             queue: RefCell::default(),
             stages: RefCell::default(),
             exchanges: RefCell::default(),
@@ -72,8 +74,11 @@ impl ServingHost {
         }
         for _ in 0..most {
             let Some((lane, message, content)) = self.queue.borrow_mut().pop_front() else { return Ok(is_busy) };
-            self.take(&lane, message, &content).ok_or(Mad)?;
+            let is_more = !self.queue.borrow().is_empty();
+            self.bells.call(is_more, || self.take(&lane, message, &content)).ok_or(Mad)?;
         }
+        // Other tasks run now, and may take any time.
+        self.bells.ring_owed();
         Ok(true)
     }
 

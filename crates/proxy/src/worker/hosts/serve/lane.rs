@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pylae_core::hook::flat::{FlatMessage, FlatMessageKind, FlatWriter};
 
-use crate::worker::hosts::bell::Bell;
+use super::bells::HostBells;
 use crate::worker::hosts::lane::{RingOutbox, messages};
 use crate::worker::hosts::memory::{LaneDirection, Mad, RingEnd, SharedMemory};
 
@@ -15,19 +15,20 @@ use crate::worker::hosts::memory::{LaneDirection, Mad, RingEnd, SharedMemory};
 pub(super) type WaitingMessage = (Rc<HostLane>, FlatMessage, Vec<u8>);
 
 /// The lane of a worker. Taken apart, so that a hook that is called for a message can be answered.
-#[derive(Debug)]
 pub(super) struct HostLane {
-    /// Wakes the worker.
-    bell: Bell,
+    index: usize,
+    /// Wake the workers.
+    bells: Rc<HostBells>,
     from_worker: RefCell<(RingEnd, Vec<u8>)>,
     to_worker: RefCell<(RingEnd, RingOutbox)>,
 }
 
 impl HostLane {
-    pub(super) fn new(memory: &Arc<SharedMemory>, index: usize, bell: Bell) -> Rc<Self> {
+    pub(super) fn new(memory: &Arc<SharedMemory>, index: usize, bells: &Rc<HostBells>) -> Rc<Self> {
         let end = |direction| RingEnd::new(memory, index, direction);
         Rc::new(Self {
-            bell,
+            index,
+            bells: Rc::clone(bells),
             from_worker: RefCell::new((end(LaneDirection::ToHost), Vec::new())),
             to_worker: RefCell::new((end(LaneDirection::ToWorker), RingOutbox::default())),
         })
@@ -42,7 +43,7 @@ impl HostLane {
             return Ok(!ring.fall_asleep()?);
         }
         if ring.must_feed() {
-            self.bell.ring();
+            self.bells.ring(self.index);
         }
         messages(inbox, |message, content| queue.push_back((Rc::clone(self), message, content.to_vec())))?;
         Ok(true)
@@ -51,7 +52,7 @@ impl HostLane {
     fn flush(&self) -> Result<(), Mad> {
         let (ring, outbox) = &mut *self.to_worker.borrow_mut();
         if outbox.flush(ring)? {
-            self.bell.ring();
+            self.bells.ring(self.index);
         }
         Ok(())
     }

@@ -1,0 +1,217 @@
+//! When a host wakes its workers. A worker that has little to do is woken for each answer by itself, and so are the
+//! instances behind it, which costs them more than the answer. So those of short calls in a row are told together.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use pylae_core::Instant;
+
+use crate::io::clock;
+use crate::worker::hosts::bell::Bell;
+
+/// After a call that took no longer, the next is likely to be as short.
+const SHORT: Duration = Duration::from_micros(100);
+/// How long an answer may wait for the next ones.
+const TOGETHER: Duration = Duration::from_micros(200);
+/// How often it is looked for bells that were not rung in time, because a call is longer than the one before.
+const LOOK: Duration = Duration::from_millis(1);
+/// Looks in a row that find nothing before nobody looks any more.
+const QUIET_LOOKS: u32 = 20;
+
+/// The bells of the workers, by lane.
+pub(super) struct HostBells {
+    owed: Arc<OwedBells>,
+    /// Bells wait for the end of the call that is being made.
+    is_calling: Cell<bool>,
+    /// Since when a bell is owed.
+    since: Cell<Option<Instant>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+/// What the thread of the host and the one that watches it share.
+struct OwedBells {
+    bells: Vec<(Bell, AtomicBool)>,
+    /// How often the host has rung what it owed.
+    rounds: AtomicU64,
+    is_watched: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl HostBells {
+    pub(super) fn new(bells: Vec<Bell>) -> io::Result<Self> {
+        let bells = bells.into_iter().map(|bell| (bell, AtomicBool::new(false))).collect();
+        let (rounds, is_watched, is_over) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
+        let owed = Arc::new(OwedBells { bells, rounds, is_watched, is_over });
+        let watched = Arc::clone(&owed);
+        let watch = thread::Builder::new().name("pylae-host-bells".to_owned()).spawn(move || watched.watch())?;
+        Ok(Self { owed, is_calling: Cell::new(false), since: Cell::new(None), watch: Some(watch) })
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.owed.bells.len()
+    }
+
+    /// Wakes the worker of a lane, or, within [`Self::call`], owes that.
+    pub(super) fn ring(&self, lane: usize) {
+        let (bell, is_owed) = &self.owed.bells[lane];
+        if !self.is_calling.get() {
+            return bell.ring();
+        }
+        is_owed.store(true, Ordering::SeqCst);
+        if self.since.get().is_none() {
+            self.since.set(Some(clock::now()));
+        }
+        if !self.owed.is_watched.load(Ordering::SeqCst) {
+            self.owed.is_watched.store(true, Ordering::SeqCst);
+            if let Some(watch) = &self.watch {
+                watch.thread().unpark();
+            }
+        }
+    }
+
+    /// Makes a call. What it rings may wait for the next call, if there `is_more` to do.
+    pub(super) fn call<T>(&self, is_more: bool, make: impl FnOnce() -> T) -> T {
+        let began = clock::now();
+        self.is_calling.set(true);
+        let made = make();
+        self.is_calling.set(false);
+        if let Some(since) = self.since.get() {
+            let now = clock::now();
+            if !is_more || now.since(began) > SHORT || now.since(since) > TOGETHER {
+                self.ring_owed();
+            }
+        }
+        made
+    }
+
+    /// Wakes the workers for which that is owed.
+    pub(super) fn ring_owed(&self) {
+        if self.since.take().is_some() {
+            self.owed.rounds.fetch_add(1, Ordering::SeqCst);
+            self.owed.ring();
+        }
+    }
+}
+
+impl Drop for HostBells {
+    fn drop(&mut self) {
+        self.owed.is_over.store(true, Ordering::SeqCst);
+        if let Some(watch) = self.watch.take() {
+            watch.thread().unpark();
+            // Fails only if it has panicked.
+            let _ = watch.join();
+        }
+    }
+}
+
+impl OwedBells {
+    fn ring(&self) {
+        for (bell, is_owed) in &self.bells {
+            if is_owed.load(Ordering::SeqCst) && is_owed.swap(false, Ordering::SeqCst) {
+                bell.ring();
+            }
+        }
+    }
+
+    /// Rings what the host owes and does not come to, until it is over.
+    fn watch(&self) {
+        while !self.is_over.load(Ordering::SeqCst) {
+            if !self.is_watched.load(Ordering::SeqCst) {
+                thread::park();
+                continue;
+            }
+            let (mut rounds, mut quiet) = (self.rounds.load(Ordering::SeqCst), 0);
+            while quiet < QUIET_LOOKS && !self.is_over.load(Ordering::SeqCst) {
+                thread::park_timeout(LOOK);
+                let seen = std::mem::replace(&mut rounds, self.rounds.load(Ordering::SeqCst));
+                if rounds == seen {
+                    self.ring();
+                    quiet += 1;
+                } else {
+                    quiet = 0;
+                }
+            }
+            self.is_watched.store(false, Ordering::SeqCst);
+            // One that came to be owed just before.
+            self.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bells() -> (HostBells, Bell) {
+        let bell = Bell::new().unwrap();
+        let heard = Bell::of(rustix::io::dup(&bell).unwrap());
+        (HostBells::new(vec![bell]).unwrap(), heard)
+    }
+
+    /// How often it was rung since the last time.
+    fn rung(heard: &Bell) -> u64 {
+        let mut count = [0; 8];
+        rustix::io::read(heard, &mut count).map_or(0, |_| u64::from_ne_bytes(count))
+    }
+
+    /// Waits until it is rung.
+    fn wait(heard: &Bell) {
+        let mut heard = [rustix::event::PollFd::new(heard, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut heard, Some(&patience)), Ok(1));
+    }
+
+    #[test]
+    fn what_is_no_call_rings_at_once() {
+        let (bells, heard) = bells();
+        bells.ring(0);
+        bells.ring(0);
+        assert_eq!(rung(&heard), 2);
+    }
+
+    #[test]
+    fn the_last_call_rings_for_those_before() {
+        let (bells, heard) = bells();
+        let together = || {
+            [true, true, false].map(|is_more| bells.call(is_more, || bells.ring(0)));
+            assert!(bells.since.get().is_none());
+            rung(&heard) == 1
+        };
+        // It is not so if the machine holds this up for a tenth of a millisecond.
+        assert!((0..1000).any(|_| together()));
+    }
+
+    #[test]
+    fn a_long_call_rings_at_its_end() {
+        let (bells, heard) = bells();
+        bells.call(true, || {
+            bells.ring(0);
+            let began = clock::now();
+            while clock::now().since(began) <= SHORT {}
+        });
+        assert_eq!(rung(&heard), 1);
+        assert!(bells.since.get().is_none());
+    }
+
+    #[test]
+    fn a_bell_is_rung_while_a_call_lasts() {
+        let (bells, heard) = bells();
+        bells.call(true, || {
+            bells.ring(0);
+            wait(&heard);
+        });
+        // The one that watches rests after a while, and is there again.
+        while bells.owed.is_watched.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        rung(&heard);
+        bells.call(true, || {
+            bells.ring(0);
+            wait(&heard);
+        });
+    }
+}
