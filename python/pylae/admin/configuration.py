@@ -18,7 +18,7 @@ from pylae.admin.document import refusals
 from pylae.admin.endpoint import needs, topic_router
 from pylae.admin.guard import Application, Receive, Scope, Send
 from pylae.admin.problems import Flaw, flaws, unusable
-from pylae.config.document.load import reason
+from pylae.config.document.files import reason
 from pylae.config.document.nodes import show_path
 from pylae.config.document.written import as_written, differences, joined, shown_reference, written
 from pylae.config.models.config import Config

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pylae.config.checks.explain import problems_of
-from pylae.config.document.load import MAX_BYTES, read_bytes, reason
+from pylae.config.document.files import MAX_BYTES, read_bytes, reason
 from pylae.config.document.sources import CallSources, shown
 from pylae.config.models.config import Config
 from pylae.config.models.route import Route

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, ValidationError, model_validator
 
 from pylae.config.checks.explain import problems_of
-from pylae.config.document.load import Document, parse, read_text
+from pylae.config.document.files import read_text
+from pylae.config.document.load import Document, parse
 from pylae.config.document.sources import DocumentSources
 from pylae.config.models.base import Settings, refusal, split_words
 from pylae.errors import ConfigError

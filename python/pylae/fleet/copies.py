@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pylae import state
-from pylae.config.document.load import reason
+from pylae.config.document.files import reason
 
 log = logging.getLogger("pylae.cluster")
 

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
-from pylae.config.document.load import digest
+from pylae.config.document.files import digest
 
 _DIGEST = "__pylae_digest__"
 

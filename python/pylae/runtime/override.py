@@ -12,8 +12,8 @@ from typing import Any
 from pylae.config import draft
 from pylae.config.builder import ConfigBuilder
 from pylae.config.checks.standing import Standing
+from pylae.config.document.files import digest
 from pylae.config.document.include import held
-from pylae.config.document.load import digest
 from pylae.config.document.nodes import Step, show_path
 from pylae.config.document.written import as_written, written
 from pylae.errors import ConfigError, Problem

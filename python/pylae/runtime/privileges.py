@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylae.config.document.load import reason
+from pylae.config.document.files import reason
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, EngineError, Problem

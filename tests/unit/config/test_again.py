@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pylae.config.document import load
+from pylae.config.document import reader
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import Document
 from pylae.config.document.nodes import Tree
@@ -181,7 +181,7 @@ def test_the_number_of_values_counts_those_that_are_not_parsed(tmp_path: Path, m
     path = tmp_path / "a.yaml"
     path.write_text("routes:\n- {name: one}\n- {name: two}\n")
     earlier = read_whole(path, {})
-    monkeypatch.setattr(load, "MAX_VALUES", earlier.counted[0] + 1)
+    monkeypatch.setattr(reader, "MAX_VALUES", earlier.counted[0] + 1)
     path.write_text("routes:\n- {name: one}\n- {name: two}\nvia: true\n")
     assert read_whole(path, {}, earlier).root.data["via"] is True
     path.write_text("routes:\n- {name: one}\n- {name: two}\nvia: true\nhosts: a\n")
@@ -234,7 +234,7 @@ def test_of_many_routes_only_the_changed_one_is_parsed(tmp_path: Path, monkeypat
             parsed.append(event := super().get_event())
             return event
 
-    monkeypatch.setattr(load, "_LOADER", Counted)
+    monkeypatch.setattr(reader, "_LOADER", Counted)
     again = read_whole(path, {}, earlier)
     assert sum(isinstance(event, yaml.MappingStartEvent) for event in parsed) == 2, "the document and one route"
     assert same(earlier, again).count(False) == 1

@@ -14,8 +14,9 @@ from pylae.config.checks.check import parse_document
 from pylae.config.checks.explain import problems_of
 from pylae.config.checks.pieces import LARGE
 from pylae.config.checks.standing import Standing
-from pylae.config.document.load import MAX_PROBLEMS, parse, read
+from pylae.config.document.load import parse, read
 from pylae.config.document.nodes import Tree
+from pylae.config.document.reader import MAX_PROBLEMS
 from pylae.config.document.sources import DocumentSources
 from pylae.config.document.written import as_written
 from pylae.config.models.base import Settings

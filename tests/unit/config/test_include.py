@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pylae import ConfigError, Gateway
-from pylae.config.document import include, load
+from pylae.config.document import include, reader
 from pylae.config.watch import Watch
 
 MAIN = """\
@@ -181,7 +181,7 @@ def test_files_of_secrets_are_relative_to_the_main_file(write: Write, tmp_path: 
 
 def test_bounds_are_of_all_files_together(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(a=ORDERS, b=ORDERS.replace("orders", "invoices"))
-    monkeypatch.setattr(load, "MAX_VALUES", 30)
+    monkeypatch.setattr(reader, "MAX_VALUES", 30)
     assert any("more than 30 values" in line for line in problems(file))
     monkeypatch.undo()
     monkeypatch.setattr(include, "MOST_FILES", 1)

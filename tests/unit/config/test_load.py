@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pylae.config.document import load
-from pylae.config.document.load import core_scalar, parse, read
+from pylae.config.document import files, reader
+from pylae.config.document.files import digest
+from pylae.config.document.load import parse, read
 from pylae.config.document.nodes import find, show_path
+from pylae.config.document.reader import core_scalar
 from pylae.errors import ConfigError
 
 
@@ -92,8 +94,8 @@ def test_files_are_relative_to_the_configuration_and_watched(tmp_path: Path) -> 
     document = read(config, {})
     assert document.root.plain() == {"key": "s3cret"}
     assert document.files == {
-        config: load.digest(config.read_bytes()),
-        tmp_path / "secrets/key": load.digest(b"s3cret\n"),
+        config: digest(config.read_bytes()),
+        tmp_path / "secrets/key": digest(b"s3cret\n"),
     }
 
 
@@ -132,7 +134,7 @@ def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     file = tmp_path / "latin.yaml"
     file.write_bytes(b"a: caf\xe9\n")
     assert said(file) == "is not UTF-8: byte 6 is 0xe9"
-    monkeypatch.setattr(load, "MAX_BYTES", 4)
+    monkeypatch.setattr(files, "MAX_BYTES", 4)
     assert said(file) == "cannot be read: larger than 0 KB"
 
 
@@ -143,7 +145,7 @@ def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         read(file)
-        assert tracemalloc.get_traced_memory()[1] < load.MAX_BYTES / 10
+        assert tracemalloc.get_traced_memory()[1] < files.MAX_BYTES / 10
     finally:
         tracemalloc.stop()
 
@@ -184,7 +186,7 @@ def test_names_with_dots_are_quoted_in_paths() -> None:
 
 
 def test_the_number_of_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "MAX_VALUES", 6)
+    monkeypatch.setattr(reader, "MAX_VALUES", 6)
     assert plain("a: [1, 2]\nb: {c: 3}\n") == {"a": [1, 2], "b": {"c": 3}}
     assert problem("a: [1, 2]\nb: {c: 3, d: 4}\n") == (
         "test.yaml:2:14: b.d: more than 6 values (lists of instances can come from `discovery`)"
@@ -192,7 +194,7 @@ def test_the_number_of_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_number_of_problems_is_bounded() -> None:
-    assert len(problem(f"a: [{', '.join(['!x 1'] * 3000)}]").splitlines()) == load.MAX_PROBLEMS
+    assert len(problem(f"a: [{', '.join(['!x 1'] * 3000)}]").splitlines()) == reader.MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(("item", "most"), [("0", 15), ("[0]", 40), ('"ab"', 25)])

@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pylae.config.document import load
+from pylae.config.document import load, reader
 from pylae.config.document.include import read_whole
 from pylae.config.document.load import parse
 from pylae.config.document.nodes import Tree
+from pylae.config.document.reader import Reader
 from pylae.errors import ConfigError
 
 FOLDER = Path(__file__).parent
@@ -31,9 +32,9 @@ def everything(tree: Tree, value: Any) -> Iterator[tuple[Any, ...]]:
 
 def found(text: str) -> Any:
     """All that reading a text comes to."""
-    reader = load._Reader(text, "a.yaml", ENVIRON, {}, lambda _: None, FOLDER)
+    reading = Reader(text, "a.yaml", ENVIRON, {}, lambda _: None, FOLDER)
     try:
-        document = load._read(reader)
+        document = load._read(reading)
     except ConfigError as error:
         return [*map(str, error.problems)], error.files
     root, kept = document.root, document.kept.get("a.yaml")
@@ -55,16 +56,16 @@ def found(text: str) -> Any:
 def natively(text: str) -> bool:
     """Whether a text is read natively. Reads it both ways, which must come to the same."""
     was: list[bool] = []
-    own = load._Reader.natively
+    own = Reader.natively
 
     def watched(reader: Any) -> Tree | None:
         was.append((tree := own(reader)) is not None)
         return tree
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load._Reader, "natively", watched)
+        patch.setattr(Reader, "natively", watched)
         one = found(text)
-        patch.setattr(load._Reader, "natively", lambda _: None)
+        patch.setattr(Reader, "natively", lambda _: None)
         assert one == found(text)
     assert len(was) == 1
     return was[0]
@@ -125,7 +126,7 @@ def test_what_is_special_is_not(text: str) -> None:
 
 def test_depth_and_number_have_the_same_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert natively(f"a: {'[' * 49}1{']' * 49}\n")
-    monkeypatch.setattr(load, "MAX_VALUES", 5)
+    monkeypatch.setattr(reader, "MAX_VALUES", 5)
     assert natively("a: [1, 2, 3]\n")
     assert not natively("a: [1, 2, 3, 4]\n")
 
@@ -147,9 +148,9 @@ def test_included_files_are_read_into_one_tree(tmp_path: Path) -> None:
     (tmp_path / "a.part").write_text("routes:\n- {<<: {name: a}, path: '${SET}'}\n")
     (tmp_path / "b.part").write_text("routes:\n- {name: b, path: /b}\n- {name: '${SET}'}\n")
     documents = []
-    for own in (load._Reader.natively, lambda _: None):
+    for own in (Reader.natively, lambda _: None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(load._Reader, "natively", own)
+            patch.setattr(Reader, "natively", own)
             documents.append(read_whole(tmp_path / "pylae.yaml", ENVIRON))
     one, other = documents
     assert [*everything(one.root, one.root.data)] == [*everything(other.root, other.root.data)]

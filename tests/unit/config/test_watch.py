@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pylae.config.document.load import digest
+from pylae.config.document.files import digest
 from pylae.config.watch import Watch
 
 

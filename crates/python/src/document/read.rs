@@ -9,7 +9,7 @@ use super::events::{Events, Mark, Scalar, YamlEvent};
 
 /// Bits of a place that hold the column, and of those that hold the line: `PART` in `nodes.py`.
 const PART: u32 = 26;
-/// How anything begins that is no text: `_NO_TEXT` in `load.py`.
+/// How anything begins that is no text: `_NO_TEXT` in `reader.py`.
 const NO_TEXT: &[u8] = b"-+.0123456789tTfFnN~";
 
 /// What is special about a text: its mapping or list, its key or place there, the path to it, the text, the line and

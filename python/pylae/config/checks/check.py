@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from pylae.config.checks.crosscheck import View, authentication, cross_check
 from pylae.config.checks.explain import in_order, problems_of
 from pylae.config.checks.pieces import LARGE, Known, Pieces
-from pylae.config.document.load import MAX_PROBLEMS, Document
+from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step, show_path
+from pylae.config.document.reader import MAX_PROBLEMS
 from pylae.config.document.sources import DocumentSources, Sources
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, Problem

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from pylae.config.checks.advice import instead_of, is_model, kinds, nearest, unknown_key
-from pylae.config.document.load import MAX_PROBLEMS
 from pylae.config.document.nodes import Step, show_path
+from pylae.config.document.reader import MAX_PROBLEMS
 from pylae.config.document.sources import Sources, shown
 from pylae.errors import Problem
 

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pylae.config.checks.standing import FILES, file_settings, source_files
-from pylae.config.document.load import Document, referred
+from pylae.config.document.load import Document
 from pylae.config.document.nodes import Finding, Step
+from pylae.config.document.reader import referred
 from pylae.config.document.sources import Sources
 from pylae.config.document.written import secrets_in
 from pylae.config.models.config import Config

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pylae.config.checks.audience import ANY, At, Audience, Audiences, End, seen_by
-from pylae.config.document.load import referred
 from pylae.config.document.nodes import ALIASES
+from pylae.config.document.reader import referred
 from pylae.config.document.written import has_mark
 from pylae.config.models.admin import Admin
 from pylae.config.models.config import Config
@@ -217,7 +217,7 @@ class Standing:
         return other
 
     def refusal(self, name: str) -> tuple[str, str] | None:
-        """Returns why `${name}` is not allowed, or None. See `document.load.Refusal`; a refused reference is not looked
+        """Returns why `${name}` is not allowed, or None. See `document.reader.Refusal`; a refused reference is not looked
         up.
         """
         if name in self._names or self._is_listed(name):

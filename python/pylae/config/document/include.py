@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path, PosixPath
 from typing import Any, NamedTuple
 
-from pylae.config.document.load import MAX_PROBLEMS, Document, digest, parse_part, read, read_text
+from pylae.config.document.files import digest, read_text
+from pylae.config.document.load import Document, parse_part, read
 from pylae.config.document.nodes import Foreign, Node, Step, line_and_column, show_path
+from pylae.config.document.reader import MAX_PROBLEMS
 from pylae.config.models.config import Config
 from pylae.errors import ConfigError, Problem
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pylae.config.document.load import MAX_SECRET_BYTES, read_bytes, reason
+from pylae.config.document.files import MAX_SECRET_BYTES, read_bytes, reason
 from pylae.config.document.nodes import Finding, Step
 from pylae.config.models.base import Settings, refusal
 from pylae.errors import Problem

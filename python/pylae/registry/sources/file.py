@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Unpack
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from pylae.config.document.load import digest, parse, read_bytes
+from pylae.config.document.files import digest, read_bytes
+from pylae.config.document.load import parse
 from pylae.config.models.instance import MOST_INSTANCES, Instance
 from pylae.errors import ConfigError
 from pylae.registry.sharing import AWAY, RegistryStore, why
