@@ -217,7 +217,9 @@ class Standing:
         return other
 
     def refusal(self, name: str) -> tuple[str, str] | None:
-        """Returns why `${name}` is not allowed, or None. See `document.reader.Refusal`; what is refused is not looked up."""
+        """Returns why `${name}` is not allowed, or None. See `document.reader.Refusal`; what is refused is not looked
+        up.
+        """
         if name in self._names or self._is_listed(name):
             return None
         taking = Taking("reference", (), (), name, (name,))
