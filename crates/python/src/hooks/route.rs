@@ -368,16 +368,15 @@ fn call<'py>(
     half: On,
     parked: Option<Parked>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (context, request) = (handle.context(py)?, handle.request(py)?);
-    if hook.call.run != Run::Worker {
-        spans::enter(py, &context, handle)?;
+    // A function is never parked.
+    if hook.call.run == Run::Worker {
+        return hook.invoke(handle, py, half, None);
     }
+    let (context, request) = (handle.context(py)?, handle.request(py)?);
+    spans::enter(py, &context, handle)?;
     if let Some(Parked::Coroutine(coroutine)) = parked {
         let response = Bound::new(py, PyResponse::of(request.unbind()))?;
         return context.call1((&drivers(py)?.1, coroutine.object, response));
-    }
-    if hook.call.run == Run::Worker {
-        return hook.invoke(handle, py, half, None);
     }
     let begin = &drivers(py)?.0;
     match hook.call.on {
