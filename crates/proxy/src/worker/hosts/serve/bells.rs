@@ -177,7 +177,7 @@ mod tests {
     fn the_last_call_rings_for_those_before() {
         let (bells, heard) = bells();
         let together = || {
-            [true, true, false].map(|is_more| bells.call(is_more, || bells.ring(0)));
+            [true, true, false].into_iter().for_each(|is_more| bells.call(is_more, || bells.ring(0)));
             assert!(bells.since.get().is_none());
             rung(&heard) == 1
         };
