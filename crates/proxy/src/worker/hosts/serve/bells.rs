@@ -177,7 +177,9 @@ mod tests {
     fn the_last_call_rings_for_those_before() {
         let (bells, heard) = bells();
         let together = || {
-            [true, true, false].into_iter().for_each(|is_more| bells.call(is_more, || bells.ring(0)));
+            for is_more in [true, true, false] {
+                bells.call(is_more, || bells.ring(0));
+            }
             assert!(bells.since.get().is_none());
             rung(&heard) == 1
         };
