@@ -158,6 +158,17 @@ def fail(_: Request) -> None:
     raise ValueError("secret of the hook")
 
 
+def fail_slowly(request: Request) -> None:
+    """Fails, and it takes a while until that is logged."""
+
+    def slowly(_: logging.LogRecord) -> bool:
+        time.sleep(0.3)
+        return True
+
+    logging.getLogger("pylae.hooks").addFilter(slowly)
+    fail(request)
+
+
 def mistake(_: Request) -> Any:
     """Returns what is no answer."""
     return {"error": "no"}

@@ -272,3 +272,9 @@ def test_logs_of_a_lost_host(service: FakeService, caplog: pytest.LogCaptureFixt
         until(lambda: ask(address).status == 200)
     (record,) = [record for record in caplog.records if "hook host 0" in record.getMessage()]
     assert record.getMessage() == f"hook host 0 (process {host['process']}) has ended; another one takes its place"
+
+
+def test_what_a_host_says_last_is_heard(service: FakeService, caplog: pytest.LogCaptureFixture) -> None:
+    with running(hosted(service.url, 1, "fail_slowly")) as address:
+        assert ask(address, "/").status == 500
+    assert any("secret of the hook" in record.getMessage() for record in caplog.records)

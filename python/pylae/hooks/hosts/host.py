@@ -20,6 +20,8 @@ from pylae.hooks.loop import serve
 
 _REPORT = 0.5
 """Seconds between two reports to the gateway."""
+_LAST = 1.0
+"""Most seconds that the end of a host waits for the records of the log to be passed on."""
 _MOST_TEXT = 32 * 1024
 """Most characters of a record of the log."""
 _PR_SET_PDEATHSIG = 1
@@ -57,14 +59,15 @@ class _Host:
         self._native = NativeHookHost(names, functions, ends)
 
     def serve(self) -> None:
-        for name, target, argument in (
-            ("pylae-hooks", serve, self._native.executor()),
-            ("pylae-log", pass_on_log, self._native),
-        ):
-            threading.Thread(target=target, args=(argument,), name=name, daemon=True).start()
-        threading.Thread(target=self._report, name="pylae-report", daemon=True).start()
+        loop = threading.Thread(target=serve, args=(self._native.executor(),), name="pylae-hooks", daemon=True)
+        records = threading.Thread(target=pass_on_log, args=(self._native,), name="pylae-log", daemon=True)
+        report = threading.Thread(target=self._report, name="pylae-report", daemon=True)
+        for thread in (loop, records, report):
+            thread.start()
         _tell(self._answers, warm=True)
         self._native.serve()
+        # What hooks have said last.
+        records.join(_LAST)
 
     def _report(self) -> None:
         """Tells the gateway how the hooks are doing, and ends when it says so. If it is gone, ends at once."""
