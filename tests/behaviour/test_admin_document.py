@@ -76,8 +76,9 @@ THERE = {
     "DELETE /tokens/{name}": {"name": "dashboard"},
 }
 """Operations that are asked of what is there."""
-WAITS = {"GET /traces/watch": {"timeout": "0.2"}}
-"""Operations that wait for what may never come, and how long they are to wait."""
+WAITS = {"GET /traces/watch": {"timeout": "0.2", "header": "Host"}}
+"""Operations that wait for what may never come, how long they are to wait, and for what: made wrong, a list of texts
+would have a null, which is sent as the text `null`."""
 
 There = Mapping[str, Mapping[str, str]]
 
