@@ -1,7 +1,7 @@
 //! When a host wakes its workers. A worker that has little to do is woken for each answer by itself, and so are the
 //! instances behind it, which costs them more than the answer. So those of short calls in a row are told together.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,8 +25,9 @@ const QUIET_LOOKS: u32 = 20;
 /// The bells of the workers, by lane.
 pub(super) struct HostBells {
     owed: Arc<OwedBells>,
-    /// Bells wait for the end of the call that is being made.
     is_calling: Cell<bool>,
+    /// Lanes that the call has rung.
+    rung: RefCell<Vec<usize>>,
     /// Since when a bell is owed.
     since: Cell<Option<Instant>>,
     watch: Option<JoinHandle<()>>,
@@ -48,42 +49,44 @@ impl HostBells {
         let owed = Arc::new(OwedBells { bells, rounds, is_watched, is_over });
         let watched = Arc::clone(&owed);
         let watch = thread::Builder::new().name("pylae-host-bells".to_owned()).spawn(move || watched.watch())?;
-        Ok(Self { owed, is_calling: Cell::new(false), since: Cell::new(None), watch: Some(watch) })
+        let (is_calling, rung, since) = (Cell::new(false), RefCell::default(), Cell::new(None));
+        Ok(Self { owed, is_calling, rung, since, watch: Some(watch) })
     }
 
     pub(super) fn lanes(&self) -> usize {
         self.owed.bells.len()
     }
 
-    /// Wakes the worker of a lane, or, within [`Self::call`], owes that.
+    /// Wakes the worker of a lane: at once, or, within [`Self::call`], at its end or later.
     pub(super) fn ring(&self, lane: usize) {
-        let (bell, is_owed) = &self.owed.bells[lane];
-        if !self.is_calling.get() {
-            return bell.ring();
-        }
-        is_owed.store(true, Ordering::SeqCst);
-        if self.since.get().is_none() {
-            self.since.set(Some(clock::now()));
-        }
-        if !self.owed.is_watched.load(Ordering::SeqCst) {
-            self.owed.is_watched.store(true, Ordering::SeqCst);
-            if let Some(watch) = &self.watch {
-                watch.thread().unpark();
-            }
+        if self.is_calling.get() {
+            self.rung.borrow_mut().push(lane);
+        } else {
+            self.owed.bells[lane].0.ring();
         }
     }
 
-    /// Makes a call. What it rings may wait for the next call, if there `is_more` to do.
+    /// Makes a call, which rings at its end. That may wait for the next call, if there `is_more` to do.
     pub(super) fn call<T>(&self, is_more: bool, make: impl FnOnce() -> T) -> T {
         let began = clock::now();
         self.is_calling.set(true);
         let made = make();
         self.is_calling.set(false);
-        if let Some(since) = self.since.get() {
-            let now = clock::now();
-            if !is_more || now.since(began) > SHORT || now.since(since) > TOGETHER {
-                self.ring_owed();
-            }
+        let mut rung = self.rung.borrow_mut();
+        if rung.is_empty() && self.since.get().is_none() {
+            return made;
+        }
+        let now = clock::now();
+        let since = self.since.get().unwrap_or(now);
+        self.since.set(Some(since));
+        self.owed.add(&rung);
+        rung.clear();
+        if !is_more || now.since(began) > SHORT || now.since(since) > TOGETHER {
+            self.ring_owed();
+        } else if !self.owed.is_watched.swap(true, Ordering::SeqCst)
+            && let Some(watch) = &self.watch
+        {
+            watch.thread().unpark();
         }
         made
     }
@@ -109,6 +112,12 @@ impl Drop for HostBells {
 }
 
 impl OwedBells {
+    fn add(&self, lanes: &[usize]) {
+        for lane in lanes {
+            self.bells[*lane].1.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn ring(&self) {
         for (bell, is_owed) in &self.bells {
             if is_owed.load(Ordering::SeqCst) && is_owed.swap(false, Ordering::SeqCst) {
@@ -200,20 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_is_rung_while_a_call_lasts() {
+    fn what_is_owed_is_rung_while_a_call_lasts() {
         let (bells, heard) = bells();
-        bells.call(true, || {
-            bells.ring(0);
-            wait(&heard);
-        });
-        // The one that watches rests after a while, and is there again.
-        while bells.owed.is_watched.load(Ordering::SeqCst) {
-            thread::yield_now();
+        for _ in 0..2 {
+            bells.call(true, || bells.ring(0));
+            bells.call(true, || wait(&heard));
+            rung(&heard);
+            // The one that watches rests after a while, and is there again.
+            while bells.owed.is_watched.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
         }
-        rung(&heard);
-        bells.call(true, || {
-            bells.ring(0);
-            wait(&heard);
-        });
     }
 }
