@@ -11,6 +11,7 @@ use tracing::debug;
 
 use crate::client::Client;
 use crate::connection::stream_tasks::StreamTasks;
+use crate::flow::read_head::REST;
 use crate::io::client_watch::ClientWatch;
 use crate::io::clock;
 use crate::io::h2_stream::driver::Http2Driver;
@@ -21,8 +22,6 @@ use crate::worker::Worker;
 
 /// Time that a connection has to close after the last GOAWAY.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time after which a connection without streams gives its memory back.
-const REST: Duration = Duration::from_secs(1);
 
 /// The server half of a client's HTTP/2 connection.
 struct ServerConnection<'a> {

@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 /// How long a connection is idle before it gives back what only the next request needs.
-const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// What came of the wait for a request.
 pub(crate) enum Waited {
