@@ -154,7 +154,7 @@ impl HostedStage {
             return self.give_up(exchange, half, HostFailure::Crowded);
         }
         lane.begin(hosted.key, Turn::new(&hosted.link));
-        let until = Box::pin(wait(Awaited { lane, exchange: Arc::clone(&hosted) }));
+        let until = Box::pin(wait(Awaited { lane, key: hosted.key, is_over: false }));
         self.store(exchange, HostedSession { exchange: hosted, half });
         let timeouts = self.of_half(half).map(|call| call.timeout.0);
         Step::Wait { until, timeout: timeouts.sum::<Duration>() + GRACE }
@@ -304,12 +304,13 @@ impl Hooks for HostedStage {
 /// A call whose answer is awaited. Dropped before, it tells the host that nobody waits any more.
 struct Awaited {
     lane: Rc<Lane>,
-    exchange: Arc<HostedExchange>,
+    key: u64,
+    is_over: bool,
 }
 
-async fn wait(awaited: Awaited) {
+async fn wait(mut awaited: Awaited) {
     poll_fn(|cx| {
-        let is_over = awaited.lane.with(awaited.exchange.key, |turn| {
+        let is_over = awaited.lane.with(awaited.key, |turn| {
             if turn.done.is_none() && !turn.lost {
                 turn.register(cx);
                 return false;
@@ -319,14 +320,14 @@ async fn wait(awaited: Awaited) {
         if is_over == Some(false) { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
+    awaited.is_over = true;
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let key = self.exchange.key;
-        if self.lane.with(key, |turn| turn.done.is_none() && !turn.lost) == Some(true) {
-            self.lane.take(key);
-            self.lane.send(FlatMessageKind::Cancel, key, |_| {});
+        // What has come meanwhile goes, too: who has not looked at it does not take it either.
+        if !self.is_over && self.lane.take(self.key).is_some_and(|turn| turn.done.is_none()) {
+            self.lane.send(FlatMessageKind::Cancel, self.key, |_| {});
         }
     }
 }

@@ -40,6 +40,8 @@ struct State {
     /// The stages that the host knows.
     stages: HashSet<u32>,
     turns: HashMap<u64, Turn, foldhash::fast::FixedState>,
+    /// Nothing comes any more: the host is lost.
+    is_over: bool,
 }
 
 /// Bytes that wait for room in a ring.
@@ -121,6 +123,7 @@ impl Lane {
             inbox: Vec::new(),
             stages: HashSet::new(),
             turns: HashMap::default(),
+            is_over: false,
         };
         let lane = Rc::new(Self { link: Arc::clone(link), index, state: RefCell::new(state) });
         LANES.with_borrow_mut(|lanes| lanes.push(Rc::clone(&lane)));
@@ -130,18 +133,35 @@ impl Lane {
 
     /// Takes what the host sends, until it is lost.
     async fn run(self: Rc<Self>, bell: WatchedBell) {
-        while self.link.state() != HostState::Lost {
-            if self.pump().is_ok() {
-                bell.rung().await;
-            } else {
+        loop {
+            // Asked before, so that what it has sent until then is taken, whether it has rung or not.
+            let is_lost = self.link.state() == HostState::Lost;
+            if self.pump().is_err() {
                 self.link.condemn("mad");
                 self.link.advance(HostState::Lost);
+                break;
             }
+            if is_lost {
+                break;
+            }
+            bell.rung().await;
         }
-        LANES.with_borrow_mut(|lanes| lanes.retain(|lane| !Rc::ptr_eq(lane, &self)));
-        for turn in self.state.borrow_mut().turns.values_mut() {
+        let mut state = self.state.borrow_mut();
+        state.is_over = true;
+        for turn in state.turns.values_mut() {
             turn.lost = true;
             turn.wake();
+        }
+        drop(state);
+        self.forget();
+    }
+
+    /// Forgets the lane once it is over and all its calls are taken.
+    fn forget(&self) {
+        let state = self.state.borrow();
+        if state.is_over && state.turns.is_empty() {
+            // Fails when the thread ends.
+            let _ = LANES.try_with(|lanes| lanes.borrow_mut().retain(|lane| !std::ptr::eq(Rc::as_ptr(lane), self)));
         }
     }
 
@@ -166,15 +186,15 @@ impl Lane {
         }
     }
 
-    /// Sends a message. Returns false if it is too large, or too much waits already.
+    /// Sends a message. Returns false if it is too large, too much waits already, or the host is lost.
     pub(crate) fn send(&self, kind: FlatMessageKind, key: u64, write: impl FnOnce(&mut FlatWriter)) -> bool {
         let mut state = self.state.borrow_mut();
-        let State { to_host, outbox, .. } = &mut *state;
+        let State { to_host, outbox, is_over, .. } = &mut *state;
         // What only says how far something is belongs to what was sent before, so it has a bound already. Left out, it
         // would stay there for ever.
         let is_note = matches!(kind, FlatMessageKind::Cancel | FlatMessageKind::End | FlatMessageKind::Taken);
         let is_full = outbox.len() > MOST_WAITING && !is_note;
-        if is_full || !FlatMessage::write(&mut outbox.bytes, kind, key, write) {
+        if *is_over || is_full || !FlatMessage::write(&mut outbox.bytes, kind, key, write) {
             return false;
         }
         match outbox.flush(to_host) {
@@ -202,7 +222,9 @@ impl Lane {
 
     /// Takes a call that is over, or that nobody waits for any more.
     pub(crate) fn take(&self, key: u64) -> Option<Turn> {
-        self.state.borrow_mut().turns.remove(&key)
+        let turn = self.state.borrow_mut().turns.remove(&key);
+        self.forget();
+        turn
     }
 
     /// Looks at a call.

@@ -76,7 +76,8 @@ impl HookStream for HostedStream {
                 out.extend_from_slice(&piece);
                 return Poll::Ready(Ok(true));
             }
-            if turn.broken || turn.lost {
+            // A host that is lost after its last piece has done all it had to.
+            if turn.broken || (turn.lost && !turn.ended) {
                 return Poll::Ready(Err(HookFailed));
             }
             // The instance's body is still read to its end, so that its connection can be reused.

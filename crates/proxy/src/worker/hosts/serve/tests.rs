@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pylae_core::hook::flat::{FlatMessage, FlatMessageKind};
+use pylae_core::hook::flat::{Bodies, FlatMessage, FlatMessageKind, FlatWriter, write_changes, write_step};
 use pylae_core::hook::{HookCall, HookFailed, HookStage, HookStream, Hooks, On, OnError, Run, Step};
 use pylae_core::plan::Seconds;
 use pylae_core::{Answer, Exchange, Problem};
@@ -199,15 +199,45 @@ fn a_body_passes_with_back_pressure() {
     });
 }
 
+/// Runs a test as on a worker, with a host that does nothing by itself: what it sends is written by the test.
+fn with_silent_host<F: Future<Output = ()>>(test: impl FnOnce(Arc<HostSet>, u64, RingEnd, Bell) -> F) {
+    let set = HostSet::new(1, 10).unwrap();
+    let (number, ends) = set.add().unwrap();
+    let memory = SharedMemory::map(unsafe { BorrowedFd::borrow_raw(ends.descriptors()[0]) }).unwrap();
+    let bell = unsafe { BorrowedFd::borrow_raw(ends.descriptors()[2]) }.try_clone_to_owned().unwrap();
+    set.advance(number, HostState::Warm);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ring = RingEnd::new(&memory, 0, LaneDirection::ToWorker);
+    LocalSet::new().block_on(&runtime, test(Arc::clone(&set), number, ring, Bell::of(bell)));
+}
+
+/// Writes a message as a host does.
+fn tell(ring: &mut RingEnd, kind: FlatMessageKind, key: u64, write: impl FnOnce(&mut FlatWriter)) {
+    let mut message = Vec::new();
+    assert!(FlatMessage::write(&mut message, kind, key, write));
+    assert_eq!(ring.write(&message), Ok(message.len()));
+}
+
+/// Writes the answer of a host whose hooks have nothing to say to the first half.
+fn tell_done(ring: &mut RingEnd, key: u64, exchange: &Exchange) {
+    tell(ring, FlatMessageKind::Done, key, |to| {
+        to.flag(true);
+        write_step(&Step::Continue, to);
+        write_changes(exchange, &mut Bodies::default(), to);
+    });
+}
+
 #[test]
 fn what_is_lost_is_answered_as_the_hooks_say() {
     for (on_error, lost, without) in [(OnError::Skip, 0, 0), (OnError::Fail, 500, 503)] {
-        with_host(async |set, number| {
+        with_silent_host(async |set, number, _ring, _bell| {
             let stage = stage(&set, on_error);
+            let link = set.choose().unwrap();
             let mut waiting = exchange(b"GET /a HTTP/1.1\r\n\r\n");
             let step = stage.on_request(&mut waiting);
             set.advance(number, HostState::Lost);
             assert_eq!(refused(&finish(&stage, &mut waiting, step).await), lost);
+            assert!(Lane::known(&link).is_none(), "no call is left that it could be needed for");
             // Nobody else takes it: its state is gone.
             let step = stage.on_response(&mut waiting);
             assert_eq!(refused(&finish(&stage, &mut waiting, step).await), lost);
@@ -215,6 +245,59 @@ fn what_is_lost_is_answered_as_the_hooks_say() {
             assert!(set.figures().is_empty());
         });
     }
+}
+
+#[test]
+fn an_answer_counts_even_if_its_host_was_lost_before_it_has_rung() {
+    with_silent_host(async |set, number, mut ring, _bell| {
+        let stage = stage(&set, OnError::Fail);
+        let link = set.choose().unwrap();
+        let mut waiting = [(); 2].map(|()| exchange(b"GET /a HTTP/1.1\r\n\r\n"));
+        let [first, second] = waiting.each_mut().map(|exchange| stage.on_request(exchange));
+        tell_done(&mut ring, 1, &waiting[0]);
+        set.advance(number, HostState::Lost);
+        assert_eq!(refused(&finish(&stage, &mut waiting[1], second).await), 500);
+        assert!(matches!(finish(&stage, &mut waiting[0], first).await, Step::Continue));
+        assert!(Lane::known(&link).is_none());
+        assert_eq!(link.in_flight.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn pieces_count_even_if_their_host_was_lost_before_it_has_rung() {
+    for is_last in [false, true] {
+        with_silent_host(async |set, number, mut ring, _bell| {
+            let stage = stage(&set, OnError::Fail);
+            let mut exchange = exchange(b"GET /a HTTP/1.1\r\n\r\n");
+            let mut stream = stage.stream(&mut exchange).unwrap();
+            stream.push(b"abc", true);
+            let kind = if is_last { FlatMessageKind::LastPiece } else { FlatMessageKind::Piece };
+            tell(&mut ring, kind, 2, |to| to.0.extend_from_slice(b"ABC"));
+            set.advance(number, HostState::Lost);
+            let mut out = Vec::new();
+            let mut pull = async || std::future::poll_fn(|cx| stream.poll_pull(cx, &mut out)).await;
+            assert_eq!(pull().await, Ok(true));
+            assert_eq!(pull().await, if is_last { Ok(false) } else { Err(HookFailed) });
+            assert_eq!(out, b"ABC");
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_any_more_leaves_nothing_behind() {
+    with_silent_host(async |set, _number, mut ring, bell| {
+        let stage = stage(&set, OnError::Fail);
+        let link = set.choose().unwrap();
+        let mut waiting = [(); 2].map(|()| exchange(b"GET /a HTTP/1.1\r\n\r\n"));
+        let [first, second] = waiting.each_mut().map(|exchange| stage.on_request(exchange));
+        tell_done(&mut ring, 1, &waiting[0]);
+        tell_done(&mut ring, 2, &waiting[1]);
+        bell.ring();
+        // Both have come by now; the client of the first has gone.
+        assert!(matches!(finish(&stage, &mut waiting[1], second).await, Step::Continue));
+        drop(first);
+        assert_eq!(link.in_flight.load(Ordering::Relaxed), 0);
+    });
 }
 
 #[test]
@@ -232,38 +315,23 @@ fn a_full_host_gets_no_more_calls() {
 
 #[test]
 fn a_host_that_has_gone_mad_is_lost_and_the_worker_goes_on() {
-    let set = HostSet::new(1, 10).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let strange: [&dyn Fn(&mut RingEnd); 3] = [
         &|ring| assert!(ring.write(&[0xff; 100]).is_ok()),
-        &|ring| {
-            let mut message = Vec::new();
-            FlatMessage::write(&mut message, FlatMessageKind::Done, 1, |to| to.0.extend_from_slice(b"what"));
-            ring.write(&message).unwrap();
-        },
-        &|ring| {
-            let mut message = Vec::new();
-            FlatMessage::write(&mut message, FlatMessageKind::Stage, 1, |_| {});
-            ring.write(&message).unwrap();
-        },
+        &|ring| tell(ring, FlatMessageKind::Done, 1, |to| to.0.extend_from_slice(b"what")),
+        &|ring| tell(ring, FlatMessageKind::Stage, 1, |_| {}),
     ];
-    LocalSet::new().block_on(&runtime, async {
-        for write in strange {
-            let (number, ends) = set.add().unwrap();
-            let memory = SharedMemory::map(unsafe { BorrowedFd::borrow_raw(ends.descriptors()[0]) }).unwrap();
-            let bell = unsafe { BorrowedFd::borrow_raw(ends.descriptors()[2]) }.try_clone_to_owned().unwrap();
-            set.advance(number, HostState::Warm);
+    for write in strange {
+        with_silent_host(async |set, _number, mut ring, bell| {
             let stage = stage(&set, OnError::Fail);
             let mut waiting = exchange(b"GET /a HTTP/1.1\r\n\r\n");
             let step = stage.on_request(&mut waiting);
-            write(&mut RingEnd::new(&memory, 0, LaneDirection::ToWorker));
-            Bell::of(bell).ring();
+            write(&mut ring);
+            bell.ring();
             assert_eq!(refused(&finish(&stage, &mut waiting, step).await), 500);
             assert!(set.choose().is_none());
             assert_eq!(set.figures()[0].trouble, Some("mad"));
-            set.advance(number, HostState::Lost);
-        }
-    });
+        });
+    }
 }
 
 #[test]
