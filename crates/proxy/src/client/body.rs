@@ -89,6 +89,12 @@ impl Body {
         self.replayable
     }
 
+    /// Buffers nothing from here on: nobody will ask for what was received.
+    pub(crate) fn stop_buffering(&mut self) {
+        self.replayable = false;
+        self.buffered = Vec::new();
+    }
+
     /// Returns true if the whole body will fit the buffer: its length is known and small.
     pub(crate) fn will_be_replayable(&self) -> bool {
         let fits = |left: u64| self.received.saturating_add(left) <= self.buffer_limit as u64;
@@ -163,8 +169,7 @@ impl Body {
             if self.buffered.len() + n <= self.buffer_limit {
                 self.buffered.extend_from_slice(&out[start..]);
             } else {
-                self.replayable = false;
-                self.buffered = Vec::new();
+                self.stop_buffering();
             }
         }
         Poll::Ready(Ok(n))

@@ -205,8 +205,9 @@ impl Attempt<'_, '_> {
         let min_rate = if exchange.is_call() { 0 } else { limits.min_rate };
         let pace = Pace::new(min_rate, limits.body_grace.0);
         let framing = if connection.is_stream() { Framing::Close } else { exchange.request.framing };
-        let upload =
-            Upload::new(&self.worker.buffers, client, exchange, (framing, pace), |out| self.encode(exchange, out));
+        let once = !connection.is_stream() && self.is_sent_once(exchange);
+        let plan = (framing, pace, once);
+        let upload = Upload::new(&self.worker.buffers, client, exchange, plan, |out| self.encode(exchange, out));
         let deadline = Rc::clone(&client.deadline);
         let wait = self.start_wait(client, self.route.timeout);
         // Holds if this task ends before it is known.
@@ -233,6 +234,13 @@ impl Attempt<'_, '_> {
                 Err(failure)
             }
         }
+    }
+
+    /// Returns true if nobody asks for the body once the instance may have acted on the request: it may not be sent
+    /// again, and no copy goes to a mirror. An instance that speaks HTTP/2 can say that it has not acted on it.
+    fn is_sent_once(&self, exchange: &Exchange) -> bool {
+        let may_retry = self.route.retries > 0 && !self.route.retry_on.is_empty();
+        !is_repeatable(exchange) && !may_retry && self.route.mirror.is_none()
     }
 
     fn encode(&self, exchange: &Exchange, out: &mut Vec<u8>) {

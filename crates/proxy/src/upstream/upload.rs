@@ -26,6 +26,8 @@ pub(crate) struct Upload {
     /// Bytes read from the client plus bytes written to the instance.
     progress: u64,
     pace: Pace,
+    /// Once any of it was sent, the request is not sent again.
+    once: bool,
 }
 
 /// Why a request could not be sent completely.
@@ -38,12 +40,13 @@ pub(crate) enum UploadError {
 }
 
 impl Upload {
-    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again.
+    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again. `once`: not
+    /// so for this one, if any of it was sent.
     pub(crate) fn new(
         buffers: &Buffers,
         client: &Client,
         exchange: &Exchange,
-        (framing, pace): (Framing, Pace),
+        (framing, pace, once): (Framing, Pace, bool),
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let large = match exchange.request.framing {
@@ -56,7 +59,7 @@ impl Upload {
         let start = out.len();
         out.extend_from_slice(client.body.buffered());
         let mut upload =
-            Self { out, written: 0, framing, ended: false, abandoned: false, flushes: 0, progress: 0, pace };
+            Self { out, written: 0, framing, ended: false, abandoned: false, flushes: 0, progress: 0, pace, once };
         upload.finish_chunk(client, start);
         upload
     }
@@ -128,6 +131,9 @@ impl Upload {
                     Ok(n) if n > 0 => {
                         self.written += n;
                         self.progress += n as u64;
+                        if self.once {
+                            client.body.stop_buffering();
+                        }
                     }
                     // The request cannot be expressed in the instance's protocol.
                     Err(error) if error.kind() == ErrorKind::InvalidInput => {
