@@ -172,10 +172,14 @@ impl Client {
     }
 
     /// Ready once the client has disconnected. Pipelined requests are buffered as far as there is room. Always pending
-    /// before the request body was read completely.
+    /// before the request body was read completely. Of a fresh connection nothing is known until the wait has taken a
+    /// while: most responses are there before.
     pub(crate) fn poll_disconnect(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<()> {
         if let Socket::Stream(stream) = &mut self.socket {
             return stream.poll_disconnect(cx);
+        }
+        if self.socket.is_fresh() && self.deadline.may_postpone() {
+            return Poll::Pending;
         }
         while self.body.is_done() && exchange.request.buffer.len() < exchange.request.buffer.capacity() {
             match self.socket.poll_read(cx, &mut exchange.request.buffer, usize::MAX) {
@@ -265,14 +269,15 @@ impl Client {
         self.close_when_read(limits, shut_down).await;
     }
 
-    /// Returns true if the client has said that it sends nothing behind the request of `exchange`, and has not.
-    pub(crate) async fn has_said_all(&self, exchange: &Exchange) -> bool {
+    /// Returns true if the client has said that it sends nothing behind the request of `exchange`, and has not, as far as
+    /// the runtime knows.
+    pub(crate) async fn has_said_all(&mut self, exchange: &Exchange) -> bool {
         let request = &exchange.request;
         !request.options.persists(request.head.version)
             && self.body.is_done()
             && !self.body.is_broken()
             && self.body.consumed() == request.buffer.len()
-            && poll_fn(|cx| Poll::Ready(self.socket.poll_readable(cx).is_pending())).await
+            && (self.socket.is_fresh() || poll_fn(|cx| Poll::Ready(self.socket.poll_readable(cx).is_pending())).await)
     }
 
     /// Closes the connection of a client that sends nothing more, once it has read the response, or resets it if that

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pylae_core::Instant;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::Client;
@@ -18,6 +17,7 @@ use crate::connection::accept::accept;
 use crate::connection::http1::{Done, Http1Connection};
 use crate::flow::read_head::wait_longer;
 use crate::io::deadline::Deadline;
+use crate::io::fresh::FreshStream;
 use crate::io::task_pool::{TaskPool, TaskSeat};
 use crate::io::tls::AlpnProtocol;
 use crate::snapshot::Listener;
@@ -28,7 +28,7 @@ use crate::worker::guards::ConnectionGuard;
 pub(crate) struct Accepted {
     pub(crate) open: ConnectionGuard,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: FreshStream,
     pub(crate) peer: SocketAddr,
 }
 

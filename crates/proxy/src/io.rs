@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod deadline;
 pub(crate) mod dns;
+pub(crate) mod fresh;
 pub(crate) mod h2_stream;
 pub(crate) mod shortage;
 pub(crate) mod socket;

@@ -1,25 +1,22 @@
 //! Turns an accepted connection into a client: reads the PROXY protocol header and performs the TLS handshake, where
 //! the listener asks for them, each within a deadline.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::BufMut;
 use ipnet::IpNet;
 use pylae_core::connection::certificate::Certificate;
 use pylae_core::connection::proxy_protocol::{self, Parsed};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::client::{Client, ClientInfo, DRAIN_TIME};
 use crate::io::clock;
 use crate::io::deadline::Deadline;
+use crate::io::fresh::FreshStream;
 use crate::io::socket::Socket;
 use crate::io::tls::{Acceptor, AlpnProtocol, Tls};
 use crate::snapshot::Listener;
@@ -28,22 +25,25 @@ use crate::worker::Worker;
 /// Target of what is logged of handshakes.
 const HANDSHAKE: &str = "pylae_proxy::connection::tls";
 
+/// Room for the first message of a TLS client.
+const FIRST_MESSAGE: usize = 4096;
+
 /// Makes a client of a connection. Returns it with the protocol that it speaks, or None if that failed.
 pub(crate) async fn accept(
     worker: &Worker,
     listener: &Listener,
-    stream: TcpStream,
+    stream: FreshStream,
     peer: SocketAddr,
     deadline: &Rc<Deadline>,
 ) -> Option<(Client, AlpnProtocol)> {
-    let (stream, peer) = match &listener.plan.proxy_protocol {
-        None => (stream, peer),
+    let (socket, peer) = match &listener.plan.proxy_protocol {
+        None => (Socket::Fresh(stream), peer),
         Some(trusted) => Box::pin(read_proxy_header(worker, trusted, deadline, stream, peer)).await?,
     };
     let (socket, protocol, certificate) = match &listener.tls {
-        None => (Socket::Tcp(stream), AlpnProtocol::Http1, None),
+        None => (socket, AlpnProtocol::Http1, None),
         Some(acceptor) => {
-            let tls = Box::pin(handshake(worker, acceptor, deadline, stream, peer)).await?;
+            let tls = Box::pin(handshake(worker, acceptor, deadline, socket, peer)).await?;
             let (protocol, certificate) = (tls.protocol(), tls.peer_certificate());
             let certificate = certificate.and_then(|der| Certificate::parse(der)).map(Arc::new);
             (Socket::Tls(tls), protocol, certificate)
@@ -59,24 +59,23 @@ async fn read_proxy_header(
     worker: &Worker,
     trusted: &[IpNet],
     deadline: &Deadline,
-    mut stream: TcpStream,
+    stream: FreshStream,
     peer: SocketAddr,
-) -> Option<(TcpStream, SocketAddr)> {
+) -> Option<(Socket, SocketAddr)> {
     let from = peer.ip().to_canonical();
     if !trusted.iter().any(|net| net.contains(&from)) {
         report_refusal(worker, || format!("a connection from {from}, which is not a trusted proxy, was refused"));
         return None;
     }
     deadline.set(clock::coarse().saturating_add(worker.snapshot().plan.limits.head_timeout.0));
-    let mut header = Vec::new();
+    let (mut socket, mut header) = (Socket::Fresh(stream), Vec::new());
     let mut read = |cx: &mut Context<'_>| -> Poll<Option<Option<SocketAddr>>> {
         loop {
             match proxy_protocol::parse(&header) {
                 Ok(Parsed::Done(client)) => return Poll::Ready(Some(client)),
                 Ok(Parsed::More(more)) => {
                     header.reserve(more);
-                    let mut window = (&mut header).limit(more);
-                    match ready!(pin!(stream.read_buf(&mut window)).poll(cx)) {
+                    match ready!(socket.poll_read(cx, &mut header, more)) {
                         Ok(n) if n > 0 => {}
                         _ => return Poll::Ready(None),
                     }
@@ -95,7 +94,7 @@ async fn read_proxy_header(
         })
         .await??;
     debug!(%peer, ?client, "header of the PROXY protocol read");
-    Some((stream, client.unwrap_or(peer)))
+    Some((socket, client.unwrap_or(peer)))
 }
 
 /// Performs the TLS handshake within `handshake_timeout` in total. Gives up if the gateway stops or needs room.
@@ -103,10 +102,13 @@ async fn handshake(
     worker: &Worker,
     acceptor: &Acceptor,
     deadline: &Deadline,
-    stream: TcpStream,
+    mut socket: Socket,
     peer: SocketAddr,
 ) -> Option<Box<Tls>> {
-    let mut tls = Box::new(Tls::accept(stream, &acceptor.config, Vec::new()).ok()?);
+    // Most clients have sent their first message already. If there is none, the handshake finds out why.
+    let mut received = Vec::with_capacity(FIRST_MESSAGE);
+    let _ = poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut received, FIRST_MESSAGE))).await;
+    let mut tls = Box::new(Tls::accept(socket.into_tcp().ok()?, &acceptor.config, received).ok()?);
     deadline.set(clock::coarse().saturating_add(acceptor.handshake_timeout));
     let result = deadline
         .within(|cx| match tls.poll_handshake(cx) {

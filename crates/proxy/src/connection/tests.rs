@@ -2,7 +2,7 @@ use std::os::fd::AsRawFd;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
@@ -20,9 +20,8 @@ impl Visitor {
     async fn of(seated: &Seated) -> Self {
         let worker = &seated.worker;
         tokio::task::spawn_local(Rc::clone(&worker.wheel).run());
-        let socket = TcpListener::from_std(seated.socket.try_clone().unwrap()).unwrap();
         let client = TcpStream::connect(seated.address).await.unwrap();
-        let (stream, peer) = socket.accept().await.unwrap();
+        let (stream, peer) = FreshStream::accept(&seated.socket).unwrap();
         let tasks = ConnectionTasks::new(worker);
         let open = worker.open_connection(stream.as_raw_fd(), peer);
         tasks.serve(Accepted { open, listener: worker.listener(seated.address).unwrap(), stream, peer });

@@ -30,6 +30,8 @@ pub(crate) struct Wheel {
     entries: Cell<usize>,
     /// Offset in ticks of the next new entry, so that deadlines set at the same time are not all checked in one tick.
     stagger: Cell<u64>,
+    /// Woken at the next tick, if they still wait.
+    postponed: RefCell<Vec<Rc<TimerCell>>>,
     /// How often a task began to wait on an idle connection.
     idle_turns: Cell<u64>,
     filled: Notify,
@@ -41,6 +43,7 @@ struct TimerCell {
     entry: Cell<u64>,
     waker: RefCell<Option<Waker>>,
     state: Cell<WaitState>,
+    postponed: Cell<Postponed>,
     /// The tick at which the task began to wait on an idle connection, and how many had begun before.
     idle_since: Cell<(u64, u64)>,
 }
@@ -54,6 +57,17 @@ enum WaitState {
     Idle,
     /// The connection was chosen to be closed.
     Closing,
+}
+
+/// Whether a task has put something off that it does only if it waits for long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Postponed {
+    /// It has not, or need not do it any more.
+    No,
+    /// It is woken at the next tick.
+    Listed,
+    /// It was woken.
+    Due,
 }
 
 /// The deadline of one task.
@@ -74,6 +88,7 @@ impl Wheel {
             tick: Cell::new(tick_of(now)),
             entries: Cell::new(0),
             stagger: Cell::new(0),
+            postponed: RefCell::default(),
             idle_turns: Cell::new(0),
             filled: Notify::new(),
         })
@@ -86,6 +101,7 @@ impl Wheel {
             entry: Cell::new(NEVER),
             waker: RefCell::new(None),
             state: Cell::new(WaitState::Busy),
+            postponed: Cell::new(Postponed::No),
             idle_since: Cell::new((0, 0)),
         });
         Deadline { wheel: Rc::clone(self), cell }
@@ -94,7 +110,7 @@ impl Wheel {
     /// Turns the wheel forever, and sleeps while it has no entries.
     pub(crate) async fn run(self: Rc<Self>) {
         loop {
-            if self.entries.get() == 0 {
+            if self.entries.get() == 0 && self.postponed.borrow().is_empty() {
                 self.filled.notified().await;
             }
             tokio::time::sleep(TICK).await;
@@ -155,6 +171,12 @@ impl Wheel {
                 at => self.enter(cell, at, entry),
             }
         }
+        for cell in self.postponed.take() {
+            if cell.postponed.get() == Postponed::Listed {
+                cell.postponed.set(Postponed::Due);
+                cell.wake();
+            }
+        }
     }
 
     fn next_due(&self) -> Option<Rc<TimerCell>> {
@@ -210,9 +232,25 @@ impl Deadline {
         }
     }
 
-    /// Makes it never pass, until it is set again.
+    /// Makes it never pass, until it is set again. Nothing is put off any more.
     pub(crate) fn clear(&self) {
         self.cell.at.set(NEVER);
+        self.cell.postponed.set(Postponed::No);
+    }
+
+    /// Returns true if the task may put something off that it need only do if it waits for long. It is woken within two
+    /// ticks then, and gets false from then on.
+    pub(crate) fn may_postpone(&self) -> bool {
+        match self.cell.postponed.get() {
+            Postponed::Due => return false,
+            Postponed::Listed => {}
+            Postponed::No => {
+                self.cell.postponed.set(Postponed::Listed);
+                self.wheel.postponed.borrow_mut().push(Rc::clone(&self.cell));
+                self.wheel.filled.notify_one();
+            }
+        }
+        true
     }
 
     /// Returns true if the deadline has passed. Otherwise registers the task to be woken.
@@ -265,6 +303,7 @@ impl Drop for Deadline {
     fn drop(&mut self) {
         self.cell.at.set(NEVER);
         self.cell.state.set(WaitState::Busy);
+        self.cell.postponed.set(Postponed::No);
         self.cell.waker.replace(None);
     }
 }

@@ -14,6 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::io::fresh::FreshStream;
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::tls::Tls;
 
@@ -24,6 +25,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(crate) enum Socket {
     /// The client of a background fetch: never readable, and accepts and discards every write.
     Null,
+    /// A plain TCP connection that was accepted a moment ago. Becomes the next as soon as it is waited for.
+    Fresh(FreshStream),
     /// A plain TCP connection.
     Tcp(TcpStream),
     /// A TLS connection after its handshake.
@@ -50,13 +53,34 @@ impl Socket {
         }
     }
 
-    /// Ready once there is something to read, as far as the runtime knows, without needing a buffer. A new connection
-    /// seems readable until a read would block.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// True for a connection that the runtime does not watch yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        matches!(self, Self::Fresh(_))
+    }
+
+    /// Has the runtime watch a fresh connection. After an error there is no connection any more.
+    fn watch(&mut self) -> io::Result<()> {
+        if self.is_fresh()
+            && let Self::Fresh(stream) = std::mem::replace(self, Self::Null)
+        {
+            *self = Self::Tcp(stream.watch()?);
+        }
+        Ok(())
+    }
+
+    /// The plain TCP connection that it is, watched by the runtime.
+    pub(crate) fn into_tcp(mut self) -> io::Result<TcpStream> {
+        self.watch()?;
+        if let Self::Tcp(stream) = self { Ok(stream) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    /// Ready once there is something to read, as far as the runtime knows, without needing a buffer.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch()?;
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
-            Self::Null | Self::Stream(_) => Poll::Pending,
+            Self::Null | Self::Fresh(_) | Self::Stream(_) => Poll::Pending,
         }
     }
 
@@ -69,6 +93,12 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         let room = (buffer.capacity() - buffer.len()).min(limit);
         debug_assert!(room > 0, "nothing can be read into a full buffer");
+        if let Self::Fresh(stream) = self {
+            match stream.read(buffer, room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                read => return Poll::Ready(read),
+            }
+        }
         match self {
             Self::Tcp(stream) => {
                 let mut window = buffer.limit(room);
@@ -76,14 +106,21 @@ impl Socket {
             }
             Self::Tls(stream) => stream.poll_read(cx, buffer, room),
             Self::Stream(stream) => stream.poll_read(cx, buffer, room),
-            Self::Null => Poll::Pending,
+            Self::Null | Self::Fresh(_) => Poll::Pending,
         }
     }
 
     /// Writes some of `bytes`. After `Pending` the caller must retry with the same bytes first, or not write again.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Self::Fresh(stream) = self {
+            match stream.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                written => return Poll::Ready(written),
+            }
+        }
         match self {
             Self::Null => Poll::Ready(Ok(bytes.len())),
+            Self::Fresh(_) => Poll::Pending,
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Stream(stream) => stream.poll_write(cx, bytes),
@@ -129,6 +166,7 @@ impl Socket {
     /// Shuts down the sending side.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
+            Self::Fresh(stream) => Poll::Ready(stream.shut_down()),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => stream.poll_shutdown(cx),
             Self::Null | Self::Stream(_) => Poll::Ready(Ok(())),
@@ -137,26 +175,23 @@ impl Socket {
 
     /// Enables TCP keep-alive, for streams that may be silent for any time.
     pub(crate) fn enable_keepalive(&self) {
-        let stream = match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => stream.stream(),
-            // An HTTP/2 connection has keep-alive enabled from its start.
-            Self::Null | Self::Stream(_) => return,
-        };
+        // An HTTP/2 connection has keep-alive enabled from its start.
+        let Some(connection) = self.connection() else { return };
         // Fails only if the connection is closed already.
-        let _ = SockRef::from(stream)
-            .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
+        let _ = connection.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4));
     }
 
     /// Makes closing reset the connection, so that the peer does not take its end for the end of the message.
     pub(crate) fn close_by_reset(&mut self) {
         match self {
-            // Fails only if the connection is closed already.
-            Self::Tcp(stream) => drop(stream.set_zero_linger()),
-            Self::Tls(stream) => stream.close_by_reset(),
             Self::Stream(stream) if stream.refusal().is_some() => stream.reset(Http2Code::PROTOCOL_ERROR),
             Self::Stream(stream) => stream.reset(Http2Code::INTERNAL_ERROR),
-            Self::Null => {}
+            Self::Null | Self::Fresh(_) | Self::Tcp(_) | Self::Tls(_) => {
+                if let Some(connection) = self.connection() {
+                    // Fails only if the connection is closed already.
+                    let _ = connection.set_linger(Some(Duration::ZERO));
+                }
+            }
         }
     }
 
@@ -178,19 +213,25 @@ impl Socket {
             }
             // TLS messages such as session tickets are not input.
             Self::Tls(stream) => stream.poll_read(cx, &mut Vec::new(), 0).is_pending(),
-            Self::Null | Self::Stream(_) => false,
+            Self::Null | Self::Fresh(_) | Self::Stream(_) => false,
         }
     }
 
     /// Returns true if the kernel has neither input nor the end of an idle connection. This costs a system call,
     /// whereas the runtime's knowledge may be outdated.
     pub(crate) fn peek_open(&self) -> bool {
-        let stream = match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => stream.stream(),
-            Self::Null | Self::Stream(_) => return false,
-        };
-        let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+        let Some(connection) = self.connection() else { return false };
+        let peeked = connection.peek(&mut [MaybeUninit::uninit()]);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The TCP connection. None for an HTTP/2 stream, whose connection is not its own.
+    pub(crate) fn connection(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Fresh(stream) => Some(SockRef::from(stream)),
+            Self::Tcp(stream) => Some(SockRef::from(stream)),
+            Self::Tls(stream) => Some(SockRef::from(stream.stream())),
+            Self::Null | Self::Stream(_) => None,
+        }
     }
 }

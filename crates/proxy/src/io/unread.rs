@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Instant, Pace};
-use tokio::net::TcpStream;
+use socket2::SockRef;
 
 use crate::io::buffers::BULK;
 use crate::io::socket::Socket;
@@ -88,7 +88,7 @@ impl Socket {
     /// Bytes written that the peer's kernel has not acknowledged. 0 for an HTTP/2 stream, whose connection is checked
     /// as a whole.
     pub(crate) fn unacknowledged(&self) -> u64 {
-        self.connection().map_or(0, unacknowledged)
+        self.connection().map_or(0, |connection| unacknowledged(&connection))
     }
 
     /// Makes closing reset the connection if more than `MAX_LEFT` bytes are unread.
@@ -97,7 +97,7 @@ impl Socket {
             && let Some(connection) = self.connection()
         {
             // Fails only if the connection is closed already.
-            let _ = connection.set_zero_linger();
+            let _ = connection.set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -105,21 +105,13 @@ impl Socket {
     fn is_gone(&self) -> bool {
         self.connection().is_none_or(|connection| connection.peer_addr().is_err())
     }
-
-    fn connection(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Tls(stream) => Some(stream.stream()),
-            Self::Null | Self::Stream(_) => None,
-        }
-    }
 }
 
 /// `SIOCOUTQ` (tcp(7)).
-fn unacknowledged(stream: &TcpStream) -> u64 {
+fn unacknowledged(connection: &SockRef<'_>) -> u64 {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open as long as `stream` is, and the request writes one `int`.
-    let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    // SAFETY: the descriptor is open as long as `connection` is there, and the request writes one `int`.
+    let asked = unsafe { libc::ioctl(connection.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     // Fails only if there is no connection.
     if asked == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
 }

@@ -2,18 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::connection::{Accepted, ConnectionTasks};
+use crate::io::fresh::FreshStream;
 use crate::snapshot::Listener;
 use crate::telemetry::panics::{Duty, supervise_task};
 use crate::worker::Worker;
@@ -26,7 +28,7 @@ const MOST_IN_TURN: usize = 4;
 
 /// A listening socket, which all workers share, and its address in the plan. The actual port may differ, if the kernel
 /// chose it.
-pub(crate) type Listening = (SocketAddr, Arc<std::net::TcpListener>);
+pub(crate) type Listening = (SocketAddr, Arc<TcpListener>);
 
 /// The task that accepts the connections of a listener.
 pub(super) struct Accepting {
@@ -41,7 +43,7 @@ struct AcceptState {
     worker: Rc<Worker>,
     tasks: Rc<ConnectionTasks>,
     /// None once this worker has closed its share.
-    socket: RefCell<Option<Arc<std::net::TcpListener>>>,
+    socket: RefCell<Option<Arc<TcpListener>>>,
     /// The listener in the plan in force, or the last known one after it was removed.
     listener: RefCell<Arc<Listener>>,
     is_stopped: Cell<bool>,
@@ -85,15 +87,9 @@ impl Accepting {
 async fn accept(state: Rc<AcceptState>) {
     accept_until_stopped(&state).await;
     // Ask the kernel directly: the runtime may not know of the latest connections yet.
-    while let Some(accepted) = state.socket.borrow().as_ref().map(|socket| socket.accept()) {
+    while let Some(accepted) = state.socket.borrow().as_ref().map(|socket| FreshStream::accept(socket)) {
         match accepted {
-            Ok((stream, peer)) => {
-                if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    state.serve(stream, peer);
-                }
-            }
+            Ok((stream, peer)) => state.serve(stream, peer),
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(_) => break,
         }
@@ -130,9 +126,11 @@ async fn accept_until_stopped(state: &AcceptState) {
 }
 
 /// Has the runtime watch the socket. Tries until it does: a worker that does not accept is of no use.
-async fn open(worker: &Worker, socket: &std::net::TcpListener) -> TcpListener {
+async fn open(worker: &Worker, socket: &TcpListener) -> AsyncFd<TcpListener> {
     loop {
-        match socket.try_clone().and_then(TcpListener::from_std) {
+        // SAFETY: a `TcpListener` owns its descriptor until it is dropped, and nobody replaces one in an `AsyncFd`.
+        let watch = |socket| Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?);
+        match socket.try_clone().and_then(watch) {
             Ok(socket) => return socket,
             Err(error) => {
                 worker.log().write("error", "listen_failed", format!("a worker cannot listen: {error}"));
@@ -143,14 +141,14 @@ async fn open(worker: &Worker, socket: &std::net::TcpListener) -> TcpListener {
 }
 
 /// Accepts the next connection once connections are accepted.
-async fn accept_one(worker: &Worker, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_one(worker: &Worker, socket: &AsyncFd<TcpListener>) -> io::Result<(FreshStream, SocketAddr)> {
     worker.wait_until_accepting().await;
-    socket.accept().await
+    socket.async_io(Interest::READABLE, FreshStream::accept).await
 }
 
 impl AcceptState {
     /// Serves a connection if there is room for it.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: FreshStream, peer: SocketAddr) {
         let worker = &self.worker;
         if !worker.admit() {
             worker.report_refused_connection();

@@ -256,12 +256,6 @@ impl Tls {
         &self.stream
     }
 
-    /// Makes closing reset the connection.
-    pub(crate) fn close_by_reset(&self) {
-        // Fails only if the connection is closed already.
-        let _ = self.stream.set_zero_linger();
-    }
-
     /// Writes pending ciphertext.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.flushed < self.outgoing.len() {
