@@ -171,12 +171,16 @@ impl Wheel {
                 at => self.enter(cell, at, entry),
             }
         }
-        for cell in self.postponed.take() {
+        while let Some(cell) = self.next_postponed() {
             if cell.postponed.get() == Postponed::Listed {
                 cell.postponed.set(Postponed::Due);
                 cell.wake();
             }
         }
+    }
+
+    fn next_postponed(&self) -> Option<Rc<TimerCell>> {
+        self.postponed.borrow_mut().pop()
     }
 
     fn next_due(&self) -> Option<Rc<TimerCell>> {
@@ -385,6 +389,26 @@ mod tests {
         assert_eq!(closing(), [true, true, true, false, false, false]);
         assert_eq!(wheel.wake_idle(5, Duration::ZERO), 2, "the last one is busy");
         assert!(!deadlines[0].mark_idle());
+    }
+
+    #[test]
+    fn what_was_put_off_is_due_once_the_wait_takes_long() {
+        let start = crate::io::clock::coarse();
+        let wheel = wheel_at(start);
+        let [long, short] = [(); 2].map(|()| {
+            let (deadline, woken) = (wheel.deadline(), Arc::new(Woken(AtomicBool::new(false))));
+            assert!(!deadline.poll_passed(&Context::from_waker(&Arc::clone(&woken).into())));
+            (deadline, woken)
+        });
+        assert!(long.0.may_postpone());
+        assert!(long.0.may_postpone(), "it was woken by something else");
+        assert!(short.0.may_postpone());
+        short.0.clear();
+        wheel.advance(tick_of(start) + 1);
+        assert!(long.1.0.load(Ordering::Relaxed) && !short.1.0.load(Ordering::Relaxed));
+        assert!(!long.0.may_postpone());
+        assert!(short.0.may_postpone(), "for the next connection");
+        assert_eq!(wheel.postponed.borrow().len(), 1);
     }
 
     #[test]
