@@ -222,12 +222,18 @@ def test_what_was_sent_over_a_connection_that_died_is_not_new(
         assert [one.method for one in good.requests] == ["GET"] + [method] * elsewhere
 
 
-@pytest.mark.parametrize(("size", "status"), [(60_000, 200), (200_000, 502)])
-def test_a_body_that_is_not_kept_is_not_sent_again(gateway: Start, size: int, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "retry_on", "size", "status"),
+    [("PUT", [], 60_000, 200), ("PUT", [], 200_000, 502), ("POST", ["reset"], 60_000, 200)],
+)
+def test_a_body_that_is_not_kept_is_not_sent_again(
+    gateway: Start, method: str, retry_on: list[str], size: int, status: int
+) -> None:
     with RawInstance(cut) as bad, EchoInstance() as good:
-        running = gateway(retried(), shop=[bad, good])
-        seen = [running.raw(request("PUT", b"x" * size), 1)[0].status for _ in range(2)]
-        assert sorted(seen) == [200, status]
+        running = gateway(retried(retry_on=retry_on), shop=[bad, good])
+        seen = [running.raw(request(method, b"x" * size), 1)[0] for _ in range(2)]
+        assert sorted(one.status for one in seen) == [200, status]
+        assert all(one.body.count(b"x" * size) == 1 for one in seen if one.status == 200)
 
 
 def test_the_deadline_is_over_all_attempts(gateway: Start) -> None:

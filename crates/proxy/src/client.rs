@@ -44,7 +44,7 @@ pub(crate) struct Client {
     pub(crate) written: u64,
     /// Set if the client read too slowly. Its connection is then reset, with all that is unread.
     pub(crate) slow: bool,
-    /// True if the connection has served an exchange and was kept.
+    /// True if the connection has served an exchange and was kept, or will be. Decided before a response is sent.
     pub(crate) kept: bool,
     /// Interim responses (1xx) of the current exchange, if there were any.
     pub(crate) interim: Option<Box<Interim>>,
@@ -144,6 +144,9 @@ impl Client {
                     }
                     if ends && (body.is_empty() || sent >= head.len()) {
                         self.socket.end(&[]);
+                        if !self.kept {
+                            self.socket.end_connection();
+                        }
                     }
                     match self.socket.poll_write(cx, left) {
                         Poll::Ready(Ok(n)) if n > 0 => {

@@ -3,7 +3,7 @@
 //! Most clients have sent their request by the time that they are served, and many connections are closed behind its
 //! response. The runtime need not know of these: to watch a connection and to forget it again are two system calls.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -13,7 +13,11 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// A connection that the runtime does not watch. Nothing here waits.
-pub(crate) struct FreshStream(std::net::TcpStream);
+pub(crate) struct FreshStream {
+    stream: std::net::TcpStream,
+    /// What is written next is the end, and the connection is closed behind it.
+    is_last: bool,
+}
 
 impl FreshStream {
     /// Takes a connection from the accept queue.
@@ -21,14 +25,14 @@ impl FreshStream {
         let (descriptor, peer) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
         // The kernel names the peer of every TCP connection.
         let peer = peer.and_then(|peer| peer.try_into().ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((Self(descriptor.into()), peer))
+        Ok((Self { stream: descriptor.into(), is_last: false }, peer))
     }
 
     /// Appends what has come, up to `room` bytes. Fails with `WouldBlock` if that is nothing.
     pub(crate) fn read(&self, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
         let mut window = buffer.limit(room);
         // SAFETY: an uninitialised byte may be seen as a `MaybeUninit<u8>`, and nothing but the kernel writes to it.
-        let count = SockRef::from(&self.0).recv(unsafe { window.chunk_mut().as_uninit_slice_mut() })?;
+        let count = SockRef::from(&self.stream).recv(unsafe { window.chunk_mut().as_uninit_slice_mut() })?;
         // SAFETY: the kernel has written this many bytes.
         unsafe { window.advance_mut(count) };
         Ok(count)
@@ -36,28 +40,83 @@ impl FreshStream {
 
     /// Writes some of `bytes`. Fails with `WouldBlock` if the kernel takes none.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.0).write(bytes)
+        let more = if self.is_last { libc::MSG_MORE } else { 0 };
+        SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
+    }
+
+    /// Declares that what is written next is the end, and that the connection is shut down or closed at once then. The
+    /// kernel waits for that, so that one packet says both.
+    pub(crate) fn end(&mut self) {
+        self.is_last = true;
     }
 
     /// Shuts down the sending side.
     pub(crate) fn shut_down(&self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write)
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// Has the runtime watch the connection.
     pub(crate) fn watch(self) -> io::Result<TcpStream> {
-        TcpStream::from_std(self.0)
+        TcpStream::from_std(self.stream)
     }
 }
 
 impl AsFd for FreshStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.stream.as_fd()
     }
 }
 
 impl AsRawFd for FreshStream {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.stream.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+
+    use super::*;
+
+    fn pair() -> (FreshStream, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = FreshStream::accept(&listener).unwrap();
+        assert_eq!(peer, far.local_addr().unwrap());
+        (stream, far)
+    }
+
+    #[test]
+    fn nothing_waits() {
+        let (stream, mut far) = pair();
+        let mut bytes = Vec::with_capacity(10);
+        assert_eq!(stream.read(&mut bytes, 4).unwrap_err().kind(), ErrorKind::WouldBlock);
+        far.write_all(b"abcdefg").unwrap();
+        assert_eq!(stream.read(&mut bytes, 4).unwrap(), 4);
+        assert_eq!(bytes, b"abcd");
+        let large = vec![0; 1 << 20];
+        let full = loop {
+            if let Err(error) = stream.write(&large) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_end_is_sent_with_what_is_last() {
+        let (mut stream, mut far) = pair();
+        assert_eq!(stream.write(b"head").unwrap(), 4);
+        let mut seen = [0; 20];
+        assert_eq!(far.read(&mut seen).unwrap(), 4);
+        stream.end();
+        assert_eq!(stream.write(b"body").unwrap(), 4);
+        far.set_nonblocking(true).unwrap();
+        assert_eq!(far.read(&mut seen).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.shut_down().unwrap();
+        far.set_nonblocking(false).unwrap();
+        assert_eq!(far.read(&mut seen).unwrap(), 4);
+        assert_eq!(far.read(&mut seen).unwrap(), 0);
     }
 }

@@ -135,6 +135,14 @@ impl Socket {
         }
     }
 
+    /// Declares that the next write is the last one, and that the connection is shut down or closed at once then.
+    #[inline]
+    pub(crate) fn end_connection(&mut self) {
+        if let Self::Fresh(stream) = self {
+            stream.end();
+        }
+    }
+
     /// Ends the message after its last byte.
     #[inline]
     pub(crate) fn finish(&mut self) -> io::Result<()> {

@@ -168,6 +168,10 @@ impl Download {
                 let apply = self.hook_stream.is_none() || exchange.is_call();
                 let trailers = if apply { trailers(&self.source, self.changes.is_some()) } else { Cow::default() };
                 client.socket.end(&trailers);
+                // The rest of a body that was replaced is waited for before.
+                if !client.kept && !self.is_replaced() {
+                    client.socket.end_connection();
+                }
             }
             ready!(self.poll_write(cx, client))?;
             if self.is_complete() {
