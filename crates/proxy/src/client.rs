@@ -1,5 +1,6 @@
 //! The client side of an exchange: reading, writing and closing its connection.
 
+mod address;
 pub(crate) mod admission;
 pub(crate) mod body;
 mod forward_interim;
@@ -18,6 +19,7 @@ use pylae_core::connection::certificate::Certificate;
 use pylae_core::plan::Limits;
 use pylae_core::{Delivery, Exchange, Pace};
 
+pub(crate) use crate::client::address::AddressText;
 use crate::client::body::{Body, DRAINABLE};
 use crate::client::interim::Interim;
 use crate::io::buffers::Buffers;
@@ -73,7 +75,7 @@ impl Drop for Client {
 pub(crate) struct ClientInfo {
     pub(crate) peer: SocketAddr,
     /// The peer's address as it is written in forwarding fields.
-    pub(crate) peer_text: Rc<str>,
+    pub(crate) peer_text: AddressText,
     /// True if the connection is encrypted.
     pub(crate) secure: bool,
     /// The client certificate, if the listener asks for one and the client has one.

@@ -49,7 +49,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::client::ClientInfo;
+    use crate::client::{AddressText, ClientInfo};
     use crate::io::deadline::Wheel;
     use crate::io::fresh::FreshStream;
     use crate::io::socket::Socket;
@@ -60,7 +60,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = FreshStream::accept(&listener).unwrap();
-        let info = ClientInfo { peer, peer_text: "127.0.0.1".into(), secure: false, certificate: None };
+        let info = ClientInfo { peer, peer_text: AddressText::of(peer.ip()), secure: false, certificate: None };
         (Client::new(Socket::Fresh(stream), info, Rc::new(wheel.deadline())), far)
     }
 

@@ -13,7 +13,7 @@ use pylae_core::connection::certificate::Certificate;
 use pylae_core::connection::proxy_protocol::{self, Parsed};
 use tracing::debug;
 
-use crate::client::{Client, ClientInfo, DRAIN_TIME};
+use crate::client::{AddressText, Client, ClientInfo, DRAIN_TIME};
 use crate::io::clock;
 use crate::io::deadline::Deadline;
 use crate::io::fresh::FreshStream;
@@ -49,8 +49,7 @@ pub(crate) async fn accept(
             (Socket::Tls(tls), protocol, certificate)
         }
     };
-    let peer_text = peer.ip().to_canonical().to_string().into();
-    let info = ClientInfo { peer, peer_text, secure: listener.tls.is_some(), certificate };
+    let info = ClientInfo { peer, peer_text: AddressText::of(peer.ip()), secure: listener.tls.is_some(), certificate };
     Some((Client::new(socket, info, Rc::clone(deadline)), protocol))
 }
 

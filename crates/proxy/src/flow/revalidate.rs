@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pylae_core::Exchange;
 use pylae_core::cache::Fetch;
 
-use crate::client::{Client, ClientInfo};
+use crate::client::{AddressText, Client, ClientInfo};
 use crate::flow::Flow;
 use crate::io::clock;
 use crate::io::socket::Socket;
@@ -72,10 +72,9 @@ fn copy_request(worker: &Worker, snapshot: &Snapshot, exchange: &Exchange, copy:
 async fn run(worker: Rc<Worker>, snapshot: Arc<Snapshot>, mut exchange: Box<Exchange>, mut fetch: Box<Fetch>) {
     let _in_flight = worker.begin_exchange();
     let Some(route) = exchange.route else { return };
-    let peer_text = exchange.request.origin.peer.ip().to_canonical().to_string().into();
     let info = ClientInfo {
         peer: exchange.request.origin.peer,
-        peer_text,
+        peer_text: AddressText::of(exchange.request.origin.peer.ip()),
         secure: exchange.request.origin.secure,
         certificate: exchange.request.origin.certificate.clone(),
     };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// Most tasks of a pool that wait.
-const MOST_WAITING: usize = 32;
+const MOST_WAITING: usize = 128;
 
 /// The tasks that wait for a job.
 pub(crate) struct TaskPool<T> {

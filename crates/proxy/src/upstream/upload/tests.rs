@@ -6,7 +6,7 @@ use pylae_core::Exchange;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::client::ClientInfo;
+use crate::client::{AddressText, ClientInfo};
 use crate::io::deadline::Wheel;
 
 /// An upload of a body in chunks, of which only the head was sent, with the far ends of both connections.
@@ -28,7 +28,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 async fn begin() -> Begun {
     let ((sender, inner), (receiver, outer)) = (pair().await, pair().await);
     let peer = inner.peer_addr().unwrap();
-    let info = ClientInfo { peer, peer_text: "127.0.0.1".into(), secure: false, certificate: None };
+    let info = ClientInfo { peer, peer_text: AddressText::of(peer.ip()), secure: false, certificate: None };
     let mut client = Client::new(Socket::Tcp(inner), info, Rc::new(Wheel::new(clock::coarse()).deadline()));
     // Less than one read of what is sent below.
     let mut exchange = Exchange::new(6000);
