@@ -22,8 +22,6 @@ use super::memory::SharedMemory;
 
 /// Interval between two beats, while there is nothing to do.
 const BEAT: Duration = Duration::from_millis(100);
-/// Messages that are taken before other tasks run.
-const IN_A_ROW: usize = 8;
 
 /// What a host serves with: the ends that it shares with the workers.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ async fn run(duty: HostDuty, memory: Arc<SharedMemory>, source: Arc<dyn HookSour
     let serving = async {
         loop {
             memory.beat().fetch_add(1, Ordering::Relaxed);
-            if host.take_messages(IN_A_ROW).map_err(|_| io::ErrorKind::InvalidData)? {
+            if host.take_messages().map_err(|_| io::ErrorKind::InvalidData)? {
                 tokio::task::yield_now().await;
             } else {
                 rung.rung().await;

@@ -1,5 +1,6 @@
 //! When a host wakes its workers. A worker that has little to do is woken for each answer by itself, and so are the
-//! instances behind it, which costs them more than the answer. So those of short calls in a row are told together.
+//! instances behind it, which costs them more than the answer. So those of short calls in a row are told together: the
+//! more calls wait, the more of them, as they have waited for longer themselves.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,7 +17,7 @@ use crate::worker::hosts::bell::Bell;
 /// After a call that took no longer, the next is likely to be as short.
 const SHORT: Duration = Duration::from_micros(100);
 /// How long an answer may wait for the next ones.
-const TOGETHER: Duration = Duration::from_micros(200);
+pub(super) const TOGETHER: Duration = Duration::from_millis(1);
 /// How often it is looked for bells that were not rung in time, because a call is longer than the one before.
 const LOOK: Duration = Duration::from_millis(1);
 /// Looks in a row that find nothing before nobody looks any more.
@@ -30,6 +31,8 @@ pub(super) struct HostBells {
     rung: RefCell<Vec<usize>>,
     /// Since when a bell is owed.
     since: Cell<Option<Instant>>,
+    /// Calls since then.
+    held: Cell<usize>,
     watch: Option<JoinHandle<()>>,
 }
 
@@ -50,7 +53,7 @@ impl HostBells {
         let watched = Arc::clone(&owed);
         let watch = thread::Builder::new().name("pylae-host-bells".to_owned()).spawn(move || watched.watch())?;
         let (is_calling, rung, since) = (Cell::new(false), RefCell::default(), Cell::new(None));
-        Ok(Self { owed, is_calling, rung, since, watch: Some(watch) })
+        Ok(Self { owed, is_calling, rung, since, held: Cell::new(0), watch: Some(watch) })
     }
 
     pub(super) fn lanes(&self) -> usize {
@@ -66,8 +69,9 @@ impl HostBells {
         }
     }
 
-    /// Makes a call, which rings at its end. That may wait for the next call, if there `is_more` to do.
-    pub(super) fn call<T>(&self, is_more: bool, make: impl FnOnce() -> T) -> T {
+    /// Makes a call, which rings at its end. That may be put off while twice as many calls are `waiting` as have been
+    /// made since.
+    pub(super) fn call<T>(&self, waiting: usize, make: impl FnOnce() -> T) -> T {
         let began = clock::now();
         self.is_calling.set(true);
         let made = make();
@@ -81,7 +85,8 @@ impl HostBells {
         self.since.set(Some(since));
         self.owed.add(&rung);
         rung.clear();
-        if !is_more || now.since(began) > SHORT || now.since(since) > TOGETHER {
+        self.held.set(self.held.get() + 1);
+        if waiting <= 2 * self.held.get() || now.since(began) > SHORT || now.since(since) > TOGETHER {
             self.ring_owed();
         } else if !self.owed.is_watched.swap(true, Ordering::SeqCst)
             && let Some(watch) = &self.watch
@@ -94,6 +99,7 @@ impl HostBells {
     /// Wakes the workers for which that is owed.
     pub(super) fn ring_owed(&self) {
         if self.since.take().is_some() {
+            self.held.set(0);
             self.owed.rounds.fetch_add(1, Ordering::SeqCst);
             self.owed.ring();
         }
@@ -183,23 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn the_last_call_rings_for_those_before() {
+    fn a_call_rings_for_those_before() {
         let (bells, heard) = bells();
         let together = || {
-            for is_more in [true, true, false] {
-                bells.call(is_more, || bells.ring(0));
-            }
-            assert!(bells.since.get().is_none());
-            rung(&heard) == 1
+            let rung_after = |waiting| {
+                bells.call(waiting, || bells.ring(0));
+                rung(&heard)
+            };
+            // The third call has six behind it, which is no more than twice as many as have been made.
+            [8, 7, 6].map(rung_after) == [0, 0, 1] && [1, 0].map(rung_after) == [1, 1]
         };
         // It is not so if the machine holds this up for a tenth of a millisecond.
         assert!((0..1000).any(|_| together()));
+        assert!(bells.since.get().is_none());
     }
 
     #[test]
     fn a_long_call_rings_at_its_end() {
         let (bells, heard) = bells();
-        bells.call(true, || {
+        bells.call(9, || {
             bells.ring(0);
             let began = clock::now();
             while clock::now().since(began) <= SHORT {}
@@ -212,8 +220,8 @@ mod tests {
     fn what_is_owed_is_rung_while_a_call_lasts() {
         let (bells, heard) = bells();
         for _ in 0..2 {
-            bells.call(true, || bells.ring(0));
-            bells.call(true, || wait(&heard));
+            bells.call(9, || bells.ring(0));
+            bells.call(9, || wait(&heard));
             rung(&heard);
             // The one that watches rests after a while, and is there again.
             while bells.owed.is_watched.load(Ordering::SeqCst) {

@@ -12,7 +12,7 @@ use pylae_core::hook::flat::{
 use pylae_core::hook::{self, HookSource, HookStage, Hooks, Step};
 use tokio::task::AbortHandle;
 
-use super::bells::HostBells;
+use super::bells::{HostBells, TOGETHER};
 use super::body::HostBody;
 use super::lane::{HostLane, WaitingMessage};
 use crate::io::clock;
@@ -66,16 +66,17 @@ impl ServingHost {
         }
     }
 
-    /// Takes up to `most` messages. Returns false if there is nothing to do until the bell rings.
-    pub(super) fn take_messages(self: &Rc<Self>, most: usize) -> Result<bool, Mad> {
+    /// Takes messages for a while. Returns false if there is nothing to do until the bell rings.
+    pub(super) fn take_messages(self: &Rc<Self>) -> Result<bool, Mad> {
         let mut is_busy = false;
         for lane in &self.lanes {
             is_busy |= lane.pump(&mut self.queue.borrow_mut())?;
         }
-        for _ in 0..most {
+        let began = clock::now();
+        while clock::now().since(began) <= TOGETHER {
             let Some((lane, message, content)) = self.queue.borrow_mut().pop_front() else { return Ok(is_busy) };
-            let is_more = !self.queue.borrow().is_empty();
-            self.bells.call(is_more, || self.take(&lane, message, &content)).ok_or(Mad)?;
+            let waiting = self.queue.borrow().len();
+            self.bells.call(waiting, || self.take(&lane, message, &content)).ok_or(Mad)?;
         }
         // Other tasks run now, and may take any time.
         self.bells.ring_owed();
