@@ -12,6 +12,7 @@ from statistics import median
 
 from bench.peers import Peer, Setup
 from bench.processes import BenchError, Process, running
+from bench.share import Share
 
 GATEWAY_CORE = 0
 LOAD_CORE = 1
@@ -66,15 +67,16 @@ def middle(samples: Sequence[Sample], field: str) -> float:
 class Gateway:
     """A started peer."""
 
-    def __init__(self, peer: Peer, setup: Setup, core: int | None = GATEWAY_CORE) -> None:
-        """Starts the peer on a core, or on all that we have.
+    def __init__(self, peer: Peer, setup: Setup, core: int | None = GATEWAY_CORE, part: Share | None = None) -> None:
+        """Starts the peer on a core, or on all that we have, with a part of its time or with all.
 
         Raises:
             BenchError: it can't be started.
         """
         self.peer = peer
         self.setup = setup
-        self.process = Process(peer.command(setup), core, setup.folder / "log")
+        command = peer.command(setup)
+        self.process = Process(part.command(command) if part else command, core, setup.folder / "log")
 
     def wait(self, load: Path) -> None:
         """Waits until a checked request goes through.

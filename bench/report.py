@@ -41,6 +41,8 @@ class Run:
     started: datetime
     load_average: float
     """Over the minute before the run. Company on the machine makes user time dearer, and not for all peers alike."""
+    share: float | None = None
+    """The part of its core that each gateway may use; none is all."""
 
 
 def machine() -> str:
@@ -78,8 +80,8 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
         "- Versions: " + ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         (
             f"- Medians of {run.rounds} interleaved rounds of {run.window.duration:g} s after {run.window.warmup:g} s"
-            " of warm-up; every answer checked. Gateway on one core with one worker, origin and load on the other"
-            + (", never asleep." if run.window.awake else ".")
+            f" of warm-up; every answer checked. Gateway on {_core(run.share)} with one worker, origin and load on the"
+            + (" other, never asleep." if run.window.awake else " other.")
         ),
         "",
         (
@@ -100,6 +102,10 @@ def markdown(run: Run, results: Sequence[Result]) -> str:
             lines += ["", "At half of its own rate above, latency from the intended send time:", "", *_half(result)]
         lines += [f"\nNo figure for {name}: {why}" for name, why in result.failures.items()]
     return "\n".join(lines) + "\n"
+
+
+def _core(share: float | None) -> str:
+    return "one core" if share is None else f"{share:.0%} of one core"
 
 
 def _table(result: Result) -> list[str]:

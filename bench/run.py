@@ -22,6 +22,7 @@ from bench.peers import PEERS, HAProxy, Peer, Plain, Pylae, Setup
 from bench.processes import BenchError, running
 from bench.proof import Counter, prove_refusal
 from bench.scenarios import COSTS, SCENARIOS, Scenario
+from bench.share import Share, share
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -43,6 +44,8 @@ class _Bench:
     window: Window
     rounds: int
     half: bool
+    part: Share | None
+    """What each gateway has of its core; none is all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,6 +108,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="load and origin never sleep, so that no gateway pays for waking their core (not over HTTP/2)",
     )
+    parser.add_argument(
+        "--share",
+        type=_number(float, 0.1, 0.9),
+        metavar="PART",
+        help="each gateway may use this part of its core, so that it is busy even if the load is not fast enough",
+    )
     parser.add_argument("--half", action="store_true", help="also measure latency at half of each peer's own rate")
     parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
     parser.add_argument("--out", type=Path, help="also write the Markdown report here")
@@ -150,18 +159,20 @@ def run(options: argparse.Namespace, command: str) -> tuple[report.Run, list[rep
     peers = _find_peers(options, load)
     window = Window(options.warmup, options.duration, awake=options.awake)
     versions = {peer.name: peer.version() for peer in peers}
-    about = report.Run(command, options.rounds, window, versions, report.now(), os.getloadavg()[0])
+    about = report.Run(command, options.rounds, window, versions, report.now(), os.getloadavg()[0], options.share)
     os.sched_setaffinity(0, {LOAD_CORE})
     results = []
     with tempfile.TemporaryDirectory(prefix="pylae-bench-") as name:
         process, port = start_origin(load, Path(name), *(["--awake"] if options.awake else []))
         with (
             running(process),
+            share(options.share) if options.share else contextlib.nullcontext() as part,
             _calls(load, Path(name)) as calls,
             identity_server() as identity,
             _store(Path(name), options.scenarios) as store,
         ):
-            bench = _Bench(load, port, calls, identity, store, Path(name), window, options.rounds, options.half)
+            rounds, half = options.rounds, options.half
+            bench = _Bench(load, port, calls, identity, store, Path(name), window, rounds, half, part)
             for scenario in (with_credential(SCENARIOS[name]) for name in options.scenarios):
                 results.append(_scenario(bench, scenario, _asked(peers, scenario)))
                 # After each scenario, so that a run that is interrupted leaves what it has.
@@ -291,7 +302,7 @@ def _started(bench: _Bench, scenario: Scenario, peer: Peer, stack: contextlib.Ex
         home.mkdir(parents=True)
         origin = bench.calls if "grpc" in scenario.features else bench.origin
         setup = Setup(scenario, free_port(), origin, home, bench.identity, free_port(), bench.store)
-        gateways.append(Gateway(peer, setup))
+        gateways.append(Gateway(peer, setup, part=bench.part))
         stack.callback(gateways[-1].process.end)
         gateways[-1].wait(bench.load)
         prove_refusal(setup)
