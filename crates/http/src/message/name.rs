@@ -183,7 +183,12 @@ impl NameSet {
 
     /// Returns the names in the set.
     pub fn names(self) -> impl Iterator<Item = Name> {
-        NAMES.iter().copied().filter(move |name| self.has(*name))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let name = NAMES.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(*name)
+        })
     }
 
     /// Returns true if any name is in both sets.
@@ -350,6 +355,9 @@ mod tests {
         let mut set = NameSet::of(&[Name::Host, Name::AccessControlAllowOrigin]);
         set.add(Name::Other);
         assert!(set.has(Name::Host) && set.has(Name::AccessControlAllowOrigin));
+        assert_eq!(set.names().collect::<Vec<_>>(), [Name::Host, Name::AccessControlAllowOrigin]);
+        assert_eq!(NameSet::of(NAMES).names().collect::<Vec<_>>(), NAMES[1..]);
+        assert_eq!(NameSet::EMPTY.names().next(), None);
         assert!(!set.has(Name::Other) && !set.has(Name::Via));
         assert!(set.with(NameSet::of(&[Name::Via])).has(Name::Via));
         assert!(set.intersects(NameSet::of(&[Name::Via, Name::Host])) && !set.intersects(NameSet::of(&[Name::Via])));
