@@ -69,8 +69,8 @@ impl HostBells {
         }
     }
 
-    /// Makes a call, which rings at its end. That may be put off while twice as many calls are `waiting` as have been
-    /// made since.
+    /// Makes a call, which rings at its end. That may be put off while more calls are `waiting` than have been made
+    /// since.
     pub(super) fn call<T>(&self, waiting: usize, make: impl FnOnce() -> T) -> T {
         let began = clock::now();
         self.is_calling.set(true);
@@ -86,7 +86,7 @@ impl HostBells {
         self.owed.add(&rung);
         rung.clear();
         self.held.set(self.held.get() + 1);
-        if waiting <= 2 * self.held.get() || now.since(began) > SHORT || now.since(since) > TOGETHER {
+        if waiting <= self.held.get() || now.since(began) > SHORT || now.since(since) > TOGETHER {
             self.ring_owed();
         } else if !self.owed.is_watched.swap(true, Ordering::SeqCst)
             && let Some(watch) = &self.watch
@@ -196,8 +196,8 @@ mod tests {
                 bells.call(waiting, || bells.ring(0));
                 rung(&heard)
             };
-            // The third call has six behind it, which is no more than twice as many as have been made.
-            [8, 7, 6].map(rung_after) == [0, 0, 1] && [1, 0].map(rung_after) == [1, 1]
+            // The third call has as many behind it as have been made.
+            [5, 4, 3].map(rung_after) == [0, 0, 1] && [1, 0].map(rung_after) == [1, 1]
         };
         // It is not so if the machine holds this up for a tenth of a millisecond.
         assert!((0..1000).any(|_| together()));
