@@ -123,6 +123,17 @@ fn keys_do_not_reach_instances_unless_asked_for() {
 }
 
 #[test]
+fn keys_whose_hashes_begin_alike_are_told_apart() {
+    let mut authenticator = api_key(false);
+    let twin = hash("key-one")[..32].to_owned() + &"0".repeat(32);
+    let other = json!({"id": "other", "email": "", "role": "", "permissions": [], "keys": [twin]});
+    authenticator["consumers"].as_array_mut().unwrap().insert(0, other);
+    let chain = chain(&[authenticator]);
+    assert_eq!(who(&chain, &mut request("/", &["X-API-Key: key-one"])), Ok("batch".to_owned()));
+    assert_eq!(who(&chain, &mut request("/", &["X-API-Key: key-three"])), Ok("cron".to_owned()));
+}
+
+#[test]
 fn passwords_are_verified_elsewhere_and_remembered() {
     let shared = Arc::new(PolicyShared::new(100));
     let (sender, jobs) = channel();
