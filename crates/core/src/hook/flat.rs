@@ -117,12 +117,14 @@ impl<'a> FlatReader<'a> {
         if self.flag()? { read(self).map(Some) } else { Some(None) }
     }
 
+    /// Reads the number of values that follow, each of which takes at least a byte.
+    pub fn count(&mut self) -> Option<usize> {
+        self.size().filter(|count| *count <= self.0.len())
+    }
+
     /// Reads as many values as a number says with `read`, each of which takes at least a byte.
     pub fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.size()?;
-        if count > self.0.len() {
-            return None;
-        }
+        let count = self.count()?;
         (0..count).map(|_| read(self)).collect()
     }
 

@@ -41,11 +41,14 @@ impl Bodies {
     }
 }
 
+/// The path and the query of a request on its way to an instance.
+type ForwardTarget = (Vec<u8>, Option<Vec<u8>>);
+
 /// What hooks have changed, read and checked.
 #[derive(Debug, Default)]
 pub struct HookChanges {
-    forward_path: Vec<u8>,
-    forward_query: Option<Vec<u8>>,
+    /// Path and query, unless they stay what they are.
+    forward: Option<ForwardTarget>,
     request_edits: Edits,
     response_edits: Edits,
     fields: Edits,
@@ -146,11 +149,11 @@ fn write_edits(edits: &Edits, to: &mut FlatWriter) {
 /// Reads edits. All names and values are checked as those of any hook are.
 fn read_edits(from: &mut FlatReader<'_>) -> Option<Edits> {
     let mut edits = Edits::default();
-    for name in from.list(FlatReader::bytes)? {
-        edits.remove(name);
+    for _ in 0..from.count()? {
+        edits.remove(from.bytes()?);
     }
-    for (name, value) in from.list(|from| Some((from.bytes()?, from.bytes()?)))? {
-        edits.append(name, value).ok()?;
+    for _ in 0..from.count()? {
+        edits.append(from.bytes()?, from.bytes()?).ok()?;
     }
     Some(edits)
 }
@@ -221,10 +224,8 @@ impl HookChanges {
     /// Reads changes of `exchange`. Returns None unless a hook may make all of them. `is_host` says whether they come
     /// from the gateway.
     pub fn read(from: &mut FlatReader<'_>, exchange: &Exchange, bodies: &mut Bodies, is_host: bool) -> Option<Self> {
-        let slashes = exchange.request.target.has_slashes();
         let mut changes = Self {
-            forward_path: from.bytes().filter(|path| is_path(path, slashes))?.to_vec(),
-            forward_query: from.option(|from| from.bytes().filter(|query| is_query(query)).map(<[u8]>::to_vec))?,
+            forward: read_forward(from, exchange)?,
             request_edits: read_edits(from)?,
             response_edits: read_edits(from)?,
             user: read_kept(from, &mut bodies.user, |from| read_user(from, is_host))?,
@@ -260,8 +261,9 @@ impl HookChanges {
     /// Makes the changes. Returns the true costs that hooks have told.
     pub fn apply(self, exchange: &mut Exchange) -> Vec<ToldCost> {
         let request = &mut exchange.request;
-        request.forward_path = self.forward_path;
-        request.forward_query = self.forward_query;
+        if let Some(forward) = self.forward {
+            (request.forward_path, request.forward_query) = forward;
+        }
         request.edits = self.request_edits;
         request.user = self.user;
         let response = &mut exchange.response;
@@ -287,6 +289,18 @@ impl HookChanges {
         visit.spans = self.spans;
         self.told
     }
+}
+
+/// Reads path and query. Those that stay are not checked once more.
+#[expect(clippy::option_option, reason = "None is what cannot be read, as everywhere here")]
+fn read_forward(from: &mut FlatReader<'_>, exchange: &Exchange) -> Option<Option<ForwardTarget>> {
+    let (path, query) = (from.bytes()?, from.option(FlatReader::bytes)?);
+    let request = &exchange.request;
+    if path == request.forward_path && query == request.forward_query.as_deref() {
+        return Some(None);
+    }
+    let is_valid = is_path(path, request.target.has_slashes()) && query.is_none_or(is_query);
+    is_valid.then(|| Some((path.to_vec(), query.map(<[u8]>::to_vec))))
 }
 
 /// Returns true for a canonical path, or none. `slashes` says whether it may have `%2F`.
