@@ -83,6 +83,20 @@ class TestConnections:
         assert [(answer.status, answer.one("connection")) for answer in answers] == [(200, "close")]
         assert len(instance.requests) == 1
 
+    def test_what_comes_behind_the_last_request_does_not_cost_the_answer(self, gateway: Callable[..., Running]) -> None:
+        with RawInstance() as instance, contextlib.ExitStack() as stack:
+            running = gateway(all=instance)
+            clients = [stack.enter_context(running.connect()) for _ in range(5)]
+            peer: Peer | None = None
+            for client in clients:
+                client.send(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                peer = peer or instance.accept()
+                peer.read_until(b"\r\n\r\n")
+                # As some clients send behind a body. Closed now, the connection would be reset.
+                client.send(b"\r\n")
+                peer.send(OK)
+                assert client.read_all().startswith(b"HTTP/1.1 200 OK\r\n")
+
     def test_http_1_0(self, gateway: Callable[..., Running], instance: RawInstance) -> None:
         answers = gateway(all=instance).raw(b"GET /x HTTP/1.0\r\n\r\n")
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"ok")]

@@ -274,15 +274,14 @@ impl Client {
         self.close_when_read(limits, shut_down).await;
     }
 
-    /// Returns true if the client has said that it sends nothing behind the request of `exchange`, and has not, as far as
-    /// the runtime knows.
+    /// Returns true if the client has said that it sends nothing behind the request of `exchange`, and has not.
     pub(crate) async fn has_said_all(&mut self, exchange: &Exchange) -> bool {
         let request = &exchange.request;
         !request.options.persists(request.head.version)
             && self.body.is_done()
             && !self.body.is_broken()
             && self.body.consumed() == request.buffer.len()
-            && (self.socket.is_fresh() || poll_fn(|cx| Poll::Ready(self.socket.poll_readable(cx).is_pending())).await)
+            && poll_fn(|cx| Poll::Ready(!self.socket.has_input(cx))).await
     }
 
     /// Closes the connection of a client that sends nothing more, once it has read the response, or resets it if that
@@ -328,3 +327,6 @@ impl Client {
         self.socket = Socket::Null;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,12 @@ impl FreshStream {
         Ok(count)
     }
 
+    /// Returns true if something has come that was not read. The end does not count.
+    pub(crate) fn has_input(&self) -> bool {
+        // Fails only if the connection is closed already.
+        rustix::io::ioctl_fionread(&self.stream).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Writes some of `bytes`. Fails with `WouldBlock` if the kernel takes none.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let more = if self.is_last { libc::MSG_MORE } else { 0 };
@@ -92,9 +98,11 @@ mod tests {
         let (stream, mut far) = pair();
         let mut bytes = Vec::with_capacity(10);
         assert_eq!(stream.read(&mut bytes, 4).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(!stream.has_input());
         far.write_all(b"abcdefg").unwrap();
         assert_eq!(stream.read(&mut bytes, 4).unwrap(), 4);
         assert_eq!(bytes, b"abcd");
+        assert!(stream.has_input());
         let large = vec![0; 1 << 20];
         let full = loop {
             if let Err(error) = stream.write(&large) {

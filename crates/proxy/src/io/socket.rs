@@ -84,6 +84,11 @@ impl Socket {
         }
     }
 
+    /// Returns true if something has come that was not read, or the end, as far as is known without reading.
+    pub(crate) fn has_input(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::Fresh(stream) = self { stream.has_input() } else { self.poll_readable(cx).is_ready() }
+    }
+
     /// Appends to `buffer`, up to its capacity and at most `limit` bytes. Ready with 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
