@@ -40,8 +40,8 @@ pub(crate) enum UploadError {
 }
 
 impl Upload {
-    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again. `once`: not
-    /// so for this one, if any of it was sent.
+    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again. `once`:
+    /// those of this one are not, once any of them was sent.
     pub(crate) fn new(
         buffers: &Buffers,
         client: &Client,
