@@ -99,7 +99,10 @@ def test_what_changed_before_it_got_slow(
             reason = {"reason": "the new machine"}
             assert api.http.put("/config", json=document, headers={"If-Match": "*"}, params=reason).status_code == 200
             change = reader.page.get_by_role("listitem").filter(has_text="the new machine")
+            change.evaluate("element => { element.dataset.seen = 'early'; }")
             change.get_by_text(re.compile("p99 .* before, .* after")).wait_for(timeout=45_000)
+            # It has stayed, so nobody who was about to click on it has missed it.
+            assert change.get_attribute("data-seen") == "early"
             # What it was, and what it is.
             change.get_by_role("button").first.click()
             reader.clicks += 1

@@ -165,6 +165,7 @@ class _Changes:
             self._list = ui.element("ol").classes("change-list")
         self._shown: Any = None
         self._items: dict[str, ui.expansion] = {}
+        self._effects: dict[str, ui.label] = {}
 
     @staticmethod
     def name(node: Node, entry: dict[str, Any]) -> str:
@@ -178,21 +179,27 @@ class _Changes:
 
     def show(self, found: list[tuple[Node, dict[str, Any], float]], told: history.Hour, unknown: str) -> None:
         """`unknown` says why nothing is known, if that is so."""
-        effects = [history.effect(told, at) for _, _, at in found[:_MOST_CHANGES]]
-        state = [(self.name(node, entry), effect) for (node, entry, _), effect in zip(found, effects, strict=False)]
-        if (state, unknown) == self._shown:
-            return
-        self._shown = state, unknown
+        found = found[:_MOST_CHANGES]
+        names = [self.name(node, entry) for node, entry, _ in found]
+        # Effects change with each look. What is there already must stay, as somebody may be about to click on it.
+        if (names, unknown) != self._shown:
+            self._shown = names, unknown
+            self._list_anew(found, unknown)
+        for name, (_, _, at) in zip(names, found, strict=True):
+            _tell(self._effects[name], history.effect(told, at))
+
+    def _list_anew(self, found: list[tuple[Node, dict[str, Any], float]], unknown: str) -> None:
         opened = {name for name, item in self._items.items() if item.value}
         self._items.clear()
+        self._effects.clear()
         self._list.clear()
         with self._list:
             if not found:
                 ui.label(unknown or "Nothing was changed.").classes("faint")
-            for (node, entry, at), effect in zip(found, effects, strict=False):
-                self._item(node, entry, at, effect, self.name(node, entry) in opened)
+            for node, entry, at in found:
+                self._item(node, entry, at, self.name(node, entry) in opened)
 
-    def _item(self, node: Node, entry: dict[str, Any], at: float, effect: history.Effect, opened: bool) -> None:
+    def _item(self, node: Node, entry: dict[str, Any], at: float, opened: bool) -> None:
         name = self.name(node, entry)
         with ui.element("li"):
             what = ", ".join(one["path"] for one in entry["changes"][:2]) or entry["how"]
@@ -207,14 +214,19 @@ class _Changes:
                     "Compare and roll back",
                     address("/configuration", tab="history", node=node.name, entry=str(entry["number"])),
                 )
-            if None not in effect.p99 or effect.errors[1]:
-                ui.label(_told(effect)).classes("bad" if effect.worse else "faint")
+            self._effects[name] = ui.label()
 
 
 def _unknown(nodes: list[Node]) -> str:
     seen = [node.seen("history") for node in nodes]
     refused = [one.refused for one in seen if one is not None and one.refused]
     return refused[0] if refused else "" if any(seen) else "No answer yet."
+
+
+def _tell(label: ui.label, effect: history.Effect) -> None:
+    label.set_visibility(None not in effect.p99 or bool(effect.errors[1]))
+    label.set_text(_told(effect))
+    label.classes("bad" if effect.worse else "faint", remove="faint" if effect.worse else "bad")
 
 
 def _told(effect: history.Effect) -> str:
