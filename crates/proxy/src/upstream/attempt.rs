@@ -296,7 +296,7 @@ impl AttemptProgress<'_, '_, '_> {
             let before = self.upload.progress();
             match self.upload.poll(cx, client, exchange, &mut self.connection) {
                 // A small request is sent in the first poll, whose deadline is set already.
-                Poll::Ready(Ok(())) if self.immediate => {}
+                Poll::Ready(Ok(())) if self.immediate && self.upload.is_one_piece() => {}
                 Poll::Ready(Ok(())) => self.wait = self.attempt.start_wait(client, self.attempt.route.timeout),
                 Poll::Ready(Err(UploadError::Client(halt))) => return Poll::Ready(Err(Failure::Halt(halt))),
                 // A response may still arrive.

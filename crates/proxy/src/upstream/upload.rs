@@ -74,6 +74,11 @@ impl Upload {
         self.ended && self.written == self.out.len()
     }
 
+    /// Returns true while all that was sent has come together.
+    pub(crate) fn is_one_piece(&self) -> bool {
+        self.flushes == 0
+    }
+
     /// Returns true if anything was sent.
     pub(crate) fn is_started(&self) -> bool {
         self.written > 0 || self.flushes > 0
