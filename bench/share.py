@@ -38,14 +38,16 @@ def share(part: float) -> Iterator[Share]:
     group = (old if old.is_dir() else _CONTROLLERS) / f"pylae-bench-{os.getpid()}"
     try:
         group.mkdir()
-        try:
-            if old.is_dir():
-                (group / "cpu.cfs_period_us").write_text(f"{_PERIOD}")
-                (group / "cpu.cfs_quota_us").write_text(f"{quota}")
-            else:
-                (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
-            yield Share(group)
-        finally:
-            group.rmdir()
+        if old.is_dir():
+            (group / "cpu.cfs_period_us").write_text(f"{_PERIOD}")
+            (group / "cpu.cfs_quota_us").write_text(f"{quota}")
+        else:
+            (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
     except OSError as error:
+        with contextlib.suppress(OSError):
+            group.rmdir()
         raise BenchError(f"cannot give a share of a core, which takes root and the cpu controller: {error}") from error
+    try:
+        yield Share(group)
+    finally:
+        group.rmdir()
