@@ -325,7 +325,7 @@ async fn wait(mut awaited: Awaited) {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        // What has come meanwhile goes, too: who has not looked at it does not take it either.
+        // An answer that has come meanwhile goes with it: nobody else takes it.
         if !self.is_over && self.lane.take(self.key).is_some_and(|turn| turn.done.is_none()) {
             self.lane.send(FlatMessageKind::Cancel, self.key, |_| {});
         }
