@@ -100,23 +100,30 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut client: Client, ahead: Vec<u8>
         state: State::Open,
     };
     drop(snapshot);
-    loop {
+    let lingers = loop {
         match deadline.within(|cx| server.poll(cx)).await {
-            Some(()) => break,
+            // A flood is not read to its end.
+            Some(()) => break !server.is_aborting(),
             None if server.is_slow() => {
                 server.client.slow = true;
                 // So that the exchanges of its streams are logged as `client_too_slow`.
                 server.permits.mark_aborted();
-                break;
+                break false;
             }
             // A client that was aborted gets no time to read the rest.
             None if server.has_timed_out() && server.is_aborting() => return,
-            None if server.has_timed_out() => break,
+            None if server.has_timed_out() => break false,
             None => server.handle_timeout(),
         }
-    }
+    };
     drop(server);
-    client.close(&worker.snapshot().plan.limits).await;
+    let snapshot = worker.snapshot();
+    if lingers {
+        // Frames may be on their way, for which the kernel would reset the connection.
+        client.linger(&worker.buffers, &snapshot.plan.limits).await;
+    } else {
+        client.close(&snapshot.plan.limits).await;
+    }
 }
 
 /// What a client may send.

@@ -1,5 +1,6 @@
 //! HTTP/2 from clients and to instances, with prior knowledge.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use http::Request;
@@ -10,6 +11,7 @@ use crate::support::clock::wait_until;
 use crate::support::gateway::Gateway;
 use crate::support::http2;
 use crate::support::instance::{Instance, OK};
+use crate::support::peer::PATIENCE;
 use crate::support::plan::Plan;
 
 fn with_http2(plan: Plan) -> Plan {
@@ -94,4 +96,25 @@ fn exchanges_share_a_connection_to_an_instance_that_speaks_http_2() {
     }
     assert_eq!(instance.connections(), 1);
     assert_eq!(instance.requests(), ["one", "two", "three"].map(|body| format!("POST http://shop.test/x?y {body}")));
+}
+
+#[test]
+fn a_connection_with_an_error_is_closed_only_after_what_is_on_its_way() {
+    const FRAME_SIZE_ERROR: [u8; 4] = [0, 0, 0, 6];
+    let instance = Instance::ok();
+    let gateway = Gateway::start(&with_http2(Plan::to([&instance])));
+    let mut client = TcpStream::connect(gateway.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // The header of a PING that is too short; its payload is still to come.
+    client.write_all(b"\0\0\x06\x06\0\0\0\0\0").unwrap();
+    let mut said = Vec::new();
+    client.read_to_end(&mut said).unwrap();
+    // RFC 9113 section 6.8: the last of it is a GOAWAY, with the last stream and the code.
+    assert_eq!(said[said.len() - 17..][..9], [0, 0, 8, 7, 0, 0, 0, 0, 0]);
+    assert_eq!(said[said.len() - 4..], FRAME_SIZE_ERROR);
+    // A connection that is closed already answers the first of them with a reset, so that there is no second.
+    for piece in [b"123", b"456"] {
+        client.write_all(piece).unwrap();
+    }
 }

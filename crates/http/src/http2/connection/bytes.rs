@@ -119,7 +119,7 @@ impl Http2Connection {
         }
     }
 
-    /// Acts on an error of the peer. One of a stream that is not open is one of the connection.
+    /// Acts on an error of the peer. One of a stream that nobody has opened is one of the connection.
     pub(super) fn fault(&mut self, stream: u32, error: Http2Error) -> Result<(), Http2Error> {
         match (error.scope, self.streams.find(stream)) {
             (ErrorScope::Connection, _) => Err(error),
@@ -131,6 +131,9 @@ impl Http2Connection {
             (ErrorScope::Stream, None) if self.is_idle(stream) => Err(Http2Error::connection(error.code, error.reason)),
             (ErrorScope::Stream, None) => {
                 self.faults += 1;
+                if !self.ignores(stream) {
+                    frame::reset(&mut self.out, stream, error.code);
+                }
                 Ok(())
             }
         }

@@ -444,6 +444,21 @@ fn wrong_frames_of_a_stream_end_the_stream() {
 }
 
 #[test]
+fn wrong_frames_of_a_stream_that_has_closed_are_answered() {
+    let mut peer = RawPeer::client();
+    peer.head(1, END, &GET);
+    let key = peer.opened();
+    assert_eq!(peer.connection.respond(key, b"HTTP/1.1 204 No Content\r\n\r\n", true, false), StreamSent::Bytes(27));
+    peer.said();
+    for payload in [vec![0; 4], vec![0, 0, 0, 1, 0]] {
+        let code = if payload.len() == 5 { Http2Code::PROTOCOL_ERROR } else { Http2Code::FRAME_SIZE_ERROR };
+        peer.send(FrameKind::Priority, 0, 1, &payload);
+        assert_eq!((peer.answered(), peer.connection.take_faults()), (Some((1, code)), 1));
+    }
+    assert_eq!(peer.connection.failure(), None);
+}
+
+#[test]
 fn more_streams_than_granted_are_refused() {
     let mut peer = RawPeer::client();
     for stream in [1, 3, 5, 7] {
