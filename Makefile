@@ -27,6 +27,9 @@ PROVIDER := tests/support/oidc_provider
 INSTALLED_PROVIDER := $(PROVIDER)/node_modules/.package-lock.json
 # The collector of the tests, a program in Go; where there is no Go, its tests are skipped.
 COLLECTOR := tests/support/collector/collector
+# The programs of `make conformance`, in Go.
+CONFORMANCE := conformance/bin/.built
+SUITES ?=
 # Cargo builds the crates once, for its tests and for the module, where both resolve to the same features.
 LIKE_TESTS := --features pyo3/abi3-py311,features-of-tests
 # With how many seeds `make test-long` tries each test of the simulated cluster.
@@ -39,7 +42,7 @@ FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/targets/*.rs)))
 # Tests start interpreters by the hundred, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster build test test-rust test-python test-long screenshots test-install test-wheel lint deny format bench bench-quick chaos soak fuzz wheel licenses lock clean
+.PHONY: help demo cluster build test test-rust test-python test-long screenshots test-install test-wheel lint deny format bench bench-quick conformance chaos soak fuzz wheel licenses lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -102,6 +105,9 @@ bench: $(VENV)/.$(PROFILE) ## CPU time per request against the peers, in one run
 bench-quick: $(VENV)/.$(PROFILE) ## Three minutes: this build against another (OLD=path/to/pylae), and what has changed beyond noise
 	$(if $(OLD),,$(error OLD=path/to/pylae names the other build))$(BIN)/python -m bench.quick $(OLD) $(BIN)/pylae
 
+conformance: $(VENV)/.release $(CONFORMANCE) ## Suites of others for HTTP/2 and gRPC, with verdicts (SUITES=name,name picks some); writes conformance/results/latest.md
+	$(BIN)/python -m conformance.run --suites '$(SUITES)' --out conformance/results/latest.md
+
 chaos: $(VENV)/.release ## Faults, each with a verdict (CHAOS=name,name picks some); writes chaos/results/latest.md
 	$(BIN)/python -m chaos.run --faults '$(CHAOS)' --out chaos/results/latest.md
 
@@ -136,7 +142,7 @@ lock: ## Lock the development dependencies anew
 	$(LOCK) --group pyproject.toml:packaging --constraint requirements-dev.lock --output-file release/requirements.lock
 
 clean: ## Remove what was built
-	rm -rf $(VENV) target fuzz/target python/pylae/*.so $(PROVIDER)/node_modules $(COLLECTOR)
+	rm -rf $(VENV) target fuzz/target python/pylae/*.so $(PROVIDER)/node_modules $(COLLECTOR) conformance/bin
 
 $(VENV)/.dependencies: requirements-dev.lock
 	$(PYTHON) -m venv $(VENV)
@@ -151,6 +157,11 @@ $(INSTALLED_PROVIDER): $(PROVIDER)/package-lock.json
 # Two minutes of one core, once.
 $(COLLECTOR): $(addprefix $(dir $(COLLECTOR)),main.go go.mod go.sum)
 	cd $(dir $@) && go build -trimpath -buildvcs=false -o $(notdir $@) .
+	touch $@
+
+# A minute of one core, once.
+$(CONFORMANCE): $(addprefix conformance/,go.mod go.sum)
+	cd conformance && GOBIN=$(CURDIR)/conformance/bin go install -trimpath -buildvcs=false tool
 	touch $@
 
 # Apart from .venv: building a wheel takes few packages, and those of tests are not there for every machine.

@@ -36,6 +36,7 @@ BESIDE = (
     "deploy",
     "chaos",
     "bench",
+    "conformance",
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
