@@ -148,3 +148,11 @@ def test_hooks_that_hook_hosts_cannot_find(pylae, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert "hooks.processes: hook hosts cannot load the hooks: HookError: " in result.stderr
     assert "<lambda> cannot be found by a hook host: it is made when the program runs" in result.stderr
+
+
+def test_a_program_that_hook_hosts_cannot_read_is_named(pylae, tmp_path: Path) -> None:
+    program = tmp_path / "gateway.py"
+    program.write_text(f"{PROGRAM}\nos.unlink(__file__)\n")
+    result = pylae("check", program)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"hook hosts cannot load the hooks: {program}: cannot be read: " in result.stderr

@@ -46,7 +46,7 @@ def main(recipe: Recipe, descriptor: int) -> None:
     try:
         functions = loaded(recipe)
     except ConfigError as error:
-        _tell(control, failed="; ".join(problem.message for problem in error.problems))
+        _tell(control, failed="; ".join(map(str, error.problems)))
         return
     except BaseException as error:
         _tell(control, failed=f"{type(error).__name__}: {error}")
