@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import LOAD_CORE, Gateway, Window, free_port, middle, start_origin
+from bench.options import add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--duration", type=float, default=4.0, help="seconds per window; default 4")
     parser.add_argument("--instances", type=int, default=500, help="instances that beat; default 500")
     parser.add_argument("--seconds", type=int, default=60, help="how long they beat, once a second; default 60")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     program = options.pylae.absolute() if options.pylae else Pylae.find()
     peer = Watched("pylae", program, {"services": {"many": {"discovery": {"heartbeat": {"ttl": _TTL}}}}})

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from bench.measure import GATEWAY_CORE, free_port
+from bench.options import add_pylae
 from bench.peers import Pylae
 from bench.processes import BenchError, Process, running
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.configuration", description=__doc__)
     parser.add_argument("--sizes", default="4,31", help="sizes of bodies in MB; default 4,31")
     parser.add_argument("--kinds", default=",".join(_KINDS), help=f"of {', '.join(_KINDS)}; default all")
-    parser.add_argument("--pylae", type=Path, help="a pylae command; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     try:
         if unknown := set(options.kinds.split(",")) - set(_KINDS):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import LOAD_CORE, Gateway, free_port, start_origin
+from bench.options import add_load, add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.flat", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="through each kind of hook; default a million")
     parser.add_argument("--kinds", default=",".join(_KINDS), help=f"of {', '.join(_KINDS)}; default all")
-    parser.add_argument("--pylae", type=Path, help="a pylae command; default: pylae in .venv")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_pylae(parser)
+    add_load(parser)
     options = parser.parse_args(argv)
     kinds = options.kinds.split(",")
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
+from bench.options import add_load, add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, Process, running
 from bench.proof import Counter
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hosts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="windows of each, in turn; default 5")
     parser.add_argument("--duration", type=float, default=3.0, help="seconds per window; default 3")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_pylae(parser)
+    add_load(parser)
     options = parser.parse_args(argv)
     try:
         load = options.load.resolve() if options.load else build_load()

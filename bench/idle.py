@@ -20,6 +20,7 @@ import hpack
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
 
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
+from bench.options import add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-second", type=float, default=1000, help="so many are opened a second; default 1000")
     parser.add_argument("--rounds", type=int, default=3, help="windows without and with them; default 3")
     parser.add_argument("--duration", type=float, default=3.0, help="seconds per window; default 3")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     unknown = set(options.kinds.split(",")) - set(_KINDS)
     try:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import free_port
+from bench.options import add_pylae
 from bench.peers import Pylae
 from bench.processes import BenchError
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=10_000, help="POSTs to each; default 10000")
     parser.add_argument("--clients", type=int, default=100, help="that send at the same time; default 100")
     parser.add_argument("--idle-timeout", default="4s", help="of the gateway's kept connections; default 4s")
-    parser.add_argument("--pylae", type=Path, help="a pylae command; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     good = True
     print("| server | POSTs | 200 | others | done twice |")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.options import add_pylae
 from bench.peers import Pylae
 from bench.processes import BenchError, Process, running
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--routes", type=int, default=10_000, help="routes of the large configuration; default 10000")
     parser.add_argument("--services", type=int, default=1000, help="its services; default 1000")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; default 5")
-    parser.add_argument("--pylae", type=Path, help="a pylae command; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     program = (options.pylae or Pylae.find()).absolute()
     # Compiled modules are part of an installation, and of what is measured.

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import report, run
+from bench.options import add_load
 from bench.peers import Pylae
 from bench.processes import BenchError
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("old", type=Path, help="the pylae command of a build")
     parser.add_argument("new", type=Path, nargs="?", help="that of the build to compare with it; default: in .venv")
     parser.add_argument("--scenarios", default=",".join(_SCENARIOS), help="default %(default)s")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_load(parser)
     options = parser.parse_args(argv)
     try:
         builds = (f"{_OLD}={options.old}", f"{_NEW}={options.new or Pylae.find()}")

@@ -18,6 +18,7 @@ from types import FrameType
 from bench import report
 from bench.identity import identity_server, with_credential
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
+from bench.options import add_load
 from bench.peers import PEERS, HAProxy, Peer, Plain, Pylae, Setup
 from bench.processes import BenchError, running
 from bench.proof import Counter, prove_refusal
@@ -115,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         help="each gateway may use this part of its core, so that it is busy even if the load is not fast enough",
     )
     parser.add_argument("--half", action="store_true", help="also measure latency at half of each peer's own rate")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_load(parser)
     parser.add_argument("--out", type=Path, help="also write the Markdown report here")
     parser.add_argument("--json", type=Path, help="write every sample here")
     return parser

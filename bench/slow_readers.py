@@ -22,6 +22,7 @@ import hpack
 from hyperframe.frame import Frame, HeadersFrame, SettingsFrame, WindowUpdateFrame
 
 from bench.measure import GATEWAY_CORE, free_port, wait_listening
+from bench.options import add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, Process, running
 from bench.scenarios import SCENARIOS
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", default=",".join(_KINDS), help=f"of {', '.join(_KINDS)}; default all")
     parser.add_argument("--readers", type=int, default=100, help="clients that ask and never read; default 100")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds that the cut is waited for; default 10")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
+    add_pylae(parser)
     options = parser.parse_args(argv)
     try:
         if unknown := set(options.kinds.split(",")) - set(_KINDS):

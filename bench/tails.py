@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.measure import LOAD_CORE, Gateway, Sample, Window, free_port, middle, start_origin
+from bench.options import add_load, add_pylae
 from bench.peers import PEERS, Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, help="requests per second; default: half of what HAProxy can do")
     parser.add_argument("--rounds", type=int, default=5, help="windows of each, in turn; default 5")
     parser.add_argument("--duration", type=float, default=10.0, help="seconds per window; default 10")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_pylae(parser)
+    add_load(parser)
     options = parser.parse_args(argv)
     try:
         load = options.load.resolve() if options.load else build_load()

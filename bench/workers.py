@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import Gateway, Sample, Window, free_port, middle, start_origin
+from bench.options import add_load, add_pylae
 from bench.peers import Pylae, Setup
 from bench.processes import BenchError, running
 from bench.run import build_load
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", default="1,2,4,8", help="numbers of workers; default %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="windows of each, in turn; default 3")
     parser.add_argument("--duration", type=float, default=3.0, help="seconds per window; default 3")
-    parser.add_argument("--pylae", type=Path, help="the pylae command of another build; default: pylae in .venv")
-    parser.add_argument("--load", type=Path, help="a built pylae-bench-load; default: cargo builds it")
+    add_pylae(parser)
+    add_load(parser)
     options = parser.parse_args(argv)
     try:
         print(_report(_measure(options)), flush=True)
