@@ -125,10 +125,9 @@ def main(folder: Path, protocol: str) -> None:
     theirs[_HTTP_VERSION] = next(number for number, name in _PROTOCOLS.items() if name == protocol)
     with subprocess.Popen([PROGRAMS / "referenceserver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
-            port = _ask(server, theirs)
-            service = {"instances": [f"http://127.0.0.1:{port}"], "protocol": protocol}
-            with gateway(folder, service, {"tested": listener(request, folder)}) as ports:
-                response: dict[int, Any] = {_HOST: b"127.0.0.1", _PORT: ports["tested"]}
+            service = {"instances": [f"http://127.0.0.1:{_ask(server, theirs)}"], "protocol": protocol}
+            with gateway(folder, service, listener(request, folder)) as port:
+                response: dict[int, Any] = {_HOST: b"127.0.0.1", _PORT: port}
                 if request.get(_USE_TLS):
                     response[_CERTIFICATE] = decode(request[_CREDENTIALS])[1]
                 write_message(sys.stdout.buffer, encode(response))

@@ -18,18 +18,15 @@ _START = 30.0
 
 
 @contextlib.contextmanager
-def gateway(
-    folder: Path, service: Mapping[str, Any], listeners: Mapping[str, Mapping[str, Any]]
-) -> Iterator[dict[str, int]]:
-    """A gateway that sends everything to a service, and the port of each of its listeners, by name.
+def gateway(folder: Path, service: Mapping[str, Any], listener: Mapping[str, Any]) -> Iterator[int]:
+    """A gateway that sends everything to a service, and the port of its listener.
 
     Raises:
         BenchError: it does not start.
     """
-    ports = {name: free_port() for name in listeners}
-    file = folder / "pylae.yaml"
+    port, file = free_port(), folder / "pylae.yaml"
     config = {
-        "listeners": [{"address": f"127.0.0.1:{ports[name]}", **listener} for name, listener in listeners.items()],
+        "listeners": [{"address": f"127.0.0.1:{port}", **listener}],
         "state": str(folder / "state"),
         "services": {"tested": dict(service)},
         "routes": [{"name": "all", "prefix": "/", "service": "tested", "auth_required": False}],
@@ -37,11 +34,11 @@ def gateway(
     file.write_text(json.dumps(config))
     with running(Process([Pylae.find(), "run", file], None, folder / "pylae.log")) as process:
         end = time.monotonic() + _START
-        while not all(_listens(port) for port in ports.values()):
+        while not _listens(port):
             if not process.running or time.monotonic() > end:
                 raise BenchError(f"the gateway does not start: {process.tail()}")
             time.sleep(0.02)
-        yield ports
+        yield port
 
 
 def _listens(port: int) -> bool:

@@ -64,10 +64,10 @@ def _h2spec(over_tls: bool) -> Callable[[Path], Counted]:
             pair = {"cert": str(folder / "server.pem"), "key": str(folder / "server.pem")}
             listener = {"tls": {"certificates": [pair]}} if over_tls else {"http2": True}
             service = {"instances": [f"http://127.0.0.1:{instance.port}"]}
-            with gateway(folder, service, {"tested": listener}) as ports:
+            with gateway(folder, service, listener) as port:
                 # Cases of flow control take a body of five bytes.
-                words = ["h2spec", "--strict", "--port", str(ports["tested"]), "--path", "/stream/1"]
-                return read_h2spec(_output([*words, "--tls", "--insecure"] if over_tls else words, folder))
+                words = ["h2spec", "--strict", "--port", str(port), "--path", "/stream/1"]
+                return read_h2spec(_output([*words, "--tls", "--insecure"] if over_tls else words))
         finally:
             instance.kill()
 
@@ -80,13 +80,13 @@ def _connect(protocol: str) -> Callable[[Path], Counted]:
         file.write_text(json.dumps({"features": _FEATURES}))
         words = ["connectconformance", "--mode", "server", "--conf", str(file), "--"]
         behind = [sys.executable, "-m", "conformance.behind", str(folder), protocol]
-        return read_connect(_output([*words, *behind], folder))
+        return read_connect(_output([*words, *behind]))
 
     return run
 
 
-def _output(words: list[str], folder: Path) -> str:
-    """What a program of a suite prints.
+def _output(words: list[str]) -> str:
+    """What a program of a suite prints; it is left beside the program as well.
 
     Raises:
         BenchError: it is not there, or takes too long.
@@ -100,7 +100,7 @@ def _output(words: list[str], folder: Path) -> str:
         raise BenchError(f"{program.name} is not built: `make conformance` builds it") from error
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"{program.name} takes longer than {_LONGEST:.0f} s") from error
-    (folder / f"{program.name}.log").write_text(ended.stdout + ended.stderr)
+    program.with_suffix(".log").write_text(ended.stdout + ended.stderr)
     return ended.stdout + ended.stderr
 
 
@@ -163,7 +163,9 @@ SUITES = {
             _h2spec(False),
             {"Sends invalid connection preface": "who does not begin with the preface speaks HTTP/1.1 there"},
         ),
-        Suite("connect", "Connect, gRPC and gRPC-Web; instances are asked as clients ask", 3780, _connect("same"), {}),
-        Suite("connect-http2", "the same, instances are asked over HTTP/2", 3780, _connect("http2"), {}),
+        Suite(
+            "connect", "Connect, gRPC and gRPC-Web; instances are asked as clients ask", 10_756, _connect("same"), {}
+        ),
+        Suite("connect-http2", "the same, instances are asked over HTTP/2", 10_756, _connect("http2"), {}),
     )
 }
