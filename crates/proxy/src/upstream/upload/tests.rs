@@ -25,7 +25,7 @@ async fn pair() -> (TcpStream, TcpStream) {
     (outer.unwrap(), inner.unwrap().0)
 }
 
-async fn begin() -> Begun {
+async fn begin(once: bool) -> Begun {
     let ((sender, inner), (receiver, outer)) = (pair().await, pair().await);
     let peer = inner.peer_addr().unwrap();
     let info = ClientInfo { peer, peer_text: AddressText::of(peer.ip()), secure: false, certificate: None };
@@ -37,7 +37,7 @@ async fn begin() -> Begun {
     client.body.start(&exchange, &client.socket);
     let pace = Pace::new(1, Duration::from_secs(1));
     let head = |out: &mut Vec<u8>| out.extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-    let upload = Upload::new(&Buffers::default(), &client, &exchange, (Framing::Chunked, pace, false), head);
+    let upload = Upload::new(&Buffers::default(), &client, &exchange, (Framing::Chunked, pace, once), head);
     let mut begun = Begun { upload, client, exchange, instance: Socket::Tcp(outer), sender, _receiver: receiver };
     assert!(begun.poll().await.is_pending());
     assert!(begun.upload.waits_for_client());
@@ -69,7 +69,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn what_has_come_is_sent_in_one_write() {
     run(async {
-        let mut begun = begin().await;
+        let mut begun = begin(false).await;
         for _ in 0..3 {
             begun.send(5000).await;
         }
@@ -83,7 +83,7 @@ fn what_has_come_is_sent_in_one_write() {
 #[test]
 fn a_client_is_not_waited_for_while_its_instance_takes_nothing() {
     run(async {
-        let mut begun = begin().await;
+        let mut begun = begin(false).await;
         let bytes = vec![7; 1 << 16];
         while poll_fn(|cx| Poll::Ready(begun.instance.poll_write(cx, &bytes).is_ready())).await {}
         begun.send(10).await;
@@ -91,4 +91,17 @@ fn a_client_is_not_waited_for_while_its_instance_takes_nothing() {
         // The client has sent no more, but it is not its turn.
         assert!(!begun.upload.waits_for_client());
     });
+}
+
+#[test]
+fn a_body_is_kept_only_if_it_may_be_sent_again() {
+    for (once, kept) in [(false, 5000), (true, 0)] {
+        run(async move {
+            let mut begun = begin(once).await;
+            begun.send(5000).await;
+            assert!(begun.poll().await.is_pending());
+            let body = &begun.client.body;
+            assert_eq!((body.received(), body.buffered().len(), body.is_replayable()), (5000, kept, !once));
+        });
+    }
 }
