@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +39,8 @@ def check(file: str | None) -> None:
             from pylae.hooks.hosts import forks
 
             forks.check(builder, plan)
+        # Nor does Python look through all of it once it may again: it is needed until the end.
+        gc.freeze()
     report.problems(warnings, "warning")
     counts = [counted(len(plan[what]), what) for what in ("routes", "services")]
     ending = f", {counted(len(warnings), 'warnings')}" if warnings else ""
