@@ -38,20 +38,12 @@ impl FreshStream {
         Ok(count)
     }
 
-    /// Returns true if something has come that was not read. The end does not count.
-    pub(crate) fn has_input(&self) -> bool {
-        // Fails only if the connection is closed already.
-        rustix::io::ioctl_fionread(&self.stream).is_ok_and(|bytes| bytes > 0)
-    }
-
     /// Writes some of `bytes`. Fails with `WouldBlock` if the kernel takes none.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let more = if self.is_last { libc::MSG_MORE } else { 0 };
-        SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
+        send(&SockRef::from(&self.stream), bytes, self.is_last)
     }
 
-    /// Declares that what is written next is the end, and that the connection is shut down or closed at once then. The
-    /// kernel waits for that, so that one packet says both.
+    /// Declares that what is written next is the end, and that the connection is shut down or closed at once then.
     pub(crate) fn end(&mut self) {
         self.is_last = true;
     }
@@ -65,6 +57,19 @@ impl FreshStream {
     pub(crate) fn watch(self) -> io::Result<TcpStream> {
         TcpStream::from_std(self.stream)
     }
+}
+
+/// Asks the kernel whether something has come that was not read. The end does not count.
+pub(super) fn has_input(connection: impl AsFd) -> bool {
+    // Fails only if the connection is closed already.
+    rustix::io::ioctl_fionread(connection).is_ok_and(|bytes| bytes > 0)
+}
+
+/// Writes some of `bytes`. If they are the last, the kernel keeps them until the connection is shut down or closed, so
+/// that one packet says both.
+pub(super) fn send(connection: &SockRef<'_>, bytes: &[u8], is_last: bool) -> io::Result<usize> {
+    let more = if is_last { libc::MSG_MORE } else { 0 };
+    connection.send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
 }
 
 impl AsFd for FreshStream {
@@ -98,11 +103,11 @@ mod tests {
         let (stream, mut far) = pair();
         let mut bytes = Vec::with_capacity(10);
         assert_eq!(stream.read(&mut bytes, 4).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert!(!stream.has_input());
+        assert!(!has_input(&stream));
         far.write_all(b"abcdefg").unwrap();
         assert_eq!(stream.read(&mut bytes, 4).unwrap(), 4);
         assert_eq!(bytes, b"abcd");
-        assert!(stream.has_input());
+        assert!(has_input(&stream));
         let large = vec![0; 1 << 20];
         let full = loop {
             if let Err(error) = stream.write(&large) {

@@ -4,17 +4,17 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BufMut;
 use pylae_http::RequestHead;
 use pylae_http::http2::error::Http2Code;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::io::fresh::FreshStream;
+use crate::io::fresh::{self, FreshStream};
 use crate::io::h2_stream::stream::H2Stream;
 use crate::io::tls::Tls;
 
@@ -28,7 +28,11 @@ pub(crate) enum Socket {
     /// A plain TCP connection that was accepted a moment ago. Becomes the next as soon as it is waited for.
     Fresh(FreshStream),
     /// A plain TCP connection.
-    Tcp(TcpStream),
+    Tcp {
+        stream: TcpStream,
+        /// What is written next is the end, and the connection is closed behind it.
+        is_last: bool,
+    },
     /// A TLS connection after its handshake.
     Tls(Box<Tls>),
     /// A stream of an HTTP/2 connection.
@@ -63,7 +67,7 @@ impl Socket {
         if self.is_fresh()
             && let Self::Fresh(stream) = std::mem::replace(self, Self::Null)
         {
-            *self = Self::Tcp(stream.watch()?);
+            *self = stream.watch()?.into();
         }
         Ok(())
     }
@@ -71,22 +75,27 @@ impl Socket {
     /// The plain TCP connection that it is, watched by the runtime.
     pub(crate) fn into_tcp(mut self) -> io::Result<TcpStream> {
         self.watch()?;
-        if let Self::Tcp(stream) = self { Ok(stream) } else { Err(io::ErrorKind::Unsupported.into()) }
+        if let Self::Tcp { stream, .. } = self { Ok(stream) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     /// Ready once there is something to read, as far as the runtime knows, without needing a buffer.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watch()?;
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tcp { stream, .. } => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Null | Self::Fresh(_) | Self::Stream(_) => Poll::Pending,
         }
     }
 
-    /// Returns true if something has come that was not read, or the end, as far as is known without reading.
+    /// Returns true if something has come that was not read, or the end, as far as is known without reading. Before
+    /// the last write is sent, the kernel is asked: if a connection is closed with input, what was not sent is lost.
     pub(crate) fn has_input(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Self::Fresh(stream) = self { stream.has_input() } else { self.poll_readable(cx).is_ready() }
+        match self {
+            Self::Fresh(stream) => fresh::has_input(stream),
+            Self::Tcp { stream, is_last: true } => fresh::has_input(stream),
+            _ => self.poll_readable(cx).is_ready(),
+        }
     }
 
     /// Appends to `buffer`, up to its capacity and at most `limit` bytes. Ready with 0 at the end of the stream.
@@ -105,7 +114,7 @@ impl Socket {
             }
         }
         match self {
-            Self::Tcp(stream) => {
+            Self::Tcp { stream, .. } => {
                 let mut window = buffer.limit(room);
                 pin!(stream.read_buf(&mut window)).poll(cx)
             }
@@ -126,7 +135,8 @@ impl Socket {
         match self {
             Self::Null => Poll::Ready(Ok(bytes.len())),
             Self::Fresh(_) => Poll::Pending,
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp { stream, is_last: false } => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp { stream, is_last: true } => poll_write_last(stream, cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Stream(stream) => stream.poll_write(cx, bytes),
         }
@@ -140,11 +150,14 @@ impl Socket {
         }
     }
 
-    /// Declares that the next write is the last one, and that the connection is shut down or closed at once then.
+    /// Declares that the next write is the last one, and that the connection is shut down or closed at once then. Over
+    /// plain TCP the kernel waits for that, so that one packet says both.
     #[inline]
     pub(crate) fn end_connection(&mut self) {
-        if let Self::Fresh(stream) = self {
-            stream.end();
+        match self {
+            Self::Fresh(stream) => stream.end(),
+            Self::Tcp { is_last, .. } => *is_last = true,
+            Self::Null | Self::Tls(_) | Self::Stream(_) => {}
         }
     }
 
@@ -180,7 +193,7 @@ impl Socket {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Fresh(stream) => Poll::Ready(stream.shut_down()),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => stream.poll_shutdown(cx),
             Self::Null | Self::Stream(_) => Poll::Ready(Ok(())),
         }
@@ -199,7 +212,7 @@ impl Socket {
         match self {
             Self::Stream(stream) if stream.refusal().is_some() => stream.reset(Http2Code::PROTOCOL_ERROR),
             Self::Stream(stream) => stream.reset(Http2Code::INTERNAL_ERROR),
-            Self::Null | Self::Fresh(_) | Self::Tcp(_) | Self::Tls(_) => {
+            Self::Null | Self::Fresh(_) | Self::Tcp { .. } | Self::Tls(_) => {
                 if let Some(connection) = self.connection() {
                     // Fails only if the connection is closed already.
                     let _ = connection.set_linger(Some(Duration::ZERO));
@@ -220,7 +233,7 @@ impl Socket {
     pub(crate) fn is_reusable(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         match self {
-            Self::Tcp(stream) => {
+            Self::Tcp { stream, .. } => {
                 let mut byte = [0];
                 Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
@@ -242,9 +255,29 @@ impl Socket {
     pub(crate) fn connection(&self) -> Option<SockRef<'_>> {
         match self {
             Self::Fresh(stream) => Some(SockRef::from(stream)),
-            Self::Tcp(stream) => Some(SockRef::from(stream)),
+            Self::Tcp { stream, .. } => Some(SockRef::from(stream)),
             Self::Tls(stream) => Some(SockRef::from(stream.stream())),
             Self::Null | Self::Stream(_) => None,
         }
     }
 }
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp { stream, is_last: false }
+    }
+}
+
+/// Writes some of `bytes`, behind which the connection is closed.
+fn poll_write_last(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, || fresh::send(&SockRef::from(stream), bytes, true)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub(crate) async fn open(service: &Service, index: usize) -> io::Result<Socket> 
     let instance = instances.nth(index).ok_or(ErrorKind::NotFound)?;
     let stream = connect_any(instance.host(), instance.port()).await?;
     stream.set_nodelay(true)?;
-    let Some(tls) = service.tls.as_ref().filter(|_| instance.is_secure()) else { return Ok(Socket::Tcp(stream)) };
+    let Some(tls) = service.tls.as_ref().filter(|_| instance.is_secure()) else { return Ok(stream.into()) };
     let mut tls = Box::new(tls.connect(stream, instance.host())?);
     poll_fn(|cx| tls.poll_handshake(cx)).await?;
     Ok(Socket::Tls(tls))

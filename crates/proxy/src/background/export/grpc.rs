@@ -103,7 +103,7 @@ impl CollectorTarget {
         let stream = connect_any(&self.host, self.port).await?;
         stream.set_nodelay(true)?;
         let socket = match &self.tls {
-            None => Socket::Tcp(stream),
+            None => stream.into(),
             Some(tls) => {
                 let mut tls = Box::new(tls.connect(stream, self.host.trim_matches(['[', ']']))?);
                 poll_fn(|cx| tls.poll_handshake(cx)).await?;

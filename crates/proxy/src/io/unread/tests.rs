@@ -12,7 +12,7 @@ async fn full() -> (std::net::TcpStream, Socket) {
     let client = TcpSocket::new_v4().unwrap();
     client.set_recv_buffer_size(4096).unwrap();
     let (client, accepted) = tokio::join!(client.connect(listener.local_addr().unwrap()), listener.accept());
-    let mut socket = Socket::Tcp(accepted.unwrap().0);
+    let mut socket = Socket::from(accepted.unwrap().0);
     let bytes = vec![7; BULK];
     while poll_fn(|cx| Poll::Ready(socket.poll_write(cx, &bytes).is_ready())).await {}
     (client.unwrap().into_std().unwrap(), socket)

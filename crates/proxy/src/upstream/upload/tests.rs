@@ -29,7 +29,7 @@ async fn begin(once: bool) -> Begun {
     let ((sender, inner), (receiver, outer)) = (pair().await, pair().await);
     let peer = inner.peer_addr().unwrap();
     let info = ClientInfo { peer, peer_text: AddressText::of(peer.ip()), secure: false, certificate: None };
-    let mut client = Client::new(Socket::Tcp(inner), info, Rc::new(Wheel::new(clock::coarse()).deadline()));
+    let mut client = Client::new(inner.into(), info, Rc::new(Wheel::new(clock::coarse()).deadline()));
     // Less than one read of what is sent below.
     let mut exchange = Exchange::new(6000);
     exchange.request.framing = Framing::Chunked;
@@ -38,7 +38,7 @@ async fn begin(once: bool) -> Begun {
     let pace = Pace::new(1, Duration::from_secs(1));
     let head = |out: &mut Vec<u8>| out.extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
     let upload = Upload::new(&Buffers::default(), &client, &exchange, (Framing::Chunked, pace, once), head);
-    let mut begun = Begun { upload, client, exchange, instance: Socket::Tcp(outer), sender, _receiver: receiver };
+    let mut begun = Begun { upload, client, exchange, instance: outer.into(), sender, _receiver: receiver };
     assert!(begun.poll().await.is_pending());
     assert!(begun.upload.waits_for_client());
     begun

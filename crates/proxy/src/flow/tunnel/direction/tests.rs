@@ -13,7 +13,7 @@ const LIMITS: FrameLimits = FrameLimits { frame: 100_000, message: 100_000 };
 async fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (outer, inner) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    (outer.unwrap(), Socket::Tcp(inner.unwrap().0))
+    (outer.unwrap(), inner.unwrap().0.into())
 }
 
 /// A direction between two connections, and their other ends.
