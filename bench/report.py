@@ -54,6 +54,16 @@ def machine() -> str:
     return f"{virtual}{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores, Linux {kernel}"
 
 
+def heading(title: str, more: str = "") -> list[str]:
+    """The first lines of a report that is written now; `more` stands behind the commit."""
+    return [f"# {title}", "", f"- Date: {now():%Y-%m-%d %H:%M} UTC, commit {commit()}{more}", f"- Machine: {machine()}"]
+
+
+def cell(text: str) -> str:
+    """A text in a table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def commit() -> str:
     """The commit of this checkout; `+` marks changes on top of it."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]

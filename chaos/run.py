@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import PEERS
-from bench.report import commit, machine, now
+from bench.report import cell, heading
 
 from chaos.faults import FAULTS
 from chaos.fronts import ChaosError, PylaeFront, find
@@ -75,10 +75,7 @@ async def _attempt(fault: Fault, gateway: str, planted: str) -> Outcome:
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """The report."""
     lines = [
-        "# Faults",
-        "",
-        f"- Date: {now():%Y-%m-%d %H:%M} UTC, commit {commit()}",
-        f"- Machine: {machine()}",
+        *heading("Faults"),
         "- Versions: " + ", ".join(_version(name) for name in dict.fromkeys(outcome.gateway for outcome in outcomes)),
         "- nginx and HAProxy stand beside where a fault applies to them: the same numbers, no verdict.",
         "",
@@ -89,7 +86,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         wrong = outcome.untried or "; ".join(f"{one.what}: {one.found}" for one in outcome.checks if not one.passed)
         verdict = f"**{outcome.verdict}**" if outcome.gateway == PylaeFront.name else ""
         lines.append(
-            f"| {outcome.fault.name} | {outcome.gateway} | {verdict} | {outcome.seconds:.0f} | {_cell(wrong)} |"
+            f"| {outcome.fault.name} | {outcome.gateway} | {verdict} | {outcome.seconds:.0f} | {cell(wrong)} |"
         )
     for name in dict.fromkeys(outcome.fault.name for outcome in outcomes):
         tried = [outcome for outcome in outcomes if outcome.fault.name == name]
@@ -98,16 +95,12 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         lines += ["|---|" + "---|" * len(tried)]
         for what in dict.fromkeys(check.what for one in tried for check in one.checks):
             cells = ({check.what: check for check in one.checks}.get(what) for one in tried)
-            lines.append(f"| {_cell(what)} | {' | '.join(_found(check) for check in cells)} |")
+            lines.append(f"| {cell(what)} | {' | '.join(_found(check) for check in cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _found(check: Check | None) -> str:
-    return "" if check is None else f"{'✓' if check.passed else '✗'} {_cell(check.found)}".strip()
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "" if check is None else f"{'✓' if check.passed else '✗'} {cell(check.found)}".strip()
 
 
 def _version(name: str) -> str:
@@ -121,10 +114,7 @@ def _red(outcome: Outcome) -> set[str]:
 def planted_table(outcomes: Sequence[tuple[str, Outcome]], without: Mapping[str, Outcome]) -> str:
     """What was planted, and which conditions saw it: those that are red with it and not `without`."""
     lines = [
-        "# Planted mistakes",
-        "",
-        f"- Date: {now():%Y-%m-%d %H:%M} UTC, commit {commit()}",
-        f"- Machine: {machine()}",
+        *heading("Planted mistakes"),
         "",
         "Each was planted once (`python -m chaos.run --plants`). It is seen by conditions that are red with it and",
         "green without it; one that is red without it too says nothing.",
@@ -137,11 +127,11 @@ def planted_table(outcomes: Sequence[tuple[str, Outcome]], without: Mapping[str,
         seen = [check.what for check in one.checks if not check.passed and check.what not in before]
         cells = [fault.name, f"`{planted}`: {fault.plants[planted]}", "yes" if seen else "no"]
         cells += ["; ".join(seen) or one.untried, "; ".join(sorted(_red(one) & before))]
-        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
     found = {(one.fault.name, what) for _, one in outcomes for what in _red(one) - _red(without[one.fault.name])}
     known = {(one.fault.name, check.what): None for _, one in outcomes for check in one.checks}
     blind = [f"{fault}: {what}" for fault, what in known if (fault, what) not in found]
-    lines += ["", "Conditions that no mistake has made red:", "", *(f"- {_cell(one)}" for one in blind or ["none"])]
+    lines += ["", "Conditions that no mistake has made red:", "", *(f"- {cell(one)}" for one in blind or ["none"])]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report import commit, machine, now
+from bench.report import heading
 
 from chaos.client import Load
 from chaos.fronts import ChaosError, Front, find, until
@@ -221,10 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     verdict = "green" if stage.passed else "red"
     lines = [
-        "# Soak",
-        "",
-        f"- Date: {now():%Y-%m-%d %H:%M} UTC, commit {commit()}; {options.seconds:.0f} s",
-        f"- Machine: {machine()}",
+        *heading("Soak", f"; {options.seconds:.0f} s"),
         f"- Verdict: **{verdict}**",
         "",
         "| what must be | found |",

@@ -2,7 +2,7 @@
 
 `python -m conformance.behind FOLDER PROTOCOL` reads a ServerCompatRequest from standard input and writes a
 ServerCompatResponse to standard output, as connectconformance asks of a server, and runs until it gets SIGTERM.
-PROTOCOL is what the gateway speaks to the server: `http1`, `http2`, or `same`, which is what the client speaks.
+PROTOCOL is what the gateway speaks to the server: `http2`, or `same`, which is what the client speaks.
 """
 
 from __future__ import annotations
@@ -12,18 +12,58 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 
 from conformance.gateway import gateway
 from conformance.suites import PROGRAMS
 
-_HTTP_VERSION, _USE_TLS, _CLIENT_CERTIFICATE, _CREDENTIALS = 2, 4, 5, 7
-"""Fields of ServerCompatRequest (connectrpc/conformance/v1/server_compat.proto)."""
-_HOST, _PORT, _CERTIFICATE = 1, 2, 3
-"""Those of ServerCompatResponse."""
 _PROTOCOLS = {1: "http1", 2: "http2"}
+"""Values of HTTPVersion."""
+
+
+def _message(name: str, fields: dict[str, tuple[int, int]]) -> DescriptorProto:
+    optional = FieldDescriptorProto.LABEL_OPTIONAL
+    made = [
+        FieldDescriptorProto(name=name, number=number, type=kind, label=optional)
+        for name, (number, kind) in fields.items()
+    ]
+    return DescriptorProto(name=name, field=made)
+
+
+_BOOL, _BYTES, _NUMBER = (
+    FieldDescriptorProto.TYPE_BOOL,
+    FieldDescriptorProto.TYPE_BYTES,
+    FieldDescriptorProto.TYPE_UINT32,
+)
+_POOL = DescriptorPool()
+_POOL.Add(
+    FileDescriptorProto(
+        name="server_compat.proto",
+        syntax="proto3",
+        message_type=[
+            # Of connectrpc/conformance/v1/server_compat.proto what matters here; other fields are passed on.
+            _message(
+                "Request",
+                {
+                    "http_version": (2, _NUMBER),
+                    "use_tls": (4, _BOOL),
+                    "client_tls_cert": (5, _BYTES),
+                    "server_creds": (7, _BYTES),
+                },
+            ),
+            _message("Response", {"host": (1, _BYTES), "port": (2, _NUMBER), "pem_cert": (3, _BYTES)}),
+            _message("Credentials", {"cert": (1, _BYTES), "key": (2, _BYTES)}),
+        ],
+    )
+)
+Request, Response, Credentials = (
+    GetMessageClass(_POOL.FindMessageTypeByName(name)) for name in ("Request", "Response", "Credentials")
+)
 
 
 def read_message(stream: IO[bytes]) -> bytes:
@@ -45,92 +85,53 @@ def write_message(stream: IO[bytes], message: bytes) -> None:
     stream.flush()
 
 
-def decode(message: bytes) -> dict[int, Any]:
-    """The fields of a Protobuf message by number: numbers and byte strings, which are all that these messages have."""
-    return dict(_fields(message))
-
-
-def encode(fields: dict[int, Any]) -> bytes:
-    """A message of these fields."""
-    made = bytearray()
-    for number, value in fields.items():
-        if isinstance(value, bytes):
-            made += _varint(number << 3 | 2) + _varint(len(value)) + value
-        else:
-            made += _varint(number << 3) + _varint(value)
-    return bytes(made)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    at = 0
-    while at < len(message):
-        key, at = _read_varint(message, at)
-        value, at = _read_varint(message, at)
-        if key & 7 == 0:
-            yield key >> 3, value
-        elif key & 7 == 2:
-            yield key >> 3, message[at : at + value]
-            at += value
-        else:
-            raise ValueError(f"field {key >> 3} has wire type {key & 7}")
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        value |= (message[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if message[at - 1] < 0x80:
-            return value, at
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*made, value])
-
-
-def listener(request: dict[int, Any], folder: Path) -> dict[str, Any]:
+def listener(request: Any, folder: Path) -> dict[str, Any]:
     """The listener that a request asks for."""
-    if not request.get(_USE_TLS):
+    if not request.use_tls:
         return {"http2": True}
-    credentials = decode(request[_CREDENTIALS])
-    for name, content in (("cert.pem", credentials[1]), ("key.pem", credentials[2])):
+    credentials = Credentials.FromString(request.server_creds)
+    for name, content in (("cert.pem", credentials.cert), ("key.pem", credentials.key)):
         (folder / name).write_bytes(content)
     (folder / "key.pem").chmod(0o600)
     tls: dict[str, Any] = {"certificates": [{"cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}]}
-    if request.get(_CLIENT_CERTIFICATE):
-        (folder / "clients.pem").write_bytes(request[_CLIENT_CERTIFICATE])
+    if request.client_tls_cert:
+        (folder / "clients.pem").write_bytes(request.client_tls_cert)
         tls["client_auth"] = {"ca": str(folder / "clients.pem")}
     return {"tls": tls}
 
 
-def _ask(server: subprocess.Popen[bytes], request: dict[int, Any]) -> int:
+def for_server(request: Any, protocol: str) -> Any:
+    """What is asked of the server: the same, without TLS, in the version of the gateway's side."""
+    asked = Request()
+    asked.CopyFrom(request)
+    for field in ("use_tls", "client_tls_cert", "server_creds"):
+        asked.ClearField(field)
+    if protocol == "http2":
+        asked.http_version = 2
+    return asked
+
+
+def _port_of(server: subprocess.Popen[bytes], request: Any) -> int:
     """Tells the server what to be; gives its port."""
     if server.stdin is None or server.stdout is None:
         raise ValueError("the server was started without pipes")
-    write_message(server.stdin, encode(request))
-    return int(decode(read_message(server.stdout))[_PORT])
+    write_message(server.stdin, request.SerializeToString())
+    return int(Response.FromString(read_message(server.stdout)).port)
 
 
 def main(folder: Path, protocol: str) -> None:
     """Serves one configuration of the suite, until a signal ends it."""
-    request = decode(read_message(sys.stdin.buffer))
-    if protocol == "same":
-        protocol = _PROTOCOLS[request[_HTTP_VERSION]]
-    ours = (_USE_TLS, _CLIENT_CERTIFICATE, _CREDENTIALS)
-    theirs = {number: value for number, value in request.items() if number not in ours}
-    theirs[_HTTP_VERSION] = next(number for number, name in _PROTOCOLS.items() if name == protocol)
+    request = Request.FromString(read_message(sys.stdin.buffer))
+    asked = for_server(request, protocol)
     with subprocess.Popen([PROGRAMS / "referenceserver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         try:
-            service = {"instances": [f"http://127.0.0.1:{_ask(server, theirs)}"], "protocol": protocol}
+            url = f"http://127.0.0.1:{_port_of(server, asked)}"
+            service = {"instances": [url], "protocol": _PROTOCOLS[asked.http_version]}
             with gateway(folder, service, listener(request, folder)) as port:
-                response: dict[int, Any] = {_HOST: b"127.0.0.1", _PORT: port}
-                if request.get(_USE_TLS):
-                    response[_CERTIFICATE] = decode(request[_CREDENTIALS])[1]
-                write_message(sys.stdout.buffer, encode(response))
+                response = Response(host=b"127.0.0.1", port=port)
+                if request.use_tls:
+                    response.pem_cert = Credentials.FromString(request.server_creds).cert
+                write_message(sys.stdout.buffer, response.SerializeToString())
                 signal.pause()
         finally:
             server.kill()

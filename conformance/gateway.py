@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.measure import free_port
+from bench.measure import free_port, wait_listening
 from bench.peers import Pylae
-from bench.processes import BenchError, Process, running
-
-_START = 30.0
+from bench.processes import Process, running
 
 
 @contextlib.contextmanager
@@ -33,17 +29,5 @@ def gateway(folder: Path, service: Mapping[str, Any], listener: Mapping[str, Any
     }
     file.write_text(json.dumps(config))
     with running(Process([Pylae.find(), "run", file], None, folder / "pylae.log")) as process:
-        end = time.monotonic() + _START
-        while not _listens(port):
-            if not process.running or time.monotonic() > end:
-                raise BenchError(f"the gateway does not start: {process.tail()}")
-            time.sleep(0.02)
+        wait_listening(process, port)
         yield port
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True

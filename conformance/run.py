@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import BenchError
-from bench.report import commit, machine, now
+from bench.report import cell, heading
 
 from conformance.suites import SUITES, Counted, Suite
 
@@ -43,10 +43,7 @@ def attempt(suite: Suite) -> Outcome:
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """The report."""
     lines = [
-        "# Conformance",
-        "",
-        f"- Date: {now():%Y-%m-%d %H:%M} UTC, commit {commit()}",
-        f"- Machine: {machine()}",
+        *heading("Conformance"),
         "",
         "| suite | what it asks | cases | passed | verdict | s | not as it must be |",
         "|---|---|---:|---:|---|---:|---|",
@@ -54,7 +51,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     for one in outcomes:
         cells = [one.suite.name, one.suite.what, str(one.counted.cases), str(one.counted.passed)]
         cells += ["**red**" if one.wrong else "**green**", f"{one.seconds:.0f}", "; ".join(one.wrong)]
-        lines.append(f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |")
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
     known = [f"- {one.suite.name}, {name}: {why}" for one in outcomes for name, why in one.suite.known.items()]
     return "\n".join([*lines, *(["", "Known to fail:", "", *known] if known else [])]) + "\n"
 
