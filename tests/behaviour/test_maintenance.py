@@ -301,9 +301,10 @@ def test_it_is_seen_everywhere(admin: Start, echo: EchoInstance) -> None:
         assert switch(api, "/services/shop")
         for _ in range(20):
             assert told(api.running.get("/orders")) == TEXT
-        metrics = api.http.get("/metrics").text
-        assert '\npylae_maintenance{scope="service",name="shop"} 1\n' in metrics
-        assert 'pylae_halts_total{route="orders",service="shop",code="maintenance"} 20' in metrics
+        assert '\npylae_maintenance{scope="service",name="shop"} 1\n' in api.http.get("/metrics").text
+        halts = '\npylae_halts_total{route="orders",service="shop",code="maintenance"} 20\n'
+        # An exchange is counted once its answer is out.
+        wait_until(lambda: halts in api.http.get("/metrics").text)
         health = api.http.get("/health")
         # What was asked for is no failure.
         assert (health.status_code, health.json()["status"], health.json()["errors"]) == (200, "healthy", 0)

@@ -37,6 +37,7 @@ class H2Connection:
         )
         self.h2 = h2.connection.H2Connection(config)
         self.lock = threading.Lock()
+        """Is held while the handler runs. Other threads that answer must hold it."""
         self.bodies: dict[int, bytes] = {}
         self.events: list[h2.events.Event] = []
 
@@ -62,10 +63,11 @@ class H2Connection:
         self.flush()
         with contextlib.suppress(OSError, h2.exceptions.ProtocolError):
             while data := self.peer.recv(65536):
-                for event in self.h2.receive_data(data):
-                    self.events.append(event)
-                    self._take(event)
-                self.flush()
+                with self.lock:
+                    for event in self.h2.receive_data(data):
+                        self.events.append(event)
+                        self._take(event)
+                    self.flush()
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):

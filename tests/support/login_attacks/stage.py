@@ -59,9 +59,10 @@ class Stage:
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
+        # First, as tests are skipped here where it is not installed: nothing is left open behind them.
+        self.provider = self._stack.enter_context(OidcProvider())
         self._authority = Authority(Path(self._stack.enter_context(TemporaryDirectory())))
         self._clients: dict[str, dict[str, str]] = {}
-        self.provider = self._stack.enter_context(OidcProvider())
         self.echo = self._stack.enter_context(EchoInstance())
         self.decider = self._stack.enter_context(FakeService(decide))
         self._numbers = itertools.count()
