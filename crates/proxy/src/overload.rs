@@ -48,7 +48,7 @@ pub(crate) struct Resource {
 
 impl Resource {
     fn level(&self) -> OverloadLevel {
-        OverloadLevel::ALL[usize::from(self.level.load(Ordering::Relaxed))]
+        OverloadLevel::ALL[usize::from(self.level.load(Ordering::Acquire))]
     }
 
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
@@ -57,6 +57,22 @@ impl Resource {
 
     pub(crate) fn limit(&self) -> Option<u64> {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
+    /// The level once so much is in use.
+    fn next(&self, used: u64) -> OverloadLevel {
+        self.level().next(used, self.limit().unwrap_or(0))
+    }
+
+    /// Notes how much is in use, and the level that is in force by now, and logs a change of it.
+    fn note(&self, level: OverloadLevel, used: u64, words: impl FnOnce(u64, u64) -> String, log: &Log) {
+        self.used.store(used, Ordering::Relaxed);
+        if level != self.level() {
+            self.level.store(level as u8, Ordering::Release);
+            let severity = if level > OverloadLevel::Normal { "warning" } else { "info" };
+            let message = format!("{} are in use: {}", words(used, self.limit().unwrap_or(0)), level.action());
+            log.write(severity, "overload", message);
+        }
     }
 
     fn read(&self, resource: &'static str) -> ResourceUse {
@@ -112,16 +128,18 @@ impl Overload {
         let Readings { descriptors, memory, connections, workers } = used;
         // They cannot be counted if there is not even one for counting.
         let descriptors = descriptors.or_else(|| self.descriptors.limit()).unwrap_or(0);
-        note(&self.descriptors, descriptors, |used, limit| format!("{used} of {limit} file descriptors"), log);
-        let before = self.memory.level();
         let memory = memory.unwrap_or_else(|| self.memory.used.load(Ordering::Relaxed));
-        note(&self.memory, memory, |used, limit| format!("{} of {} MB of memory", used >> 20, limit >> 20), log);
-        let (few, little) = (self.descriptors.level(), self.memory.level());
+        let before = self.memory.level();
+        let (few, little) = (self.descriptors.next(descriptors), self.memory.next(memory));
         let level = few.max(little);
+        // Before anybody is told: who reads that requests are refused may rely on it.
         let paused = self.level.swap(level as u8, Ordering::Relaxed) == OverloadLevel::Paused as u8;
         if paused && level < OverloadLevel::Paused {
             self.resumed.notify_waiters();
         }
+        let of_memory = |used, limit| format!("{} of {} MB of memory", used >> 20, limit >> 20);
+        self.descriptors.note(few, descriptors, |used, limit| format!("{used} of {limit} file descriptors"), log);
+        self.memory.note(little, memory, of_memory, log);
         if level > OverloadLevel::Normal {
             let excess = self
                 .descriptors
@@ -195,21 +213,10 @@ pub(crate) struct Readings {
     pub(crate) workers: usize,
 }
 
-/// Notes how much of a resource is in use, and logs a change of its level.
-fn note(resource: &Resource, used: u64, words: impl FnOnce(u64, u64) -> String, log: &Log) {
-    resource.used.store(used, Ordering::Relaxed);
-    let (before, limit) = (resource.level(), resource.limit().unwrap_or(0));
-    let level = before.next(used, limit);
-    if level != before {
-        resource.level.store(level as u8, Ordering::Relaxed);
-        let severity = if level > OverloadLevel::Normal { "warning" } else { "info" };
-        let message = format!("{} are in use: {}", words(used, limit), level.action());
-        log.write(severity, "overload", message);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     fn events(log: &Log) -> Vec<String> {
@@ -243,6 +250,28 @@ mod tests {
                 "info 50 of 100 MB of memory are in use: connections and requests are taken as usual",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_told_is_in_force() {
+        let (overload, log) = (Overload::default(), Log::default());
+        overload.memory.set_limit(Some(100));
+        let (seen, looked) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let seen = seen;
+                for turn in 0..1000 {
+                    let refuses = turn % 2 == 0;
+                    while (overload.stats().resources[1].state == "paused") != refuses {}
+                    assert_eq!(overload.is_refusing(), refuses);
+                    seen.send(()).unwrap();
+                }
+            });
+            for turn in 0..1000 {
+                overload.update(used(0, if turn % 2 == 0 { 100 } else { 0 }), &log);
+                looked.recv().unwrap();
+            }
+        });
     }
 
     #[test]

@@ -206,8 +206,8 @@ impl Attempt<'_, '_> {
         let pace = Pace::new(min_rate, limits.body_grace.0);
         let framing = if connection.is_stream() { Framing::Close } else { exchange.request.framing };
         let once = !connection.is_stream() && self.is_sent_once(exchange);
-        let plan = (framing, pace, once);
-        let upload = Upload::new(&self.worker.buffers, client, exchange, plan, |out| self.encode(exchange, out));
+        let encode = |out: &mut Vec<u8>| self.encode(exchange, out);
+        let upload = Upload::new(&self.worker.buffers, client, exchange, framing, pace, encode).sent_once(once);
         let deadline = Rc::clone(&client.deadline);
         let wait = self.start_wait(client, self.route.timeout);
         // Holds if this task ends before it is known.

@@ -40,13 +40,13 @@ pub(crate) enum UploadError {
 }
 
 impl Upload {
-    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again. `once`:
-    /// those of this one are not, once any of them was sent.
+    /// Starts a request. `encode` appends its head. Body bytes buffered by an earlier attempt are sent again.
     pub(crate) fn new(
         buffers: &Buffers,
         client: &Client,
         exchange: &Exchange,
-        (framing, pace, once): (Framing, Pace, bool),
+        framing: Framing,
+        pace: Pace,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let large = match exchange.request.framing {
@@ -58,10 +58,24 @@ impl Upload {
         encode(&mut out);
         let start = out.len();
         out.extend_from_slice(client.body.buffered());
-        let mut upload =
-            Self { out, written: 0, framing, ended: false, abandoned: false, flushes: 0, progress: 0, pace, once };
+        let mut upload = Self {
+            out,
+            written: 0,
+            framing,
+            ended: false,
+            abandoned: false,
+            flushes: 0,
+            progress: 0,
+            pace,
+            once: false,
+        };
         upload.finish_chunk(client, start);
         upload
+    }
+
+    /// Says whether nobody sends the request again once any of it was sent. Then nothing is kept for that.
+    pub(crate) fn sent_once(self, once: bool) -> Self {
+        Self { once, ..self }
     }
 
     /// Returns the buffer to the pool.

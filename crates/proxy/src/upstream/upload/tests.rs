@@ -37,7 +37,7 @@ async fn begin(once: bool) -> Begun {
     client.body.start(&exchange, &client.socket);
     let pace = Pace::new(1, Duration::from_secs(1));
     let head = |out: &mut Vec<u8>| out.extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-    let upload = Upload::new(&Buffers::default(), &client, &exchange, (Framing::Chunked, pace, once), head);
+    let upload = Upload::new(&Buffers::default(), &client, &exchange, Framing::Chunked, pace, head).sent_once(once);
     let mut begun = Begun { upload, client, exchange, instance: outer.into(), sender, _receiver: receiver };
     assert!(begun.poll().await.is_pending());
     assert!(begun.upload.waits_for_client());
