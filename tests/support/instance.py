@@ -130,18 +130,21 @@ class EchoInstance:
 
     def stop(self) -> None:
         """Refuses new connections and closes those that are open."""
-
-        def end() -> None:
-            self._server.close()
-            for transport in self._transports:
-                transport.abort()
-            # Transports are closed one turn of the loop later.
-            self._loop.call_soon(self._loop.stop)
-
-        self._loop.call_soon_threadsafe(end)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._server.wait_closed())
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        # Connections that are being accepted become transports first.
+        if accepting := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(accepting)
+        for transport in self._transports:
+            transport.abort()
+        # They are closed one turn of the loop later.
+        await asyncio.sleep(0)
+        await self._server.wait_closed()
 
     def __enter__(self) -> Self:
         return self
