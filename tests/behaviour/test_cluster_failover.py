@@ -52,6 +52,7 @@ def tell(what: str, times: list[float]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("how", "on_store_error"), [*((kill, one) for one in ERRORS), (freeze, "deny")])
 def test_primaries_are_lost_under_load(
     gateway: Start, instance: RawInstance, group: Group, how: Loss, on_store_error: str
