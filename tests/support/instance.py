@@ -9,6 +9,7 @@ import queue
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -117,8 +118,8 @@ class EchoInstance:
 
     def __init__(self, name: str = "echo") -> None:
         self.name = name
-        self.count = 0
-        """Requests answered."""
+        self.methods: Counter[str] = Counter()
+        """Requests answered, by their methods."""
         self._loop = asyncio.new_event_loop()
         self._transports: set[asyncio.Transport] = set()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -127,6 +128,11 @@ class EchoInstance:
         self._server = self._loop.run_until_complete(self._loop.create_server(lambda: _Echo(self), sock=listener))
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+
+    @property
+    def count(self) -> int:
+        """Requests answered."""
+        return self.methods.total()
 
     def stop(self) -> None:
         """Refuses new connections and closes those that are open."""
@@ -199,7 +205,7 @@ class _Echo(asyncio.Protocol):
 
     def _answer(self, start: str, fields: list[tuple[str, str]], body: bytes) -> None:
         method, target, _ = start.split(" ")
-        self._instance.count += 1
+        self._instance.methods[method] += 1
         text = json.dumps(
             {
                 "instance": self._instance.name,
